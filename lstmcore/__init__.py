@@ -1,0 +1,28 @@
+"""lstmcore: LSTMs written by hand, forward and backward, and the tools that prove them.
+
+The legend of every shape:  T time   B batch   I input width   H hidden width   L layers   V classes
+Arrays are time-major, x (T, B, I); weights are in x out, W_ih (I, 4H); gates stand in the order i f g o; the gradient
+of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on real steps.
+"""
+
+from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh
+from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
+from lstmcore.ops.masking import mask_from_lengths
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "Linear",
+    "Stack",
+    "Tanh",
+    "mask_from_lengths",
+    "softmax",
+    "softmax_cross_entropy",
+    "squared_error",
+]

@@ -1,0 +1,73 @@
+"""Which array library an array belongs to. NumPy and CuPy are looked up by the data, never by a global switch."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # an array of NumPy, CuPy or another library that follows the array API standard
+
+
+def is_array(value: object) -> bool:
+    """True for an array of a library that this package computes with (NumPy, CuPy, array-API libraries)."""
+    return isinstance(value, np.ndarray) or _is_cupy(value) or hasattr(value, "__array_namespace__")
+
+
+def namespace(value: Array) -> ModuleType:
+    """The library whose functions work on `value`: `numpy`, `cupy` or an array-API library."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np
+    if _is_cupy(value):
+        return sys.modules["cupy"]
+    return value.__array_namespace__()
+
+
+def library_name(value: Array) -> str:
+    """The name of the array's library, for messages: "numpy", "cupy", "torch", "list", ..."""
+    return type(value).__module__.split(".")[0] if type(value).__module__ != "builtins" else type(value).__name__
+
+
+def dtype_name(dtype: Any) -> str:
+    """A dtype of any array library as NumPy spells it: "float32"."""
+    return str(dtype).split(".")[-1]
+
+
+def real(value: Array) -> Array:
+    """The real part; the array itself where it is real. Comparisons in complex-safe code look at this."""
+    xp = namespace(value)
+    return xp.real(value) if is_complex(value) else value
+
+
+def is_complex(value: Array) -> bool:
+    """True if the array's dtype is complex, as in a complex-step derivative."""
+    return dtype_name(value.dtype).startswith("complex")
+
+
+def to_numpy(value: Array) -> np.ndarray:
+    """A copy on the host (or the array itself, if it is NumPy's)."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value)
+    if _is_cupy(value):
+        return value.get()
+    return np.asarray(value)
+
+
+def to_library(value: Array, library: str) -> Array:
+    """`value` as an array of the named library, "numpy" or "cupy".
+
+    Raises ValueError for another name, ImportError where CuPy is not installed.
+    """
+    if library == "numpy":
+        return to_numpy(value)
+    if library == "cupy":
+        try:
+            import cupy
+        except ImportError as error:
+            raise ImportError('arrays on a GPU need CuPy: pip install "lstmcore[gpu]"') from error
+        return cupy.asarray(value)
+    raise ValueError(f'`array` should be "numpy" or "cupy"; got {library!r}')
+
+
+def _is_cupy(value: object) -> bool:
+    return type(value).__module__.split(".")[0] == "cupy"

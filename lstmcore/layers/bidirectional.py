@@ -1,0 +1,105 @@
+"""Two layers over the same input, one of them in flipped time."""
+
+from typing import Any, NamedTuple
+
+from lstmcore.arrays import Array, namespace
+from lstmcore.layers.layer import Layer
+from lstmcore.layers.params import joined
+from lstmcore.shapes import check_cache, check_parts
+
+
+class BidirectionalCache(NamedTuple):
+    parts: tuple[Any, Any]  # the cache of each direction, the backward one in flipped time
+    widths: tuple[int, int]
+    owner: "Bidirectional"
+
+
+class Bidirectional(Layer):
+    """`fw` reads x as it is, `bw` reads it in flipped time; both outputs stand at the step that they belong to.
+
+    merge: "concat" gives y (T, B, 2H), forward's half first; "sum" adds the two. State: (forward's, backward's); params
+    keys "fw.W_ih", ..., "bw.W_ih", .... Because a masked step carries the state through, flipping x and mask is right
+    for every mask: the backward direction starts at each row's last real step. With return_sequences=False in both
+    directions y is (B, 2H): each direction's final state, the backward one's at the row's first real step.
+    """
+
+    def __init__(self, fw: Layer, bw: Layer, merge: str = "concat"):
+        if merge not in ("concat", "sum"):
+            raise ValueError(f'`merge` should be "concat" or "sum"; got {merge!r}')
+        if fw is bw:
+            raise ValueError(f"`fw` and `bw` should be two layers; got {fw!r} twice (they would share their weights)")
+        if _returns_sequences(fw) != _returns_sequences(bw):
+            raise ValueError(
+                "`fw` and `bw` should agree on return_sequences; one gives all outputs, the other the last"
+            )
+        self.fw, self.bw, self.merge = fw, bw, merge
+        self.params = joined({"fw": fw, "bw": bw})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        check_parts("state", state, 2, "Bidirectional")
+        if reuse is not None:
+            check_cache(reuse, self)
+        y_fw, s_fw, c_fw = self.fw.forward(x, state and state[0], mask, rng, reuse and reuse.parts[0])
+        y_bw, s_bw, c_bw = self.bw.forward(
+            _flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1]
+        )
+        cache = BidirectionalCache((c_fw, c_bw), (y_fw.shape[-1], y_bw.shape[-1]), self)
+        return self._merged(y_fw, y_bw), (s_fw, s_bw), cache
+
+    def backward(self, dy, cache, dstate=None):
+        check_cache(cache, self)
+        check_parts("dstate", dstate, 2, "Bidirectional")
+        dy_fw, dy_bw = self._split(dy, cache.widths)
+        dx_bw, ds_bw, g_bw = self.bw.backward(_in_time(dy_bw), cache.parts[1], dstate and dstate[1])
+        dx_fw, ds_fw, g_fw = self.fw.backward(dy_fw, cache.parts[0], dstate and dstate[0])
+        grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
+        dx = None if dx_fw is None else dx_fw + _flipped(dx_bw)
+        return dx, (ds_fw, ds_bw), grads
+
+    def predict(self, x, state=None, mask=None):
+        check_parts("state", state, 2, "Bidirectional")
+        y_fw, s_fw = self.fw.predict(x, state and state[0], mask)
+        y_bw, s_bw = self.bw.predict(_flipped(x), state and state[1], _flipped(mask))
+        return self._merged(y_fw, y_bw), (s_fw, s_bw)
+
+    def step(self, x, state=None):
+        raise TypeError("a Bidirectional layer cannot step: its backward direction starts at the end of the sequence")
+
+    def to(self, dtype=None, engine=None, array=None):
+        return Bidirectional(self.fw.to(dtype, engine, array), self.bw.to(dtype, engine, array), self.merge)
+
+    def config(self):
+        return {"kind": "Bidirectional", "fw": self.fw.config(), "bw": self.bw.config(), "merge": self.merge}
+
+    def __repr__(self) -> str:
+        return (
+            f"Bidirectional({self.fw!r}, {self.bw!r}{'' if self.merge == 'concat' else ', merge=' + repr(self.merge)})"
+        )
+
+    def _merged(self, y_fw: Array, y_bw: Array) -> Array:
+        y_bw = _in_time(y_bw)
+        return namespace(y_fw).concat([y_fw, y_bw], axis=-1) if self.merge == "concat" else y_fw + y_bw
+
+    def _split(self, dy: Array, widths: tuple[int, int]) -> tuple[Array, Array]:
+        """Undoes `_merged`, up to the flip."""
+        if self.merge == "sum":
+            return dy, dy
+        if getattr(dy, "shape", (None,))[-1] != sum(widths):
+            raise ValueError(f"`dy` should have {sum(widths)} columns, forward's and backward's; got {dy.shape}")
+        return dy[..., : widths[0]], dy[..., widths[0] :]
+
+
+def _flipped(x: Array | None) -> Array | None:
+    """Time reversed, as a view: engines accept any stride in time."""
+    return None if x is None else x[::-1, ...]
+
+
+def _in_time(y: Array) -> Array:
+    """Outputs (T, B, H) turned back into the input's order; a final state (B, H) has no order."""
+    return _flipped(y) if y.ndim == 3 else y
+
+
+def _returns_sequences(layer: Layer) -> bool:
+    """False if the layer, or any layer inside it, gives final states only."""
+    parts = getattr(layer, "layers", None) or [p for p in (getattr(layer, "fw", None),) if p is not None]
+    return getattr(layer, "return_sequences", True) and all(_returns_sequences(part) for part in parts)

@@ -1,0 +1,50 @@
+"""Dropout as a layer, with masks that a backward pass replays and a seed repeats."""
+
+from typing import NamedTuple
+
+from lstmcore.arrays import Array
+from lstmcore.layers.layer import Layer
+from lstmcore.layers.params import Params
+from lstmcore.ops.dropout import dropout_backward, dropout_forward, dropout_scale
+from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.shapes import check_cache, check_features, check_like
+
+
+class DropoutCache(NamedTuple):
+    scale: Array | None  # the factors drawn, 0 or 1 / (1 - p); None in evaluation
+    mask: Array | None
+    y: Array
+    owner: "Dropout"
+
+
+class Dropout(Layer):
+    """Drops each number with probability p and scales the others by 1 / (1 - p), when `forward` is given an rng.
+
+    Without an rng (evaluation) y = x. x (T, B, I) or (B, I); zero at masked steps. No parameters.
+    """
+
+    def __init__(self, p: float):
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
+            raise ValueError(f"`p` should be a probability in [0, 1), of being dropped; got {p!r}")
+        self.p = float(p)
+        self.params = Params({})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        check_features("x", x, None, None, mask)
+        y = masking_forward(x, mask)
+        scale = None if rng is None else dropout_scale(rng, tuple(x.shape), self.p, x)
+        if scale is not None:
+            y = dropout_forward(y, scale)
+        return y, None, DropoutCache(scale, mask, y, self)
+
+    def backward(self, dy, cache, dstate=None):
+        check_cache(cache, self)
+        check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
+        dx = masking_backward(dy, cache.mask)
+        return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}
+
+    def config(self):
+        return {"kind": "Dropout", "p": self.p}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p})"

@@ -1,0 +1,57 @@
+"""A table of vectors, looked up by index: the first layer over letters, words or residues."""
+
+from typing import Any, NamedTuple
+
+from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.layers.initialise import Seed, generator
+from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.params import Params
+from lstmcore.ops.embedding import embedding_backward, embedding_forward
+from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.shapes import check_cache, check_indices, check_like, check_size
+
+
+class EmbeddingCache(NamedTuple):
+    index: Array  # (T, B) or (B,), 0 at masked steps
+    mask: Array | None
+    owner: "Embedding"
+
+
+class Embedding(Layer):
+    """y = W[x] for integers x (T, B) or (B,) in [0, V); rows at masked steps are zero and their indices never read.
+
+    Parameter: W (V, I), standard normal. The gradient of x is None: an index has none.
+    """
+
+    def __init__(self, classes: int, output_size: int, dtype: Any = "float32", seed: Seed = None):
+        check_size("classes", classes)
+        check_size("output_size", output_size)
+        self.classes, self.output_size = classes, output_size
+        W = generator(seed).standard_normal((classes, output_size))
+        self.params = Params({"W": W.astype(check_dtype(dtype))})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        """x (T, B) or (B,) integers -> y (T, B, I) or (B, I)."""
+        W = self.params["W"]
+        check_indices(x, self.classes, W, mask)
+        if mask is not None:
+            x = namespace(x).where(mask, x, namespace(x).zeros_like(x))
+        return masking_forward(embedding_forward(x, W), mask), None, EmbeddingCache(x, mask, self)
+
+    def backward(self, dy, cache, dstate=None):
+        """dy as y -> None, None, the gradient of W."""
+        check_cache(cache, self)
+        W = self.params["W"]
+        check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
+        return None, None, {"W": embedding_backward(masking_backward(dy, cache.mask), cache.index, W)}
+
+    def config(self):
+        return {
+            "kind": "Embedding",
+            "classes": self.classes,
+            "output_size": self.output_size,
+            "dtype": dtype_name(self.params["W"].dtype),
+        }
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.classes}, {self.output_size})"

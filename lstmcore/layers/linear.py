@@ -1,0 +1,62 @@
+"""A dense layer over the last axis, the same at every step."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import Array, dtype_name
+from lstmcore.layers.initialise import Seed, generator, glorot_uniform
+from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.params import Params
+from lstmcore.ops.linear import linear_backward, linear_forward
+from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.shapes import check_cache, check_features, check_like, check_size
+
+
+class LinearCache(NamedTuple):
+    x: Array  # the input, zero at masked steps
+    mask: Array | None
+    owner: "Linear"
+
+
+class Linear(Layer):
+    """y = x W + b for x (T, B, I) or (B, I); rows at masked steps are zero and give nothing to any gradient.
+
+    Parameters: W (I, O), Glorot uniform; b (O,), zero, absent with bias=False.
+    """
+
+    def __init__(self, input_size: int, output_size: int, bias: bool = True, dtype: Any = "float32", seed: Seed = None):
+        check_size("input_size", input_size)
+        check_size("output_size", output_size)
+        dtype = check_dtype(dtype)
+        self.input_size, self.output_size, self.bias = input_size, output_size, bias
+        W = glorot_uniform(generator(seed), input_size, output_size).astype(dtype)
+        self.params = Params({"W": W, "b": np.zeros(output_size, dtype)} if bias else {"W": W})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        """x (T, B, I) or (B, I) -> y (T, B, O) or (B, O)."""
+        W = self.params["W"]
+        check_features("x", x, self.input_size, W, mask)
+        x = masking_forward(x, mask)
+        y = linear_forward(x, W, self.params["b"] if self.bias else None)
+        return masking_forward(y, mask), None, LinearCache(x, mask, self)
+
+    def backward(self, dy, cache, dstate=None):
+        """dy as y -> dx as x, None, gradients of W and b."""
+        check_cache(cache, self)
+        shape = (*cache.x.shape[:-1], self.output_size)
+        check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
+        dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])
+        return dx, None, {"W": dW, "b": db} if self.bias else {"W": dW}
+
+    def config(self):
+        return {
+            "kind": "Linear",
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "bias": self.bias,
+            "dtype": dtype_name(self.params["W"].dtype),
+        }
+
+    def __repr__(self) -> str:
+        return f"Linear({self.input_size}, {self.output_size}{'' if self.bias else ', bias=False'})"

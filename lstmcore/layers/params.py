@@ -1,0 +1,47 @@
+"""A layer's parameters: a live mapping whose arrays never change identity."""
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from lstmcore.arrays import Array
+from lstmcore.shapes import check_like
+
+
+class Params(MutableMapping[str, Array]):
+    """name -> the layer's own array. Assigning a key copies into the array; another shape or dtype is refused.
+
+    Keys can be neither added nor removed. A container's Params holds the very arrays of its parts.
+    """
+
+    def __init__(self, arrays: dict[str, Array]):
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[self._known(name)]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        array = self._arrays[self._known(name)]
+        check_like(name, value, tuple(array.shape), "the shape of the parameter", array)
+        array[...] = value
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"parameter {name!r} cannot be removed: the layer needs it")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return "Params(" + ", ".join(f"{name} {tuple(a.shape)}" for name, a in self._arrays.items()) + ")"
+
+    def _known(self, name: str) -> str:
+        if name not in self._arrays:
+            raise KeyError(f"no parameter {name!r}; there are {', '.join(self._arrays) or 'none'}")
+        return name
+
+
+def joined(parts: dict[str, Any]) -> Params:
+    """The parameters of named parts as one mapping, keys prefixed: {"0": layer} gives "0.W_ih", ..."""
+    return Params({f"{name}.{key}": part.params[key] for name, part in parts.items() for key in part.params})

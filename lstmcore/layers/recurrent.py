@@ -1,0 +1,168 @@
+"""LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.layers.initialise import Seed, generator, glorot_uniform, orthogonal
+from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.params import Params
+from lstmcore.ops import cells, gates
+from lstmcore.ops.cells import Cell
+from lstmcore.ops.masking import masking_forward
+from lstmcore.ops.recurrence import Cache, Engine, choose
+from lstmcore.shapes import check_cache, check_like, check_sequence, check_size, check_state
+
+
+def LSTM(
+    input_size: int,
+    hidden_size: int,
+    dtype: Any = "float32",
+    seed: Seed = None,
+    engine: Engine = None,
+    return_sequences: bool = True,
+) -> "Recurrent":
+    """A long short-term memory layer (equations 1 to 25 of docs/derivation.md). State: (h, c), each (B, H).
+
+    Parameters: W_ih (I, 4H), W_hh (H, 4H), b (4H,), blocks i f g o. W_ih starts Glorot uniform and W_hh orthogonal,
+    block by block; b starts at zero, its forget block at 1 (Gers et al. 2000; Jozefowicz et al. 2015).
+    return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H).
+    """
+    return Recurrent(cells.lstm, input_size, hidden_size, dtype, seed, engine, return_sequences)
+
+
+def GRU(
+    input_size: int,
+    hidden_size: int,
+    dtype: Any = "float32",
+    seed: Seed = None,
+    engine: Engine = None,
+    return_sequences: bool = True,
+) -> "Recurrent":
+    """A gated recurrent unit, reset gate after the product (equations 26 to 37). State: (h,), (B, H).
+
+    Parameters: W_ih (I, 3H), blocks r z n; W_hh (H, 3H), blocks r z m; b (3H,); b_hn (H,), the bias of block m.
+    """
+    return Recurrent(cells.gru, input_size, hidden_size, dtype, seed, engine, return_sequences)
+
+
+def RNN(
+    input_size: int,
+    hidden_size: int,
+    dtype: Any = "float32",
+    seed: Seed = None,
+    engine: Engine = None,
+    return_sequences: bool = True,
+) -> "Recurrent":
+    """A plain recurrent layer with tanh (equations 38 to 41). State: (h,), (B, H).
+
+    Parameters: W_ih (I, H), W_hh (H, H), b (H,).
+    """
+    return Recurrent(cells.rnn, input_size, hidden_size, dtype, seed, engine, return_sequences)
+
+
+class Recurrent(Layer):
+    """What `LSTM`, `GRU` and `RNN` return. `engine` None means the fastest that is there; the cache says which ran."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        dtype: Any,
+        seed: Seed,
+        engine: Engine,
+        return_sequences: bool,
+    ):
+        check_size("input_size", input_size)
+        check_size("hidden_size", hidden_size)
+        self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
+        self.engine, self.return_sequences = engine, return_sequences
+        self.params = _initial(cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
+        choose(engine, cell, self.params["W_hh"])  # an engine that cannot run is refused now, not at the first batch
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        """x (T, B, I) -> y (T, B, H), zero at masked steps; or, without return_sequences, the final h (B, H)."""
+        state = self._checked(x, state, mask)
+        if reuse is not None:
+            check_cache(reuse, self)
+        cache = self._engine().forward(self.cell, x, self.params, state, mask, reuse)
+        cache = cache._replace(owner=self)
+        xp = namespace(x)
+        state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
+        y = masking_forward(cache.states[0][1:, ...], mask) if self.return_sequences else state[0]
+        return y, state, cache
+
+    def backward(self, dy, cache: Cache, dstate=None):
+        """dy as y -> dx (T, B, I), dstate0 a tuple of (B, H), gradients of every parameter."""
+        check_cache(cache, self)
+        W_hh = self.params["W_hh"]
+        T, B = cache.x.shape[:2]
+        H = self.hidden_size
+        if dstate is None:
+            dstate = self._zeros(B)
+        check_state("dstate", dstate, self.cell.states, B, H, W_hh)
+        if self.return_sequences:
+            check_like("dy", dy, (T, B, H), "(T, B, H), as the cache fixes it,", W_hh)
+        else:
+            check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)
+            dstate, dy = (dstate[0] + dy, *dstate[1:]), None
+        return self._engine().backward(self.cell, dy, tuple(dstate), self.params, cache)
+
+    def predict(self, x, state=None, mask=None):
+        """x (T, B, I) -> y, final state, as `forward` gives them, with no cache kept."""
+        state = self._checked(x, state, mask)
+        y, state = self._engine().predict(self.cell, x, self.params, state, mask)
+        return (y if self.return_sequences else state[0]), state
+
+    def step(self, x, state=None):
+        """One step of a stream: x (B, I), state -> h (B, H), the next state."""
+        check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_hh"])
+        _, state = self.predict(x[None, ...], state)
+        return state[0], state
+
+    def to(self, dtype=None, engine=None, array=None):
+        twin = super().to(dtype=dtype and check_dtype(dtype), array=array)
+        if engine is not None:
+            twin.engine = engine
+        choose(twin.engine, twin.cell, twin.params["W_hh"])
+        return twin
+
+    def config(self):
+        return {
+            "kind": self.cell.name.upper(),
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "dtype": dtype_name(self.params["W_hh"].dtype),
+            "return_sequences": self.return_sequences,
+        }
+
+    def __repr__(self) -> str:
+        last = "" if self.return_sequences else ", return_sequences=False"
+        return f"{self.cell.name.upper()}({self.input_size}, {self.hidden_size}{last})"
+
+    def _engine(self) -> ModuleType | Any:
+        return choose(self.engine, self.cell, self.params["W_hh"])
+
+    def _checked(self, x: Any, state: Any, mask: Any) -> tuple[Array, ...]:
+        """The initial state, once x, state and mask are found to be right."""
+        check_sequence("x", x, self.input_size, self.params["W_ih"], mask)
+        if state is None:
+            return self._zeros(x.shape[1])
+        check_state("state", state, self.cell.states, x.shape[1], self.hidden_size, self.params["W_hh"])
+        return tuple(state)
+
+    def _zeros(self, B: int) -> tuple[Array, ...]:
+        W_hh = self.params["W_hh"]
+        return tuple(namespace(W_hh).zeros((B, self.hidden_size), dtype=W_hh.dtype) for _ in self.cell.states)
+
+
+def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generator) -> Params:
+    params = {name: np.zeros(shape, dtype) for name, shape in cell.shapes(I, H).items()}
+    params["W_ih"][...] = np.concatenate([glorot_uniform(rng, I, H) for _ in cell.input_blocks], axis=1)
+    params["W_hh"][...] = np.concatenate([orthogonal(rng, H) for _ in cell.recurrent_blocks], axis=1)
+    if "f" in cell.gates:
+        gates.split(params["b"], len(cell.gates))[cell.gates.index("f")] = 1  # open at first, or nothing is remembered
+    return Params(params)

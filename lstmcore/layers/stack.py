@@ -1,0 +1,82 @@
+"""Layers one after the other. The container is itself a layer."""
+
+from typing import Any, NamedTuple
+
+from lstmcore.arrays import Array
+from lstmcore.layers.layer import Layer
+from lstmcore.layers.params import joined
+from lstmcore.shapes import check_cache, check_parts
+
+
+class StackCache(NamedTuple):
+    parts: tuple[Any, ...]  # the cache of each part
+    owner: "Stack"
+
+
+class Stack(Layer):
+    """x goes through the parts in order; params keys are "0.W_ih", ..., state is a tuple with one entry per part.
+
+    The mask goes along as long as there is a time axis: after a part that gives final states only, none is passed on.
+    A Stack of Bidirectional layers is PyTorch's interleaved topology; a Bidirectional of two Stacks is TensorFlow 1's
+    two independent towers.
+    """
+
+    def __init__(self, layers: list[Layer] | tuple[Layer, ...]):
+        self.layers = tuple(layers)
+        if not self.layers:
+            raise ValueError("`layers` should hold at least one layer; got none")
+        for k, layer in enumerate(self.layers):
+            if not callable(getattr(layer, "forward", None)):
+                raise TypeError(f"`layers` should hold layers; got {layer!r} at {k}")
+            if any(layer is other for other in self.layers[:k]):
+                raise ValueError(f"`layers` should hold each layer once; {layer!r} at {k} stands there twice")
+        self.params = joined({str(k): layer for k, layer in enumerate(self.layers)})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        check_parts("state", state, len(self.layers), "Stack")
+        if reuse is not None:
+            check_cache(reuse, self)
+        caches, states = [], []
+        for k, layer in enumerate(self.layers):
+            x, s, cache = layer.forward(x, state and state[k], mask, rng, reuse and reuse.parts[k])
+            mask = mask if x.ndim == 3 else None
+            caches.append(cache)
+            states.append(s)
+        return x, tuple(states), StackCache(tuple(caches), self)
+
+    def backward(self, dy, cache, dstate=None):
+        check_cache(cache, self)
+        check_parts("dstate", dstate, len(self.layers), "Stack")
+        grads: dict[str, Array] = {}
+        dstates: list[Any] = []
+        for k in reversed(range(len(self.layers))):
+            dy, ds, g = self.layers[k].backward(dy, cache.parts[k], dstate and dstate[k])
+            grads |= {f"{k}.{name}": value for name, value in g.items()}
+            dstates.append(ds)
+        return dy, tuple(reversed(dstates)), {name: grads[name] for name in self.params}
+
+    def predict(self, x, state=None, mask=None):
+        check_parts("state", state, len(self.layers), "Stack")
+        states = []
+        for k, layer in enumerate(self.layers):
+            x, s = layer.predict(x, state and state[k], mask)
+            mask = mask if x.ndim == 3 else None
+            states.append(s)
+        return x, tuple(states)
+
+    def step(self, x, state=None):
+        check_parts("state", state, len(self.layers), "Stack")
+        states = []
+        for k, layer in enumerate(self.layers):
+            x, s = layer.step(x, state and state[k])
+            states.append(s)
+        return x, tuple(states)
+
+    def to(self, dtype=None, engine=None, array=None):
+        return Stack([layer.to(dtype=dtype, engine=engine, array=array) for layer in self.layers])
+
+    def config(self):
+        return {"kind": "Stack", "layers": [layer.config() for layer in self.layers]}
+
+    def __repr__(self) -> str:
+        return f"Stack([{', '.join(map(repr, self.layers))}])"

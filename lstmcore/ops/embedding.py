@@ -1,0 +1,22 @@
+"""Rows of a table, looked up by index."""
+
+from lstmcore.arrays import Array, namespace
+
+
+def embedding_forward(index: Array, W: Array) -> Array:
+    """y = W[index]; index (...) of integers in [0, V), W (V, I) -> y (..., I)."""
+    xp = namespace(W)
+    return xp.reshape(xp.take(W, xp.reshape(index, (-1,)), axis=0), (*index.shape, W.shape[-1]))
+
+
+def embedding_backward(dy: Array, index: Array, W: Array) -> Array:
+    """dW (V, I): each row of the table collects the gradients of all places that used it."""
+    xp = namespace(W)
+    rows, index = xp.reshape(dy, (-1, W.shape[-1])), xp.reshape(index, (-1,))
+    dW = xp.zeros_like(W)
+    if hasattr(getattr(xp, "add", None), "at"):
+        xp.add.at(dW, index, rows)
+        return dW
+    # The standard has no scattered sum: the same as one product with the one-hot matrix of the indices.
+    one_hot = xp.astype(index[None, :] == xp.arange(W.shape[0])[:, None], W.dtype)  # (V, N)
+    return one_hot @ rows

@@ -1,0 +1,21 @@
+"""A matrix product over the last axis, plus a bias."""
+
+from lstmcore.arrays import Array, namespace
+
+
+def linear_forward(x: Array, W: Array, b: Array | None) -> Array:
+    """y = x W + b; x (..., I), W (I, O), b (O,) or None -> y (..., O)."""
+    y = namespace(x).reshape(x, (-1, x.shape[-1])) @ W
+    if b is not None:
+        y = y + b
+    return namespace(x).reshape(y, (*x.shape[:-1], W.shape[-1]))
+
+
+def linear_backward(dy: Array, x: Array, W: Array) -> tuple[Array, Array, Array]:
+    """Undoes y = x W + b: dx (..., I), dW (I, O), db (O,), each summed over everything that used the value."""
+    xp = namespace(x)
+    rows = xp.reshape(dy, (-1, dy.shape[-1]))
+    db = xp.sum(rows, axis=0)
+    dW = xp.reshape(x, (-1, x.shape[-1])).T @ rows
+    dx = xp.reshape(rows @ W.T, x.shape)
+    return dx, dW, db

@@ -1,0 +1,100 @@
+"""Losses and their gradients, averaged over the valid items. Targets of masked items are never read."""
+
+from lstmcore.arrays import Array, namespace, real
+from lstmcore.shapes import check_targets, check_valid, check_values
+
+
+def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
+    """The loss and its gradient: mean of -log softmax(logits)[target], in nats, over the valid items.
+
+    logits (..., V) floating; targets (...) integers in [0, V), never read where the mask is false; mask (...) bool.
+    Returns loss () and dlogits (..., V), zero at masked items. Raises TypeError and ValueError for what does not fit,
+    a target out of range, and a mask without a valid item.
+    """
+    check_targets(targets, logits, mask)
+    loss, p = softmax_cross_entropy_forward(logits, targets, mask)
+    return loss, softmax_cross_entropy_backward(p, targets, mask)
+
+
+def squared_error(y: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
+    """The loss and its gradient: mean of (y - t)^2 over the valid items, without a half.
+
+    y, targets (...) of one dtype; mask bool, of the shape of the targets, or of that less its last axis. Returns loss ()
+    and dy (...), zero at masked items. Raises TypeError and ValueError for what does not fit.
+    """
+    check_values(targets, y)
+    if mask is not None and getattr(mask, "shape", None) == targets.shape[:-1]:
+        mask = namespace(mask).broadcast_to(mask[..., None], targets.shape)
+    check_valid(mask, targets, "targets")
+    loss, difference = squared_error_forward(y, targets, mask)
+    return loss, squared_error_backward(difference, mask)
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities over the last axis: exp(l_v) / sum_v exp(l_v), shifted by the maximum so that nothing overflows."""
+    e = namespace(logits).exp(_shifted(logits))
+    return e / namespace(logits).sum(e, axis=-1, keepdims=True)
+
+
+def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Mean of -log p[target] over the valid rows, from logits: no log of a probability, so never log(0).
+
+    logits (..., V), targets (...) integers, mask (...) bool or None -> loss (), p (..., V).
+    """
+    xp = namespace(logits)
+    targets, n = _valid(targets, mask)
+    shifted = _shifted(logits)
+    e = xp.exp(shifted)
+    total = xp.sum(e, axis=-1, keepdims=True)
+    picked = xp.sum(xp.where(_one_hot(targets, logits), shifted, xp.zeros_like(shifted)), axis=-1)
+    losses = xp.log(total[..., 0]) - picked  # -log p[target] = log sum_v exp(l_v) - l[target]
+    return _mean(losses, mask, n), e / total
+
+
+def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None) -> Array:
+    """dlogits (..., V) = (p - onehot(target)) / n on valid rows, zero elsewhere."""
+    xp = namespace(p)
+    targets, n = _valid(targets, mask)
+    dlogits = (p - xp.astype(_one_hot(targets, p), p.dtype)) / n
+    return dlogits if mask is None else xp.where(mask[..., None], dlogits, xp.zeros_like(dlogits))
+
+
+def squared_error_forward(y: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Mean of (y - t)^2 over the valid items, without a half; y, targets and mask (...) -> loss (), difference (...)."""
+    xp = namespace(y)
+    difference = y - targets
+    if mask is not None:
+        difference = xp.where(mask, difference, xp.zeros_like(difference))
+    return _mean(difference * difference, None, _count(mask, y)), difference
+
+
+def squared_error_backward(difference: Array, mask: Array | None) -> Array:
+    """dy (...) = 2 (y - t) / n on valid items, zero elsewhere."""
+    return 2 * difference / _count(mask, difference)
+
+
+def _shifted(logits: Array) -> Array:
+    # The maximum of the real part enters as a constant: it cancels, so it has no gradient.
+    return logits - namespace(logits).max(real(logits), axis=-1, keepdims=True)
+
+
+def _one_hot(targets: Array, logits: Array) -> Array:
+    return targets[..., None] == namespace(logits).arange(logits.shape[-1])  # (..., V) bool
+
+
+def _valid(targets: Array, mask: Array | None) -> tuple[Array, int]:
+    if mask is not None:
+        targets = namespace(targets).where(mask, targets, namespace(targets).zeros_like(targets))
+    return targets, _count(mask, targets)
+
+
+def _count(mask: Array | None, items: Array) -> int:
+    """How many items are valid."""
+    return items.size if mask is None else int(namespace(mask).count_nonzero(mask))
+
+
+def _mean(losses: Array, mask: Array | None, n: int) -> Array:
+    xp = namespace(losses)
+    if mask is not None:
+        losses = xp.where(mask, losses, xp.zeros_like(losses))
+    return xp.asarray(xp.sum(losses) / n)

@@ -1,0 +1,33 @@
+"""Padding is selected out, never multiplied out: 0 * NaN is NaN, and padding may hold anything."""
+
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Array, namespace
+from lstmcore.shapes import check_lengths, check_size
+
+
+def masking_forward(x: Array, mask: Array | None) -> Array:
+    """`x` on real steps, zero elsewhere. x (T, B, ...), mask (T, B) bool or None (all steps are real)."""
+    if mask is None:
+        return x
+    xp = namespace(x)
+    real = xp.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
+    return xp.where(real, x, xp.zeros_like(x))
+
+
+def masking_backward(dy: Array, mask: Array | None) -> Array:
+    """Undoes `masking_forward`: what came from a padded step goes nowhere. A selection is its own transpose."""
+    return masking_forward(dy, mask)
+
+
+def mask_from_lengths(lengths: Any, T: int) -> np.ndarray:
+    """(T, B) bool, true on the first `lengths[b]` steps of row b. lengths: B integers in 0 .. T; 0 is an empty row.
+
+    Raises TypeError for what is not a row of integers, ValueError for a length below 0 or beyond T.
+    """
+    lengths = np.asarray(lengths)
+    check_size("T", T)
+    check_lengths(lengths, T)
+    return np.arange(T)[:, None] < lengths[None, :]

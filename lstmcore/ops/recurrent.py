@@ -1,0 +1,40 @@
+"""The products around the loop over time: `project` before it, `contract` after it.
+
+All steps at once, one product each. Engines that have no products of their own call these two.
+"""
+
+from collections.abc import Mapping
+
+from lstmcore.arrays import Array, namespace
+from lstmcore.ops import gates
+from lstmcore.ops.cells import Cell
+
+
+def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
+    """The input part of all pre-activations, `a = x W_ih + b` (1): x (T, B, I) -> (T, B, K, H)."""
+    xp = namespace(x)
+    T, B, I = x.shape
+    K = len(cell.gates)
+    product = xp.reshape(x, (T * B, I)) @ params["W_ih"]  # (T B, len(input_blocks) H)
+    bias = gates.split(xp.concat([params[name] for name in cell.biases]), K)  # (K, H)
+    if len(cell.input_blocks) == K:
+        a = gates.split(product, K) + bias
+    else:
+        a = gates.add(xp.broadcast_to(bias, (T * B, *bias.shape)), cell.input_blocks, product)
+    return xp.reshape(a, (T, B, K, -1))
+
+
+def contract(
+    cell: Cell, x: Array, h_prev: Array, da: Array, params: Mapping[str, Array]
+) -> tuple[Array, dict[str, Array]]:
+    """Undoes (1) for all steps at once: x (T, B, I), h_prev (T, B, H), da (T, B, K, H) -> dx (T, B, I), dparams."""
+    xp = namespace(x)
+    T, B, I = x.shape
+    da_x = xp.reshape(gates.join(da, cell.input_blocks), (T * B, -1))  # what reached x @ W_ih
+    da_h = xp.reshape(gates.join(da, cell.recurrent_blocks), (T * B, -1))  # what reached h_prev @ W_hh
+    sums = xp.sum(xp.sum(da, axis=1), axis=0)  # (K, H); rows, then steps: two short chains round less than a long one
+    dparams = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (22)
+    dparams["W_hh"] = xp.reshape(h_prev, (T * B, -1)).T @ da_h  # (21)
+    dparams["W_ih"] = xp.reshape(x, (T * B, I)).T @ da_x  # (20)
+    dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))  # (19)
+    return dx, dparams

@@ -1,0 +1,238 @@
+"""Checks at the public edge. A complaint says what, what was expected in letters and numbers, what came, and why, likely.
+
+Called before anything is changed; below the layers nothing is checked again (compiled kernels have no bounds checks).
+Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype, library) TypeError.
+"""
+
+from typing import Any
+
+from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
+
+
+def check_array(name: str, value: Any, like: Array) -> None:
+    """`value` is a floating array of the library and dtype of `like` (the layer's parameters)."""
+    if not is_array(value):
+        raise TypeError(
+            f"`{name}` should be an array of {library_name(like)}; got {type(value).__name__}"
+            + {"torch": " (a tensor: pass tensor.detach().numpy())"}.get(library_name(value), "")
+            + {"list": " (pass numpy.asarray(...))", "tuple": " (a state given as input?)"}.get(library_name(value), "")
+        )
+    if library_name(value) != library_name(like):
+        raise TypeError(
+            f"`{name}` should be an array of {library_name(like)}, as the parameters are; got one of "
+            f"{library_name(value)} (move one of the two: layer.to(array=...), lc.to_gpu, lc.to_cpu)"
+        )
+    if value.dtype == like.dtype:
+        return
+    expected, got = dtype_name(like.dtype), dtype_name(value.dtype)
+    if got.startswith(("int", "uint", "bool")):
+        raise TypeError(
+            f"`{name}` should be {expected}; got {got} (integers: class indices go through lc.Embedding, "
+            f'numbers through {name}.astype("{expected}"))'
+        )
+    raise TypeError(
+        f"`{name}` should be {expected}, as the parameters are; got {got} (mixed dtypes: "
+        f'{name}.astype("{expected}"), or build the layer with dtype="{got}")'
+    )
+
+
+def check_sequence(name: str, x: Any, I: int, like: Array, mask: Any = None, fixed_by: str = "W_ih") -> None:
+    """`x` is (T, B, I), with at least one step and one row."""
+    check_array(name, x, like)
+    wanted = f"`{name}` should be (T, B, I) with I = {I}, as {fixed_by} fixes it; got {tuple(x.shape)}"
+    if x.ndim != 3:
+        raise ValueError(wanted + (" (one step alone? use layer.step, or x[None])" if x.ndim == 2 else ""))
+    if x.shape[-1] != I:
+        raise ValueError(wanted + _batch_first(x, mask))
+    check_not_empty(name, x)
+    check_mask(mask, x)
+
+
+def check_features(name: str, x: Any, I: int | None, like: Array | None, mask: Any = None) -> None:
+    """`x` is (T, B, I), or (B, I) without a mask: a layer that works on each row alone. I, like: None means any."""
+    if like is None:
+        _check_output(name, x, "(T, B, I) or (B, I)", 0)
+    else:
+        check_array(name, x, like)
+    if x.ndim not in (2, 3) or (I is not None and x.shape[-1] != I):
+        fixed = "" if I is None else f" with I = {I}, as W fixes it"
+        raise ValueError(f"`{name}` should be (T, B, I) or (B, I){fixed}; got {tuple(x.shape)}")
+    check_not_empty(name, x)
+    check_mask(mask, x)
+
+
+def check_not_empty(name: str, x: Array) -> None:
+    """No axis of length zero: there is no mean, no last step and no gradient of nothing."""
+    if 0 in x.shape:
+        axis = "TBI"[x.shape.index(0)] if x.ndim == 3 else "BI"[x.shape.index(0)] if x.ndim == 2 else "B"
+        raise ValueError(f"`{name}` should have no empty axis; got {tuple(x.shape)}, {axis} = 0 (an empty batch?)")
+
+
+def check_mask(mask: Any, x: Array) -> None:
+    """`mask` is None, or boolean with the (T, B) of `x` and of the same library."""
+    if mask is None:
+        return
+    if x.ndim < 2 or (x.ndim == 2 and dtype_name(x.dtype).startswith(("float", "complex"))):
+        raise ValueError(
+            f"`mask` goes with inputs that have a time axis; got x {tuple(x.shape)} and a mask (pass None)"
+        )
+    if not is_array(mask) or library_name(mask) != library_name(x):
+        raise TypeError(f"`mask` should be a boolean array of {library_name(x)}; got {_kind(mask)}")
+    if dtype_name(mask.dtype) != "bool":
+        raise TypeError(
+            f"`mask` should be boolean, true on real steps; got {dtype_name(mask.dtype)} (mask != 0, or "
+            "lc.mask_from_lengths(lengths, T) if these are lengths)"
+        )
+    T, B = x.shape[:2]
+    if tuple(mask.shape) != (T, B):
+        hint = " (batch first? pass mask.T)" if tuple(mask.shape) == (B, T) else ""
+        raise ValueError(f"`mask` should be (T, B) = ({T}, {B}), as x fixes it; got {tuple(mask.shape)}{hint}")
+
+
+def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like: Array) -> None:
+    """`value` has exactly this shape, and the dtype and library of `like`."""
+    check_array(name, value, like)
+    if tuple(value.shape) != shape:
+        raise ValueError(f"`{name}` should be {letters} = {shape}; got {tuple(value.shape)}{_swapped(value, shape)}")
+
+
+def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, like: Array) -> None:
+    """`state` is a tuple of one (B, H) array per state of the cell."""
+    wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"
+    if not isinstance(state, tuple | list) or len(state) != len(parts):
+        got = f"{len(state)} parts" if isinstance(state, tuple | list) else _kind(state)
+        raise TypeError(f"{wanted}; got {got} (a state of another kind of layer?)")
+    for part, value in zip(parts, state):
+        check_like(f"{name}.{part}", value, (B, H), "(B, H)", like)
+
+
+def check_parts(name: str, state: Any, n: int, owner: str) -> None:
+    """The state of a container is None, or a tuple with one entry per part."""
+    if state is not None and (not isinstance(state, tuple | list) or len(state) != n):
+        got = f"{len(state)} parts" if isinstance(state, tuple | list) else _kind(state)
+        raise TypeError(f"`{name}` of a {owner} should be a tuple of {n} parts (None where a part has none); got {got}")
+
+
+def check_cache(cache: Any, owner: Any) -> None:
+    """`cache` came from this very layer's forward."""
+    if not hasattr(cache, "owner"):
+        raise TypeError(
+            f"`cache` should be the third value of this layer's forward; got {_kind(cache)} "
+            "(forward returns y, state, cache)"
+        )
+    if cache.owner is not owner:
+        raise ValueError(f"`cache` should come from this {owner!r}; it comes from another layer, {cache.owner!r}")
+
+
+def check_targets(targets: Any, logits: Array, mask: Any) -> None:
+    """Class indices of the shape of the logits less V, in range wherever they are valid."""
+    _check_output("logits", logits, "(..., V)", 1)
+    shape, V = tuple(logits.shape[:-1]), logits.shape[-1]
+    if not is_array(targets) or library_name(targets) != library_name(logits):
+        raise TypeError(f"`targets` should be an integer array of {library_name(logits)}; got {_kind(targets)}")
+    if not dtype_name(targets.dtype).startswith(("int", "uint")):
+        hint = " (one-hot? pass targets.argmax(-1))" if tuple(targets.shape) == tuple(logits.shape) else ""
+        raise TypeError(f"`targets` should be integers, class indices; got {dtype_name(targets.dtype)}{hint}")
+    if tuple(targets.shape) != shape:
+        hint = " (one-hot? pass targets.argmax(-1))" if tuple(targets.shape) == tuple(logits.shape) else ""
+        raise ValueError(
+            f"`targets` should be {shape}, the shape of the logits without V; got {tuple(targets.shape)}{hint}"
+        )
+    check_valid(mask, targets, "targets")
+    xp = namespace(targets)
+    outside = (targets < 0) | (targets >= V) if mask is None else ((targets < 0) | (targets >= V)) & mask
+    if bool(xp.any(outside)):
+        where = tuple(int(axis[0]) for axis in xp.nonzero(outside))
+        raise ValueError(
+            f"`targets` should lie in 0 .. {V - 1}; got {int(targets[where])} at {where} "
+            "(a mark for what does not count? give its mask)"
+        )
+
+
+def check_values(targets: Any, y: Array) -> None:
+    """Values to be compared with `y`: the same shape, dtype and library."""
+    _check_output("y", y, "(...)", 0)
+    check_array("targets", targets, y)
+    if tuple(targets.shape) != tuple(y.shape):
+        raise ValueError(f"`targets` should have the shape of y, {tuple(y.shape)}; got {tuple(targets.shape)}")
+
+
+def check_valid(mask: Any, items: Array, name: str) -> None:
+    """The mask of a loss: boolean, the shape of the items, at least one of them valid."""
+    if items.size == 0:
+        raise ValueError(f"`{name}` should hold at least one item; got {tuple(items.shape)} (an empty batch?)")
+    if mask is None:
+        return
+    if not is_array(mask) or library_name(mask) != library_name(items):
+        raise TypeError(f"`mask` should be a boolean array of {library_name(items)}; got {_kind(mask)}")
+    if dtype_name(mask.dtype) != "bool":
+        raise TypeError(f"`mask` should be boolean, true on what counts; got {dtype_name(mask.dtype)} (mask != 0)")
+    if tuple(mask.shape) != tuple(items.shape):
+        raise ValueError(
+            f"`mask` should be {tuple(items.shape)}, the shape of {name} (or that less its last axis); "
+            f"got {tuple(mask.shape)}"
+        )
+    if not bool(namespace(mask).any(mask)):
+        raise ValueError("`mask` should have at least one valid item; got none (the mean of nothing is undefined)")
+
+
+def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
+    """Integers (T, B) or (B,) in [0, V), wherever the mask is true."""
+    if not is_array(index) or library_name(index) != library_name(like):
+        raise TypeError(f"`x` should be an integer array of {library_name(like)}; got {_kind(index)}")
+    if not dtype_name(index.dtype).startswith(("int", "uint")):
+        raise TypeError(f"`x` should be integers, indices of the {V} rows; got {dtype_name(index.dtype)}")
+    if index.ndim not in (1, 2):
+        raise ValueError(f"`x` should be (T, B) or (B,); got {tuple(index.shape)} (one-hot? pass x.argmax(-1))")
+    check_not_empty("x", index)
+    check_mask(mask, index)
+    xp = namespace(index)
+    outside = (index < 0) | (index >= V) if mask is None else ((index < 0) | (index >= V)) & mask
+    if bool(xp.any(outside)):
+        where = tuple(int(axis[0]) for axis in xp.nonzero(outside))
+        raise ValueError(f"`x` should lie in 0 .. {V - 1}; got {int(index[where])} at {where} (padding? give its mask)")
+
+
+def check_lengths(lengths: Any, T: int) -> None:
+    """A one-dimensional sequence of integers in 0 .. T."""
+    if lengths.ndim != 1 or not dtype_name(lengths.dtype).startswith(("int", "uint")):
+        raise TypeError(
+            f"`lengths` should be (B,) integers; got {dtype_name(lengths.dtype)} of shape {tuple(lengths.shape)}"
+        )
+    for b, length in enumerate(lengths):
+        if not 0 <= length <= T:
+            raise ValueError(f"`lengths` should lie in 0 .. T = {T}; got {int(length)} in row {b} (T too small?)")
+
+
+def check_size(name: str, value: Any) -> None:
+    """A width: a positive int."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` should be a positive int; got {value!r}")
+
+
+def _check_output(name: str, value: Any, letters: str, ndim: int) -> None:
+    if not is_array(value) or value.ndim < ndim:
+        raise TypeError(f"`{name}` should be a floating array {letters}; got {_kind(value)}")
+    if not dtype_name(value.dtype).startswith(("float", "complex")):
+        raise TypeError(f"`{name}` should be a floating array {letters}; got {dtype_name(value.dtype)}")
+
+
+def _kind(value: Any) -> str:
+    return (
+        f"{dtype_name(value.dtype)} {tuple(value.shape)} of {library_name(value)}" if is_array(value) else repr(value)
+    )
+
+
+def _batch_first(x: Array, mask: Any) -> str:
+    """A hint for an input whose width does not fit: is its time axis in the wrong place?"""
+    if is_array(mask) and tuple(mask.shape) == (x.shape[1], x.shape[0]):
+        return " (batch first? pass x.transpose(1, 0, 2))"
+    return " (is the last axis the input width?)"
+
+
+def _swapped(value: Array, shape: tuple[int, ...]) -> str:
+    if value.ndim >= 2 and tuple(value.shape) == (shape[1], shape[0], *shape[2:]) and value.shape != shape:
+        return " (batch first? the time axis comes first here)"
+    if value.ndim == 2 and len(shape) == 3 and tuple(value.shape) == shape[1:]:
+        return " (one step alone, where all T are wanted)"
+    return ""
