@@ -5,6 +5,7 @@ Arrays are time-major, x (T, B, I); weights are in x out, W_ih (I, 4H); gates st
 of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on real steps.
 """
 
+from lstmcore import debug
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
@@ -21,6 +22,7 @@ __all__ = [
     "Linear",
     "Stack",
     "Tanh",
+    "debug",
     "mask_from_lengths",
     "softmax",
     "softmax_cross_entropy",

@@ -1,4 +1,4 @@
-"""Checks at the public edge. A complaint says what, what was expected in letters and numbers, what came, and why, likely.
+"""Checks at the public edge. A complaint says what, what was expected in letters and numbers, what came, and why.
 
 Called before anything is changed; below the layers nothing is checked again (compiled kernels have no bounds checks).
 Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype, library) TypeError.

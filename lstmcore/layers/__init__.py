@@ -1,5 +1,6 @@
 """Layers own the parameters; the maths is in ops. Every layer keeps the contract of `Layer`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from lstmcore.layers.activation import Tanh
@@ -12,7 +13,7 @@ from lstmcore.layers.params import Params
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from lstmcore.layers.stack import Stack
 
-SIMPLE = {
+SIMPLE: dict[str, Callable[..., Layer]] = {
     "LSTM": LSTM,
     "GRU": GRU,
     "RNN": RNN,

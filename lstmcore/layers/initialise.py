@@ -1,4 +1,4 @@
-"""How weights start. Everything is drawn in float64 and then rounded, so that every dtype starts from the same numbers."""
+"""How weights start. All is drawn in float64 and then rounded, so that every dtype starts from the same numbers."""
 
 import numpy as np
 

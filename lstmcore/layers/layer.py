@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, to_library
+from lstmcore.arrays import Array, to_library
 from lstmcore.layers.params import Params
 from lstmcore.ops.recurrence import Engine
 
@@ -53,19 +53,21 @@ class Layer(Protocol):
         """One step of a stream: x (B, I), state -> y (B, O), the next state."""
         return self.predict(x, state)
 
-    def to(self, dtype: Any = None, engine: Engine = None, array: str | None = None) -> "Layer":
+    def to(self, dtype: Any = None, engine: Engine = None, array: str | None = None) -> Any:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
         What is None stays as it is. Raises ValueError for unknown names, ImportError where CuPy is not installed.
         """
-        twin = copy.copy(self)
+        twin: Any = copy.copy(self)
+        if engine is not None and hasattr(self, "engine"):
+            twin.engine = engine
         twin.params = Params({name: converted(a, dtype, array) for name, a in self.params.items()})
         return twin
 
 
 def converted(value: Array, dtype: Any = None, array: str | None = None) -> Array:
     """A copy of an array in another dtype and array library."""
-    value = value.astype(dtype_name(value.dtype) if dtype is None else dtype_name(np.dtype(dtype)), copy=True)
+    value = value.astype(value.dtype if dtype is None else check_dtype(dtype), copy=True)
     return value if array is None else to_library(value, array)
 
 

@@ -124,9 +124,7 @@ class Recurrent(Layer):
         return state[0], state
 
     def to(self, dtype=None, engine=None, array=None):
-        twin = super().to(dtype=dtype and check_dtype(dtype), array=array)
-        if engine is not None:
-            twin.engine = engine
+        twin = super().to(dtype, engine, array)
         choose(twin.engine, twin.cell, twin.params["W_hh"])
         return twin
 

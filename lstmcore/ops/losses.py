@@ -19,8 +19,8 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
 def squared_error(y: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
     """The loss and its gradient: mean of (y - t)^2 over the valid items, without a half.
 
-    y, targets (...) of one dtype; mask bool, of the shape of the targets, or of that less its last axis. Returns loss ()
-    and dy (...), zero at masked items. Raises TypeError and ValueError for what does not fit.
+    y, targets (...) of one dtype; mask bool, of the shape of the targets, or of that less its last axis. Returns
+    loss () and dy (...), zero at masked items. Raises TypeError and ValueError for what does not fit.
     """
     check_values(targets, y)
     if mask is not None and getattr(mask, "shape", None) == targets.shape[:-1]:
@@ -60,7 +60,7 @@ def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None)
 
 
 def squared_error_forward(y: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Mean of (y - t)^2 over the valid items, without a half; y, targets and mask (...) -> loss (), difference (...)."""
+    """Mean of (y - t)^2 over the valid items, without a half; all (...) -> loss (), difference (...)."""
     xp = namespace(y)
     difference = y - targets
     if mask is not None:

@@ -33,8 +33,8 @@ def contract(
     da_x = xp.reshape(gates.join(da, cell.input_blocks), (T * B, -1))  # what reached x @ W_ih
     da_h = xp.reshape(gates.join(da, cell.recurrent_blocks), (T * B, -1))  # what reached h_prev @ W_hh
     sums = xp.sum(xp.sum(da, axis=1), axis=0)  # (K, H); rows, then steps: two short chains round less than a long one
-    dparams = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (22)
-    dparams["W_hh"] = xp.reshape(h_prev, (T * B, -1)).T @ da_h  # (21)
-    dparams["W_ih"] = xp.reshape(x, (T * B, I)).T @ da_x  # (20)
-    dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))  # (19)
-    return dx, dparams
+    dbiases = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (19)
+    dW_hh = xp.reshape(h_prev, (T * B, -1)).T @ da_h  # (20)
+    dW_ih = xp.reshape(x, (T * B, I)).T @ da_x  # (21)
+    dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))  # (22)
+    return dx, {"W_ih": dW_ih, "W_hh": dW_hh, **dbiases}
