@@ -1,0 +1,232 @@
+"""Fixtures of the whole suite: the engines, the peers, real data; and a summary of what ran and what did not.
+
+With --require-peers a peer that is not installed fails its tests, in place of skipping them; with --require-gpu an
+engine that needs a GPU does. Tests on real data read it from the folder of --data DIR, and are skipped without it.
+"""
+
+import importlib
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+
+from lstmcore.ops.cells import CELLS
+from lstmcore.ops.recurrence import choose
+
+hypothesis.settings.register_profile(
+    "lstmcore",
+    deadline=None,  # the first call of a compiled engine compiles
+    max_examples=50,
+    derandomize=True,  # the same examples everywhere: a red run can be repeated
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,  # `engine` holds no state
+        hypothesis.HealthCheck.filter_too_much,  # an engine may run one cell only
+    ],
+)
+hypothesis.settings.load_profile("lstmcore")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-peers", action="store_true", help="a missing peer (torch, jax, ...) is a failure")
+    parser.addoption("--require-gpu", action="store_true", help="a missing GPU is a failure")
+    parser.addoption("--data", metavar="DIR", type=Path, help="folder with real data, for the tests that want some")
+
+
+def _missing(request: pytest.FixtureRequest, option: str, reason: str) -> None:
+    """Skips the test with its reason, or fails it if the option asks for that."""
+    if request.config.getoption(option):
+        pytest.fail(f"{reason} ({option} was given)", pytrace=False)
+    pytest.skip(reason)
+
+
+# ---- engines -----------------------------------------------------------------------------------------------
+
+
+class Engine(NamedTuple):
+    """Where a test runs: an engine of lstmcore, and the array library that its arrays belong to."""
+
+    name: str
+    engine: str
+    library: str
+
+    def place(self, layer: Any) -> Any:
+        """The layer's twin on this engine and in this array library."""
+        return layer.to(engine=self.engine, array=self.library)
+
+    def array(self, tree: Any) -> Any:
+        """A host array, or a tuple of such (None stays None), in this array library."""
+        return _each(importlib.import_module(self.library).asarray, tree)
+
+    def host(self, tree: Any) -> Any:
+        """The way back: arrays in dicts and tuples as NumPy arrays."""
+        return _each(lambda value: value.get() if hasattr(value, "get") else np.asarray(value), tree)
+
+    def skip_if_unsupported(self, *cells: str, dtype: str = "float64") -> None:
+        """Some engines run some cells only: they say so, and the test says so too."""
+        reason = self._refusal(cells, dtype)
+        if reason is not None:
+            pytest.skip(reason)
+
+    def supports(self, *cells: str, dtype: str = "float64") -> bool:
+        """True if this engine runs all these cells."""
+        return self._refusal(cells, dtype) is None
+
+    def _refusal(self, cells: tuple[str, ...], dtype: str) -> str | None:
+        for cell in cells:
+            try:
+                choose(self.engine, CELLS[cell], self.array(np.zeros(1, dtype)))
+            except ValueError as error:
+                return str(error)
+        return None
+
+
+def _each(function: Callable, tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _each(function, value) for name, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_each(function, value) for value in tree)
+    return None if tree is None else function(tree)
+
+
+REFERENCE = Engine("reference", "reference", "numpy")
+ALL_ENGINES = (
+    REFERENCE,
+    Engine("fused-cpu", "fused-cpu", "numpy"),
+    Engine("reference on CuPy", "reference", "cupy"),
+    Engine("fused-gpu", "fused-gpu", "cupy"),
+)
+
+
+def _absence(engine: Engine) -> str | None:
+    """Why this engine cannot run here; None if it can."""
+    if engine.library == "cupy":
+        try:
+            cupy = importlib.import_module("cupy")
+        except ImportError:
+            return "CuPy is not installed"
+        try:
+            cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            return f"no GPU: {error}"
+    try:
+        choose(engine.engine, CELLS["lstm"], engine.array(np.zeros(1, "float32")))
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _present(request: pytest.FixtureRequest) -> Engine:
+    request.node.user_properties.append(("engine", request.param.name))
+    reason = _absence(request.param)
+    if reason is not None:
+        if request.param.library == "cupy":
+            _missing(request, "--require-gpu", reason)
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(params=ALL_ENGINES, ids=lambda engine: engine.name.replace(" ", "-"))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn: a test that asks for it runs on all that exist."""
+    return _present(request)
+
+
+@pytest.fixture(params=ALL_ENGINES[1:], ids=lambda engine: engine.name.replace(" ", "-"))
+def other_engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine but the reference on NumPy, for comparisons with it."""
+    return _present(request)
+
+
+@pytest.fixture
+def reference() -> Engine:
+    """The engine that the others are held to."""
+    return REFERENCE
+
+
+# ---- peers and data ----------------------------------------------------------------------------------------
+
+
+def _peer(request: pytest.FixtureRequest, name: str) -> ModuleType:
+    try:
+        with warnings.catch_warnings():  # what a peer deprecates in itself is not ours to mend
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ImportError:
+        _missing(request, "--require-peers", f"the peer {name} is not installed")
+        raise
+
+
+@pytest.fixture
+def torch(request: pytest.FixtureRequest) -> ModuleType:
+    """PyTorch, computing on one thread."""
+    torch = _peer(request, "torch")
+    torch.set_num_threads(1)
+    return torch
+
+
+@pytest.fixture
+def jax(request: pytest.FixtureRequest) -> ModuleType:
+    """JAX with float64 switched on."""
+    jax = _peer(request, "jax")
+    jax.config.update("jax_enable_x64", True)
+    return jax
+
+
+@pytest.fixture
+def onnx(request: pytest.FixtureRequest) -> ModuleType:
+    return _peer(request, "onnx")
+
+
+@pytest.fixture
+def onnxruntime(request: pytest.FixtureRequest) -> ModuleType:
+    return _peer(request, "onnxruntime")
+
+
+@pytest.fixture
+def array_api_strict(request: pytest.FixtureRequest) -> ModuleType:
+    """The strict reading of the array API standard: it refuses what only NumPy has."""
+    return _peer(request, "array_api_strict")
+
+
+@pytest.fixture
+def data(request: pytest.FixtureRequest) -> Path:
+    """The folder given by --data."""
+    folder = request.config.getoption("--data")
+    if folder is None:
+        pytest.skip("wants real data: pytest --data DIR, or make test DATA=DIR")
+    if not folder.is_dir():
+        pytest.fail(f"--data {folder}: there is no such folder", pytrace=False)
+    return folder
+
+
+# ---- the summary -------------------------------------------------------------------------------------------
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests each engine ran, and why the others did not run."""
+    counts: dict[str, Counter] = defaultdict(Counter)
+    reasons: Counter = Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            name = dict(getattr(report, "user_properties", [])).get("engine")
+            if name is not None:
+                counts[name][outcome] += 1
+            if outcome == "skipped":
+                reason = report.longrepr[2].removeprefix("Skipped: ")
+                reasons[(name or "tests without an engine", reason)] += 1
+    if counts:
+        terminalreporter.section("engines")
+        for engine in ALL_ENGINES:
+            count = counts[engine.name]
+            ran = count["passed"] + count["failed"] + count["error"]
+            terminalreporter.line(f"{engine.name:>18}: {ran:5} ran, {count['failed'] + count['error']} failed")
+    if reasons:
+        terminalreporter.section("what did not run")
+        for (name, reason), times in sorted(reasons.items()):
+            terminalreporter.line(f"{name:>24}: {times:5} skipped: {reason}")
