@@ -53,12 +53,14 @@ class GradCheck:
         return self.table[int(np.argmax([row.error for row in self.table]))].at
 
     def __str__(self) -> str:
-        head = f"{'array':<14} {'shape':<14} {'checked':>8} {'error':>8} {'allowed':>8}  {'worst at':<24} gradient / numeric"
-        lines = [head] + [
-            f"{r.name:<14} {r.shape!s:<14} {r.checked:>8} {r.error:>8.1e} {r.tolerance:>8.1e}  {r.at:<24} {r.gradient:+.12e} / "
-            f"{r.numeric:+.12e}{'' if r.error <= r.tolerance else '  WRONG'}"
-            for r in self.table
+        lines = [
+            f"{'array':<14} {'shape':<14} {'checked':>8} {'error':>8} {'allowed':>8}  {'worst at':<24} its two values"
         ]
+        for r in self.table:
+            lines.append(
+                f"{r.name:<14} {r.shape!s:<14} {r.checked:>8} {r.error:>8.1e} {r.tolerance:>8.1e}  {r.at:<24} "
+                f"{r.gradient:+.12e} / {r.numeric:+.12e}{'' if r.error <= r.tolerance else '  WRONG'}"
+            )
         verdict = "every gradient is right" if self.ok else f"WRONG: {self.worst_at}"
         return "\n".join([*lines, f"worst relative error {self.worst:.1e}: {verdict}"])
 
@@ -137,7 +139,8 @@ def gradcheck_function(
     "central" works for every function, "complex" for complex-safe ones, to rounding. tolerance: largest relative error
     per array; None means 4096 units of rounding of the gradient's dtype, and for "central" also an estimate of its own
     truncation (from two step widths) and rounding (from the size and dtype of the loss). Other options as in
-    `gradcheck`. Raises KeyError for a gradient without a value, ValueError for shapes that differ and for a loss that is no number.
+    `gradcheck`. Raises KeyError for a gradient without a value, ValueError for other shapes and for a loss that is no
+    number.
     """
     for name, gradient in grads.items():
         if name not in values:

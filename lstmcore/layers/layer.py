@@ -7,7 +7,6 @@ import numpy as np
 
 from lstmcore.arrays import Array, to_library
 from lstmcore.layers.params import Params
-from lstmcore.ops.recurrence import Engine
 
 
 class Layer(Protocol):
@@ -53,7 +52,7 @@ class Layer(Protocol):
         """One step of a stream: x (B, I), state -> y (B, O), the next state."""
         return self.predict(x, state)
 
-    def to(self, dtype: Any = None, engine: Engine = None, array: str | None = None) -> Any:
+    def to(self, dtype: Any = None, engine: Any = None, array: str | None = None) -> Any:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
         What is None stays as it is. Raises ValueError for unknown names, ImportError where CuPy is not installed.
