@@ -95,11 +95,12 @@ MASKS = ("none", "full", "right", "left", "gaps", "row without a step", "no step
 
 
 def make_mask(pattern: str, T: int, B: int, rng: np.random.Generator) -> np.ndarray | None:
-    """(T, B) bool, or None. In "right" and "left" the lengths run from 1 to T, so that full rows are there too."""
+    """(T, B) bool, or None. In "right" and "left" the first row is full and the last one, if another, has one step."""
     if pattern == "none":
         return None
     mask = np.ones((T, B), bool)
-    lengths = np.append(T, rng.integers(1, T + 1, size=B - 1))
+    lengths = rng.integers(1, T + 1, size=B)
+    lengths[-1], lengths[0] = 1, T
     if pattern in ("right", "row without a step"):
         mask = np.arange(T)[:, None] < lengths
     if pattern == "left":
