@@ -101,27 +101,30 @@ def test_forwards_are_there():
 
 
 def test_classes_are_final():
-    """No class of the package inherits from another one that is not a protocol."""
+    """What is inherited from inherits nothing itself, but for a protocol: no hierarchy is deeper than one step."""
     bases = {
         node.name: {ast.unparse(base).split("[")[0] for base in node.bases}
         for file in FILES
         for node in ast.walk(tree(file))
         if isinstance(node, ast.ClassDef)
     }
-    protocols = {name for name, parents in bases.items() if "Protocol" in parents}
-    assert "Layer" in protocols
+    assert bases["Layer"] == {"Protocol"}
     assert bases["Recurrent"] == {"Layer"}
     for name, parents in bases.items():
-        assert parents & bases.keys() <= protocols, f"{name} inherits from {parents}"
+        for parent in parents & bases.keys():
+            assert bases[parent] <= {"Protocol"}, f"{name} inherits from {parent}, and that from {bases[parent]}"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_global_switches(file):
-    """No environment variable decides anything, and no function writes a global."""
+    """No environment variable decides anything but where a cache folder lies, as the system has it. No function writes a
+    global, but in the compiled engines, which keep their threads."""
     text = (PACKAGE / file).read_text(encoding="utf-8")
-    assert "os.environ" not in text
-    assert "getenv" not in text
-    assert not any(isinstance(node, ast.Global) for node in ast.walk(tree(file)))
+    read = re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", text)
+    assert set(read) <= {"LOCALAPPDATA", "XDG_CACHE_HOME"}
+    assert len(re.findall(r"\benviron\b|\bgetenv\b", text)) == len(read)
+    writes = any(isinstance(node, ast.Global) for node in ast.walk(tree(file)))
+    assert not writes or file.endswith(("_cpu.py", "_gpu.py"))
 
 
 def test_import_is_light():
