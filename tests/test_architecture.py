@@ -117,8 +117,8 @@ def test_classes_are_final():
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_global_switches(file):
-    """No environment variable decides anything but where a cache folder lies, as the system has it. No function writes a
-    global, but in the compiled engines, which keep their threads."""
+    """Nothing is decided by an environment variable, but where the system wants cache folders; nothing by a global, but
+    for the threads that compiled engines keep."""
     text = (PACKAGE / file).read_text(encoding="utf-8")
     read = re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", text)
     assert set(read) <= {"LOCALAPPDATA", "XDG_CACHE_HOME"}
