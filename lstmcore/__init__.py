@@ -9,21 +9,51 @@ from lstmcore import debug
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
+from lstmcore.ops.recurrence import ENGINES
+from lstmcore.train import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    clip_by_global_norm,
+    clip_by_value,
+    fit,
+    load,
+    save,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ENGINES",
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Bidirectional",
     "Dropout",
     "Embedding",
     "Linear",
+    "Momentum",
+    "Nesterov",
+    "RMSProp",
     "Stack",
     "Tanh",
+    "clip_by_global_norm",
+    "clip_by_value",
     "debug",
+    "fit",
+    "load",
     "mask_from_lengths",
+    "save",
     "softmax",
     "softmax_cross_entropy",
     "squared_error",

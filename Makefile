@@ -1,0 +1,55 @@
+# make demo    install into .venv, learn to count the ones of 20-bit strings, test on all the others
+# make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
+# make lint    style and types
+# make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
+# make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
+
+PYTHON ?= python3
+BIN := .venv/bin
+SEEDS ?= 0 1 2 3 4
+PEERS ?=
+DATA ?=
+ARGS ?=
+
+.PHONY: demo test lint seeds gpu clean
+.DELETE_ON_ERROR:
+
+demo: .venv/demo
+	$(BIN)/lstmcore train count --out runs/count
+
+test: .venv/dev $(if $(PEERS),.venv/peers)
+	$(BIN)/python -m pytest $(if $(PEERS),--require-peers) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+seeds: .venv/demo
+	@set -e; for seed in $(SEEDS); do $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --json | tail -n 1; done
+
+gpu:
+	@$(PYTHON) -c "import cupy; cupy.cuda.runtime.getDeviceCount()" 2>/dev/null || \
+	  { echo "make gpu needs a CUDA GPU and CuPy (pip install 'lstmcore[gpu]'); this machine has none of it"; exit 1; }
+	$(PYTHON) -m pytest --require-gpu $(ARGS)
+
+# A stamp per set of extras: made again when the list of dependencies changes.
+.venv/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "lstmcore needs Python 3.11 or later"'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo: .venv/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[plot]'
+	@touch $@
+
+.venv/dev: .venv/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/peers: .venv/dev
+	$(BIN)/pip install --quiet --editable '.[peers]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs

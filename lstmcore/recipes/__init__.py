@@ -1,0 +1,1 @@
+"""Whole jobs, one per file: data, model, training, test, picture."""

@@ -1,0 +1,81 @@
+"""docs/derivation.md defines every equation once, and the code's comments cite what is there, in the same order."""
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CELLS = ROOT / "lstmcore" / "ops" / "cells"
+NUMBER = r"(?<![\w)\]])\((\d+)\)"  # (12), but not f(12)
+TEXT = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
+EQUATIONS = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)  # the blocks of numbered equations
+DEFINED = [int(number) for block in EQUATIONS for number in re.findall(r"^\((\d+)\) ", block, re.MULTILINE)]
+
+
+def comments(path: Path) -> str:
+    """The comments of a source file, in order, one to a line."""
+    source = io.StringIO(path.read_text(encoding="utf-8"))
+    return "\n".join(token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.COMMENT)
+
+
+def docstrings(path: Path) -> str:
+    """Everything in a source file that is a docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return "\n".join(ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, holders))
+
+
+def cited(text: str) -> set[int]:
+    """The equations that a text names: "(12)", "equation 12", "equations 1 to 25"."""
+    numbers = {int(number) for number in re.findall(NUMBER, text)}
+    for first, last in re.findall(r"equations? (\d+)(?: to (\d+))?", text):
+        numbers |= {int(first), int(last or first)}
+    return numbers
+
+
+def undoings(text: str) -> list[tuple[int, int]]:
+    """(k, n) wherever a line says that equation k undoes equation n."""
+    return [(int(k), int(n)) for k, n in re.findall(r"\((\d+)\).*?undoes \((\d+)\)", text)]
+
+
+def test_every_number_is_defined_exactly_once_and_in_order():
+    assert DEFINED == list(range(1, len(DEFINED) + 1))
+    assert len(DEFINED) >= 41
+
+
+def test_the_text_cites_only_what_it_defines():
+    assert cited(TEXT) == set(DEFINED)
+
+
+def test_the_code_cites_only_what_is_defined():
+    everywhere = set()
+    for path in sorted((ROOT / "lstmcore").rglob("*.py")):
+        numbers = cited(comments(path)) | cited(docstrings(path))
+        assert numbers <= set(DEFINED), f"{path}: {sorted(numbers - set(DEFINED))}"
+        everywhere |= numbers
+    assert everywhere >= set(range(1, 42)), f"no code for {sorted(set(range(1, 42)) - everywhere)}"
+
+
+@pytest.mark.parametrize(("cell", "first", "last"), [("lstm", 2, 17), ("gru", 26, 37), ("rnn", 38, 41)])
+def test_a_cell_stands_in_the_order_of_the_text(cell, first, last):
+    numbers = [int(number) for number in re.findall(r"^# \((\d+)\)", comments(CELLS / f"{cell}.py"), re.MULTILINE)]
+    assert numbers == list(range(first, last + 1))
+
+
+def test_every_block_undoes_its_lines_in_reverse_order():
+    undone = [[n for _, n in undoings(block)] for block in EQUATIONS]
+    assert sum(map(len, undone)) > 20
+    for order in undone:
+        assert order == sorted(order, reverse=True)
+    assert all(n < k for block in EQUATIONS for k, n in undoings(block))
+
+
+def test_code_and_text_agree_on_which_line_undoes_which():
+    said = dict(undoings("\n".join(EQUATIONS)))
+    code = [pair for path in sorted((ROOT / "lstmcore").rglob("*.py")) for pair in undoings(comments(path))]
+    assert len(code) > 10
+    assert [(k, n) for k, n in code if said.get(k) != n] == []
