@@ -19,7 +19,9 @@ DEFINED = [int(number) for block in EQUATIONS for number in re.findall(r"^\((\d+
 def comments(path: Path) -> str:
     """The comments of a source file, in order, one to a line."""
     source = io.StringIO(path.read_text(encoding="utf-8"))
-    return "\n".join(token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.COMMENT)
+    return "\n".join(
+        token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.COMMENT
+    )
 
 
 def docstrings(path: Path) -> str:
@@ -43,7 +45,7 @@ def undoings(text: str) -> list[tuple[int, int]]:
 
 
 def test_every_number_is_defined_exactly_once_and_in_order():
-    assert DEFINED == list(range(1, len(DEFINED) + 1))
+    assert list(range(1, len(DEFINED) + 1)) == DEFINED
     assert len(DEFINED) >= 41
 
 
