@@ -44,7 +44,7 @@ def check_sequence(name: str, x: Any, I: int, like: Array, mask: Any = None, fix
         raise ValueError(wanted + (" (one step alone? use layer.step, or x[None])" if x.ndim == 2 else ""))
     if x.shape[-1] != I:
         raise ValueError(wanted + _batch_first(x, mask))
-    check_not_empty(name, x)
+    check_not_empty(name, x, "TBI")
     check_mask(mask, x)
 
 
@@ -57,14 +57,14 @@ def check_features(name: str, x: Any, I: int | None, like: Array | None, mask: A
     if x.ndim not in (2, 3) or (I is not None and x.shape[-1] != I):
         fixed = "" if I is None else f" with I = {I}, as W fixes it"
         raise ValueError(f"`{name}` should be (T, B, I) or (B, I){fixed}; got {tuple(x.shape)}")
-    check_not_empty(name, x)
+    check_not_empty(name, x, "TBI"[-x.ndim :])
     check_mask(mask, x)
 
 
-def check_not_empty(name: str, x: Array) -> None:
-    """No axis of length zero: there is no mean, no last step and no gradient of nothing."""
+def check_not_empty(name: str, x: Array, letters: str) -> None:
+    """No axis of length zero: there is no mean, no last step and no gradient of nothing. letters: one for each axis."""
     if 0 in x.shape:
-        axis = "TBI"[x.shape.index(0)] if x.ndim == 3 else "BI"[x.shape.index(0)] if x.ndim == 2 else "B"
+        axis = letters[x.shape.index(0)]
         raise ValueError(f"`{name}` should have no empty axis; got {tuple(x.shape)}, {axis} = 0 (an empty batch?)")
 
 
@@ -184,7 +184,7 @@ def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
         raise TypeError(f"`x` should be integers, indices of the {V} rows; got {dtype_name(index.dtype)}")
     if index.ndim not in (1, 2):
         raise ValueError(f"`x` should be (T, B) or (B,); got {tuple(index.shape)} (one-hot? pass x.argmax(-1))")
-    check_not_empty("x", index)
+    check_not_empty("x", index, "TB"[-index.ndim :])
     check_mask(mask, index)
     xp = namespace(index)
     outside = (index < 0) | (index >= V) if mask is None else ((index < 0) | (index >= V)) & mask
@@ -231,8 +231,8 @@ def _batch_first(x: Array, mask: Any) -> str:
 
 
 def _swapped(value: Array, shape: tuple[int, ...]) -> str:
-    if value.ndim >= 2 and tuple(value.shape) == (shape[1], shape[0], *shape[2:]) and value.shape != shape:
-        return " (batch first? the time axis comes first here)"
+    if value.ndim == len(shape) >= 2 and tuple(value.shape) == (shape[1], shape[0], *shape[2:]):
+        return " (batch first? the time axis comes first here)" if len(shape) == 3 else " (transposed?)"
     if value.ndim == 2 and len(shape) == 3 and tuple(value.shape) == shape[1:]:
         return " (one step alone, where all T are wanted)"
     return ""

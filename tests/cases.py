@@ -231,6 +231,16 @@ def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
     return {k: v for key, value in items for k, v in flatten(value, f"{name}.{key}" if name else str(key)).items()}
 
 
+def arrays_in(cache: Any) -> list:
+    """Every array that a cache holds, at any depth. What belongs to one engine alone may be anything: left out."""
+    if hasattr(cache, "dtype"):
+        return [cache]
+    if isinstance(cache, tuple):
+        fields = getattr(cache, "_fields", range(len(cache)))
+        return [a for field, part in zip(fields, cache, strict=True) if field != "private" for a in arrays_in(part)]
+    return []
+
+
 # ---- comparison --------------------------------------------------------------------------------------------
 
 

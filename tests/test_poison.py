@@ -8,8 +8,7 @@ import copy
 
 import numpy as np
 import pytest
-from cases import LAYERS, MASKS, Problem, assert_identical, flatten, recurrent_parts, run
-from test_properties import arrays_in
+from cases import LAYERS, MASKS, Problem, arrays_in, assert_identical, flatten, recurrent_parts, run
 
 import lstmcore as lc
 

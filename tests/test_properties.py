@@ -17,6 +17,7 @@ from cases import (
     MASKS,
     TOWERS,
     Problem,
+    arrays_in,
     assert_identical,
     assert_within,
     build,
@@ -341,16 +342,6 @@ def test_backward_twice_and_nothing_touched(engine, name):
         results.append(flatten(copy.deepcopy(engine.host({"dx": dx, "dstate0": dstate0, "grads": grads}))))
         assert_identical(flatten(engine.host(kept)), before)
     assert_identical(results[1], results[0])
-
-
-def arrays_in(cache: Any) -> list:
-    """Every array that a cache holds, at any depth. What belongs to one engine alone may be anything: left out."""
-    if hasattr(cache, "dtype"):
-        return [cache]
-    if isinstance(cache, tuple):
-        fields = getattr(cache, "_fields", range(len(cache)))
-        return [a for field, part in zip(fields, cache, strict=True) if field != "private" for a in arrays_in(part)]
-    return []
 
 
 @pytest.mark.parametrize("reuse", [False, True])

@@ -13,7 +13,7 @@ from lstmcore.ops import cells, gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence import Cache, Engine, choose
-from lstmcore.shapes import check_cache, check_like, check_sequence, check_size, check_state
+from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
 
 
 def LSTM(
@@ -119,7 +119,8 @@ class Recurrent(Layer):
 
     def step(self, x, state=None):
         """One step of a stream: x (B, I), state -> h (B, H), the next state."""
-        check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_hh"])
+        check_array("x", x, self.params["W_ih"])
+        check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_ih"])
         _, state = self.predict(x[None, ...], state)
         return state[0], state
 
