@@ -26,7 +26,8 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 seeds: .venv/demo
-	@set -e; for seed in $(SEEDS); do $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --json | tail -n 1; done
+	@set -e; for seed in $(SEEDS); do \
+	  $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --goal 0.001 --json | tail -n 1; done
 
 gpu:
 	@$(PYTHON) -c "import cupy; cupy.cuda.runtime.getDeviceCount()" 2>/dev/null || \

@@ -39,6 +39,7 @@ class Bidirectional(Layer):
         check_parts("state", state, 2, "Bidirectional")
         if reuse is not None:
             check_cache(reuse, self)
+        # (46) the backward direction reads x and mask in flipped time; (47) its outputs are turned back and joined
         y_fw, s_fw, c_fw = self.fw.forward(x, state and state[0], mask, rng, reuse and reuse.parts[0])
         y_bw, s_bw, c_bw = self.bw.forward(
             _flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1]
@@ -49,11 +50,11 @@ class Bidirectional(Layer):
     def backward(self, dy, cache, dstate=None):
         check_cache(cache, self)
         check_parts("dstate", dstate, 2, "Bidirectional")
-        dy_fw, dy_bw = self._split(dy, cache.widths)
+        dy_fw, dy_bw = self._split(dy, cache.widths)  # (48) undoes (47)
         dx_bw, ds_bw, g_bw = self.bw.backward(_in_time(dy_bw), cache.parts[1], dstate and dstate[1])
         dx_fw, ds_fw, g_fw = self.fw.backward(dy_fw, cache.parts[0], dstate and dstate[0])
         grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
-        dx = None if dx_fw is None else dx_fw + _flipped(dx_bw)
+        dx = None if dx_fw is None else dx_fw + _flipped(dx_bw)  # (49) undoes (46): both directions read x
         return dx, (ds_fw, ds_bw), grads
 
     def predict(self, x, state=None, mask=None):
@@ -72,9 +73,8 @@ class Bidirectional(Layer):
         return {"kind": "Bidirectional", "fw": self.fw.config(), "bw": self.bw.config(), "merge": self.merge}
 
     def __repr__(self) -> str:
-        return (
-            f"Bidirectional({self.fw!r}, {self.bw!r}{'' if self.merge == 'concat' else ', merge=' + repr(self.merge)})"
-        )
+        merge = "" if self.merge == "concat" else f", merge={self.merge!r}"
+        return f"Bidirectional({self.fw!r}, {self.bw!r}{merge})"
 
     def _merged(self, y_fw: Array, y_bw: Array) -> Array:
         y_bw = _in_time(y_bw)

@@ -92,7 +92,7 @@ class Recurrent(Layer):
         cache = cache._replace(owner=self)
         xp = namespace(x)
         state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
-        y = masking_forward(cache.states[0][1:, ...], mask) if self.return_sequences else state[0]
+        y = masking_forward(cache.states[0][1:, ...], mask) if self.return_sequences else state[0]  # (42), (44)
         return y, state, cache
 
     def backward(self, dy, cache: Cache, dstate=None):
@@ -108,7 +108,7 @@ class Recurrent(Layer):
             check_like("dy", dy, (T, B, H), "(T, B, H), as the cache fixes it,", W_hh)
         else:
             check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)
-            dstate, dy = (dstate[0] + dy, *dstate[1:]), None
+            dstate, dy = (dstate[0] + dy, *dstate[1:]), None  # (45) undoes (44)
         return self._engine().backward(self.cell, dy, tuple(dstate), self.params, cache)
 
     def predict(self, x, state=None, mask=None):

@@ -6,7 +6,7 @@ from lstmcore.arrays import Array, namespace
 def embedding_forward(index: Array, W: Array) -> Array:
     """y = W[index]; index (...) of integers in [0, V), W (V, I) -> y (..., I)."""
     xp = namespace(W)
-    return xp.reshape(xp.take(W, xp.reshape(index, (-1,)), axis=0), (*index.shape, W.shape[-1]))
+    return xp.reshape(xp.take(W, xp.reshape(index, (-1,)), axis=0), (*index.shape, W.shape[-1]))  # (58)
 
 
 def embedding_backward(dy: Array, index: Array, W: Array) -> Array:
@@ -15,7 +15,7 @@ def embedding_backward(dy: Array, index: Array, W: Array) -> Array:
     rows, index = xp.reshape(dy, (-1, W.shape[-1])), xp.reshape(index, (-1,))
     dW = xp.zeros_like(W)
     if hasattr(getattr(xp, "add", None), "at"):
-        xp.add.at(dW, index, rows)
+        xp.add.at(dW, index, rows)  # (59) undoes (58)
         return dW
     # The standard has no scattered sum: the same as one product with the one-hot matrix of the indices.
     one_hot = xp.astype(index[None, :] == xp.arange(W.shape[0])[:, None], W.dtype)  # (V, N)

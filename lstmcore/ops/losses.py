@@ -48,14 +48,14 @@ def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | N
     total = xp.sum(e, axis=-1, keepdims=True)
     picked = xp.sum(xp.where(_one_hot(targets, logits), shifted, xp.zeros_like(shifted)), axis=-1)
     losses = xp.log(total[..., 0]) - picked  # -log p[target] = log sum_v exp(l_v) - l[target]
-    return _mean(losses, mask, n), e / total
+    return _mean(losses, mask, n), e / total  # (61), (60)
 
 
 def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None) -> Array:
     """dlogits (..., V) = (p - onehot(target)) / n on valid rows, zero elsewhere."""
     xp = namespace(p)
     targets, n = _valid(targets, mask)
-    dlogits = (p - xp.astype(_one_hot(targets, p), p.dtype)) / n
+    dlogits = (p - xp.astype(_one_hot(targets, p), p.dtype)) / n  # (62) undoes (61)
     return dlogits if mask is None else xp.where(mask[..., None], dlogits, xp.zeros_like(dlogits))
 
 
@@ -65,12 +65,12 @@ def squared_error_forward(y: Array, targets: Array, mask: Array | None) -> tuple
     difference = y - targets
     if mask is not None:
         difference = xp.where(mask, difference, xp.zeros_like(difference))
-    return _mean(difference * difference, None, _count(mask, y)), difference
+    return _mean(difference * difference, None, _count(mask, y)), difference  # (63)
 
 
 def squared_error_backward(difference: Array, mask: Array | None) -> Array:
     """dy (...) = 2 (y - t) / n on valid items, zero elsewhere."""
-    return 2 * difference / _count(mask, difference)
+    return 2 * difference / _count(mask, difference)  # (64) undoes (63)
 
 
 def _shifted(logits: Array) -> Array:

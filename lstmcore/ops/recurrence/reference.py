@@ -61,7 +61,7 @@ def predict(
     state = state0
     for t, (_, state) in enumerate(_steps(cell, a, params["W_hh"], state0, mask)):
         y[t, ...] = state[0]
-    return masking_forward(y, mask), state
+    return masking_forward(y, mask), state  # (42)
 
 
 def _steps(
@@ -96,12 +96,12 @@ def backward(
     T, K, mask = cache.x.shape[0], len(cell.gates), cache.mask
     W_hh = params["W_hh"]
     if dy is not None:
-        dy = masking_backward(dy, mask)  # y is zero at masked steps, whatever the state is
+        dy = masking_backward(dy, mask)  # undoes (42): y is zero at masked steps, whatever the state is
     da = xp.empty_like(cache.gates)  # (T, B, K, H); the cache keeps its own
     _, step_backward = cell.make_step(array_maths(xp))
     for t in reversed(range(T)):
         if dy is not None:
-            dstate = (dstate[0] + dy[t, ...], *dstate[1:])  # h_t is output and state: its gradients add up
+            dstate = (dstate[0] + dy[t, ...], *dstate[1:])  # (43) h_t is output and state: its gradients add up
         previous = [s[t, ...] for s, name in zip(cache.states, cell.states) if name in cell.previous]
         current = [s[t + 1, ...] for s, name in zip(cache.states, cell.states) if name in cell.current]
         out = step_backward(*dstate, *(cache.gates[t, :, k, :] for k in range(K)), *previous, *current)
