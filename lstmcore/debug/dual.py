@@ -1,0 +1,157 @@
+"""Dual arrays: a value and its derivative along one direction, carried together through every operation.
+
+A dual number v + e v_dot, with e^2 = 0 (Clifford 1873), obeys f(v + e v_dot) = f(v) + e f'(v) v_dot: its second part is
+the derivative, by the rules of differentiation and without a step size. The recurrence is stated once, in the
+reference engine and the cells; run over dual arrays, the same text gives the derivative of what it computes:
+
+    forward over duals    the tangents of all states and outputs: the directional derivative    forward_mode.py
+    backward over duals   the tangents of all gradients: a Hessian-vector product               second_order.py
+    one step over duals   the derivatives of one step, unit by unit                             jacobian.py, rtrl.py
+
+This module is an array library, as `Dual.__array_namespace__` tells: it has those functions of the array API that the
+reference engine calls, each with its derivative beside it. What is done to the values linearly (reshape, sum, where)
+is done to the tangents too. For the LSTM step, equations (2) to (7), the rules give
+
+    i_dot = i (1 - i) a_i_dot        f_dot = f (1 - f) a_f_dot        g_dot = (1 - g^2) a_g_dot        (same for o)
+    c_dot = f_dot c_prev + f c_prev_dot + i_dot g + i g_dot
+    h_dot = o_dot tanh(c) + o (1 - tanh(c)^2) c_dot
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+class Dual:
+    """`value` and `tangent`: NumPy arrays of one shape and dtype. A tangent of zeros makes it a constant."""
+
+    __array_ufunc__ = None  # NumPy leaves `array * dual` to the methods below
+
+    def __init__(self, value: Any, tangent: Any):
+        self.value, self.tangent = value, tangent
+
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        return sys.modules[__name__]
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    dtype = property(lambda self: self.value.dtype)
+    T = property(lambda self: Dual(self.value.T, self.tangent.T))
+
+    def __getitem__(self, key):
+        return Dual(self.value[key], self.tangent[key])
+
+    def __setitem__(self, key, new):
+        new = lift(new)
+        self.value[key], self.tangent[key] = new.value, new.tangent
+
+    def __neg__(self):
+        return Dual(-self.value, -self.tangent)
+
+    def __add__(self, other):
+        other = lift(other)
+        return Dual(self.value + other.value, self.tangent + other.tangent)
+
+    def __sub__(self, other):
+        return self + -lift(other)
+
+    def __mul__(self, other):
+        other = lift(other)
+        return Dual(self.value * other.value, self.tangent * other.value + self.value * other.tangent)
+
+    def __truediv__(self, other):
+        other = lift(other)
+        quotient = self.value / other.value
+        return Dual(quotient, (self.tangent - quotient * other.tangent) / other.value)
+
+    def __matmul__(self, other):
+        other = lift(other)
+        return Dual(self.value @ other.value, self.tangent @ other.value + self.value @ other.tangent)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __rsub__(self, other):
+        return lift(other) - self
+
+    def __rtruediv__(self, other):
+        return lift(other) / self
+
+    def __rmatmul__(self, other):
+        return lift(other) @ self
+
+    def __ge__(self, other):
+        return self.value >= lift(other).value  # branches go by the value
+
+    def __repr__(self) -> str:
+        return f"Dual({self.value!r}, {self.tangent!r})"
+
+
+def lift(value: Any) -> Dual:
+    """A number or an array as a constant; a Dual as it is."""
+    if isinstance(value, Dual):
+        return value
+    return Dual(value, np.zeros_like(value) if isinstance(value, np.ndarray) else 0)
+
+
+# ---- the array library: functions with a derivative of their own ---------------------------------------------
+
+
+def exp(x: Dual) -> Dual:
+    e = np.exp(x.value)
+    return Dual(e, e * x.tangent)
+
+
+def tanh(x: Dual) -> Dual:
+    y = np.tanh(x.value)
+    return Dual(y, (1 - y * y) * x.tangent)
+
+
+# ---- the array library: what is linear happens to both parts --------------------------------------------------
+
+
+def where(condition: Any, x: Any, y: Any) -> Dual:
+    c, x, y = lift(condition).value, lift(x), lift(y)
+    return Dual(np.where(c, x.value, y.value), np.where(c, x.tangent, y.tangent))
+
+
+def concat(arrays: Any, axis: int = 0) -> Dual:
+    parts = [lift(x) for x in arrays]
+    return Dual(np.concat([x.value for x in parts], axis), np.concat([x.tangent for x in parts], axis))
+
+
+def reshape(x: Dual, shape: Any) -> Dual:
+    return Dual(np.reshape(x.value, shape), np.reshape(x.tangent, shape))
+
+
+def broadcast_to(x: Dual, shape: Any) -> Dual:
+    return Dual(np.broadcast_to(x.value, shape), np.broadcast_to(x.tangent, shape))
+
+
+def sum(x: Dual, axis: Any = None) -> Dual:
+    return Dual(np.sum(x.value, axis), np.sum(x.tangent, axis))
+
+
+def real(x: Dual) -> Dual:
+    return Dual(np.real(x.value), np.real(x.tangent))
+
+
+def asarray(x: Any, dtype: Any = None, copy: bool | None = None) -> Dual:
+    x = lift(x)
+    return Dual(np.asarray(x.value, dtype=dtype, copy=copy), np.asarray(x.tangent, dtype=dtype, copy=copy))
+
+
+# ---- the array library: new arrays -----------------------------------------------------------------------------
+
+
+def zeros(shape: Any, dtype: Any = None) -> Dual:
+    return Dual(np.zeros(shape, dtype), np.zeros(shape, dtype))
+
+
+def zeros_like(x: Dual) -> Dual:
+    return Dual(np.zeros_like(x.value), np.zeros_like(x.value))
+
+
+empty, empty_like = zeros, zeros_like
