@@ -15,7 +15,7 @@ def dropout_scale(rng, shape: tuple[int, ...], p: float, like: Array) -> Array:
 def dropout_forward(x: Array, scale: Array) -> Array:
     """y = x o scale, where a dropped x is selected out (it may be infinite)."""
     xp = namespace(x)
-    return xp.where(scale != 0, x * scale, xp.zeros_like(x))  # (56)
+    return xp.where(scale != 0, x, xp.zeros_like(x)) * scale  # (56)
 
 
 def dropout_backward(dy: Array, scale: Array) -> Array:

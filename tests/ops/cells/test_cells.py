@@ -1,0 +1,66 @@
+"""One time step of each cell on plain floats: equal to the oracle's step, and undone as the tape undoes it."""
+
+import math
+
+import numpy as np
+import oracle
+import pytest
+
+from lstmcore.ops.activation import array_maths
+from lstmcore.ops.cells import CELLS, Maths
+
+SCALAR = Maths(sigmoid=lambda a: 1.0 / (1.0 + math.exp(-a)), tanh=math.tanh, one=1.0)
+TOLERANCE = 30 * np.finfo(float).eps  # at most 20 roundings, of numbers below 2
+
+
+def tape(name: str, blocks: list[float], previous: list[float]):
+    """One unit on the oracle's tape, from its pre-activations: (inputs, new states)."""
+    a, s = [oracle.constant(v) for v in blocks], [oracle.constant(v) for v in previous]
+    if name == "lstm":
+        c = oracle.sigmoid(a[1]) * s[0] + oracle.sigmoid(a[0]) * oracle.tanh(a[2])
+        return a + s, [oracle.sigmoid(a[3]) * oracle.tanh(c), c]
+    if name == "gru":
+        z, n = oracle.sigmoid(a[1]), oracle.tanh(a[2] + oracle.sigmoid(a[0]) * a[3])
+        return a + s, [n + -(z * n) + z * s[0]]
+    return a, [oracle.tanh(a[0])]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", CELLS)
+def test_one_step_and_its_undoing(name, seed):
+    cell = CELLS[name]
+    K, rng = len(cell.gates), np.random.default_rng(seed)
+    blocks, previous = rng.normal(size=K).tolist(), rng.normal(size=len(cell.previous)).tolist()
+    dstates = rng.normal(size=len(cell.states)).tolist()
+    forward, backward = cell.make_step(SCALAR)
+    out = forward(*blocks, *previous)
+    gates, states = out[:K], out[K:]
+    inputs, want = tape(name, blocks, previous)
+    assert len(states) == len(want) == len(cell.states)
+    assert np.allclose(states, [state.real.value for state in want], rtol=0, atol=TOLERANCE)
+
+    current = [state for state, letter in zip(states, cell.states) if letter in cell.current]
+    gradients = backward(*dstates, *gates, *previous, *current)
+    oracle.sweep([(state, oracle.Real(d)) for state, d in zip(want, dstates)])
+    assert len(gradients) == len(inputs)
+    assert np.allclose(gradients, [value.gradient.value for value in inputs], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_arrays_and_scalars_agree(name):
+    """The same text over arrays and over floats: a few eps, for exp and tanh of NumPy and of math may differ by one."""
+    cell = CELLS[name]
+    K, rng = len(cell.gates), np.random.default_rng(0)
+    arguments = rng.normal(size=(K + len(cell.previous), 3, 2))
+    whole = cell.make_step(array_maths(np))[0](*arguments)
+    for place in np.ndindex(3, 2):
+        single = cell.make_step(SCALAR)[0](*(argument[place] for argument in arguments))
+        assert np.allclose([value[place] for value in whole], single, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_shapes_of_the_parameters(name):
+    shapes = CELLS[name].shapes(3, 5)
+    blocks = {"lstm": 4, "gru": 3, "rnn": 1}[name]
+    want = {"W_ih": (3, blocks * 5), "W_hh": (5, blocks * 5), "b": (blocks * 5,)}
+    assert shapes == want | ({"b_hn": (5,)} if name == "gru" else {})
