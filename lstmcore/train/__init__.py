@@ -1,0 +1,42 @@
+"""Turning the weights: optimizers, clipping, schedules, batches, the loop, and saving what came of it."""
+
+from lstmcore.train.batches import Batch, Batches, pad
+from lstmcore.train.callbacks import Callback, EarlyStopping, Run
+from lstmcore.train.checkpoint import load, save
+from lstmcore.train.clip import clip_by_global_norm, clip_by_value, global_norm
+from lstmcore.train.loop import evaluate, fit
+from lstmcore.train.noise import GradientNoise, add_noise
+from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Batch",
+    "Batches",
+    "Callback",
+    "Constant",
+    "Cosine",
+    "EarlyStopping",
+    "Exponential",
+    "GradientNoise",
+    "Momentum",
+    "Nesterov",
+    "Plateau",
+    "RMSProp",
+    "Run",
+    "Step",
+    "WarmUp",
+    "add_noise",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "evaluate",
+    "fit",
+    "global_norm",
+    "load",
+    "pad",
+    "save",
+]

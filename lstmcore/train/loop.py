@@ -1,0 +1,162 @@
+"""The training loop: forward, loss, backward, clip, step."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence, Sized
+from itertools import starmap
+from typing import Any
+
+from lstmcore.arrays import Array, namespace
+from lstmcore.layers import Layer
+from lstmcore.layers.initialise import Seed, generator
+from lstmcore.train.batches import Batch
+from lstmcore.train.callbacks import Callback, Run, check_callbacks
+from lstmcore.train.clip import clip_by_global_norm
+from lstmcore.train.interrupt import interruptible
+from lstmcore.train.optimizer import Optimizer
+from lstmcore.train.progress import Progress
+from lstmcore.train.schedule import Schedule
+
+Loss = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
+
+
+def fit(
+    model: Layer,
+    loss: Loss,
+    batches: Iterable[Batch],
+    opt: Optimizer,
+    *,
+    epochs: int,
+    validation: Iterable[Batch] | None = None,
+    schedule: Schedule | None = None,
+    clip: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    rng: Seed = None,
+    progress: bool | None = None,
+    resume: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Trains `model` in place and returns the history, plain data:
+
+        {"ended": "all 10 epochs done", "step": updates done, "epochs": [row, ...]}
+        row = {"epoch": 1, "step": 400, "loss": ..., "validation": ... (if there is any), "lr": ..., "seconds": ...}
+
+    model       any layer. It gets each batch's x and mask.
+    loss        (y, targets, mask) -> (loss, dy), such as lc.softmax_cross_entropy. The mask is the batch's as long as y
+                has a time axis, (T, B, ...), else None. Should be a mean over valid items: the losses of an epoch are
+                averaged by the number of valid steps (or rows) in each batch.
+    batches     run through once per epoch: `Batches`, or a list of `Batch` or of tuples (x, targets) or (x, targets,
+                mask).
+    validation  the same; its mean loss is taken after each epoch, in evaluation (no dropout).
+    schedule    step -> learning rate, set before each update (schedule.py); its `observe`, if it has one, gets the
+                validation loss of each epoch, or else the training loss.
+    clip        limit on the global norm of the gradients.
+    callbacks   objects with some of the methods of `Callback`; called in order.
+    rng         draws the dropout masks: None, an int or a NumPy Generator.
+    progress    True or False; None shows it if stderr is a terminal.
+    resume      `run.state` of an earlier run. Put back the rest too (parameters, opt.state, batches.state, the state of
+                rng and of the schedule), and training goes on bit for bit.
+
+    The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
+    infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
+    update is half done; a second Ctrl-C raises KeyboardInterrupt.
+    """
+    check_callbacks(callbacks)
+    run = Run(model, opt, epochs, len(batches) if isinstance(batches, Sized) else None)
+    if resume is not None:
+        run.state = resume
+    watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
+    draws = generator(rng)
+
+    def stop() -> None:
+        run.ended = "interrupted"
+
+    try:
+        with interruptible(stop):
+            _call(watchers, "on_start", run)
+            while run.ended is None and run.epoch < epochs:
+                began = time.perf_counter()
+                _train_epoch(run, loss, batches, schedule, clip, watchers, draws)
+                if run.ended is None:
+                    _finish_epoch(run, loss, validation, schedule, began)
+                    _call(watchers, "on_epoch", run)
+        run.ended = run.ended or f"all {epochs} epochs done"
+    finally:
+        run.ended = run.ended or "broken off by an error"
+        _call(watchers, "on_end", run)
+    return {"ended": run.ended, "step": run.step, "epochs": run.history}
+
+
+def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch]) -> float:
+    """The mean loss of `batches` in evaluation, each batch counted by its valid items."""
+    total, items = 0.0, 0
+    for batch in starmap(Batch, batches):
+        y, _ = model.predict(batch.x, mask=batch.mask)
+        n, mask = _valid(y, batch.mask)
+        total, items = total + float(loss(y, batch.targets, mask)[0]) * n, items + n
+    if items == 0:
+        raise ValueError("no batches to evaluate (a generator that was run through before? pass a list or Batches)")
+    return total / items
+
+
+def _train_epoch(
+    run: Run,
+    loss: Loss,
+    batches: Iterable[Batch],
+    schedule: Schedule | None,
+    clip: float | None,
+    watchers: list[Callback],
+    draws: Any,
+) -> None:
+    """All batches of one epoch, or the rest of them, until the run ends."""
+    cache = None
+    for batch in starmap(Batch, batches):
+        run.batch = batch
+        if schedule is not None:
+            run.opt.lr = schedule(run.step)
+        y, _, cache = run.model.forward(batch.x, mask=batch.mask, rng=draws, reuse=cache)
+        n, mask = _valid(y, batch.mask)
+        value, dy = loss(y, batch.targets, mask)
+        run.loss = float(value)
+        if not math.isfinite(run.loss):
+            run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
+            return
+        _, _, run.grads = run.model.backward(dy, cache)
+        run.norm = None if clip is None else clip_by_global_norm(run.grads, clip)
+        if run.norm is not None and not math.isfinite(run.norm):
+            run.ended = f"the gradient's norm is {run.norm} in step {run.step + 1}, epoch {run.epoch + 1}: no update"
+            return
+        _call(watchers, "on_gradients", run)
+        run.opt.step(run.model.params, run.grads)
+        run.step, run.loss_sum, run.items = run.step + 1, run.loss_sum + run.loss * n, run.items + n
+        _call(watchers, "on_batch", run)
+        if run.ended is not None:
+            return
+
+
+def _finish_epoch(
+    run: Run, loss: Loss, validation: Iterable[Batch] | None, schedule: Schedule | None, began: float
+) -> None:
+    """Closes the books of an epoch: its row of the history."""
+    if run.items == 0:
+        raise ValueError(f"no batches in epoch {run.epoch + 1} (a generator runs only once: pass a list or Batches)")
+    run.epoch += 1
+    row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
+    if validation is not None:
+        row["validation"] = evaluate(run.model, loss, validation)
+    observe = getattr(schedule, "observe", None)
+    if observe is not None:
+        observe(row.get("validation", row["loss"]))
+    run.history.append(row | {"lr": run.opt.lr, "seconds": time.perf_counter() - began})
+    run.loss_sum, run.items = 0.0, 0
+
+
+def _valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
+    """How many outputs count, and the mask for the loss: None once y has no time axis any more."""
+    if mask is None or y.ndim < 3:
+        return math.prod(y.shape[:-1]), None
+    return int(namespace(mask).count_nonzero(mask)), mask
+
+
+def _call(watchers: list[Callback], hook: str, run: Run) -> None:
+    for watcher in watchers:
+        getattr(watcher, hook, lambda run: None)(run)

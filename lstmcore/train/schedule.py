@@ -1,0 +1,119 @@
+"""Learning rates over time: `schedule(step) -> lr`, step = 0, 1, ... counting the updates, not the epochs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """lr"""
+
+    lr: float
+
+    def __call__(self, step: int) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Step:
+    """lr factor^floor(step / every): a staircase."""
+
+    lr: float
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        _check_positive("every", self.every)
+
+    def __call__(self, step: int) -> float:
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """lr factor^(step / every): the smooth curve through the corners of `Step`."""
+
+    lr: float
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        _check_positive("every", self.every)
+
+    def __call__(self, step: int) -> float:
+        return self.lr * self.factor ** (step / self.every)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """last + (lr - last) (1 + cos(pi step / steps)) / 2, and `last` from then on (Loshchilov & Hutter 2017, equation 5,
+    without restarts)."""
+
+    lr: float
+    steps: int
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_positive("steps", self.steps)
+
+    def __call__(self, step: int) -> float:
+        return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A straight rise to the first value of another schedule, which then begins: then(0) (step + 1) / (steps + 1) for
+    step < steps, then(step - steps) after (Goyal et al. 2017, section 2.2)."""
+
+    steps: int
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        _check_positive("steps", self.steps)
+
+    def __call__(self, step: int) -> float:
+        if step < self.steps:
+            return self.then(0) * (step + 1) / (self.steps + 1)
+        return self.then(step - self.steps)
+
+    def observe(self, loss: float) -> None:
+        """Passes the loss of an epoch on, if the other schedule wants it."""
+        if hasattr(self.then, "observe"):
+            self.then.observe(loss)
+
+
+class Plateau:
+    """Multiplies the rate by `factor` when the observed loss has not improved for `patience` epochs in a row.
+
+    An improvement is a loss below (1 - threshold) times the best so far. After a cut the waiting starts anew; the rate
+    never falls below `last`. `fit` calls `observe` after each epoch, with the validation loss if there is one.
+    The memory is `state`, plain numbers, to be saved and assigned back.
+    """
+
+    def __init__(self, lr: float, factor: float = 0.5, patience: int = 5, threshold: float = 1e-4, last: float = 0.0):
+        if not 0 < factor < 1:
+            raise ValueError(f"`factor` should lie between 0 and 1; got {factor!r}")
+        _check_positive("patience", patience)
+        self.factor, self.patience, self.threshold, self.last = factor, patience, threshold, last
+        self.state: dict[str, Any] = {"lr": lr, "best": math.inf, "waited": 0}
+
+    def __call__(self, step: int) -> float:
+        return self.state["lr"]
+
+    def observe(self, loss: float) -> None:
+        """The loss of one more epoch. NaN is no improvement."""
+        lr, best, waited = self.state["lr"], self.state["best"], self.state["waited"] + 1
+        if loss < (best if best == math.inf else best - self.threshold * abs(best)):
+            best, waited = loss, 0
+        elif waited >= self.patience:
+            lr, waited = max(lr * self.factor, self.last), 0
+        self.state = {"lr": lr, "best": best, "waited": waited}
+
+
+def _check_positive(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` should be a positive number of steps; got {value!r}")
