@@ -1,0 +1,234 @@
+"""Weights and gradients between the layouts of the table: cut into blocks, and joined again."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import to_numpy
+from lstmcore.interop.layouts import LAYOUTS, Layout, Part, Structure
+from lstmcore.ops.cells import CELLS
+
+Blocks = dict[tuple[str, str], list[tuple[str, np.ndarray]]]  # ("x", "i") -> [(key, its copy of the block), ...]
+
+
+def to_lstmcore(
+    weights: Mapping[str, Any],
+    layout: str | Layout,
+    cell: str = "lstm",
+    *,
+    gradients: bool = False,
+    bidirectional: bool | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Weights, or gradients, of any layout -> (config, params), both as lstmcore's.
+
+    `lstmcore.layers.from_config(config)` builds the layer, container or stack that params belong to. Biases that are
+    not there are zero. bidirectional: needed only where keys and shapes leave it open (Chainer with I = H). Raises
+    KeyError for an unknown layout or cell and for arrays that are missing, ValueError for shapes that do not fit.
+    """
+    layout = _layout(layout)
+    arrays = {key: np.asarray(to_numpy(value)) for key, value in weights.items()}
+    structure = structure_of(arrays, layout, cell, bidirectional)
+    names = LAYOUTS["lstmcore"]
+    params: dict[str, np.ndarray] = {}
+    sizes = {}
+    for k, d in structure.places():
+        blocks = _cut(arrays, layout, structure, k, d)
+        like = blocks[next(key for key in blocks if key[0] == "h")][0][1]
+        sizes[k, d] = len(blocks[next(key for key in blocks if key[0] == "x")][0][1]), len(like)
+        for part in names.cells[cell]:
+            copies = [blocks.get((part.of, g), [("", np.zeros_like(like[0]))]) for g in part.blocks]
+            name = names.name(structure, k, d, part.key)
+            pick = [c[0][1] if gradients else _sum(c) for c in copies]
+            params[name] = np.concatenate(pick, axis=-1)
+            if part.of == "b" and "f" in part.blocks and layout.forget_bias and not gradients:
+                np.split(params[name], len(part.blocks))[part.blocks.index("f")][...] += layout.forget_bias
+            if gradients and any(len(c) > 1 for c in copies):
+                second = [c[1] for c in copies if len(c) > 1]
+                params[f"{name} ({', '.join(dict.fromkeys(k for k, _ in second))})"] = np.concatenate(
+                    [value for _, value in second]
+                )
+    return _config(structure, sizes, params), params
+
+
+def from_lstmcore(
+    params: Mapping[str, Any], layout: str | Layout, cell: str = "lstm", *, gradients: bool = False
+) -> dict[str, np.ndarray]:
+    """lstmcore's weights, or gradients, in another layout; the way back of `to_lstmcore`.
+
+    Raises KeyError for an unknown layout, ValueError for a structure that the layout does not have.
+    """
+    layout = _layout(layout)
+    parts = _parts(layout, cell)
+    arrays = {key: np.asarray(to_numpy(value)) for key, value in params.items()}
+    structure = structure_of(arrays, LAYOUTS["lstmcore"], cell, None)
+    if structure.towers and not layout.has_towers:
+        raise ValueError("this layout has no two independent towers, only stacks of bidirectional layers")
+    answer: dict[str, Any] = {}
+    for k, d in structure.places():
+        blocks = _cut(arrays, LAYOUTS["lstmcore"], structure, k, d)
+        used: set[tuple[str, str]] = set()
+        for part in parts:
+            value = _join(part, blocks, used, gradients, 0.0 if gradients else layout.forget_bias)
+            name = layout.name(structure, k, d, part.key)
+            if layout.direction_axis:
+                answer.setdefault(name, []).append(value)
+            else:
+                answer[name] = value
+    return {key: np.stack(value) if isinstance(value, list) else value for key, value in answer.items()}
+
+
+def structure_of(
+    arrays: Mapping[str, np.ndarray], layout: Layout, cell: str, bidirectional: bool | None = None
+) -> Structure:
+    """Layers and directions, told from keys and shapes. KeyError if nothing fits, ValueError if two things do."""
+    found = [
+        structure
+        for structure in _structures(arrays, layout, cell)
+        if bidirectional in (None, structure.directions == 2) and _fits(arrays, layout, structure)
+    ]
+    if not found:
+        got = ", ".join(f"{key} {value.shape}" for key, value in arrays.items())
+        names = [layout.name(Structure(cell), 0, 0, part.key) for part in _parts(layout, cell)]
+        raise KeyError(
+            f"the weights should hold {', '.join(names)} (one layer), or the like for stacks and directions, "
+            f"with shapes that fit each other; got {got or 'nothing'}"
+        )
+    if len(found) > 1:
+        raise ValueError("these keys and shapes fit two layers as well as two directions: pass bidirectional=")
+    return found[0]
+
+
+def _layout(layout: str | Layout) -> Layout:
+    if isinstance(layout, Layout):
+        return layout
+    if layout not in LAYOUTS:
+        raise KeyError(f"`layout` should be one of {', '.join(LAYOUTS)}; got {layout!r}")
+    return LAYOUTS[layout]
+
+
+def _parts(layout: Layout, cell: str) -> tuple[Part, ...]:
+    if cell not in layout.cells:
+        raise KeyError(f"`cell` should be one of {', '.join(layout.cells)} in this layout; got {cell!r}")
+    return layout.cells[cell]
+
+
+def _structures(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:
+    """Every structure whose matrices are exactly those that are there."""
+    matrices = [part.key for part in _parts(layout, cell) if part.of != "b"]
+    every = [part.key for part in _parts(layout, cell)]
+    seen = set()
+    for layers in range(1, len(arrays) + 1):
+        for directions in (1, 2):
+            for stacked in (False, True) if layers == 1 else (True,):
+                for towers in (False, True) if directions == 2 and stacked else (False,):
+                    s = Structure(cell, layers, directions, stacked, towers)
+                    needed = {layout.name(s, k, d, key) for k, d in s.places() for key in matrices}
+                    allowed = {layout.name(s, k, d, key) for k, d in s.places() for key in every}
+                    if needed <= set(arrays) <= allowed and (frozenset(allowed), directions) not in seen:
+                        seen.add((frozenset(allowed), directions))
+                        yield s
+
+
+def _fits(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure) -> bool:
+    """Every layer reads what the layer below gives, and every array has one H."""
+    gives: dict[tuple[int, int], int] = {}
+    reads: set[int] = set()
+    if layout.direction_axis and any(len(value) != structure.directions for value in arrays.values()):
+        return False
+    for k, d in structure.places():
+        widths: set[int] = set()
+        heights: dict[str, set[int]] = {}
+        try:
+            blocks = _cut(arrays, layout, structure, k, d)
+        except ValueError:
+            return False
+        for (of, _), copies in blocks.items():
+            widths |= {value.shape[-1] for _, value in copies}
+            if of != "b":
+                heights.setdefault(of, set()).update(value.shape[0] for _, value in copies)
+        if len(widths) != 1 or heights["h"] != widths or len(heights["x"]) != 1:
+            return False
+        gives[k, d] = widths.pop()
+        below = [gives[k - 1, e] for e in range(structure.directions) if not structure.towers or e == d] if k else []
+        if heights["x"] != ({sum(below)} if k else reads or heights["x"]):
+            return False
+        reads = reads or heights["x"]
+    return True
+
+
+def _cut(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure, layer: int, direction: int) -> Blocks:
+    """All blocks of one layer and direction: matrices (in, H), biases (H,). Raises ValueError if they do not divide."""
+    blocks: Blocks = {}
+    for part in _parts(layout, structure.cell):
+        key = layout.name(structure, layer, direction, part.key)
+        if key not in arrays:
+            continue  # a layer without biases
+        value = arrays[key][direction] if layout.direction_axis else arrays[key]
+        value = value.reshape(-1) if part.of == "b" else value.T if part.out_first else value
+        K = len(part.blocks)
+        if value.ndim != (1 if part.of == "b" else 2) or value.shape[-1] % K:
+            raise ValueError(f"`{key}` should be {_letters(part)}; got {arrays[key].shape}")
+        H = value.shape[-1] // K
+        cut = value.reshape(*value.shape[:-1], H, K) if part.by_unit else value.reshape(*value.shape[:-1], K, H)
+        for j, g in enumerate(part.blocks):
+            block = cut[..., j] if part.by_unit else cut[..., j, :]
+            if part.of == "xh":
+                blocks.setdefault(("x", g), []).append((key, block[:-H]))
+                blocks.setdefault(("h", g), []).append((key, block[-H:]))
+            else:
+                blocks.setdefault((part.of, g), []).append((key, block))
+    return blocks
+
+
+def _join(part: Part, blocks: Blocks, used: set[tuple[str, str]], gradients: bool, forget_bias: float) -> np.ndarray:
+    """One array out of lstmcore's blocks. A block that went into an array before is a second summed bias."""
+    columns = []
+    for g in part.blocks:
+        kinds = ("x", "h") if part.of == "xh" else (part.of,)
+        block = np.concatenate([blocks[kind, g][0][1] for kind in kinds])
+        if part.of == "b":
+            if ("b", g) in used and not gradients:
+                block = np.zeros_like(block)
+            elif g == "f":
+                block = block - np.asarray(forget_bias, block.dtype)
+            used.add(("b", g))
+        columns.append(block)
+    value = np.stack(columns, axis=-1 if part.by_unit else -2)
+    value = value.reshape(*value.shape[:-2], -1)
+    if part.of == "b":
+        return value.reshape(part.rows, -1) if part.rows else value
+    return np.ascontiguousarray(value.T) if part.out_first else value
+
+
+def _sum(copies: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    return sum((value for _, value in copies[1:]), start=copies[0][1])
+
+
+def _letters(part: Part) -> str:
+    K = f"{len(part.blocks) if len(part.blocks) > 1 else ''}H"
+    rows = {"x": "I", "h": "H", "xh": "I+H"}.get(part.of, "")
+    return f"({K},)" if part.of == "b" else f"({K}, {rows})" if part.out_first else f"({rows}, {K})"
+
+
+def _config(structure: Structure, sizes: Mapping[Any, tuple[int, int]], params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `lstmcore.layers.from_config` builds."""
+    dtype = str(next(iter(params.values())).dtype)
+
+    def layer(k: int, d: int) -> dict[str, Any]:
+        I, H = sizes[k, d]
+        kind = CELLS[structure.cell].name.upper()
+        return {"kind": kind, "input_size": I, "hidden_size": H, "dtype": dtype, "return_sequences": True}
+
+    def both(fw: dict[str, Any], bw: dict[str, Any]) -> dict[str, Any]:
+        return {"kind": "Bidirectional", "fw": fw, "bw": bw, "merge": "concat"}
+
+    def stack(layers: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"kind": "Stack", "layers": layers} if structure.stacked else layers[0]
+
+    numbers = range(structure.layers)
+    if structure.towers:
+        return both(stack([layer(k, 0) for k in numbers]), stack([layer(k, 1) for k in numbers]))
+    if structure.directions == 2:
+        return stack([both(layer(k, 0), layer(k, 1)) for k in numbers])
+    return stack([layer(k, 0) for k in numbers])
