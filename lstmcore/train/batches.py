@@ -33,7 +33,8 @@ class Batches:
 
     `state` says where in which epoch we are. Assigned to an equal data set, with the same arguments, it makes the next
     `for` loop give exactly the rest of that epoch, and all later epochs as they would have been. Without that every
-    `for` loop starts a new epoch, also after one that was left early. seed: None, an int or a NumPy Generator.
+    `for` loop starts a new epoch, also after one that was left early. seed: None, an int or a NumPy Generator, of which
+    a child is taken (Generator.spawn): its own stream does not move.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Batches:
         self.batch_size, self.shuffle, self.bucketed = batch_size, shuffle, bucketed
         self.per_step = _targets_per_step(x, targets, per_step)
         self.lengths = _lengths(mask) if bucketed else None  # (N,)
-        self._rng = generator(seed)
+        self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
         self._epoch: dict[str, Any] | None = None  # the state of an epoch under way
         self._resume = 0  # how many batches the next loop leaves out
 
