@@ -78,6 +78,10 @@ class Bidirectional(Layer):
 
     def _merged(self, y_fw: Array, y_bw: Array) -> Array:
         y_bw = _in_time(y_bw)
+        if self.merge == "sum" and y_fw.shape[-1] != y_bw.shape[-1]:
+            raise ValueError(
+                f"`fw` and `bw` should give outputs of one width to be added; got {y_fw.shape[-1]} and {y_bw.shape[-1]}"
+            )
         return namespace(y_fw).concat([y_fw, y_bw], axis=-1) if self.merge == "concat" else y_fw + y_bw
 
     def _split(self, dy: Array, widths: tuple[int, int]) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from cases import by_complex_step
 
 import lstmcore as lc
 
@@ -19,15 +20,6 @@ def textbook_cross_entropy(logits, targets, mask) -> float:
             total -= math.log(p[targets[place]] / sum(p))
             n += 1
     return total / n
-
-
-def by_complex_step(loss, values: np.ndarray) -> np.ndarray:
-    values, gradient = values.astype(complex), np.empty(values.shape)
-    for place in np.ndindex(values.shape):
-        values[place] += 1e-30j
-        gradient[place] = loss(values).imag / 1e-30
-        values[place] = values[place].real
-    return gradient
 
 
 @pytest.mark.parametrize("masked", [False, True])
