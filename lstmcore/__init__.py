@@ -6,7 +6,7 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 """
 
 from lstmcore import debug
-from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh
+from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh, to_cpu, to_gpu
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
 from lstmcore.ops.recurrence import ENGINES
@@ -57,4 +57,6 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "squared_error",
+    "to_cpu",
+    "to_gpu",
 ]

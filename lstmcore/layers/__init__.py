@@ -7,7 +7,7 @@ from lstmcore.layers.activation import Tanh
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
-from lstmcore.layers.layer import Layer
+from lstmcore.layers.layer import Layer, to_cpu, to_gpu
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
@@ -61,4 +61,6 @@ __all__ = [
     "Stack",
     "Tanh",
     "from_config",
+    "to_cpu",
+    "to_gpu",
 ]

@@ -79,3 +79,13 @@ def check_dtype(dtype: Any) -> np.dtype:
     if checked.name not in ("float32", "float64", "complex64", "complex128"):
         raise TypeError(f'`dtype` should be "float32" or "float64"; got {checked.name!r}')
     return checked
+
+
+def to_gpu(model: Layer) -> Any:
+    """A twin of the model with its parameters on the GPU, as CuPy arrays. Raises ImportError without CuPy."""
+    return model.to(array="cupy")
+
+
+def to_cpu(model: Layer) -> Any:
+    """A twin of the model with its parameters on the host, as NumPy arrays."""
+    return model.to(array="numpy")

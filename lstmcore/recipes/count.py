@@ -32,7 +32,7 @@ class Options:
     layers: int = 1
     cell: str = "lstm"
     batch: int = 50
-    epochs: int = 60
+    epochs: int = 100
     lr: float = 0.02  # the first rate of a cosine that ends at zero
     optimizer: str = "adam"
     examples: int = 10_000
