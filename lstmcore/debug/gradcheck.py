@@ -173,7 +173,9 @@ def _check(
         for where, direction in directions(name, values[name].shape, count, rng):
             derivative = complex_step if method == "complex" else central_difference
             numeric, uncertainty = derivative(objective, values, name, direction)
-            pairs.append((float(np.sum(to_numpy(gradient) * direction)), numeric, uncertainty, where))
+            touched = direction != 0  # a NaN elsewhere is another coordinate's
+            analytic = float(np.sum(to_numpy(gradient)[touched] * direction[touched]))
+            pairs.append((analytic, numeric, uncertainty, where))
         analytic, numeric, uncertainty = np.array([pair[:3] for pair in pairs]).T
         difference = np.abs(analytic - numeric)
         k = int(np.argmax(difference))
@@ -197,7 +199,7 @@ def _check(
 def _ratio(difference: float, scale: float) -> float:
     """Relative to the scale; nothing beside nothing is no error, something beside nothing is an infinite one."""
     if scale > 0:
-        return float(difference / scale)
+        return float(difference) / float(scale)
     return 0.0 if difference == 0 else float(difference) if np.isnan(difference) else np.inf
 
 
