@@ -39,6 +39,7 @@ class Cell(StrEnum):
 
 
 class OptimizerName(StrEnum):
+    adamw = "adamw"
     adam = "adam"
     sgd = "sgd"
     momentum = "momentum"
@@ -80,7 +81,7 @@ def train_count(
     batch: Annotated[int, typer.Option(min=1, help="Strings per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training strings.")] = DEFAULT.epochs,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
-    optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName.adam,
+    optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName.adamw,
     examples: Annotated[int, typer.Option(min=1, max=2**20 - 1, help="Strings to learn from.")] = DEFAULT.examples,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every number of ones its share.")] = False,
     engine: EngineOption = None,

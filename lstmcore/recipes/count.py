@@ -33,8 +33,8 @@ class Options:
     cell: str = "lstm"
     batch: int = 50
     epochs: int = 100
-    lr: float = 0.02  # the first rate of a cosine that ends at zero
-    optimizer: str = "adam"
+    lr: float = 0.01  # the first rate of a cosine that ends at zero
+    optimizer: str = "adamw"
     examples: int = 10_000
     balanced: bool = False
     engine: str | None = None
@@ -98,11 +98,25 @@ def model(options: Options, rng: np.random.Generator) -> layers.Layer:
 
 
 def optimizer(options: Options) -> Optimizer:
-    """Adam with a shorter memory than usual (beta2 0.99): the gradient's size changes fast while it learns to count."""
+    """Adam with a shorter memory than usual (beta2 0.99): the gradient's size changes fast while it learns to count.
+
+    AdamW's decay, 0.02, shrinks what 10,000 strings do not hold in place.
+    """
+    if options.optimizer == "adamw":
+        return train.AdamW(options.lr, beta2=0.99, weight_decay=0.02)
     if options.optimizer == "adam":
         return train.Adam(options.lr, beta2=0.99)
     kinds = {"sgd": train.SGD, "momentum": train.Momentum, "rmsprop": train.RMSProp, "adagrad": train.Adagrad}
     return kinds[options.optimizer](options.lr)
+
+
+def weights(index: np.ndarray) -> np.ndarray:
+    """How often each training string is shown: as 1 / sqrt of how many there are with its number of ones.
+
+    Of 10,000 natural strings some 1,800 have ten ones and a dozen have three; shown alike, the dozen is hardly learnt.
+    """
+    counts = ones(index)
+    return np.bincount(counts, minlength=CLASSES)[counts] ** -0.5
 
 
 def run(options: Options, progress: bool | None = None) -> Result:
@@ -110,7 +124,7 @@ def run(options: Options, progress: bool | None = None) -> Result:
     rng = np.random.default_rng(options.seed)
     index = examples(rng, options.examples, options.balanced)
     net = model(options, rng)
-    batches = train.Batches(bits(index), ones(index), batch_size=options.batch, seed=rng)
+    batches = train.Batches(bits(index), ones(index), batch_size=options.batch, seed=rng, weights=weights(index))
     engine = net.forward(batches.x[:, :1])[2].parts[0].engine  # compiles kernels, if any, before the clock runs
     began = time.perf_counter()
     history = train.fit(

@@ -31,6 +31,9 @@ class Batches:
     work on padding: rows are drawn as ever, sorted by length within pools of 32 batches, and the batches come in random
     order. The length of a row ends with its last real step.
 
+    weights (N,), not negative: an epoch is N draws with replacement, row n coming with probability weights[n] over their
+    sum, so that rare classes can be shown more often. None: every row once.
+
     `state` says where in which epoch we are. Assigned to an equal data set, with the same arguments, it makes the next
     `for` loop give exactly the rest of that epoch, and all later epochs as they would have been. Without that every
     `for` loop starts a new epoch, also after one that was left early. seed: None, an int or a NumPy Generator, of which
@@ -48,12 +51,14 @@ class Batches:
         shuffle: bool = True,
         bucketed: bool = False,
         per_step: bool | None = None,
+        weights: np.ndarray | None = None,
     ):
         self.N = _check_data(x, targets, mask)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` should be a positive int; got {batch_size!r}")
         if bucketed and mask is None:
             raise ValueError("`bucketed` needs a mask: without one all rows have the same length")
+        self.weights = None if weights is None else _probabilities(weights, self.N, shuffle)
         self.x, self.targets, self.mask = x, targets, mask
         self.batch_size, self.shuffle, self.bucketed = batch_size, shuffle, bucketed
         self.per_step = _targets_per_step(x, targets, per_step)
@@ -89,7 +94,10 @@ class Batches:
     def _order(self) -> list[np.ndarray]:
         """The rows of each batch of one epoch."""
         size = self.batch_size
-        rows = self._rng.permutation(self.N) if self.shuffle else np.arange(self.N)
+        if self.weights is not None:
+            rows = self._rng.choice(self.N, self.N, p=self.weights)
+        else:
+            rows = self._rng.permutation(self.N) if self.shuffle else np.arange(self.N)
         if self.lengths is not None:
             pools = [rows[k : k + POOL * size] for k in range(0, self.N, POOL * size)]
             rows = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
@@ -149,6 +157,18 @@ def _lengths(mask: Array) -> np.ndarray:
     """(N,): steps up to the last real one of each row; 0 for a row without any."""
     real = to_numpy(mask)  # (T, N)
     return np.where(real.any(axis=0), real.shape[0] - np.argmax(real[::-1], axis=0), 0)
+
+
+def _probabilities(weights: Any, N: int, shuffle: bool) -> np.ndarray:
+    """The weights over their sum, once they are found to be weights."""
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (N,):
+        raise ValueError(f"`weights` should be (N,) = ({N},), as x fixes it; got {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("`weights` should be finite, not negative, and not all zero")
+    if not shuffle:
+        raise ValueError("`weights` are for drawing at random; got shuffle=False")
+    return weights / weights.sum()
 
 
 def _check_data(x: Any, targets: Any, mask: Any) -> int:

@@ -233,3 +233,29 @@ def test_only_standard_array_functions(array_api_strict):
     padded, padded_mask = pad([array_api_strict.ones((2, 1)), array_api_strict.ones((1, 1))])
     np.testing.assert_array_equal(np.asarray(padded)[..., 0], [[1, 1], [1, 0]])
     np.testing.assert_array_equal(np.asarray(padded_mask), [[1, 1], [1, 0]])
+
+
+def test_weights_draw_rows_with_replacement_in_proportion():
+    """20,000 draws, p = 0.1, 0.2, 0.7, 0: each share within five standard deviations, sqrt(p (1 - p) / n) < 0.0036."""
+    x = np.arange(4.0).reshape(1, 4, 1)
+    batches = Batches(x, np.arange(4), batch_size=3, seed=1, weights=np.array([1, 2, 7, 0]))
+    drawn = np.concatenate([batch.targets for _ in range(5_000) for batch in batches])
+    assert len(drawn) == 20_000
+    shares = np.bincount(drawn, minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, [0.1, 0.2, 0.7, 0], atol=5 * 0.0036)
+    assert shares[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "message"),
+    [
+        (np.ones(3), {}, r"`weights` should be \(N,\) = \(4,\), as x fixes it; got \(3,\)"),
+        (np.array([1, -1, 1, 1]), {}, "not negative"),
+        (np.zeros(4), {}, "not all zero"),
+        (np.array([1, np.nan, 1, 1]), {}, "finite"),
+        (np.ones(4), {"shuffle": False}, "drawing at random"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        Batches(np.ones((1, 4, 1)), np.arange(4), batch_size=2, weights=weights, **options)
