@@ -48,6 +48,8 @@ def test_blocks_of_a_layer(kind):
         assert np.max(np.abs(block.T @ block - np.eye(H))) <= 10 * H * np.finfo(float).eps
         limit = np.sqrt(6 / (I + H))
         assert 0.95 * limit < np.max(np.abs(params["W_ih"][:, k * H : (k + 1) * H])) <= limit
+        for other in range(k):
+            assert not np.array_equal(block, params["W_hh"][:, other * H : (other + 1) * H])
     bias = np.zeros(BLOCKS[kind] * H)
     if kind == "LSTM":
         bias[H : 2 * H] = 1.0

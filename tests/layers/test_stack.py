@@ -59,6 +59,18 @@ def test_streaming_through_a_stack():
     assert np.max(np.abs(state[2][0] - last[2][0])) <= 100 * np.finfo(float).eps
 
 
+def test_an_old_cache_is_handed_on_to_every_part():
+    """The reference engine writes into the buffers of the cache given back, through both containers."""
+    both = lc.Bidirectional(lc.LSTM(3, 4, seed=0, engine="reference"), lc.GRU(3, 4, seed=1, engine="reference"))
+    model, x = lc.Stack([lc.Tanh(), both]), np.ones((2, 1, 3), "float32")
+    old = model.forward(x)[2]
+    new, fresh = model.forward(x, reuse=old)[2], model.forward(x)[2]
+    for direction in (0, 1):
+        states = [cache.parts[1].parts[direction].states[0] for cache in (old, new, fresh)]
+        assert states[0] is states[1]
+        assert not np.shares_memory(states[0], states[2])
+
+
 def test_stacks_in_stacks():
     inner = lc.Stack([lc.LSTM(3, 4, seed=0), lc.Linear(4, 3, seed=1)])
     outer = lc.Stack([inner, lc.Stack([lc.Tanh()])])
