@@ -31,8 +31,8 @@ class Batches:
     work on padding: rows are drawn as ever, sorted by length within pools of 32 batches, and the batches come in random
     order. The length of a row ends with its last real step.
 
-    weights (N,), not negative: an epoch is N draws with replacement, row n coming with probability weights[n] over their
-    sum, so that rare classes can be shown more often. None: every row once.
+    weights (N,), not negative: an epoch is N draws with replacement, row n coming with probability weights[n] over the
+    sum of all, so that rare classes can be shown more often. None: every row once.
 
     `state` says where in which epoch we are. Assigned to an equal data set, with the same arguments, it makes the next
     `for` loop give exactly the rest of that epoch, and all later epochs as they would have been. Without that every
