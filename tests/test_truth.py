@@ -1,10 +1,10 @@
 """Every engine equals the scalar oracle: outputs, states and all gradients, under all masks.
 
 Two measures. Per entry: the rounding bound that the oracle derives along (rounding.py), in float64 and float32. Per
-array: 1e-12 relative to its largest entry, in float64. The bound takes every rounding at its worst, and comes to 5,000 u
-for one layer and 100,000 u = 1e-11 for the deepest networks here. Roundings of random sign add up like a random walk, to
-about the square root of that: 300 u = 4e-14. So 1e-12 asks for nothing that rounding does not give, while the mildest
-mistake in one step (a wrong neighbour, a lost term) is above 1e-6.
+array: 1e-12 relative to its largest entry, in float64. The bound takes every rounding at its worst, and comes to
+5,000 u for one layer and 100,000 u = 1e-11 for the deepest networks here. Roundings of random sign add up like a random
+walk, to about the square root of that: 300 u = 4e-14. So 1e-12 asks for nothing that rounding does not give, while the
+mildest mistake in one step (a wrong neighbour, a lost term) is above 1e-6.
 """
 
 from functools import cache

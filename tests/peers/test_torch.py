@@ -1,8 +1,8 @@
 """torch.nn.LSTM, GRU and RNN in float64, and PyTorch's autograd: outputs, final states and all gradients to 1e-12.
 
-The tolerance: rounding leaves about 4e-14 of an array's largest entry, as test_truth.py derives it, on either side; 1e-12
-is what the project promises. Masks are held to torch row by row: each row's real
-steps alone, for torch's own packed sequences know right padding only.
+The tolerance: rounding leaves about 4e-14 of an array's largest entry on either side, as test_truth.py derives it;
+1e-12 is what the project promises. Masks are held to torch row by row: each row's real steps alone, for torch's own
+packed sequences know right padding only.
 """
 
 import numpy as np
