@@ -5,7 +5,9 @@ Arrays are time-major, x (T, B, I); weights are in x out, W_ih (I, 4H); gates st
 of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on real steps.
 """
 
-from lstmcore import debug
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh, to_cpu, to_gpu
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
@@ -25,6 +27,9 @@ from lstmcore.train import (
     load,
     save,
 )
+
+if TYPE_CHECKING:
+    from lstmcore import debug
 
 __version__ = "0.1.0"
 
@@ -60,3 +65,10 @@ __all__ = [
     "to_cpu",
     "to_gpu",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`lc.debug` is loaded when it is first used: it is larger than all the rest."""
+    if name == "debug":
+        return importlib.import_module("lstmcore.debug")
+    raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")

@@ -1,22 +1,41 @@
 """Tools that watch, prove and explain. Layers never import them."""
 
+from lstmcore.debug.compare import Comparison, compare, trace
+from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
 from lstmcore.debug.jacobian import jacobian, lyapunov_exponents, memory_horizon, singular_values, step_jacobians
+from lstmcore.debug.ledger import Ledger, ledger
+from lstmcore.debug.padding import PaddingProof, padding
+from lstmcore.debug.report import Report, report
 from lstmcore.debug.rtrl import rtrl
 from lstmcore.debug.second_order import hvp
+from lstmcore.debug.tripwire import Tripwire, tripwire
 
 __all__ = [
+    "Comparison",
     "Derivative",
+    "Flow",
     "GradCheck",
+    "Ledger",
+    "PaddingProof",
+    "Report",
+    "Tripwire",
+    "compare",
+    "flow",
     "gradcheck",
     "gradcheck_function",
     "hvp",
     "jacobian",
     "jvp",
+    "ledger",
     "lyapunov_exponents",
     "memory_horizon",
+    "padding",
+    "report",
     "rtrl",
     "singular_values",
     "step_jacobians",
+    "trace",
+    "tripwire",
 ]

@@ -1,0 +1,170 @@
+"""The flow: gains known by construction, gates shut on purpose, and silence where nothing is wrong."""
+
+import numpy as np
+import pytest
+from cases import LAYERS, MASKS, Problem, recurrent_parts
+
+import lstmcore as lc
+
+
+def linear_rnn(rate: float, H: int = 8):
+    """A plain RNN that stays in tanh's linear part: its gradient grows by `rate` per step, W_hh being orthogonal."""
+    layer = lc.RNN(2, H, dtype="float64", seed=0)
+    layer.params["W_hh"] *= rate
+    return layer
+
+
+def small_input(T: int, B: int = 3):
+    return 1e-9 * np.random.default_rng(1).standard_normal((T, B, 2))
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 1.3])
+def test_the_gain_is_the_rate(rate):
+    """1 - tanh'(1e-7) is 1e-14, so gains are right to 1e-12."""
+    seen = lc.debug.flow(linear_rnn(rate), small_input(12)).layers[0]
+    np.testing.assert_allclose(seen.gain, rate, rtol=1e-9)
+    np.testing.assert_allclose(seen.rate, rate, rtol=1e-9)
+    np.testing.assert_allclose(seen.reach, rate ** np.arange(11, -1, -1.0), rtol=1e-9)
+
+
+def test_explosion_is_told_with_its_rate():
+    found = lc.debug.flow(linear_rnn(1.3), small_input(31))
+    assert not found.ok
+    assert found.findings[0] == "exploding by 1.3 per step: 3e+03 times as large at step 0"
+
+
+def test_vanishing_is_told_with_its_step():
+    """0.5^10 < 1/1000 < 0.5^9, so ten steps before the last."""
+    found = lc.debug.flow(linear_rnn(0.5), small_input(23))
+    assert not found.ok
+    assert "less than a thousandth is left at step 12, 10 steps away (0.5 per step)" in found.findings[0]
+
+
+def test_vanishing_in_the_backward_direction_runs_the_other_way():
+    both = lc.Bidirectional(linear_rnn(1.0), linear_rnn(0.5))
+    found = lc.debug.flow(both, small_input(23))
+    assert [line for line in found.findings if line.startswith("fw")] == [
+        "fw: steady: gradients change by 1.00 per step"
+    ]
+    assert any(line.startswith("bw: vanishing: of a gradient at step 0 less") and "left at step 10," in line
+               for line in found.findings)  # fmt: skip
+
+
+def test_nothing_wrong_nothing_said():
+    found = lc.debug.flow(linear_rnn(1.0), small_input(31))
+    assert found.ok
+    assert found.findings == ("steady: gradients change by 1.00 per step",)
+
+
+def test_padding_counts_for_nothing():
+    """A padded batch shows the gains of its real steps, and no gate that stands open or shut there."""
+    x = small_input(12)
+    mask = lc.mask_from_lengths([7, 5, 7], 12)
+    x[~mask] = np.nan
+    seen = lc.debug.flow(linear_rnn(0.5), x, mask=mask).layers[0]
+    np.testing.assert_allclose(seen.gain[:7], 0.5, rtol=1e-9)
+    assert np.isnan(seen.gain[7:]).all()
+    assert list(seen.rows) == [3, 3, 3, 3, 3, 2, 2, 0, 0, 0, 0, 0]
+    assert seen.fraction("n", "low") == seen.fraction("n", "high") == 0
+
+
+def lstm(**biases: float):
+    layer = lc.LSTM(2, 4, dtype="float64", seed=0)
+    for gate, value in biases.items():
+        k = "ifgo".index(gate)
+        layer.params["b"][4 * k : 4 * k + 4] = value
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "said"),
+    [
+        ("f", -9, "forget gate closed: 100.0 % of its values are below 0.05"),
+        ("i", -9, "input gate closed: 100.0 % of its values are below 0.05"),
+        ("o", -9, "output gate closed: 100.0 % of its values are below 0.05"),
+        ("f", 9, "forget gate open: 100.0 % of its values are above 0.95"),
+        ("g", 9, "candidate saturated: 100.0 % of its values are beyond +-0.95"),
+    ],
+)
+def test_gates_that_are_shut_or_open(gate, value, said):
+    x = np.random.default_rng(2).standard_normal((9, 3, 2))
+    mask = lc.mask_from_lengths([9, 4, 6], 9)
+    assert said in lc.debug.flow(lstm(**{gate: value}), x, mask=mask).findings
+    assert said not in lc.debug.flow(lstm(), x, mask=mask).findings
+
+
+def test_one_stuck_unit():
+    layer = lstm()
+    layer.params["b"][4 * 3 + 2] = 30  # unit 2 of the output gate
+    found = lc.debug.flow(layer, np.random.default_rng(3).standard_normal((9, 3, 2)))
+    assert "output gate stuck at one end in 1 unit (2)" in found.findings
+    assert list(found.layers[0].stuck["o"]) == [2]
+
+
+def test_dead_unit():
+    """No output and no other unit reads unit 1: no gradient reaches its weights."""
+    layer = lstm()
+    layer.params["W_hh"][1, :] = 0
+    rng = np.random.default_rng(4)
+    x, dy = rng.standard_normal((9, 3, 2)), rng.standard_normal((9, 3, 4))
+    assert list(lc.debug.flow(layer, x, dy).layers[0].dead) == []
+    dy[..., 1] = 0
+    found = lc.debug.flow(layer, x, dy)
+    assert list(found.layers[0].dead) == [1]
+    assert "dead: no gradient reaches the weights of 1 unit (1)" in found.findings
+
+
+def test_updates():
+    layer = lstm()
+    before = {name: a.copy() for name, a in layer.params.items()}
+    x, optimizer = np.random.default_rng(5).standard_normal((9, 3, 2)), lc.SGD(lr=1e-3)
+    found = lc.debug.flow(layer, x, optimizer=optimizer)
+    for name, value in before.items():
+        assert np.array_equal(layer.params[name], value)  # the step was made on a copy
+    for update in found.updates:
+        assert update.update == pytest.approx(1e-3 * update.gradient, rel=1e-9)  # x - lr g rounds to 1e-16
+        assert update.ratio == pytest.approx(update.update / update.weight)
+    assert not any("rate" in line or "hardly" in line for line in found.findings)
+    assert any("the rate is too high" in line for line in lc.debug.flow(layer, x, optimizer=lc.SGD(lr=10.0)).findings)
+    assert any("hardly moves" in line for line in lc.debug.flow(layer, x, optimizer=lc.SGD(lr=1e-9)).findings)
+
+
+def test_a_weight_without_gradient():
+    found = lc.debug.flow(lstm(), np.zeros((5, 2, 2)))
+    assert "W_ih has no gradient at all" in found.findings
+
+
+def test_gradients_that_are_not_finite():
+    layer = lstm()
+    layer.params["W_hh"][0, 0] = np.nan
+    assert (
+        "gradients are not finite: ask the tripwire where it begins"
+        in lc.debug.flow(layer, np.ones((5, 2, 2))).findings
+    )
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_on_every_engine(engine, name, mask):
+    """Shapes, and the same numbers as on the reference engine, to the 1e-12 that engines agree to."""
+    engine.skip_if_unsupported(*{part[0] for part in recurrent_parts(LAYERS[name])})
+    problem = Problem(LAYERS[name], 5, 3, mask, seed=6)
+    x, state, dy, dstate, where = map(
+        engine.array, (problem.x, problem.state, problem.dy, problem.dstate, problem.mask)
+    )
+    found = lc.debug.flow(engine.place(problem.layer()), x, dy, state=state, mask=where, dstate=dstate)
+    same = lc.debug.flow(problem.layer().to(engine="reference"), problem.x, problem.dy, state=problem.state,
+                         mask=problem.mask, dstate=problem.dstate)  # fmt: skip
+    assert len(found.layers) == len(recurrent_parts(LAYERS[name]))
+    for ours, theirs in zip(found.layers, same.layers, strict=True):
+        assert sorted(ours.order) == list(range(5))
+        np.testing.assert_allclose(ours.gain, theirs.gain, rtol=1e-11)
+        for key, values in ours.dstates.items():
+            np.testing.assert_allclose(values, theirs.dstates[key], rtol=1e-11, atol=1e-13)
+    assert "gain" in str(found)
+
+
+def test_picture():
+    pytest.importorskip("matplotlib")
+    figure = lc.debug.flow(lstm(), np.ones((5, 2, 2))).picture()
+    assert len(figure.axes) == 2
