@@ -164,7 +164,7 @@ def _expected(path: Path, config: dict[str, Any]) -> Shapes:
 
 
 def _compare(path: Path, expected: Shapes, found: dict[str, Any]) -> None:
-    for name in expected.keys() | found.keys():
+    for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             words = [f"{v[1]} {v[0]}" if v else "absent" for v in (expected.get(name), found.get(name))]
             raise ValueError(f"{path} is damaged: {name} should be {words[0]} by its configuration; it is {words[1]}")

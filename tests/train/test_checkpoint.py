@@ -255,6 +255,16 @@ def test_wrong_metadata_is_refused(change, message, saved):
         load(saved)
 
 
+def test_a_changed_configuration_of_the_same_shapes_is_noticed(saved):
+    def bend(metadata):
+        metadata["config"] = metadata["config"].replace('"return_sequences": true', '"return_sequences": false')
+        assert "false" in metadata["config"]
+
+    rewritten(saved, bend)
+    with pytest.raises(ValueError, match="its contents do not match their checksum"):
+        load(saved)
+
+
 def test_a_configuration_of_a_giant_takes_no_memory(saved):
     """With its checksum made to fit: the sizes are compared with the file before anything is built."""
 

@@ -105,7 +105,7 @@ def test_does_what_a_loop_written_by_hand_does():
         row = history["epochs"][epoch]
         assert (row["epoch"], row["step"], row["lr"]) == (epoch + 1, step, schedule(step - 1))
         # three products and their sum, divided: 6 roundings, in whatever order
-        assert row["loss"] == pytest.approx(np.average(losses, weights=weights), rel=6 * 2.0**-52)
+        assert row["loss"] == pytest.approx(np.average(losses, weights=weights), rel=6 * 2.0**-52, abs=0)
     assert_same_parameters(model, twin)
 
 
@@ -117,10 +117,12 @@ def test_the_loss_gets_the_mask_while_there_is_time():
         return lc.squared_error(y, targets, mask=mask)
 
     x, mask = np.ones((3, 2, 1), "float32"), np.array([[True, True], [True, False], [True, False]])
+    x[~mask] = math.nan  # the model must have the mask in either case
     for return_sequences, targets in ((True, np.ones((3, 2, 4), "float32")), (False, np.ones((2, 4), "float32"))):
         model = lc.LSTM(1, 4, seed=0, return_sequences=return_sequences)
         batch = Batch(x, targets, mask)
-        fit(model, loss, [batch], SGD(0.1), epochs=1, validation=[batch], progress=False)
+        history = fit(model, loss, [batch], SGD(0.1), epochs=1, validation=[batch], progress=False)
+        assert math.isfinite(history["epochs"][0]["validation"])
     assert [ndim for ndim, _ in seen] == [3, 3, 2, 2]
     assert seen[0][1] is seen[1][1] is mask
     assert seen[2][1] is seen[3][1] is None
@@ -148,7 +150,7 @@ def test_evaluate_weighs_batches_by_valid_items():
     parts = [Batch(x[:, k], targets[:, k], mask[:, k]) for k in (slice(0, 1), slice(1, 5))]
     whole = float(lc.squared_error(model.predict(x, mask=mask)[0], targets, mask=mask)[0])
     # sums of 18 squares in another order, two products, a sum and a division
-    assert evaluate(model, lc.squared_error, parts) == pytest.approx(whole, rel=2 * (18 + 4) * 2.0**-53)
+    assert evaluate(model, lc.squared_error, parts) == pytest.approx(whole, rel=2 * (18 + 4) * 2.0**-53, abs=0)
 
 
 def test_tuples_will_do_as_batches():
@@ -375,6 +377,14 @@ def test_a_generator_that_is_used_up():
 # ---- Ctrl-C, and going on --------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as Python starts with it: a shell that runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_ctrl_c_in_step(step: int, times: int = 1) -> Callback:
     class Press(Callback):
         def on_gradients(self, run):
@@ -385,7 +395,7 @@ def press_ctrl_c_in_step(step: int, times: int = 1) -> Callback:
     return Press()
 
 
-def test_ctrl_c_ends_after_the_batch_under_way():
+def test_ctrl_c_ends_after_the_batch_under_way(ctrl_c):
     model, twin = build(), build()
     before = signal.getsignal(signal.SIGINT)
     press = press_ctrl_c_in_step(4)
@@ -397,7 +407,7 @@ def test_ctrl_c_ends_after_the_batch_under_way():
     assert_same_parameters(model, twin)
 
 
-def test_a_second_ctrl_c_does_not_wait():
+def test_a_second_ctrl_c_does_not_wait(ctrl_c):
     before, ends = signal.getsignal(signal.SIGINT), []
 
     class End:
@@ -413,7 +423,7 @@ def test_a_second_ctrl_c_does_not_wait():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_somebody_elses_handler_is_left_alone():
+def test_somebody_elses_handler_is_left_alone(ctrl_c):
     pressed = []
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
     try:

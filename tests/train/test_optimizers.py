@@ -211,7 +211,7 @@ def test_repr_tells_all_numbers():
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"Wx": np.ones((5, 7))}, KeyError, "gradient 'Wx' has no parameter; there are W, b"),
+        ({"Wx": np.ones((5, 7))}, KeyError, "gradient 'Wx' has no parameter; there are W, b, fresh"),
         ({"b": np.ones((7, 1))}, ValueError, r"`grads\['b'\]` should be the shape .* = \(7,\); got \(7, 1\)"),
         ({"b": np.ones(7, "float32")}, TypeError, r"`grads\['b'\]` should be float64.*; got float32"),
         ({"b": [0.0] * 7}, TypeError, r"`grads\['b'\]` should be an array of numpy; got list"),
@@ -219,11 +219,11 @@ def test_repr_tells_all_numbers():
     ],
 )
 def test_a_wrong_gradient_is_refused_and_nothing_changed(wrong, error, message):
-    opt, w = Adam(), start()
+    opt, w = Adam(), start() | {"fresh": np.ones(2)}
     opt.step(w, {"W": np.ones((5, 7))})
     before, state = copy.deepcopy(w), copy.deepcopy(opt.state)
     with pytest.raises(error, match=message):
-        opt.step(w, {"W": np.ones((5, 7)), **wrong})
+        opt.step(w, {"W": np.ones((5, 7)), "fresh": np.ones(2), **wrong})
     for key in w:
         np.testing.assert_array_equal(w[key], before[key])
     assert list(opt.state) == ["W"]
