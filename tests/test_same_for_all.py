@@ -15,8 +15,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cases import LAYERS, MASKS, Problem, recurrent_parts, run, worst_relative_error
+from cases import LAYERS, MASKS, Problem, assert_identical, recurrent_parts, run, worst_relative_error
 from conftest import REFERENCE
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 LARGE = {
     "lstm": ("lstm", 16, 32),
@@ -99,6 +101,42 @@ def test_the_cache_means_the_same(other_engine, cell, mask):
         values.pop("mask", None)
     worst, array = worst_relative_error(got, want)
     assert worst <= 1e-12, array
+
+
+@settings(max_examples=60)
+@given(
+    cell=st.sampled_from(["lstm", "gru", "rnn"]),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40), st.integers(1, 70)),
+    mask=st.sampled_from(MASKS),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_any_size(other_engine, cell, sizes, mask, dtype):
+    """Sizes that fill no vector, no tile and no thread evenly. Tolerances as above, for shorter sums."""
+    assume(other_engine.supports(cell, dtype=dtype))
+    T, B, I, H = sizes
+    _, truth = reference((cell, I, H), T, B, mask, "float64")
+    problem, own = reference((cell, I, H), T, B, mask, dtype)
+    got, eps = run(problem, other_engine), np.finfo(dtype).eps
+    assert got.keys() == truth.keys()
+    for name, want in truth.items():
+        size = np.max(np.abs(want), initial=0.0)
+        allowed = 1e-12 * size if dtype == "float64" else 4 * np.max(np.abs(own[name] - want)) + 8 * eps * size
+        assert np.max(np.abs(got[name] - want), initial=0.0) <= allowed, name
+
+
+def test_cells_and_dtypes_do_not_disturb_each_other(engine):
+    """Every cell in both dtypes, one after the other and again in the other order, in one process: the same bits."""
+    kinds = [(cell, dtype) for cell in ("lstm", "gru", "rnn") for dtype in ("float64", "float32")]
+    kinds = [kind for kind in kinds if engine.supports(kind[0], dtype=kind[1])]
+    assert kinds
+    problems = [Problem((cell, 5, 9), 4, 3, "gaps", seed=1, dtype=dtype) for cell, dtype in kinds]
+    first = [run(problem, engine) for problem in problems]
+    again = [run(problem, engine) for problem in reversed(problems)][::-1]
+    for one, two, problem in zip(first, again, problems, strict=True):
+        assert_identical(two, one)
+        worst, array = worst_relative_error(one, run(problem, REFERENCE))
+        # two results within 1e-12; in float32 within 1e-5, a hundred eps: sums of 45 terms over 4 steps
+        assert worst <= (1e-12 if problem.dtype == "float64" else 1e-5), array
 
 
 @pytest.mark.parametrize("name", LARGE)
