@@ -8,6 +8,7 @@ from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.noise import GradientNoise, add_noise
 from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
+from lstmcore.train.stream import Stream
 
 __all__ = [
     "SGD",
@@ -29,6 +30,7 @@ __all__ = [
     "RMSProp",
     "Run",
     "Step",
+    "Stream",
     "WarmUp",
     "add_noise",
     "clip_by_global_norm",

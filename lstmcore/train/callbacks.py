@@ -8,6 +8,7 @@ import numpy as np
 from lstmcore.arrays import Array
 from lstmcore.layers import Layer
 from lstmcore.train.batches import Batch
+from lstmcore.train.carry import as_plain, from_plain
 from lstmcore.train.optimizer import Optimizer
 
 
@@ -22,24 +23,28 @@ class Run:
     epoch: int = 0  # epochs completed
     step: int = 0  # updates done
     batch: Batch | None = None  # the present one, and what came of it:
+    y: Array | None = None
+    cache: Any = None
     loss: float = 0.0
     grads: dict[str, Array] = field(default_factory=dict)
     norm: float | None = None  # of the gradients before clipping; None without clipping
     loss_sum: float = 0.0  # of this epoch so far, each batch's loss times its items
     items: int = 0  # valid outputs of this epoch so far
+    carried: Any = None  # the state that the next batch starts from; None for zeros
     history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
     ended: str | None = None  # why the run ended
 
     @property
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain data: what `fit(resume=...)` takes."""
-        names = ("epoch", "step", "loss_sum", "items")
-        return {name: getattr(self, name) for name in names} | {"history": [dict(row) for row in self.history]}
+        numbers = {name: getattr(self, name) for name in ("epoch", "step", "loss_sum", "items")}
+        return numbers | {"carried": as_plain(self.carried), "history": [dict(row) for row in self.history]}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         for name in self.state:
             setattr(self, name, state[name])
+        self.carried = from_plain(state["carried"], next(iter(self.model.params.values()), None))
         self.history = [dict(row) for row in state["history"]]
 
 

@@ -34,6 +34,7 @@ def fit(
     rng: Seed = None,
     progress: bool | None = None,
     resume: dict[str, Any] | None = None,
+    carry_state: bool = False,
 ) -> dict[str, Any]:
     """Trains `model` in place and returns the history, plain data:
 
@@ -55,6 +56,9 @@ def fit(
     progress    True or False; None shows it if stderr is a terminal.
     resume      `run.state` of an earlier run. Put back the rest too (parameters, opt.state, batches.state, the state of
                 rng and of the schedule), and training goes on bit for bit.
+    carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros, and so
+                it is in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
+                the first step of a batch.
 
     The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
@@ -75,9 +79,9 @@ def fit(
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
                 began = time.perf_counter()
-                _train_epoch(run, loss, batches, schedule, clip, watchers, draws)
+                _train_epoch(run, loss, batches, schedule, clip, watchers, draws, carry_state)
                 if run.ended is None:
-                    _finish_epoch(run, loss, validation, schedule, began)
+                    _finish_epoch(run, loss, validation, schedule, began, carry_state)
                     _call(watchers, "on_epoch", run)
         run.ended = run.ended or f"all {epochs} epochs done"
     finally:
@@ -86,11 +90,12 @@ def fit(
     return {"ended": run.ended, "step": run.step, "epochs": run.history}
 
 
-def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch]) -> float:
-    """The mean loss of `batches` in evaluation, each batch counted by its valid items."""
-    total, items = 0.0, 0
+def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch], carry_state: bool = False) -> float:
+    """The mean loss of `batches` in evaluation, each batch counted by its valid items. carry_state: as in `fit`."""
+    total, items, state = 0.0, 0, None
     for batch in starmap(Batch, batches):
-        y, _ = model.predict(batch.x, mask=batch.mask)
+        y, last = model.predict(batch.x, state, batch.mask)
+        state = last if carry_state else None
         n, mask = _valid(y, batch.mask)
         total, items = total + float(loss(y, batch.targets, mask)[0]) * n, items + n
     if items == 0:
@@ -106,6 +111,7 @@ def _train_epoch(
     clip: float | None,
     watchers: list[Callback],
     draws: Any,
+    carry_state: bool,
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     cache = None
@@ -113,7 +119,8 @@ def _train_epoch(
         run.batch = batch
         if schedule is not None:
             run.opt.lr = schedule(run.step)
-        y, _, cache = run.model.forward(batch.x, mask=batch.mask, rng=draws, reuse=cache)
+        y, last, cache = run.model.forward(batch.x, run.carried, batch.mask, draws, reuse=cache)
+        run.y, run.cache, run.carried = y, cache, last if carry_state else None
         n, mask = _valid(y, batch.mask)
         value, dy = loss(y, batch.targets, mask)
         run.loss = float(value)
@@ -134,7 +141,12 @@ def _train_epoch(
 
 
 def _finish_epoch(
-    run: Run, loss: Loss, validation: Iterable[Batch] | None, schedule: Schedule | None, began: float
+    run: Run,
+    loss: Loss,
+    validation: Iterable[Batch] | None,
+    schedule: Schedule | None,
+    began: float,
+    carry_state: bool,
 ) -> None:
     """Closes the books of an epoch: its row of the history."""
     if run.items == 0:
@@ -142,12 +154,12 @@ def _finish_epoch(
     run.epoch += 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
     if validation is not None:
-        row["validation"] = evaluate(run.model, loss, validation)
+        row["validation"] = evaluate(run.model, loss, validation, carry_state)
     observe = getattr(schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))
     run.history.append(row | {"lr": run.opt.lr, "seconds": time.perf_counter() - began})
-    run.loss_sum, run.items = 0.0, 0
+    run.loss_sum, run.items, run.carried = 0.0, 0, None
 
 
 def _valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
