@@ -1,6 +1,6 @@
 """Tools that watch, prove and explain. Layers never import them."""
 
-from lstmcore.debug.compare import Comparison, compare, trace
+from lstmcore.debug.compare import Comparison, compare
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
@@ -10,6 +10,7 @@ from lstmcore.debug.padding import PaddingProof, padding
 from lstmcore.debug.report import Report, report
 from lstmcore.debug.rtrl import rtrl
 from lstmcore.debug.second_order import hvp
+from lstmcore.debug.trace import trace
 from lstmcore.debug.tripwire import Tripwire, tripwire
 
 __all__ = [

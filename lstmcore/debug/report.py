@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, to_numpy
-from lstmcore.debug.flow import NAMES, Flow, LayerFlow, flow_of
-from lstmcore.debug.ledger import Entry, Ledger, ledger_of
+from lstmcore.debug.flow import Flow, flow_of
+from lstmcore.debug.flow_measure import LayerFlow
+from lstmcore.debug.flow_words import NAMES
+from lstmcore.debug.ledger import Ledger, ledger_of
+from lstmcore.debug.ledger_parts import Entry
 from lstmcore.debug.padding import PaddingProof, padding
 from lstmcore.debug.record import Upstream, record
 from lstmcore.debug.svg import curves, heat_map

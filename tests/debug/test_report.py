@@ -1,0 +1,153 @@
+"""The report: one page, complete in itself, that says first what is wrong; read and clicked in a browser."""
+
+import re
+
+import browser
+import numpy as np
+import pytest
+
+import lstmcore as lc
+
+T, B = 12, 4
+MASK = lc.mask_from_lengths([12, 5, 8, 3], T)
+
+
+def model():
+    both = lc.Bidirectional(lc.LSTM(3, 4, seed=1), lc.GRU(3, 4, seed=2))
+    return lc.Stack([both, lc.Dropout(0.3), lc.Linear(8, 2, seed=3), lc.Tanh()])
+
+
+def data():
+    rng = np.random.default_rng(4)
+    x, targets = rng.standard_normal((T, B, 3), dtype="float32"), rng.standard_normal((T, B, 2), dtype="float32")
+    return x, lambda y: lc.squared_error(y, targets, MASK)
+
+
+def reported(layer, **options):
+    x, loss = data()
+    return lc.debug.report(layer, x, loss, mask=MASK, dropout_seed=5, title="Loops <1 & 2>", **options)
+
+
+def shut():
+    layer = model()
+    layer.params["0.fw.b"][4:8] = -9
+    return layer
+
+
+def lost():
+    layer = model()
+    layer.params["2.W"][3, 1] = np.nan
+    return layer
+
+
+def test_nothing_wrong():
+    found = reported(model(), optimizer=lc.Adam())
+    worries = [finding for finding in found.findings if not finding.good]
+    assert {finding.tool for finding in found.findings} == {"tripwire", "padding", "flow", "ledger"}
+    assert {finding.tool for finding in worries} <= {"flow"}  # small random nets forget, and are told so
+    assert found.ledger.ok
+    assert found.tripwire.ok
+    assert found.padding.ok
+    assert "float32" in found.about
+    assert "loss 0." in found.about or "loss 1." in found.about
+
+
+@pytest.mark.parametrize(
+    ("layer", "tool", "text"),
+    [(shut, "flow", "0.fw: forget gate closed: "), (lost, "tripwire", "2.W is NaN first in the forward pass, layer 2")],
+)
+def test_what_is_wrong_stands_first(layer, tool, text):
+    found = reported(layer())
+    assert not found.ok
+    at = next(k for k, f in enumerate(found.findings) if f.tool == tool and f.text.startswith(text))
+    assert not any(f.good for f in found.findings[: at + 1])
+    words, page = str(found), found.html()
+    assert words.index(text) < words.index("=== tripwire ===")
+    assert page.index(text) < page.index("<details")
+
+
+def test_the_page_is_complete_in_itself():
+    """No address that a browser would fetch, no script, everything escaped."""
+    page = reported(shut()).html()
+    assert not re.search(r"(src|href)\s*=|url\(|@import|<script|<link|<iframe", page)
+    assert set(re.findall(r"https?://[^\s\"']+", page)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert "Loops &lt;1 &amp; 2&gt;" in page
+    assert page.count("<svg") == page.count("</svg>") == 9 + 4 + 1  # one map per weight, two curves per layer, padding
+    assert page.count("<details") == page.count("</details>") == 8
+    for weight in ("d0.fw.W_hh", "d0.bw.b_hn", "d2.b"):
+        assert weight in page
+
+
+def test_save(tmp_path):
+    found = reported(model())
+    assert found.save(tmp_path / "page.html").read_text(encoding="utf-8") == found.html()
+    assert found.save(str(tmp_path / "page.txt")).read_text(encoding="utf-8") == str(found)
+
+
+def test_without_a_mask_there_is_no_padding_to_prove():
+    x, _ = data()
+    found = lc.debug.report(lc.LSTM(3, 4, seed=1), x)
+    assert found.padding is None
+    assert 'id="padding"' not in found.html()
+    assert reported(model(), prove_padding=False).padding is None
+
+
+def test_a_long_sequence_keeps_the_page_small():
+    x = np.random.default_rng(6).standard_normal((2000, 1, 2), dtype="float32")
+    page = lc.debug.report(lc.LSTM(2, 3, seed=1), x).html()
+    assert len(page) < 2_000_000
+    assert "step 0..16, " in page  # 2,000 steps as 118 squares
+
+
+@pytest.fixture(scope="module")
+def page():
+    reason = browser.missing()
+    if reason:
+        pytest.skip(reason)
+    with browser.browser() as page:
+        yield page
+
+
+def test_a_reader_sees_the_findings_and_folds_the_rest(page, tmp_path):
+    found = reported(shut())
+    page.open(found.save(tmp_path / "page.html").as_uri())
+    assert page.text("h1") == "Loops <1 & 2>"
+    seen = page.text("#findings")
+    for finding in found.findings:
+        assert finding.text in seen
+    top, height = page.script(
+        "const box = document.querySelector('#findings li.bad').getBoundingClientRect(); return [box.top, innerHeight]"
+    )
+    assert 0 < top < height  # a worry stands on the first screen
+    for section in ("ledger", "flow", "padding", "tripwire"):
+        open_before = page.script("return document.getElementById(arguments[0]).open", section)
+        page.click(f"#{section} > summary")
+        assert page.script("return document.getElementById(arguments[0]).open", section) is not open_before
+        page.click(f"#{section} > summary")
+    shown = "return document.querySelector('#ledger pre').checkVisibility()"
+    assert page.script(shown) is False
+    page.click("#ledger details > summary")
+    assert page.script(shown) is True
+    assert "the parts against the engine's total" in page.text("#ledger pre")
+
+
+def test_the_drawings_show_the_numbers(page, tmp_path):
+    """Squares for steps that are all padding are white; the darkest square says the largest norm."""
+    x, loss = data()
+    mask = MASK.copy()
+    mask[9:] = False
+    found = lc.debug.report(model(), x, loss, mask=mask, title="short")
+    page.open(found.save(tmp_path / "page.html").as_uri())
+    squares = page.script(
+        "return [...document.querySelectorAll('#ledger svg')[0].querySelectorAll('rect')]"
+        ".map(r => [r.querySelector('title').textContent, r.getAttribute('fill'), r.getBoundingClientRect().width])"
+    )
+    assert len(squares) == T * 7  # i f g through h and along c, o through h
+    assert all(width > 5 for _, _, width in squares)
+    for title, fill, _ in squares:
+        step = int(re.match(r"step (\d+), ", title).group(1))
+        assert (fill == "#ffffff") == (step >= 9 or "norm 0," in title)
+    darkest = min(squares, key=lambda s: int(s[1][1:3], 16))
+    largest = found.ledger["0.fw.W_ih"].norms.max()
+    assert float(re.search(r"norm ([\d.e+-]+),", darkest[0]).group(1)) == pytest.approx(largest, rel=5e-3)  # 3 digits
+    assert page.script("return document.querySelectorAll('#flow polyline').length") >= 8
