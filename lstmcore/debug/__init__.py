@@ -6,6 +6,7 @@ from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
 from lstmcore.debug.jacobian import jacobian, lyapunov_exponents, memory_horizon, singular_values, step_jacobians
 from lstmcore.debug.ledger import Ledger, ledger
+from lstmcore.debug.memory import Memory, memory
 from lstmcore.debug.padding import PaddingProof, padding
 from lstmcore.debug.report import Report, report
 from lstmcore.debug.rtrl import rtrl
@@ -19,6 +20,7 @@ __all__ = [
     "Flow",
     "GradCheck",
     "Ledger",
+    "Memory",
     "PaddingProof",
     "Report",
     "Tripwire",
@@ -31,6 +33,7 @@ __all__ = [
     "jvp",
     "ledger",
     "lyapunov_exponents",
+    "memory",
     "memory_horizon",
     "padding",
     "report",
