@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import oracle
+from engines import Engine
 from rounding import SECOND_ORDER, UNIT_ROUNDOFF, Real
 
 import lstmcore as lc
@@ -67,12 +68,12 @@ def recurrent_parts(spec: tuple) -> list[tuple]:
     return [part for inner in spec[1:] if isinstance(inner, tuple) for part in recurrent_parts(inner)]
 
 
-def numbers_of_states(spec: tuple) -> Any:
+def state_widths(spec: tuple) -> Any:
     """The structure of a layer's state, with (how many, width) at each leaf."""
     if spec[0] in FUNCTIONS:
         return (2 if spec[0] == "lstm" else 1, spec[2])
     if spec[0] in ("bidirectional", "stack"):
-        return [numbers_of_states(inner) for inner in spec[1:]]
+        return [state_widths(inner) for inner in spec[1:]]
     return None
 
 
@@ -87,7 +88,7 @@ def random_state(spec: tuple, B: int, rng: np.random.Generator, dtype: str = "fl
         count, H = leaf
         return tuple(rng.normal(size=(B, H), scale=0.7).astype(dtype) for _ in range(count))
 
-    return fill(numbers_of_states(spec))
+    return fill(state_widths(spec))
 
 
 # ---- masks -------------------------------------------------------------------------------------------------
@@ -123,8 +124,8 @@ def make_mask(pattern: str, T: int, B: int, rng: np.random.Generator) -> np.ndar
 class Problem:
     """A layer with random, nowhere equal values for everything: parameters, x, state, dy, dstate; NumPy arrays.
 
-    `scale` 1 gives gates in their soft range. `saturate` shifts biases by -30, -12, 12 or 30, so that gates close and
-    open to within 1e-13: "some" those of every other unit, "all" those of every unit.
+    Gates lie in their soft range. `saturate` shifts biases by -30, -12, 12 or 30, so that gates close and open to
+    within 1e-13: "some" those of every other unit, "all" those of every unit.
     """
 
     def __init__(
@@ -135,7 +136,6 @@ class Problem:
         mask: str | np.ndarray = "none",
         seed: int = 0,
         dtype: str = "float64",
-        scale: float = 1.0,
         saturate: str = "",
     ):
         rng = np.random.default_rng(seed)
@@ -143,7 +143,7 @@ class Problem:
         self.params = {}
         for name, value in build(spec, dtype).params.items():
             width = value.shape[0] if value.ndim == 2 else 4  # keeps pre-activations near 1
-            self.params[name] = rng.normal(size=value.shape, scale=scale / np.sqrt(width)).astype(dtype)
+            self.params[name] = rng.normal(size=value.shape, scale=1 / np.sqrt(width)).astype(dtype)
             prefix, _, kind = name.rpartition(".")
             if saturate and kind in ("b", "b_hn"):
                 H = len(self.params[f"{prefix}.W_hh" if prefix else "W_hh"])
@@ -178,9 +178,9 @@ class Problem:
         return np.zeros((self.T, self.B), bool) if self.mask is None else ~self.mask
 
 
-def run(problem: Problem, engine: Any, layer: Any = None) -> dict[str, np.ndarray]:
-    """Forward and backward of the problem on an engine of conftest.py, as a flat dict of host arrays."""
-    layer = engine.place(problem.layer() if layer is None else layer)
+def run(problem: Problem, engine: Engine) -> dict[str, np.ndarray]:
+    """Forward and backward of the problem on an engine, as a flat dict of host arrays."""
+    layer = engine.place(problem.layer())
     x, state, dy, dstate, mask = map(engine.array, (problem.x, problem.state, problem.dy, problem.dstate, problem.mask))
     y, last, cache = layer.forward(x, state, mask=mask)
     dx, dstate0, grads = layer.backward(dy, cache, dstate=dstate)

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 import pytest
 from cases import LAYERS, MASKS, Problem, assert_identical, recurrent_parts, run, worst_relative_error
-from conftest import REFERENCE
+from engines import REFERENCE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from engines import REFERENCE
 
 import lstmcore as lc
 

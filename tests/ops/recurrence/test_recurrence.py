@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from cases import CELLS, MASKS, Problem, assert_identical, flatten, run
-from conftest import REFERENCE
+from engines import REFERENCE
 
 import lstmcore as lc
 from lstmcore.ops.cells import CELLS as ALL_CELLS
