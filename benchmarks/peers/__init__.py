@@ -1,0 +1,39 @@
+"""The same LSTM in several libraries: same weights, same inputs, same outputs. One file each.
+
+Each module has a class `Peer(threads, variant)` with
+
+    version              what it is, as it says itself
+    modes                those it can run: "forward", "full", "train"
+    forward(problem)     a `Job`: outputs, nothing kept for a backward pass
+    full(problem)        a `Job`: outputs, then all gradients: dx, dW_ih, dW_hh, db
+    trainer(problem, recipe)   a `Trainer`: the layer and its head, from the problem's weights
+
+Each is given its data in the layout and the arrays that it likes best, before the clock runs. What it computes is
+taken out by `Job.results`, after the clock: NumPy arrays with lstmcore's names and layouts.
+A module that cannot be imported is an absent peer.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+PEERS = ("torch", "jax", "tensorflow", "onnxruntime")
+
+
+class Job(NamedTuple):
+    call: Callable[[], Any]  # does the work once; returns when it is done
+    results: Callable[[Any], dict[str, np.ndarray]]  # what `call` returned, as NumPy arrays by lstmcore's names
+
+
+class Trainer(Protocol):
+    """A model that learns: an LSTM, a linear head on each row's last output, softmax cross-entropy, clipping, Adam."""
+
+    def place(self, batch: Any) -> Any:
+        """A `Batch` in the library's own arrays."""
+
+    def update(self, batch: Any) -> float:
+        """One update from a placed batch: the loss before it."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights now, as NumPy arrays: lstmcore's names, and "head.W", "head.b"."""

@@ -1,0 +1,87 @@
+"""lstmcore itself, on one of its engines (the variant)."""
+
+import numpy as np
+
+import lstmcore as lc
+from benchmarks.peers import Job
+from benchmarks.problem import CHECKED, CLASSES, UPDATES, Batch, Problem, Recipe
+
+
+class Peer:
+    modes = ("forward", "full", "train")
+
+    def __init__(self, threads: int, variant: str):
+        self.engine = variant  # its threads follow OMP_NUM_THREADS and NUMBA_NUM_THREADS, which worker.py sets
+        self.version = lc.__version__
+        lc.LSTM(1, 1, engine=variant)  # an engine that is not there complains now
+
+    def forward(self, problem: Problem) -> Job:
+        lstm, x, mask = self._lstm(problem), problem.batch.x, problem.batch.mask()
+
+        def results(outcome):
+            y, (h, c) = outcome
+            return {"y": y, "h": h, "c": c}
+
+        return Job(lambda: lstm.predict(x, mask=mask), results)
+
+    def full(self, problem: Problem) -> Job:
+        lstm, x, mask = self._lstm(problem), problem.batch.x, problem.batch.mask()
+        cache = None
+
+        def call():
+            nonlocal cache
+            y, _, cache = lstm.forward(x, mask=mask, reuse=cache)  # buffers handed back, as `fit` does
+            dx, _, grads = lstm.backward(problem.dy, cache)
+            return y, dx, grads
+
+        def results(outcome):
+            y, dx, grads = outcome
+            return {"y": y, "dx": dx} | {f"d{name}": value for name, value in grads.items()}
+
+        return Job(call, results)
+
+    def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
+        return Trainer(self._lstm(problem, return_sequences=False), problem, recipe)
+
+    def results(self, problem: Problem, mode: str) -> dict[str, np.ndarray]:
+        """The numbers of one call in a mode, for truth.py."""
+        if mode != "train":
+            job = getattr(self, mode)(problem)
+            return job.results(job.call())
+        trainer = self.trainer(problem, CHECKED)
+        for _ in range(UPDATES):
+            trainer.update(trainer.place(problem.batch))
+        return trainer.weights()
+
+    def _lstm(self, problem: Problem, **options) -> lc.LSTM:
+        I, H = problem.params["W_ih"].shape[0], problem.params["W_hh"].shape[0]
+        lstm = lc.LSTM(I, H, dtype=problem.dy.dtype, engine=self.engine, **options)
+        for name, value in problem.params.items():
+            lstm.params[name] = value
+        return lstm
+
+
+class Trainer:
+    def __init__(self, lstm, problem: Problem, recipe: Recipe):
+        head = lc.Linear(lstm.hidden_size, CLASSES, dtype=problem.dy.dtype)
+        for name, value in problem.head.items():
+            head.params[name] = value
+        self.model, self.cache, self.clip = lc.Stack([lstm, head]), None, recipe.clip
+        self.adam = lc.Adam(recipe.lr, recipe.beta1, recipe.beta2, recipe.eps)
+
+    def place(self, batch: Batch) -> tuple:
+        return batch.x, batch.targets, batch.mask()
+
+    def update(self, batch: tuple) -> float:
+        x, targets, mask = batch
+        logits, _, self.cache = self.model.forward(x, mask=mask, reuse=self.cache)
+        loss, dlogits = lc.softmax_cross_entropy(logits, targets)
+        _, _, grads = self.model.backward(dlogits, self.cache)
+        if self.clip is not None:
+            lc.clip_by_global_norm(grads, self.clip)
+        self.adam.step(self.model.params, grads)
+        return float(loss)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        names = {name: name.replace("0.", "").replace("1.", "head.") for name in self.model.params}
+        return {names[name]: value.copy() for name, value in self.model.params.items()}

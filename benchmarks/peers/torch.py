@@ -1,0 +1,110 @@
+"""PyTorch, eager: torch.nn.LSTM and autograd. Rows of unequal length go through packed sequences."""
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from benchmarks.peers import Job
+from benchmarks.problem import CLASSES, Batch, Problem, Recipe
+
+
+class Peer:
+    modes = ("forward", "full", "train")
+
+    def __init__(self, threads: int, variant: str):
+        torch.set_num_threads(threads)
+        self.version = torch.__version__
+
+    def forward(self, problem: Problem) -> Job:
+        lstm, (x, _, lengths) = _lstm(problem), place(problem.batch)
+
+        def call():
+            with torch.no_grad():
+                return outputs(lstm, x, lengths)
+
+        def results(outcome):
+            y, (h, c) = outcome
+            return {"y": y.numpy(), "h": h[0].numpy(), "c": c[0].numpy()}
+
+        return Job(call, results)
+
+    def full(self, problem: Problem) -> Job:
+        lstm, (x, _, lengths) = _lstm(problem), place(problem.batch)
+        x.requires_grad_()
+        dy = torch.from_numpy(problem.dy)
+
+        def call():
+            x.grad = None
+            lstm.zero_grad()
+            y, _ = outputs(lstm, x, lengths)
+            y.backward(dy)
+            return y
+
+        def results(y):
+            return {
+                "y": y.detach().numpy(),
+                "dx": x.grad.numpy(),
+                "dW_ih": lstm.weight_ih_l0.grad.numpy().T,
+                "dW_hh": lstm.weight_hh_l0.grad.numpy().T,
+                "db": lstm.bias_ih_l0.grad.numpy(),
+            }
+
+        return Job(call, results)
+
+    def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
+        return Trainer(problem, recipe)
+
+
+class Trainer:
+    def __init__(self, problem: Problem, recipe: Recipe):
+        self.lstm, self.clip = _lstm(problem), recipe.clip
+        self.lstm.bias_hh_l0.requires_grad_(False)  # one bias, as everybody else has: a second would learn too
+        self.head = torch.nn.Linear(len(problem.head["W"]), CLASSES, dtype=self.lstm.weight_ih_l0.dtype)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(problem.head["W"].T))
+            self.head.bias.copy_(torch.from_numpy(problem.head["b"]))
+        self.params = [p for part in (self.lstm, self.head) for p in part.parameters() if p.requires_grad]
+        betas = (recipe.beta1, recipe.beta2)
+        self.adam = torch.optim.Adam(self.params, recipe.lr, betas, recipe.eps, fused=True)  # its fastest
+
+    def place(self, batch: Batch) -> tuple:
+        return place(batch)
+
+    def update(self, batch: tuple) -> float:
+        x, targets, lengths = batch
+        self.adam.zero_grad()
+        _, (h, _) = outputs(self.lstm, x, lengths, padded=False)
+        loss = torch.nn.functional.cross_entropy(self.head(h[0]), targets)
+        loss.backward()
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.params, self.clip)
+        self.adam.step()
+        return loss.item()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        names = ("W_ih", "W_hh", "b", "head.W", "head.b")
+        return {name: p.detach().numpy().T for name, p in zip(names, self.params, strict=True)}
+
+
+def place(batch: Batch) -> tuple:
+    lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
+    return torch.from_numpy(batch.x), torch.from_numpy(batch.targets), lengths
+
+
+def outputs(lstm: torch.nn.LSTM, x: torch.Tensor, lengths: torch.Tensor | None, padded: bool = True) -> tuple:
+    """y (T, B, H), which stays packed unless it is asked for, and the final (h, c)."""
+    if lengths is None:
+        return lstm(x)
+    y, state = lstm(pack_padded_sequence(x, lengths, enforce_sorted=False))
+    return pad_packed_sequence(y, total_length=len(x))[0] if padded else y, state
+
+
+def _lstm(problem: Problem) -> torch.nn.LSTM:
+    p = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in problem.params.items()}
+    lstm = torch.nn.LSTM(p["W_ih"].shape[0], p["W_hh"].shape[0], dtype=p["b"].dtype)
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(p["W_ih"].T)
+        lstm.weight_hh_l0.copy_(p["W_hh"].T)
+        lstm.bias_ih_l0.copy_(p["b"])
+        lstm.bias_hh_l0.zero_()  # lstmcore has one bias, torch the sum of two
+    return lstm
