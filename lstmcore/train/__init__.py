@@ -9,6 +9,7 @@ from lstmcore.train.noise import GradientNoise, add_noise
 from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
 from lstmcore.train.stream import Stream
+from lstmcore.train.watchers import TrainingWarning, watchers
 
 __all__ = [
     "SGD",
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "Step",
     "Stream",
+    "TrainingWarning",
     "WarmUp",
     "add_noise",
     "clip_by_global_norm",
@@ -41,4 +43,5 @@ __all__ = [
     "load",
     "pad",
     "save",
+    "watchers",
 ]
