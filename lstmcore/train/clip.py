@@ -11,6 +11,8 @@ from lstmcore.arrays import Array, is_array, namespace
 # Squares below 1e-38 are lost in float32: less than one part in 1e7 of a sum that exceeds this for each of its terms.
 SMALLEST_MEAN_SQUARE = 1e-31
 
+ONE_THREAD = 10_000  # a longer dot product wakes BLAS's own threads, which then spin beside those of the recurrence
+
 
 def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
     """Scales all gradients by limit / norm, in place, if their norm exceeds the limit; returns the norm before.
@@ -60,6 +62,8 @@ def global_norm(grads: Mapping[str, Array]) -> float:
 
 def _sum_of_squares(g: Array) -> float:
     flat = namespace(g).reshape(g, (-1,))
+    if flat.size > ONE_THREAD:
+        return float(namespace(g).sum(flat * flat))
     return float(flat @ flat)
 
 
