@@ -1,6 +1,8 @@
 """Tools that watch, prove and explain. Layers never import them."""
 
+from lstmcore.debug.case import Case, load_case, save_case
 from lstmcore.debug.compare import Comparison, compare
+from lstmcore.debug.diagnose import Diagnosis, diagnose
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
@@ -15,8 +17,10 @@ from lstmcore.debug.trace import trace
 from lstmcore.debug.tripwire import Tripwire, tripwire
 
 __all__ = [
+    "Case",
     "Comparison",
     "Derivative",
+    "Diagnosis",
     "Flow",
     "GradCheck",
     "Ledger",
@@ -25,6 +29,7 @@ __all__ = [
     "Report",
     "Tripwire",
     "compare",
+    "diagnose",
     "flow",
     "gradcheck",
     "gradcheck_function",
@@ -32,12 +37,14 @@ __all__ = [
     "jacobian",
     "jvp",
     "ledger",
+    "load_case",
     "lyapunov_exponents",
     "memory",
     "memory_horizon",
     "padding",
     "report",
     "rtrl",
+    "save_case",
     "singular_values",
     "step_jacobians",
     "trace",

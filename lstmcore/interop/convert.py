@@ -7,6 +7,7 @@ import numpy as np
 
 from lstmcore.arrays import to_numpy
 from lstmcore.interop.layouts import LAYOUTS, Layout, Part, Structure
+from lstmcore.ops import gates
 from lstmcore.ops.cells import CELLS
 
 Blocks = dict[tuple[str, str], list[tuple[str, np.ndarray]]]  # ("x", "i") -> [(key, its copy of the block), ...]
@@ -42,7 +43,7 @@ def to_lstmcore(
             pick = [c[0][1] if gradients else _sum(c) for c in copies]
             params[name] = np.concatenate(pick, axis=-1)
             if part.of == "b" and "f" in part.blocks and layout.forget_bias and not gradients:
-                np.split(params[name], len(part.blocks))[part.blocks.index("f")][...] += layout.forget_bias
+                gates.split(params[name], len(part.blocks))[part.blocks.index("f")] += layout.forget_bias
             if gradients and any(len(c) > 1 for c in copies):
                 second = [c[1] for c in copies if len(c) > 1]
                 params[f"{name} ({', '.join(dict.fromkeys(k for k, _ in second))})"] = np.concatenate(

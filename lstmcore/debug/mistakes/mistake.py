@@ -1,0 +1,56 @@
+"""What a mistake is: one line as it should be, and as it was written."""
+
+from typing import NamedTuple
+
+LSTM, GRU, RNN = (f"lstmcore.ops.cells.{name}" for name in ("lstm", "gru", "rnn"))
+LOOP = "lstmcore.ops.recurrence.reference"
+PRODUCTS = "lstmcore.ops.recurrent"
+BOTH = "lstmcore.layers.bidirectional"
+AROUND = "lstmcore.debug.training_step"
+ENGINE = (LSTM, GRU, RNN, PRODUCTS, LOOP)  # the modules that an engine is made of
+MODULES = (*ENGINE, BOTH, AROUND)  # every module that a mistake may edit, lowest first
+
+
+class Edit(NamedTuple):
+    """One wrong line. `right` occurs exactly once in the source of `module`."""
+
+    module: str
+    right: str
+    wrong: str
+
+
+class Mistake(NamedTuple):
+    """A wrong line, and `more` where a mistake is consistent: made forward, and undone by the same mistake.
+
+    needs: what a case must have for the mistake to be possible, of "mask", "both" (directions), "square" (I = H),
+    "two biases", "forget bias" (one added at run time), "state", "final" (dy of the final state only), "dropout".
+    """
+
+    name: str
+    module: str
+    right: str
+    wrong: str
+    more: tuple[Edit, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        return (Edit(self.module, self.right, self.wrong), *self.more)
+
+    @property
+    def cell(self) -> str | None:
+        """The cell whose step it edits; None if it can be made with every cell."""
+        return next((name.rsplit(".")[-1] for name in (LSTM, GRU, RNN) if name == self.module), None)
+
+    @property
+    def afterwards(self) -> bool:
+        """True if it only changes how finished gradients are handed over, so that nothing need be run anew."""
+        return all(edit.module == AROUND and edit.right in HAND_OVER for edit in self.edits)
+
+
+# Anchors in training_step.py. A line put before an anchor leaves the anchor there for the next mistake.
+READ = "    params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]"
+GIVEN = "    return params, x, mask, state, dy, dstate"
+OURS = "    answer = from_lstmcore("
+THEIRS = "    return answer"
+HAND_OVER = (OURS, THEIRS)

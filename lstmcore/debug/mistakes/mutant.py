@@ -1,0 +1,85 @@
+"""The package's own source text, compiled anew with mistakes in it."""
+
+import copy
+import importlib
+import inspect
+from functools import cache, lru_cache
+from types import ModuleType
+from typing import Any
+
+from lstmcore.debug.mistakes import wrong_hands
+from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Mistake
+from lstmcore.layers import Params, Stack
+from lstmcore.ops.cells import Cell
+from lstmcore.ops.recurrence import Cache
+
+
+class Mutant:
+    """An engine made of the reference's own text, with mistakes in it; and what stands around it, likewise."""
+
+    def __init__(self, name: str, modules: dict[str, ModuleType]):
+        self.NAME = name
+        self._loop: Any = modules[LOOP]
+        self._both: Any = modules[BOTH]
+        self._cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
+        around: Any = modules[AROUND]
+        self.supports, self.prepare = self._loop.supports, around.prepare
+        self.hand_over, self._run = around.hand_over, around.run
+
+    def forward(self, cell: Cell, *args: Any) -> Cache:
+        return self._loop.forward(self._cells[cell.name], *args)
+
+    def predict(self, cell: Cell, *args: Any) -> Any:
+        return self._loop.predict(self._cells[cell.name], *args)
+
+    def backward(self, cell: Cell, *args: Any) -> Any:
+        return self._loop.backward(self._cells[cell.name], *args)
+
+    def run(self, model: Any, params: dict[str, Any], *given: Any) -> dict[str, Any]:
+        """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
+        return self._run(self.twin(model, params), *given)
+
+    def twin(self, model: Any, params: dict[str, Any], path: str = "") -> Any:
+        """A model like this one on this engine. Its parameters are these very arrays, of any array library."""
+        if hasattr(model, "layers"):
+            return Stack([self.twin(layer, params, f"{path}{k}.") for k, layer in enumerate(model.layers)])
+        if hasattr(model, "fw"):
+            return self._both.Bidirectional(
+                self.twin(model.fw, params, f"{path}fw."), self.twin(model.bw, params, f"{path}bw."), model.merge
+            )
+        layer = copy.copy(model)
+        layer.params = Params({name: params[path + name] for name in model.params})
+        layer.engine = self
+        return layer
+
+
+def mutant(*mistakes: Mistake) -> Mutant:
+    """An engine with these mistakes. Raises ValueError if a right line is not found exactly once."""
+    texts = {name: _source(name) for name in MODULES}
+    for mistake in mistakes:
+        for place, right, wrong in mistake.edits:
+            if texts[place].count(right) != 1:
+                raise ValueError(
+                    f"mistake {mistake.name!r}: its right line should occur once in {place}; it occurs "
+                    f"{texts[place].count(right)} times (two mistakes on one line, or the file has changed)"
+                )
+            texts[place] = texts[place].replace(right, wrong)
+    modules = {name: _module(name, text, "" if name != LOOP else texts[PRODUCTS]) for name, text in texts.items()}
+    return Mutant(" + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew", modules)
+
+
+@cache
+def _source(module: str) -> str:
+    return inspect.getsource(importlib.import_module(module))
+
+
+@lru_cache(maxsize=4096)
+def _module(name: str, text: str, products: str) -> ModuleType:
+    """The module that this text makes. The loop calls the products around it, so they come along."""
+    module: Any = ModuleType(name)
+    vars(module).update({key: value for key, value in vars(wrong_hands).items() if not key.startswith("_")})
+    exec(compile(text, f"<{name}, with mistakes>", "exec"), vars(module))
+    if products:
+        around: Any = _module(PRODUCTS, products, "")
+        module.project, module.contract = around.project, around.contract
+    return module

@@ -1,0 +1,197 @@
+"""What somebody hands to `diagnose`, checked and brought into one form."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import to_numpy
+from lstmcore.debug.case import Case
+from lstmcore.debug.trees import state_names
+from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
+from lstmcore.layers import Layer, from_config
+from lstmcore.ops.cells import CELLS
+from lstmcore.shapes import check_mask
+
+
+class Reading(NamedTuple):
+    """A case in float64, the layer that it comes from, and what was found on the way."""
+
+    case: Case
+    model: Layer
+    unit: float  # the unit roundoff of the gradients
+    transposed: tuple[str, ...]  # gradients that were handed over transposed, turned back here
+
+
+def read_case(
+    weights: Mapping[str, Any],
+    x: Any,
+    dy: Any,
+    grads: Mapping[str, Any],
+    state: Any = None,
+    mask: Any = None,
+    dstate: Any = None,
+    layout: str | Layout = "lstmcore",
+    cell: str | None = None,
+) -> Reading:
+    """All of it checked, in float64, with states by name. Raises TypeError, KeyError or ValueError that say what.
+
+    state, dstate: None; by name; (h, c) of (B, H) for one layer, or (layers * directions, B, H), forward first; or
+    nested as lstmcore's. cell: None tells it from the shapes.
+    """
+    unit = _unit(grads)
+    x, dy = _wide("x", x, unit), _wide("dy", dy, unit)
+    if x.ndim != 3 or dy.ndim not in (2, 3):
+        raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
+    arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
+    cell, config = _told_apart(arrays, layout, cell, x.shape[-1], dy.shape[-1])
+    model = from_config(config, engine="reference")
+    T, B, I = x.shape
+    names = list(_flat(state_names(model)))
+    widths = {name: _width(config, name) for name in names}
+    top = tuple(name for name in names if name.endswith("h0") and name in _top(config))
+    out = sum(widths[name] for name in top)
+    if _input_size(config) != I:
+        wanted = f"(T, B, I) with I = {_input_size(config)}, as the weights fix it"
+        raise ValueError(f"`x` should be {wanted}; got {x.shape}")
+    if dy.shape not in ((T, B, out), (B, out)):
+        hint = " (batch first? the time axis comes first here)" if dy.shape[:2] == (B, T) != (T, B) else ""
+        raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
+    if mask is not None:
+        mask = np.asarray(to_numpy(mask))
+        check_mask(mask, x)
+    states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
+    case = Case(arrays, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
+    got, transposed = _gradients(case, grads)
+    return Reading(case._replace(grads=got), model, unit, transposed)
+
+
+def _unit(grads: Mapping[str, Any]) -> float:
+    """The unit roundoff of the coarsest precision that holds every gradient: 2^-24 if all are float32 numbers."""
+    values = [np.asarray(to_numpy(value)) for value in grads.values()]
+    if not values:
+        raise ValueError("`grads` should hold at least one gradient; got none")
+    for dtype, unit in ((np.float16, 2.0**-11), (np.float32, 2.0**-24)):
+        with np.errstate(over="ignore"):
+            if all(value.dtype == dtype or np.array_equal(value.astype(dtype), value) for value in values):
+                return unit
+    return 2.0**-53
+
+
+def _wide(name: str, value: Any, unit: float) -> np.ndarray:
+    """In float64, after the rounding that it had when a computation of that unit read it."""
+    value = np.asarray(to_numpy(value))
+    if value.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` should be an array of numbers; got {value.dtype}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"`{name}` should be finite; got NaN or infinity (lc.debug.tripwire tells where they begin)")
+    return value.astype(np.float32).astype(np.float64) if unit == 2.0**-24 else value.astype(np.float64)
+
+
+def _told_apart(
+    arrays: Mapping[str, np.ndarray], layout: str | Layout, cell: str | None, I: int, out: int
+) -> tuple[str, dict[str, Any]]:
+    """The cell, and the structure where the keys leave it open: the one that reads I and gives `out`."""
+    errors, found = [], []
+    known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
+    for name in [cell] if cell else [c for c in CELLS if known is None or c in known.cells]:
+        for both in (False, True):
+            try:
+                config, _ = to_lstmcore(arrays, layout, name, bidirectional=both)
+            except KeyError as error:
+                errors.append(error)
+            else:
+                found.append((name, config))
+    if not found:
+        raise errors[0]
+    fitting = [(name, config) for name, config in found if sum(_width(config, n) for n in _top(config)) == out]
+    return (fitting or found)[0]
+
+
+def _states(
+    what: str, given: Any, names: list[str], widths: Mapping[str, int], B: int, unit: float
+) -> dict[str, np.ndarray]:
+    """Every state by its name; zeros where there is none."""
+    if given is None:
+        given = {}
+    elif not isinstance(given, Mapping):
+        kinds = sorted({name.rsplit(".")[-1] for name in names}, reverse=True)  # h0, c0
+        parts = list(given)
+        if len(parts) == len(kinds) and all(hasattr(part, "ndim") and part.ndim == 3 for part in parts):
+            given = dict(zip(kinds, parts))
+        else:
+            flat = list(_flat(tuple(parts)))
+            if len(flat) != len(names):
+                raise ValueError(f"`{what}` should hold {', '.join(names)}; got {len(flat)} arrays")
+            given = dict(zip(names, flat))
+    given = {name: _wide(f"{what} {name}", value, unit) for name, value in given.items() if value is not None}
+    for kind in ("h0", "c0"):
+        below = [name for name in names if name.rsplit(".")[-1] == kind]
+        if kind in given and given[kind].ndim == 3 and len(given[kind]) == len(below):
+            given |= dict(zip(below, given.pop(kind)))
+    for name in given:
+        if name not in names:
+            raise KeyError(f"`{what}` should hold {', '.join(names)}; got {name!r}")
+        if given[name].shape != (B, widths[name]):
+            raise ValueError(f"`{what}` {name} should be (B, H) = {(B, widths[name])}; got {given[name].shape}")
+    return {name: given.get(name, np.zeros((B, widths[name]))) for name in names}
+
+
+def _gradients(case: Case, grads: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The gradients given, by the names that an answer has; and which of them were turned."""
+    shapes = {name: value.shape for name, value in case.weights.items()}
+    shapes |= {"x": case.x.shape} | {name: value.shape for name, value in case.state.items()}
+    got: dict[str, np.ndarray] = {}
+    transposed = []
+    for name, value in grads.items():
+        value = _wide(f"grads[{name!r}]", value, 2.0**-53)
+        stacked = [key for key in case.state if key.rsplit(".")[-1] == name]
+        if name in ("h0", "c0") and value.ndim == 3 and len(value) == len(stacked):
+            got |= dict(zip(stacked, value))
+            continue
+        if name not in shapes:
+            raise KeyError(f"`grads` should have keys of {', '.join(shapes)}; got {name!r}")
+        if value.shape != shapes[name] and value.T.shape == shapes[name]:
+            transposed.append(name)
+            value = value.T
+        if value.shape != shapes[name]:
+            raise ValueError(f"`grads[{name!r}]` should be {shapes[name]}, as its value is; got {value.shape}")
+        got[name] = value
+    for name, value in got.items():
+        if name in case.state and value.shape != case.state[name].shape:
+            raise ValueError(f"`grads[{name!r}]` should be {case.state[name].shape}; got {value.shape}")
+    return got, tuple(transposed)
+
+
+def _flat(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, tuple | list):
+        for part in tree:
+            yield from _flat(part)
+    elif tree is not None:
+        yield tree
+
+
+def _part(config: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """The config of the layer at "0.fw"."""
+    for step in path:
+        config = config["layers"][int(step)] if step.isdigit() else config[step]
+    return config
+
+
+def _width(config: dict[str, Any], name: str) -> int:
+    return _part(config, name.split(".")[:-1])["hidden_size"]
+
+
+def _input_size(config: dict[str, Any]) -> int:
+    while "input_size" not in config:
+        config = _part(config, ["0"] if "layers" in config else ["fw"])
+    return config["input_size"]
+
+
+def _top(config: dict[str, Any], path: str = "") -> list[str]:
+    """The names of the h0 of the layer, or the two directions, whose outputs come out."""
+    if "layers" in config:
+        return _top(config["layers"][-1], f"{path}{len(config['layers']) - 1}.")
+    if "fw" in config:
+        return _top(config["fw"], f"{path}fw.") + _top(config["bw"], f"{path}bw.")
+    return [f"{path}h0"]

@@ -1,0 +1,118 @@
+"""Which mistake, or which two, give exactly these numbers?
+
+Singles are all run. So are pairs of a mistake in the loop and one that changes all finished gradients alike (a factor,
+an order of blocks): that costs no run. The other pairs are too many, and are put in order by what the singles tell of
+them: the effects of two mistakes on an array add up, as long as they are small or in different places. The pairs whose
+sum leaves least of the deviation are run; every pair that is named has been run.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import compress, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from lstmcore.debug.bench import Bench, Numbers, residual, within
+from lstmcore.debug.mistakes import Mistake
+
+PAIRS = 1500  # how many pairs are run at most: some ten seconds at small shapes
+
+
+class Suspicion(NamedTuple):
+    """A set of mistakes, and how far the given gradients are from the numbers that it gives."""
+
+    mistakes: tuple[Mistake, ...]
+    residual: float
+
+
+class Search:
+    """Everything that was run for one case."""
+
+    def __init__(self, bench: Bench, unit: float):
+        self.bench, self.unit, self.grads = bench, unit, bench.case.grads
+        self.tried: list[Suspicion] = []
+
+    def run(self, sets: Iterable[tuple[Mistake, ...]]) -> list[Suspicion]:
+        """Runs each set of mistakes. Two on one line cannot both be made, and are left out."""
+        ran = []
+        for mistakes in sets:
+            with suppress(ValueError):
+                ran.append(Suspicion(mistakes, residual(self.grads, self.bench.numbers(*mistakes))))
+        self.tried.extend(ran)
+        return ran
+
+    def explains(self, suspicion: Suspicion) -> bool:
+        """True if rounding alone is left between the gradients and these numbers."""
+        if not suspicion.residual < 1:
+            return False
+        numbers, bound = self.bench.numbers(*suspicion.mistakes), self.bench.bound(*suspicion.mistakes)
+        return within(self.grads, numbers, bound, self.unit)
+
+    def found(self, size: int) -> list[Suspicion]:
+        """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains."""
+        nearest = sorted((s for s in self.tried if len(s.mistakes) == size), key=lambda s: s.residual)
+        best = next((s for s in nearest[:CLOSEST] if self.explains(s)), None)
+        if best is None:
+            return []
+        close = [s for s in nearest if s is not best and s.residual <= 2 * best.residual + CLOSE]
+        return [best, *(s for s in close if self._same(s, best))]
+
+    def _same(self, one: Suspicion, other: Suspicion) -> bool:
+        """True if two sets of mistakes give the same numbers, up to the rounding of float64."""
+        a, b = (self.bench.numbers(*s.mistakes) for s in (one, other))
+        return within(a, b, self.bench.bound(*other.mistakes), 2 * 2.0**-53)
+
+    def pairs(self, right: Numbers) -> None:
+        """Runs pairs of mistakes, those that promise most first, until one explains the gradients."""
+        singles = [s.mistakes[0] for s in self.tried if len(s.mistakes) == 1 and np.isfinite(s.residual)]
+        numbers = [self.bench.numbers(mistake) for mistake in singles]
+        moved = [residual(n, right) > 0 for n in numbers]
+        singles, numbers = list(compress(singles, moved)), list(compress(numbers, moved))
+        everywhere = [m for m, n in zip(singles, numbers) if m.afterwards and _moves_all(n, right)]
+        self.run((m, after) for m in singles if not m.afterwards for after in everywhere)
+        if self._one_explains(self.tried):
+            return
+        ranked = _ranked(self.grads, right, numbers)
+        pending = ((singles[a], singles[b]) for a, b in ranked)
+        for _ in range(0, PAIRS, BATCH):
+            if self._one_explains(self.run(islice(pending, BATCH))):
+                return
+
+    def _one_explains(self, tried: list[Suspicion]) -> bool:
+        nearest = sorted((s for s in tried if len(s.mistakes) == 2), key=lambda s: s.residual)[:CLOSEST]
+        return any(self.explains(s) for s in nearest)
+
+
+def _moves_all(numbers: Numbers, right: Numbers) -> bool:
+    """True if every array that holds anything is changed: then what the loop did wrong shows in none of them."""
+    return all(np.any(numbers[key] != right[key]) or not np.any(right[key]) for key in right)
+
+
+CLOSEST = 5  # so many of the nearest are held to their own rounding bound
+CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
+BATCH = 50
+
+
+def _ranked(grads: Numbers, right: Numbers, singles: list[Numbers]) -> list[tuple[int, int]]:
+    """Pairs of singles, those first whose effects add up to most of the deviation.
+
+    For each array: the deviation D and the effects d_a of the singles, and |D - d_a - d_b| for all pairs from their
+    inner products. An array explained to the last digit weighs as much as one explained tenfold better, hence the
+    logarithms; what is below 1e-7 of the deviation counts as explained.
+    """
+    N = len(singles)
+    score = np.zeros((N, N))
+    for key, given in grads.items():
+        D = (given - right[key]).ravel()
+        effects = np.array([(single[key] - right[key]).ravel() for single in singles]).reshape(N, -1)
+        size = float(np.linalg.norm(D)) or float(np.linalg.norm(right[key])) or 1.0
+        with np.errstate(all="ignore"):
+            left = D - effects  # what each single leaves
+            squares = (
+                np.sum(left**2, axis=1)[:, None] + np.sum(effects**2, axis=1)[None, :] - 2 * left @ effects.T
+            ) / size**2
+        score += np.log(np.maximum(np.nan_to_num(squares, nan=np.inf), 1e-14))
+    a, b = np.triu_indices(N, 1)
+    order = np.argsort(score[a, b], kind="stable")
+    return list(zip(a[order].tolist(), b[order].tolist()))

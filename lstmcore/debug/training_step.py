@@ -1,0 +1,54 @@
+"""A training step around the layers: from a program's weights to the gradients that it hands over.
+
+This is what a program does with an LSTM besides running it: it reads its weights, gives the layers what it has, and
+hands the gradients over. Each of these lines can be got wrong too, so `diagnose` runs them, right and wrong.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Array
+from lstmcore.debug.case import Case
+from lstmcore.debug.trees import leaves, state_names
+from lstmcore.interop import from_lstmcore, to_lstmcore
+from lstmcore.ops import gates
+
+
+def prepare(case: Case) -> tuple[Any, ...]:
+    """What the layers get: params, x (T, B, I), mask (T, B), state by name, dy (T, B, D H), dstate by name."""
+    T, B, _ = case.x.shape
+    params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]
+    x, mask, dy = case.x, case.mask, case.dy
+    state, dstate = dict(case.state), dict(case.dstate)
+    if dy.ndim == 2:  # what came out were the final states h of the top layer, side by side: (B, D H)
+        dy = np.zeros((T, B, case.dy.shape[1]))
+        for d, name in enumerate(case.top):
+            dstate[name] = dstate[name] + gates.split(case.dy, len(case.top))[:, d]
+    return params, x, mask, state, dy, dstate
+
+
+def run(
+    model: Any, x: Array, mask: Array | None, state: dict[str, Array], dy: Array, dstate: dict[str, Array]
+) -> dict[str, Array]:
+    """Forward and backward: the gradients of the parameters, of x, and of the initial state, by name."""
+    names = state_names(model)
+    _, _, cache = model.forward(x, nested(names, state), mask)
+    dx, dstate0, grads = model.backward(dy, cache, nested(names, dstate))
+    return {**grads, "x": dx, **dict(leaves(dstate0, names))}
+
+
+def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]:
+    """The gradients as the program keeps its weights; those of x and of the states under lstmcore's names."""
+    others = ("x", *case.state)
+    params = [name for name in grads if name not in others]
+    answer = from_lstmcore({name: grads[name] for name in params}, case.layout, case.cell, gradients=True)
+    answer |= {name: grads[name] for name in others}
+    return answer
+
+
+def nested(names: Any, arrays: dict[str, Array]) -> Any:
+    """The arrays in the structure that holds their names."""
+    if names is None or isinstance(names, str):
+        return None if names is None else arrays[names]
+    return tuple(nested(part, arrays) for part in names)
