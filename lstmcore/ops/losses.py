@@ -42,7 +42,7 @@ def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | N
     logits (..., V), targets (...) integers, mask (...) bool or None -> loss (), p (..., V).
     """
     xp = namespace(logits)
-    targets, n = _valid(targets, mask)
+    n = _count(mask, targets)
     shifted = _shifted(logits)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
@@ -54,7 +54,7 @@ def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | N
 def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None) -> Array:
     """dlogits (..., V) = (p - onehot(target)) / n on valid rows, zero elsewhere."""
     xp = namespace(p)
-    targets, n = _valid(targets, mask)
+    n = _count(mask, targets)
     dlogits = (p - xp.astype(_one_hot(targets, p), p.dtype)) / n  # (62) undoes (61)
     return dlogits if mask is None else xp.where(mask[..., None], dlogits, xp.zeros_like(dlogits))
 
@@ -79,13 +79,8 @@ def _shifted(logits: Array) -> Array:
 
 
 def _one_hot(targets: Array, logits: Array) -> Array:
-    return targets[..., None] == namespace(logits).arange(logits.shape[-1])  # (..., V) bool
-
-
-def _valid(targets: Array, mask: Array | None) -> tuple[Array, int]:
-    if mask is not None:
-        targets = namespace(targets).where(mask, targets, namespace(targets).zeros_like(targets))
-    return targets, _count(mask, targets)
+    """(..., V) bool; a mark that is no class, on a masked row, equals none."""
+    return targets[..., None] == namespace(logits).arange(logits.shape[-1])
 
 
 def _count(mask: Array | None, items: Array) -> int:
