@@ -15,6 +15,7 @@ from lstmcore.debug.rtrl import rtrl
 from lstmcore.debug.second_order import hvp
 from lstmcore.debug.trace import trace
 from lstmcore.debug.tripwire import Tripwire, tripwire
+from lstmcore.debug.watch import Watch, watch
 
 __all__ = [
     "Case",
@@ -28,6 +29,7 @@ __all__ = [
     "PaddingProof",
     "Report",
     "Tripwire",
+    "Watch",
     "compare",
     "diagnose",
     "flow",
@@ -49,4 +51,5 @@ __all__ = [
     "step_jacobians",
     "trace",
     "tripwire",
+    "watch",
 ]
