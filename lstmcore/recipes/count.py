@@ -4,7 +4,6 @@ The job of a tutorial of 2016, whose training took 3 to 4 hours to 0.1 % error: 
 1,038,576 to be tested on; an LSTM reads the bits one by one, and a linear layer turns its last output into 21 classes.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.debug.trees import tree_map
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
+from lstmcore.recipes import run as finished
 from lstmcore.train.optimizer import Optimizer
 
 BITS = 20
@@ -202,21 +202,14 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes model.safetensors, metrics.json and history.json into the folder."""
-    train.save(folder / "model.safetensors", result.model)
-    (folder / "metrics.json").write_text(json.dumps(metrics(result, options), indent=2) + "\n")
-    (folder / "history.json").write_text(json.dumps(result.history) + "\n")
+    """Writes the files of a run (recipes/run.py) into the folder."""
+    finished.save(folder, result.model, metrics(result, options), result.history)
 
 
 def draw(path: Path, result: Result) -> None:
     """The loss over the epochs, and the errors over the number of ones. Raises ImportError without matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    rows = result.history["epochs"]
-    loss.semilogy([row["epoch"] for row in rows], [row["loss"] for row in rows])
-    loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", title="training loss")
+    figure, (loss, accuracy) = finished.figure(panels=2)
+    finished.draw_losses(loss, result.history, "cross-entropy (nats)")
     counts = np.arange(CLASSES)
     accuracy.bar(counts, 100 * (1 - result.wrong / np.maximum(result.tested, 1)), color="tab:blue")
     accuracy.set(xlabel="ones in the string", ylabel="right (%)", title=f"test error {100 * result.test_error:.3f} %")

@@ -1,7 +1,7 @@
 """Turning the weights: optimizers, clipping, schedules, batches, the loop, and saving what came of it."""
 
 from lstmcore.train.batches import Batch, Batches, pad
-from lstmcore.train.callbacks import Callback, EarlyStopping, Run
+from lstmcore.train.callbacks import Callback, EarlyStopping, Freeze, Run
 from lstmcore.train.checkpoint import load, save
 from lstmcore.train.clip import clip_by_global_norm, clip_by_value, global_norm
 from lstmcore.train.loop import evaluate, fit
@@ -24,6 +24,7 @@ __all__ = [
     "Cosine",
     "EarlyStopping",
     "Exponential",
+    "Freeze",
     "GradientNoise",
     "Momentum",
     "Nesterov",

@@ -82,6 +82,16 @@ def check_callbacks(callbacks: Any) -> None:
             )
 
 
+class Freeze(Callback):
+    """Takes the gradients out whose names begin with one of the prefixes: what has none is left alone by every step."""
+
+    def __init__(self, *prefixes: str):
+        self.prefixes = prefixes
+
+    def on_gradients(self, run: Run) -> None:
+        run.grads = {name: g for name, g in run.grads.items() if not name.startswith(self.prefixes)}
+
+
 class EarlyStopping(Callback):
     """Ends a run when the loss has not improved for `patience` epochs in a row (Prechelt 1998, criterion UP).
 

@@ -16,7 +16,7 @@ from lstmcore.train.clip import global_norm
 Tell = Callable[[str], None]
 
 SETTLED = 300  # updates; a verdict on a run needs so many at least
-FLAT = 0.01  # outputs whose variance is less than this part of the targets' do not vary
+FLAT = 0.001  # outputs whose variance is less than this part of the targets' do not vary
 EDGE = 0.05  # a gate value so near to its ends is saturated: its slope is a fifth of the steepest, or less
 EXPLODED = 100.0  # times the largest norm of the first steps
 FIRST_STEPS = 20
@@ -31,7 +31,7 @@ def warn(message: str) -> None:
     warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
-def watchers(tell: Tell = warn) -> list["Watcher"]:
+def watchers(tell: Tell = warn) -> list[Any]:
     """One of each kind, for one run of `fit`. tell: what is called with the sentence."""
     return [MeanCollapse(tell), NotFinite(tell), ExplodingNorm(tell), NothingLearnt(tell)]
 
@@ -53,7 +53,7 @@ class MeanCollapse(Watcher):
     """The network gives the same answer to everything, for at least `epochs` epochs and 300 updates.
 
     Looks at the last batch of each epoch: the variance of its outputs (of the probabilities, where the targets are
-    classes), over that of its targets, is below 1 %.
+    classes), over that of its targets, is below 0.1 %.
     """
 
     def __init__(self, tell: Tell = warn, epochs: int = 3):

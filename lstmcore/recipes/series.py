@@ -1,0 +1,268 @@
+"""Forecast a series of numbers: the next value, and many values ahead, beside forecasts that cost nothing.
+
+An LSTM reads the values one by one and tells the difference to the next. A forecast of many steps is rolled out: what
+was told is read as if it had come. Three naive forecasts stand beside it: the last value for ever, the value of one
+season before, and, to be told from a network that has merely learnt it, the mean.
+"""
+
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore import layers, train
+from lstmcore.ops.losses import squared_error
+from lstmcore.recipes import run as finished
+from lstmcore.train.watchers import Tell, warn
+
+TEST = 0.2  # the last part of the series, which is not learnt from
+ORIGINS = 50  # points of the test part from which forecasts are rolled out, at most
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `lstmcore train series` can be told."""
+
+    hidden: int = 32
+    window: int = 100  # steps of a training sequence
+    horizon: int = 50  # steps of a rolled-out forecast
+    season: int | None = None  # steps; None: found in the part that is learnt from
+    batch: int = 16
+    epochs: int = 50
+    lr: float = 0.01  # the first rate of a cosine that ends at zero
+    engine: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """One kind of forecast on the test part, in the units of the series."""
+
+    one_step: np.ndarray  # (M,) of each test value, from all values before it
+    rolled: np.ndarray  # (origins, horizon)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it."""
+
+    model: layers.Layer
+    history: dict[str, Any]
+    values: np.ndarray  # (N,) the series
+    learnt: int  # how many of them were learnt from
+    season: int
+    origins: np.ndarray  # index of the first value of each rolled-out forecast
+    forecasts: dict[str, Forecasts]  # "lstm", "last value", "season before", "mean"
+    scale: tuple[float, float]  # mean and standard deviation of the part learnt from
+    engine: str
+    train_seconds: float
+
+    def one_step_error(self, name: str) -> float:
+        """Root mean square error of the next value."""
+        return _rms(self.forecasts[name].one_step - self.values[self.learnt :])
+
+    def rolled_error(self, name: str) -> np.ndarray:
+        """(horizon,): root mean square error so many steps ahead, over all origins."""
+        true = _windows(self.values, self.origins, self.forecasts[name].rolled.shape[1])
+        return np.sqrt(np.mean((self.forecasts[name].rolled - true) ** 2, axis=0))
+
+
+def noisy_sine(seed: int, n: int = 2000, period: int = 25, noise: float = 0.1) -> np.ndarray:
+    """(n,): sin(2 pi t / period) plus independent normal noise of this standard deviation."""
+    t = np.arange(n)
+    return np.sin(2 * np.pi * t / period) + noise * np.random.default_rng(seed).standard_normal(n)
+
+
+def read(path: Path, column: str | None) -> np.ndarray:
+    """(N,): one column of a CSV file with a header; without a name, the only column there is.
+
+    Raises ValueError for a column that is missing, for an entry that is no finite number (it names the line), OSError
+    for a file that cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            names = list(rows.fieldnames or [])
+            if column is None and len(names) > 1:
+                raise ValueError(f"{path} has the columns {', '.join(names)}; say which one with --column")
+            name = names[0] if column is None and names else column
+            if name not in names:
+                raise ValueError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
+            return np.array([_number(path, rows.line_num, name, row[name]) for row in rows])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} should be a CSV file in UTF-8: {error}") from error
+
+
+def _number(path: Path, line: int, column: str, entry: str | None) -> float:
+    try:
+        value = float(entry or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        shown = "nothing" if entry is None or not entry.strip() else repr(entry)
+        raise ValueError(f"{path}, line {line}: column {column!r} should hold a finite number; got {shown}")
+    return value
+
+
+def find_season(values: np.ndarray) -> int:
+    """The lag, from 2 to a third of the values, at which they resemble themselves most.
+
+    That is the largest autocorrelation after the first lag where it is negative: before it, everything that moves
+    slowly resembles itself. 1 if there is none above 0.2: then the season before is the last value.
+    """
+    centred = values - values.mean()
+    n = len(centred)
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2  # zeros behind, so that the end does not meet the beginning
+    correlation = np.fft.irfft(spectrum)[: n // 3 + 1]
+    negative = np.flatnonzero(correlation < 0)
+    if len(negative) == 0:
+        return 1
+    lag = int(negative[0] + np.argmax(correlation[negative[0] :]))
+    return lag if correlation[lag] > 0.2 * correlation[0] else 1
+
+
+def check(values: np.ndarray, options: Options) -> int:
+    """How many values are learnt from, once there are found to be enough. Raises ValueError."""
+    learnt = len(values) - round(TEST * len(values))
+    needed = options.window + 1
+    if learnt < 2 * needed or len(values) - learnt <= options.horizon:
+        raise ValueError(
+            f"the series is too short: {len(values)} values, of which the first {learnt} are learnt from; a window of "
+            f"{options.window} and a horizon of {options.horizon} need at least "
+            f"{max(math.ceil(2 * needed / (1 - TEST)), math.ceil((options.horizon + 1) / TEST)) + 2}"
+        )
+    if np.ptp(values[:learnt]) == 0:
+        raise ValueError("the series does not vary where it is learnt from: there is nothing to forecast")
+    return learnt
+
+
+def run(values: np.ndarray, options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
+    """Trains on windows from the first 80 % of the series, and forecasts the rest, its values being read as they come.
+
+    One generator, seeded by `options.seed`, draws weights and batches. tell: is called with what the watchers see.
+    """
+    learnt = check(values, options)
+    rng = np.random.default_rng(options.seed)
+    mean, deviation = float(values[:learnt].mean()), float(values[:learnt].std())
+    z = ((values - mean) / deviation).astype(np.float32)
+    starts = np.arange(0, learnt - options.window, max(1, options.window // 10))
+    windows = _windows(z, starts, options.window + 1).T[..., None]  # (window + 1, windows, 1)
+    net = layers.Stack(
+        [layers.LSTM(1, options.hidden, seed=rng, engine=options.engine), layers.Linear(options.hidden, 1, seed=rng)]
+    )
+    batches = train.Batches(windows[:-1], windows[1:] - windows[:-1], batch_size=options.batch, seed=rng, per_step=True)
+    engine = net.forward(batches.x[:, :1])[2].parts[0].engine  # compiles kernels, if any, before the clock runs
+    began = time.perf_counter()
+    history = train.fit(
+        net,
+        squared_error,
+        batches,
+        train.Adam(options.lr),
+        epochs=options.epochs,
+        schedule=train.Cosine(options.lr, options.epochs * len(batches)),
+        clip=1.0,
+        callbacks=train.watchers(tell),
+        progress=progress,
+    )
+    seconds = time.perf_counter() - began
+    season = find_season(values[:learnt]) if options.season is None else options.season
+    last = len(values) - options.horizon
+    origins = np.unique(np.linspace(learnt, last, min(ORIGINS, last - learnt + 1)).astype(int))
+    forecasts = naive(values, learnt, season, origins, options.horizon)
+    told = forecast(net, z, learnt, origins, options.horizon)
+    forecasts = {"lstm": Forecasts(*(mean + deviation * part.astype(float) for part in told))} | forecasts
+    return Result(net, history, values, learnt, season, origins, forecasts, (mean, deviation), engine, seconds)
+
+
+def forecast(
+    net: layers.Layer, z: np.ndarray, learnt: int, origins: np.ndarray, horizon: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled values z (N,) -> the next value at each test step (M,), and forecasts (origins, horizon)."""
+    differences, _ = net.predict(z[:-1, None, None])  # (N - 1, 1, 1): step t tells z[t + 1] - z[t]
+    one_step = z[learnt - 1 : -1] + differences[learnt - 1 :, 0, 0]
+    longest = int(origins[-1])
+    history = np.zeros((longest, len(origins), 1), np.float32)
+    mask = np.arange(longest)[:, None] >= longest - origins  # (longest, origins): each history ends at the last step
+    for k, origin in enumerate(origins):
+        history[longest - origin :, k, 0] = z[:origin]
+    differences, state = net.predict(history, mask=mask)
+    value = history[-1] + differences[-1]  # (origins, 1)
+    rolled = [value]
+    for _ in range(horizon - 1):
+        difference, state = net.step(value, state)
+        value = value + difference
+        rolled.append(value)
+    return one_step, np.concatenate(rolled, axis=1)
+
+
+def naive(values: np.ndarray, learnt: int, season: int, origins: np.ndarray, horizon: int) -> dict[str, Forecasts]:
+    """Forecasts that cost nothing: the last value, the value of one season before, the mean of the part learnt from."""
+    ahead = np.arange(horizon)
+    t = np.arange(learnt, len(values))
+    mean = values[:learnt].mean()
+    return {
+        "last value": Forecasts(values[t - 1], np.repeat(values[origins - 1][:, None], horizon, axis=1)),
+        "season before": Forecasts(values[t - season], values[origins[:, None] - season + ahead % season]),
+        "mean": Forecasts(np.full(len(t), mean), np.full((len(origins), horizon), mean)),
+    }
+
+
+def _windows(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """(starts, length): pieces of the series."""
+    return values[starts[:, None] + np.arange(length)]
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def metrics(result: Result, options: Options) -> dict[str, Any]:
+    """Plain data: what `--json` prints and metrics.json holds. Errors are root mean squares, in the series' units."""
+    return {
+        "recipe": "series",
+        "one_step": {name: result.one_step_error(name) for name in result.forecasts},
+        "rolled_out": {name: _rms(result.rolled_error(name)) for name in result.forecasts},
+        "rolled_out_by_step": {name: result.rolled_error(name).tolist() for name in result.forecasts},
+        "season": result.season,
+        "learnt": result.learnt,
+        "tested": len(result.values) - result.learnt,
+        "mean": result.scale[0],
+        "deviation": result.scale[1],
+        "train_seconds": result.train_seconds,
+        "engine": result.engine,
+        "seed": options.seed,
+        "updates": result.history["step"],
+        "ended": result.history["ended"],
+        "options": asdict(options),
+    }
+
+
+def save(folder: Path, result: Result, options: Options) -> None:
+    """Writes the files of a run (recipes/run.py) into the folder."""
+    finished.save(folder, result.model, metrics(result, options), result.history)
+
+
+def draw(path: Path, result: Result) -> None:
+    """The next value, one rolled-out forecast, and errors by steps ahead. Raises ImportError without matplotlib."""
+    figure, (one_step, rolled, errors) = finished.figure(panels=3)
+    shown = slice(result.learnt, min(len(result.values), result.learnt + 4 * max(25, result.season)))
+    t = np.arange(shown.start, shown.stop)
+    one_step.plot(t, result.values[shown], "k.", ms=3, label="true")
+    one_step.plot(t, result.forecasts["lstm"].one_step[: len(t)], label="next value, lstm")
+    one_step.set(xlabel="step", title="one step ahead")
+    origin, horizon = int(result.origins[0]), result.forecasts["lstm"].rolled.shape[1]
+    before = np.arange(max(0, origin - horizon), origin)
+    after = np.arange(origin, origin + horizon)
+    rolled.plot(np.append(before, after), result.values[np.append(before, after)], "k.", ms=3, label="true")
+    for name, forecasts in result.forecasts.items():
+        rolled.plot(after, forecasts.rolled[0], label=name, lw=2 if name == "lstm" else 0.8)
+        errors.plot(np.arange(1, horizon + 1), result.rolled_error(name), label=name, lw=2 if name == "lstm" else 0.8)
+    rolled.set(xlabel="step", title="rolled out")
+    errors.set(xlabel="steps ahead", ylabel="root mean square error", title=f"over {len(result.origins)} origins")
+    for axis in (one_step, rolled, errors):
+        axis.legend(fontsize="x-small")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,234 @@
+"""Learn to write: a character model, trained on one long text with its state carried on, and sampling from it."""
+
+import json
+import math
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore import layers, train
+from lstmcore.ops.losses import softmax, softmax_cross_entropy
+from lstmcore.recipes import run as finished
+from lstmcore.train.watchers import Tell, warn
+
+HELD_BACK = 0.1  # the last part of the text, which is not learnt from
+STRANDS = 32  # in which it is read: each starts without a memory
+SHORTEST = 1_000  # characters; a text of less is refused
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `lstmcore train text` can be told. The defaults suit a million characters and ten minutes on two cores."""
+
+    hidden: int = 512
+    layers: int = 1
+    embedding: int = 64
+    batch: int = 50  # strands of the text that are read side by side
+    steps: int = 64  # characters of each strand per update, as far as gradients reach back
+    epochs: int = 6
+    lr: float = 0.006  # the highest rate; it rises for 50 updates and falls to zero along a cosine
+    dropout: float = 0.2
+    engine: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it."""
+
+    model: layers.Layer
+    symbols: str  # class k is symbols[k]
+    history: dict[str, Any]
+    characters: tuple[int, int]  # learnt from, held back
+    nats: float  # per character that was held back
+    unigram: float  # the same for a model that knows how frequent each symbol is
+    bigram: float  # and for one that knows how often each follows each
+    engine: str
+    train_seconds: float
+
+    @property
+    def bits(self) -> float:
+        """Bits per character that was held back."""
+        return self.nats / math.log(2)
+
+
+def read(path: Path | None, limit: int | None = None) -> str:
+    """The text of a UTF-8 file, or, without a path, of the modules of Python's standard library, in the order of their
+    names; at most `limit` characters. Raises ValueError for what is no text, OSError for what cannot be read."""
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} should be text in UTF-8; byte {error.start} is none ({error.reason})") from error
+        return text[:limit]
+    modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    return "".join(module.read_text(encoding="utf-8") for module in modules)[:limit]
+
+
+def split(text: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """symbols, and the text as classes: what is learnt from (N,), what is held back (M,).
+
+    Raises ValueError for a text that is too short or of a single symbol.
+    """
+    symbols = "".join(sorted(set(text)))
+    if len(text) < SHORTEST or len(symbols) < 2:
+        raise ValueError(
+            f"a text should have at least {SHORTEST:,} characters, of two symbols or more; got {len(text):,}, of "
+            f"{len(symbols)}"
+        )
+    classes = encode(text, symbols)
+    held_back = round(HELD_BACK * len(text))
+    return symbols, classes[:-held_back], classes[-held_back:]
+
+
+def encode(text: str, symbols: str) -> np.ndarray:
+    """(N,) classes. Raises ValueError for symbols that are not among those learnt."""
+    unknown = sorted(set(text) - set(symbols))
+    if unknown:
+        raise ValueError(f"the text learnt from has no {', '.join(map(repr, unknown))}; its symbols are {symbols!r}")
+    known = np.array([ord(symbol) for symbol in symbols])  # sorted
+    return np.searchsorted(known, np.frombuffer(text.encode("utf-32-le"), np.uint32))
+
+
+def model(options: Options, classes: int, rng: np.random.Generator) -> layers.Layer:
+    """An embedding, LSTM layers each with dropout after it, and a linear layer to the logits of the next symbol."""
+    parts: list[layers.Layer] = [layers.Embedding(classes, options.embedding, seed=rng)]
+    for k in range(options.layers):
+        width = options.embedding if k == 0 else options.hidden
+        parts.append(layers.LSTM(width, options.hidden, seed=rng, engine=options.engine))
+        parts.append(layers.Dropout(options.dropout))
+    return layers.Stack([*parts, layers.Linear(options.hidden, classes, seed=rng)])
+
+
+def stream(classes: np.ndarray, strands: int, steps: int) -> train.Stream:
+    """Every character with the one that follows it as its target; short texts in fewer strands."""
+    strands = max(1, min(strands, len(classes) // (2 * steps)))
+    return train.Stream(classes[:-1], classes[1:], batch_size=strands, steps=steps)
+
+
+def run(text: str, options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
+    """Trains on the first 90 % of the text and tests on the rest.
+
+    One generator, seeded by `options.seed`, draws weights and dropout. tell: is called with what the watchers see.
+    """
+    symbols, learnt, held_back = split(text)
+    rng = np.random.default_rng(options.seed)
+    net = model(options, len(symbols), rng)
+    batches = stream(learnt, options.batch, options.steps)
+    validation = stream(held_back, STRANDS, 200)
+    first = next(iter(batches)).x
+    engine = net.forward(first)[2].parts[1].engine  # compiles kernels, if any, before the clock runs
+    updates = options.epochs * len(batches)
+    rise = min(50, max(1, updates // 10))
+    began = time.perf_counter()
+    history = train.fit(
+        net,
+        softmax_cross_entropy,
+        batches,
+        train.AdamW(options.lr, beta2=0.99),
+        epochs=options.epochs,
+        validation=validation,
+        schedule=train.WarmUp(rise, train.Cosine(options.lr, max(1, updates - rise))),
+        clip=1.0,
+        callbacks=train.watchers(tell),
+        rng=rng,
+        progress=progress,
+        carry_state=True,
+    )
+    seconds = time.perf_counter() - began
+    nats = train.evaluate(net, softmax_cross_entropy, validation, carry_state=True)
+    unigram, bigram = counted(learnt, held_back, len(symbols))
+    sizes = (len(learnt), len(held_back))
+    return Result(net, symbols, history, sizes, nats, unigram, bigram, engine, seconds)
+
+
+def counted(learnt: np.ndarray, held_back: np.ndarray, V: int) -> tuple[float, float]:
+    """Nats per held-back character of models that only count, learning from the same text: single symbols, and pairs.
+
+    Each symbol counts as seen once more than it was, each pair 0.1 times, so that nothing is impossible.
+    """
+    single = np.bincount(learnt, minlength=V) + 1.0
+    pairs = np.zeros((V, V)) + 0.1
+    np.add.at(pairs, (learnt[:-1], learnt[1:]), 1)
+    unigram = np.log(single / single.sum())
+    bigram = np.log(pairs / pairs.sum(axis=1, keepdims=True))
+    return -float(unigram[held_back[1:]].mean()), -float(bigram[held_back[:-1], held_back[1:]].mean())
+
+
+def sample(
+    net: layers.Layer, symbols: str, length: int, temperature: float = 1.0, seed: int | None = None, start: str = "\n"
+) -> Iterator[str]:
+    """`length` symbols, one by one, that follow `start`; p ~ exp(logit / temperature), at 0 always the likeliest.
+
+    Raises ValueError for an empty start, one with symbols that were not learnt, and a negative temperature.
+    """
+    if not start:
+        raise ValueError("`start` should hold at least one symbol to begin from")
+    if not temperature >= 0:
+        raise ValueError(f"`temperature` should be a number from 0 up; got {temperature!r}")
+    x = encode(start, symbols)[:, None]  # (T, 1)
+    rng = np.random.default_rng(seed)
+    y, state = net.predict(x)
+    logits = y[-1]  # (1, V)
+    for _ in range(length):
+        if temperature == 0:
+            choice = int(logits[0].argmax())
+        else:
+            p = softmax(logits[0].astype(float) / temperature)
+            choice = int(rng.choice(len(symbols), p=p / p.sum()))
+        yield symbols[choice]
+        logits, state = net.step(np.array([choice]), state)
+
+
+def metrics(result: Result, options: Options) -> dict[str, Any]:
+    """Plain data: what `--json` prints and metrics.json holds. nats and bits are per character held back."""
+    return {
+        "recipe": "text",
+        "nats": result.nats,
+        "bits": result.bits,
+        "unigram_nats": result.unigram,
+        "bigram_nats": result.bigram,
+        "learnt": result.characters[0],
+        "held_back": result.characters[1],
+        "train_seconds": result.train_seconds,
+        "engine": result.engine,
+        "seed": options.seed,
+        "updates": result.history["step"],
+        "ended": result.history["ended"],
+        "symbols": result.symbols,
+        "options": asdict(options),
+    }
+
+
+def save(folder: Path, result: Result, options: Options) -> None:
+    """Writes the files of a run (recipes/run.py) into the folder."""
+    finished.save(folder, result.model, metrics(result, options), result.history)
+
+
+def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, str]:
+    """The model and the symbols of a folder that `save` wrote. Raises OSError and ValueError for what is none."""
+    net = train.load(folder / finished.FILES[0], engine)
+    try:
+        symbols = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))["symbols"]
+        fits = isinstance(symbols, str) and net.config()["layers"][-1]["output_size"] == len(symbols)
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{folder / finished.FILES[1]} does not hold the symbols of the model beside it")
+    return net, symbols
+
+
+def draw(path: Path, result: Result) -> None:
+    """The losses over the epochs, and the two counts beside them. Raises ImportError without matplotlib."""
+    figure, axis = finished.figure(panels=1)
+    finished.draw_losses(axis, result.history, "nats per character")
+    for name, nats in (("single symbols, counted", result.unigram), ("pairs, counted", result.bigram)):
+        axis.axhline(nats, color="black", lw=0.8, ls=":")
+        axis.text(1, nats, name, va="bottom", fontsize=8)
+    axis.set(yscale="linear", title=f"held back: {result.nats:.3f} nats, {result.bits:.3f} bits per character")
+    figure.savefig(path, dpi=120)
