@@ -2,7 +2,7 @@
 
 from lstmcore.debug.case import Case, load_case, save_case
 from lstmcore.debug.compare import Comparison, compare
-from lstmcore.debug.diagnose import Diagnosis, diagnose
+from lstmcore.debug.diagnose import Diagnosis, diagnose, diagnose_case
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
@@ -32,6 +32,7 @@ __all__ = [
     "Watch",
     "compare",
     "diagnose",
+    "diagnose_case",
     "flow",
     "gradcheck",
     "gradcheck_function",

@@ -22,12 +22,14 @@ class Case(NamedTuple):
     mask: np.ndarray | None  # (T, B) bool
     dstate: dict[str, np.ndarray]  # the gradient of the final state, by the same names; empty for zeros
     layout: str | Layout = "lstmcore"
-    cell: str = "lstm"
-    top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction
+    cell: str = ""  # "lstm", "gru", "rnn"; empty: the shapes tell
+    top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction; not in a file, the weights tell
 
 
 def save_case(path: str | PathLike, case: Case) -> None:
     """Writes a case as docs/case-format.md describes it: an .npz file without pickles."""
+    if not isinstance(case.layout, str):
+        raise TypeError("`layout` should be the name of a layout, to be written to a file; got a Layout")
     arrays: dict[str, Any] = {"x": case.x, "dy": case.dy}
     arrays |= {"layout": np.array(case.layout), "cell": np.array(case.cell)}
     if case.mask is not None:
@@ -44,12 +46,15 @@ def load_case(path: str | PathLike) -> Case:
     Raises ValueError that names what is missing, unknown, or of the wrong kind; OSError if there is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it holds one array without a name (.npy)")
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
     except ValueError as error:
-        raise ValueError(f"{path} should be an .npz file of plain arrays (docs/case-format.md): {error}") from error
-    except AttributeError as error:  # a single array: .npy
-        raise ValueError(f"{path} should be an .npz file of named arrays; it holds one array (.npy)") from error
+        raise ValueError(
+            f"{path} should be an .npz file of named, plain arrays (docs/case-format.md): {error}"
+        ) from error
     groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
     single: dict[str, np.ndarray] = {}
     for name, value in arrays.items():
@@ -71,7 +76,7 @@ def load_case(path: str | PathLike) -> Case:
         dy=_floating("dy", single["dy"]),
         mask=None if "mask" not in single else _boolean(single["mask"]),
         layout=_text(single, "layout", "lstmcore"),
-        cell=_text(single, "cell", "lstm"),
+        cell=_text(single, "cell", ""),
         weights=groups["weights"],
         grads=groups["grads"],
         state=groups["state"],

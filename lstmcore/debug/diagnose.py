@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmcore.debug.bench import Bench
+from lstmcore.debug.case import Case
 from lstmcore.debug.locate import Place, locate
 from lstmcore.debug.mistakes import Mistake
 from lstmcore.debug.mistakes.around import turned_over
 from lstmcore.debug.read_case import read_case
 from lstmcore.debug.search import Search, Suspicion
-from lstmcore.debug.suspects import fitted, suspects, truncations
+from lstmcore.debug.suspects import fitted, limits, suspects, truncations
 from lstmcore.interop import Layout
 
 
@@ -93,13 +94,14 @@ def diagnose(
             place=None,
             off=right.residual,
         )
-    search.run((mistake,) for mistake in suspects(case))
+    known = suspects(case)
+    search.run((mistake,) for mistake in known)
     found = search.found(1)
     if not found:
-        search.run((mistake,) for mistake in (*fitted(case, bench.numbers()), *truncations(case)))
+        search.run((mistake,) for mistake in (*fitted(case, bench.numbers()), *truncations(case), *limits(bench)))
         found = search.found(1)
     if not found:
-        search.pairs(bench.numbers())
+        search.pairs(bench.numbers(), known)
         found = search.found(2)
     kept = {id(s) for s in found}
     rest = sorted((s for s in search.tried if id(s) not in kept), key=lambda s: s.residual)
@@ -112,6 +114,21 @@ def diagnose(
         alternatives=tuple((*turned, *s.mistakes) for s in found),
         place=None if found else locate(bench, bench.numbers(), unit),
         off=right.residual,
+    )
+
+
+def diagnose_case(case: Case) -> Diagnosis:
+    """`diagnose` for a case, as `load_case` reads it from a file."""
+    return diagnose(
+        case.weights,
+        case.x,
+        case.dy,
+        case.grads,
+        state=case.state or None,
+        mask=case.mask,
+        dstate=case.dstate or None,
+        layout=case.layout,
+        cell=case.cell or None,
     )
 
 

@@ -40,6 +40,11 @@ def read_case(
     nested as lstmcore's. cell: None tells it from the shapes.
     """
     unit = _unit(grads)
+    x, dy = (np.asarray(to_numpy(value)) for value in (x, dy))
+    if mask is not None and x.ndim == 3:
+        mask = np.asarray(to_numpy(mask))
+        check_mask(mask, x)
+        x, dy = _padding_finite(x, mask), _padding_finite(dy, mask)
     x, dy = _wide("x", x, unit), _wide("dy", dy, unit)
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
@@ -57,9 +62,6 @@ def read_case(
     if dy.shape not in ((T, B, out), (B, out)):
         hint = " (batch first? the time axis comes first here)" if dy.shape[:2] == (B, T) != (T, B) else ""
         raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
-    if mask is not None:
-        mask = np.asarray(to_numpy(mask))
-        check_mask(mask, x)
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
     case = Case(arrays, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
     got, transposed = _gradients(case, grads)
@@ -86,6 +88,13 @@ def _wide(name: str, value: Any, unit: float) -> np.ndarray:
     if not np.isfinite(value).all():
         raise ValueError(f"`{name}` should be finite; got NaN or infinity (lc.debug.tripwire tells where they begin)")
     return value.astype(np.float32).astype(np.float64) if unit == 2.0**-24 else value.astype(np.float64)
+
+
+def _padding_finite(a: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """NaN and infinity on padding, which nothing reads, as zeros."""
+    if a.shape[:2] != mask.shape or a.dtype.kind != "f":
+        return a
+    return np.where(mask[:, :, None] | np.isfinite(a), a, a.dtype.type(0))
 
 
 def _told_apart(

@@ -16,7 +16,7 @@ import numpy as np
 from lstmcore.debug.bench import Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Mistake
 
-PAIRS = 1500  # how many pairs are run at most: some ten seconds at small shapes
+PAIRS = 500  # how many pairs are run at most
 
 
 class Suspicion(NamedTuple):
@@ -63,14 +63,17 @@ class Search:
         a, b = (self.bench.numbers(*s.mistakes) for s in (one, other))
         return within(a, b, self.bench.bound(*other.mistakes), 2 * 2.0**-53)
 
-    def pairs(self, right: Numbers) -> None:
-        """Runs pairs of mistakes, those that promise most first, until one explains the gradients."""
+    def pairs(self, right: Numbers, known: list[Mistake]) -> None:
+        """Runs pairs of the singles tried, those that promise most first, until one explains the gradients.
+
+        known: the mistakes that are run with each of those which change every array.
+        """
         singles = [s.mistakes[0] for s in self.tried if len(s.mistakes) == 1 and np.isfinite(s.residual)]
         numbers = [self.bench.numbers(mistake) for mistake in singles]
         moved = [residual(n, right) > 0 for n in numbers]
         singles, numbers = list(compress(singles, moved)), list(compress(numbers, moved))
         everywhere = [m for m, n in zip(singles, numbers) if m.afterwards and _moves_all(n, right)]
-        self.run((m, after) for m in singles if not m.afterwards for after in everywhere)
+        self.run((m, after) for m in known if not m.afterwards for after in everywhere)
         if self._one_explains(self.tried):
             return
         ranked = _ranked(self.grads, right, numbers)

@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from lstmcore.debug.bench import Bench
 from lstmcore.debug.case import Case
-from lstmcore.debug.mistakes import MISTAKES, Mistake, cut, truncated
+from lstmcore.debug.mistakes import CLIPPED, LSTM, MISTAKES, Mistake, clipped, cut, truncated
 from lstmcore.debug.mistakes.around import clipped_by_value, scaled
 from lstmcore.interop import LAYOUTS
+
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def suspects(case: Case) -> list[Mistake]:
@@ -34,6 +37,30 @@ def fitted(case: Case, right: dict[str, np.ndarray]) -> list[Mistake]:
     if limit < max(float(np.max(np.abs(right[key]), initial=0)) for key in case.grads):
         made.append(clipped_by_value(limit))
     return made
+
+
+def limits(bench: Bench) -> list[Mistake]:
+    """Clips inside the loop, each at the limit that comes nearest: a golden-section search over its logarithm."""
+    grads = bench.case.grads
+    scale = {key: np.max(np.abs(value), initial=0) or 1 for key, value in grads.items()}
+
+    def distance(what: str, logarithm: float) -> float:
+        numbers = bench.numbers(clipped(what, float(np.exp(logarithm))))
+        return sum(float(np.sum(((grads[key] - numbers[key]) / scale[key]) ** 2)) for key in grads)
+
+    made = []
+    for what, (module, *_) in CLIPPED.items():
+        if bench.case.cell != "lstm" and module == LSTM:
+            continue
+        coarse = np.log(np.geomspace(1e-3, 1e2, 16))
+        at = int(np.argmin([distance(what, value) for value in coarse]))
+        low, high = coarse[max(at - 1, 0)], coarse[min(at + 1, 15)]
+        for _ in range(30):
+            a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+            low, high = (low, b) if distance(what, a) < distance(what, b) else (a, high)
+        best = float(np.exp((low + high) / 2))
+        made += [clipped(what, limit) for limit in {float(f"{best:.3g}"), best}]
+    return [mistake for mistake in made if mistake not in MISTAKES]
 
 
 def _properties(case: Case) -> set[str]:

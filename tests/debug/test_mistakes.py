@@ -7,7 +7,7 @@ import lstmcore as lc
 from lstmcore.debug.mistakes import ENGINE, GRU, LSTM, RNN, Mistake, mutant
 from lstmcore.debug.mistakes import MISTAKES as CATALOGUE
 
-# What an engine can get wrong; test_diagnose.py holds what is around it. A clip that no number here reaches is left out.
+# What an engine can get wrong; test_diagnose.py holds the rest. A clip that no number here reaches is left out.
 UNREACHED = ("clipped to 1", "clipped to 5")
 MISTAKES = tuple(m for m in CATALOGUE if m.module in ENGINE and not m.name.endswith(UNREACHED))
 KINDS = {LSTM: (lc.LSTM,), GRU: (lc.GRU,), RNN: (lc.RNN,)}  # a mistake outside the cells is tried on all three

@@ -12,7 +12,16 @@ from lstmcore.debug.mistakes.around import (
     HANDED_OVER,
     READ_IN_ORDER,
 )
-from lstmcore.debug.mistakes.loop import LOOP_MISTAKES, MASK_MISTAKES, PRODUCT_MISTAKES, cut, truncated
+from lstmcore.debug.mistakes.loop import (
+    CLIPPED,
+    CLIPS,
+    LOOP_MISTAKES,
+    MASK_MISTAKES,
+    PRODUCT_MISTAKES,
+    clipped,
+    cut,
+    truncated,
+)
 from lstmcore.debug.mistakes.mistake import ENGINE, GRU, LSTM, RNN, Edit, Mistake
 from lstmcore.debug.mistakes.mutant import Mutant, mutant
 from lstmcore.debug.mistakes.small import SMALL
@@ -20,8 +29,22 @@ from lstmcore.debug.mistakes.step import DERIVATIVES, GRU_AND_RNN, OTHER_CELLS, 
 
 MISTAKES = (
     *(*DERIVATIVES, *PARTNERS, *PATHS, *OTHER_CELLS, *GRU_AND_RNN),
-    *(*LOOP_MISTAKES, *MASK_MISTAKES, *PRODUCT_MISTAKES, *SMALL),
+    *(*LOOP_MISTAKES, *MASK_MISTAKES, *PRODUCT_MISTAKES, *CLIPS, *SMALL),
     *(*BOTH_MISTAKES, *GIVEN_MISTAKES, *HANDED_OVER, *READ_IN_ORDER, *HANDED_IN_ORDER),
 )
 
-__all__ = ["ENGINE", "GRU", "LSTM", "MISTAKES", "RNN", "Edit", "Mistake", "Mutant", "cut", "mutant", "truncated"]
+__all__ = [
+    "CLIPPED",
+    "ENGINE",
+    "GRU",
+    "LSTM",
+    "MISTAKES",
+    "RNN",
+    "Edit",
+    "Mistake",
+    "Mutant",
+    "clipped",
+    "cut",
+    "mutant",
+    "truncated",
+]

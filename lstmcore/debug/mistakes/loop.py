@@ -1,6 +1,6 @@
 """Mistakes in the loop over time, in its padding, and in the products after it."""
 
-from lstmcore.debug.mistakes.mistake import LOOP, PRODUCTS, Edit, Mistake
+from lstmcore.debug.mistakes.mistake import LOOP, LSTM, PRODUCTS, Edit, Mistake
 
 ADD_DY = "dstate = (dstate[0] + dy[t, ...], *dstate[1:])"
 BACK = "    for t in reversed(range(T)):\n"
@@ -50,18 +50,21 @@ CARRY_BACK = "new = tuple(xp.where(m, n, d) for n, d in zip(new, dstate))"
 CLOSED = "gates_t = tuple(xp.where(m, gate, xp.zeros_like(gate)) for gate in gates_t)"
 DA_CLOSED = "da_t = tuple(xp.where(m, d, xp.zeros_like(d)) for d in da_t)"
 DY_MASKED = "dy = masking_backward(dy, mask)"
+READS_PADDING = Edit(LOOP, "    x = masking_forward(x, mask)\n", "")
 
 MASK_MISTAKES = (
     Mistake("the mask holds h but not c, forward and backward", LOOP, CARRY,
             "new = (xp.where(m, new[0], state[0]), *new[1:])", needs=("mask",),
-            more=(Edit(LOOP, CLOSED, "gates_t = tuple(gates_t)"), Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
+            more=(READS_PADDING, Edit(LOOP, CLOSED, "gates_t = tuple(gates_t)"),
+                  Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
                   Edit(LOOP, "        " + STEP_BACK, "        held = dstate[0]\n        if mask is not None:\n"
                        "            dstate = (xp.where(mask[t, :, None], held, xp.zeros_like(held)), *dstate[1:])\n"
                        "        " + STEP_BACK),
                   Edit(LOOP, CARRY_BACK, "new = (new[0] + xp.where(m, xp.zeros_like(held), held), *new[1:])"))),
     Mistake("the mask holds c but not h, forward and backward", LOOP, CARRY,
             "new = (new[0], *(xp.where(m, n, s) for n, s in zip(new[1:], state[1:])))", needs=("mask",),
-            more=(Edit(LOOP, CLOSED, "gates_t = tuple(gates_t)"), Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
+            more=(READS_PADDING, Edit(LOOP, CLOSED, "gates_t = tuple(gates_t)"),
+                  Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
                   Edit(LOOP, "        current = [s[t + 1, ...]",
                        "        held = dstate[1:]\n        if mask is not None:\n            dstate = (dstate[0], "
                        "*(xp.where(mask[t, :, None], d, xp.zeros_like(d)) for d in held))\n"
@@ -86,7 +89,7 @@ MASK_MISTAKES = (
               "T, K, mask = cache.x.shape[0], len(cell.gates), cache.mask",
               f"T, K, mask = cache.x.shape[0], len(cell.gates), {mask}", needs=("mask",),
               more=(Edit(LOOP, CLOSED, "gates_t = tuple(gates_t)"),
-                    Edit(LOOP, "    x = masking_forward(x, mask)\n", ""), *more))
+                    READS_PADDING, *more))
       for and_dy, mask, more in (
           (", that of dy too", "None", ()),
           ("", "cache.mask", (Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
@@ -149,3 +152,21 @@ def cut(k: int, what: str = "dh and dc") -> Mistake:
            "dc": "(dstate[0], *(0 * d for d in dstate[1:]))"}[what]  # fmt: skip
     return Mistake(f"the carry of {what} is cut every {k} steps", LOOP, BACK,
                    f"{BACK}        if t % {k} == {k - 1} and t < T - 1:\n            dstate = {cut}\n")  # fmt: skip
+
+
+CLIPPED = {  # what is clipped, and where
+    "the gradient of c": (LSTM, "do = dh * tanh_c", "dc = clipped(dc, {0})\n        do = dh * tanh_c"),
+    "the carried gradient of c": (LSTM, "dc = dc + dh * o", "dc = clipped(dc, {0}) + dh * o"),
+    "the carried gradient of h": (LOOP, ADD_DY, "dstate = (clipped(dstate[0], {0}) + dy[t, ...], *dstate[1:])"),
+    "the gradient of h": (LOOP, ADD_DY, "dstate = (clipped(dstate[0] + dy[t, ...], {0}), *dstate[1:])"),
+    "the gradients of the pre-activations": (LOOP, "da[t, :, k, :] = d", "da[t, :, k, :] = clipped(d, {0})"),
+}
+
+
+def clipped(what: str, limit: float) -> Mistake:
+    """Brings one of the gradients inside the loop into -limit .. limit."""
+    module, right, wrong = CLIPPED[what]
+    return Mistake(f"{what} is clipped to {limit:.6g}", module, right, wrong.format(f"{limit!r}"))
+
+
+CLIPS = tuple(clipped(what, limit) for what in CLIPPED for limit in (0.1, 0.5, 1.0, 5.0))

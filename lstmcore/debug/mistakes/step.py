@@ -66,12 +66,6 @@ PARTNERS = (
             "dc_prev = (dc - dh * o * (one - tanh_c * tanh_c)) * f"),
     Mistake("the output gate's gradient takes what is on the way into c", LSTM, "do = dh * tanh_c",
             "do = dc * tanh_c"),
-    *(Mistake(f"the gradient of c is clipped to {limit}", LSTM, "do = dh * tanh_c",
-              f"dc = clipped(dc, {limit})\n        do = dh * tanh_c") for limit in (0.1, 0.5, 1, 5)),
-    *(Mistake(f"the gradients of the pre-activations are clipped to {limit}", LSTM,
-              "return da_i, da_f, da_g, da_o, dc_prev",
-              f"return *(clipped(da, {limit}) for da in (da_i, da_f, da_g, da_o)), dc_prev")
-      for limit in (0.1, 0.5, 1, 5)),
 )  # fmt: skip
 
 
