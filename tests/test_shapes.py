@@ -154,6 +154,10 @@ COMPLAINTS = [
         "`mask` should be (T, B) = (4, 3), as x fixes it; got (2, 3)",
     ),
     Complaint(
+        "mask of another batch", lambda n: n.lstm.forward(n.x, mask=n.mask[:, :2]), ValueError,
+        "`mask` should be (T, B) = (4, 3), as x fixes it; got (4, 2)",
+    ),
+    Complaint(
         "mask as a list", lambda n: n.lstm.forward(n.x, mask=[[True]]), TypeError,
         "`mask` should be a boolean array of numpy; got [[True]]",
     ),

@@ -23,6 +23,8 @@ def test_the_reference_is_always_there():
             assert choose("reference", cell, np.zeros(1, dtype)) is reference
             assert choose(None, cell, np.zeros(1, dtype)).supports(cell, np.dtype(dtype))
         assert not reference.supports(cell, np.dtype("int64"))
+        with pytest.raises(ValueError, match=r"engine 'reference' cannot run the cell .* in int64; leave `engine` out"):
+            choose("reference", cell, np.zeros(1, "int64"))
 
 
 @pytest.mark.parametrize("cell", CELLS)
