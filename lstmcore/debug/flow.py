@@ -15,7 +15,6 @@ from lstmcore.arrays import Array, namespace
 from lstmcore.debug.flow_measure import LayerFlow, Update, layer_flow, norm
 from lstmcore.debug.flow_words import NAMES, layer_findings, update_findings
 from lstmcore.debug.record import Run, Upstream, record
-from lstmcore.debug.step_back import step_back
 from lstmcore.debug.tables import bars, paragraphs, percent, spans, table
 from lstmcore.layers import Layer
 
@@ -122,7 +121,7 @@ def flow(
 
 def flow_of(run: Run, params: Any, optimizer: Any = None) -> Flow:
     """The flow of a training step that was recorded; params: those of the layer that ran."""
-    layers = tuple(layer_flow(visit, step_back(visit)) for visit in run.visits if visit.recurrent)
+    layers = tuple(layer_flow(visit) for visit in run.visits if visit.recurrent)
     new = None
     if optimizer is not None:
         new = {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}

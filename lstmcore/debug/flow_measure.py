@@ -6,7 +6,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.record import Visit
-from lstmcore.debug.step_back import StepBack
+from lstmcore.debug.step_back import steps_back
 
 TANH = ("g", "n")
 NAMED = ("i", "f", "g", "o", "r", "z", "n")  # gates that have two ends; a GRU's block m has none
@@ -69,48 +69,37 @@ class LayerFlow(NamedTuple):
         return inner[np.isfinite(self.gain[inner])]
 
 
-def layer_flow(visit: Visit, back: StepBack) -> LayerFlow:
+def layer_flow(visit: Visit) -> LayerFlow:
+    """Goes back through the steps of a recurrent layer once more, and looks at what flows."""
     cell, cache = visit.layer.cell, visit.cache  # type: ignore[attr-defined]
-    xp = namespace(cache.x)
     T, B, _, H = cache.gates.shape
     real = np.ones((T, B), bool) if cache.mask is None else to_numpy(cache.mask)
-    rows = real.sum(1)
-    squares = [to_numpy(xp.sum(d * d, axis=-1)).astype(float) for d in back.dstates]  # (T, B) per state
-    means = [np.sqrt(_mean(s, real)) for s in squares]
+    squares, handed_on = np.empty((len(cell.states), T, B)), np.empty((T, B))
+    for step in steps_back(visit, split=False):
+        squares[:, step.t] = [_squares(d) for d in step.dstates]
+        handed_on[step.t] = sum(_squares(d) for d in step.dstates_prev)
     low, high, stuck = _ends(cell, cache.gates, real)
-    squared = [to_numpy(xp.sum(xp.reshape(g, (-1, H)) ** 2, axis=0)) for g in visit.grads.values()]  # (H,) by unit
-    per_unit = np.sqrt(np.sum(squared, axis=0))
-    dead = np.flatnonzero(per_unit <= DEAD * per_unit.max())
+    per_unit = np.sqrt(np.sum([_squares(g.reshape(-1, H).T) for g in visit.grads.values()], axis=0))
     turn = visit.in_time
     return LayerFlow(
         visit.name,
         visit.direction,
         np.array([visit.step(t) for t in range(T)]),
-        turn(rows),
-        {f"d{name}": turn(mean) for name, mean in zip(cell.states, means)},
-        turn(_gain(np.sum(squares, axis=0), _handed_on(visit, back, xp), real)),
+        turn(real.sum(1)),
+        {f"d{name}": turn(np.sqrt(_mean(s, real))) for name, s in zip(cell.states, squares)},
+        turn(_gain(squares.sum(0), handed_on, real)),
         turn(low),
         turn(high),
         cell.gates,
         stuck,
-        dead,
+        np.flatnonzero(per_unit <= DEAD * per_unit.max()),
     )
 
 
-def _handed_on(visit: Visit, back: StepBack, xp: Any) -> np.ndarray:
-    """(T, B) the squared norm of what step t gives to step t-1, over all states: without the dy that enters there."""
-    dy, _ = visit.upstream()
-    first = np.sum([to_numpy(xp.sum(d * d, axis=-1)).astype(float) for d in back.dstate0], axis=0)
-    inner = []
-    for k, d in enumerate(back.dstates):
-        d = d[:-1, ...]
-        if k == 0 and dy is not None:
-            entered = dy[:-1, ...]
-            if visit.cache.mask is not None:
-                entered = xp.where(visit.cache.mask[:-1, :, None], entered, xp.zeros_like(entered))
-            d = d - entered
-        inner.append(to_numpy(xp.sum(d * d, axis=-1)).astype(float))
-    return np.concatenate([first[None], np.sum(inner, axis=0)])
+def _squares(d: Array) -> np.ndarray:
+    """(B, H) -> (B,) in float64: the square of a float32 below 1e-19 would be lost."""
+    d = d.astype("float64")
+    return to_numpy(namespace(d).einsum("bh,bh->b", d, d))
 
 
 def _gain(arrived: np.ndarray, handed_on: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.ledger_parts import Entry, at_padding, recurrent_entries, rowwise_entries
 from lstmcore.debug.record import Run, Upstream, record
-from lstmcore.debug.step_back import step_back
 from lstmcore.debug.tables import bars, paragraphs, percent, spans, table
 from lstmcore.layers import Layer
 
@@ -49,7 +48,9 @@ class Ledger:
     def __str__(self) -> str:
         parts = [paragraphs(self.findings)]
         for group in _by_length(self.entries):
-            where = spans(len(group[0].steps), 32)
+            T = len(group[0].steps)
+            end = 1 + int(np.flatnonzero(group[0].rows).max(initial=0))  # behind the last real step all is padding
+            where = spans(end, 32) + ([(f"{end}..{T - 1}", slice(end, T))] if end < T else [])
             header = ["step", "rows", *(entry.name for entry in group)]
             rows = [
                 [label, _range(group[0].rows[s]), *(percent(entry.steps[s].sum()) for entry in group)]
@@ -119,12 +120,8 @@ def ledger_of(run: Run, parts: bool = False) -> Ledger:
     for visit in run.visits:
         if not visit.grads:
             continue
-        if visit.recurrent:
-            back = step_back(visit)
-            entries += recurrent_entries(visit, back, parts)
-            padding_gives = max(padding_gives, at_padding(visit, back))
-        else:
-            entries += rowwise_entries(visit, parts)
+        entries += recurrent_entries(visit, parts) if visit.recurrent else rowwise_entries(visit, parts)
+        padding_gives = max(padding_gives, at_padding(visit))
     mask = run.visits[0].mask
     places = int(np.prod(run.visits[0].x.shape[:2]))
     real = places if mask is None else int(to_numpy(mask).sum())

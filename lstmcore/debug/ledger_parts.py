@@ -7,8 +7,8 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.record import Visit
-from lstmcore.debug.rounding import CONFIDENCE, step_back_errors, sum_error, unit_roundoff
-from lstmcore.debug.step_back import StepBack
+from lstmcore.debug.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
+from lstmcore.debug.step_back import PATHS, steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.embedding import embedding_backward
@@ -40,36 +40,60 @@ class Entry(NamedTuple):
         return self.shares.sum((1, 2))
 
 
-def recurrent_entries(visit: Visit, back: StepBack, keep: bool) -> Iterator[Entry]:
+def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     """The weights of a recurrent layer: three products in one, [x, h_prev, 1]^T da, step by step and path by path."""
     layer: Any = visit.layer
     cell, cache, params = layer.cell, visit.cache, layer.params
     xp = namespace(cache.x)
-    T, _, I = cache.x.shape
+    T, B, I = cache.x.shape
     K, H = cache.gates.shape[2:]
-    P = len(back.paths)
-    inputs = xp.concat([cache.x, cache.states[0][:-1, ...], xp.ones_like(cache.x[..., :1])], axis=-1)  # (T, B, R)
+    paths = PATHS[cell.name]
+    P, R = len(paths), I + H + 1
     rows = {"W_ih": slice(0, I), "W_hh": slice(I, I + H)} | {name: slice(I + H, None) for name in cell.biases}
     blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | cell.biases
-    whole = xp.zeros((I + H + 1, K, H), dtype=cache.gates.dtype)
+
+    def room(*shape: int) -> Array:
+        return xp.zeros(shape, dtype=cache.gates.dtype)
+
+    whole, total = room(R, K, H), room(R, K, H)
     for name in params:
         whole[rows[name], list(blocks[name]), :] = gates.split(visit.grads[name], len(blocks[name]))
-    total = xp.zeros_like(whole)
-    squares, along = (xp.empty((T, P, 3, K), dtype=whole.dtype) for _ in range(2))  # 3: of W_ih, W_hh, biases
-    kept = xp.empty((T, P, *whole.shape), dtype=whole.dtype) if keep else None
-    for t in range(T):
+    wide, wide_part = whole.astype("float64"), xp.zeros((R, K, H))  # the square of a float32 below 1e-19 is lost
+    squares, along = (xp.zeros((T, P, 3, K)) for _ in range(2))  # 3: of W_ih, W_hh, biases
+    arriving, da_size, carry = room(T, P, H), room(T, P, K, H), room(T, P, H)
+    lengths = room(T, R)  # the norm of each input over the rows, squared
+    inputs = room(B, R)  # x_t, h_{t-1}, and a column of ones for the biases
+    inputs[:, -1] = 1
+    das: dict[int, Array] = {}  # da by path: rooms that every step uses again, since fresh memory is slow
+    kept = room(T, P, R, K, H) if keep else None
+    for step in steps_back(visit):
+        t = step.t
+        inputs[:, :I], inputs[:, I:-1] = cache.x[t, ...], cache.states[0][t, ...]
+        lengths[t, :] = xp.einsum("br,br->r", inputs, inputs)
         for p in range(P):
-            da = gates.join(back.da(t, p), tuple(range(K)))  # (B, K H)
-            part = gates.split(inputs[t, ...].T @ da, K)  # (R, K, H)
-            total += part
-            for out, other in ((squares, part), (along, whole)):
-                by_row = xp.einsum("rkh,rkh->rk", part, other)
-                out[t, p, 0, :], out[t, p, 1, :] = xp.sum(by_row[:I], axis=0), xp.sum(by_row[I:-1], axis=0)
-                out[t, p, 2, :] = by_row[-1]
+            some = step.blocks(p)
+            reached = slice(some[0], some[-1] + 1)
+            if p not in das:
+                das[p] = room(B, len(some), H)
+            da = das[p]
+            for j, k in enumerate(some):
+                da[:, j, :] = step.da[p][k]
+            part = gates.split(inputs.T @ xp.reshape(da, (B, -1)), len(some))  # (R, n, H)
+            total[:, reached, :] += part
             if kept is not None:
-                kept[t, p, ...] = part
+                kept[t, p, :, reached, :] = part
+            wide_part[:, reached, :] = part
+            for out, other in ((squares, wide_part), (along, wide)):
+                by_row = xp.einsum("rkh,rkh->rk", wide_part[:, reached, :], other[:, reached, :])
+                out[t, p, 0, reached], out[t, p, 1, reached] = by_row[:I].sum(axis=0), by_row[I:-1].sum(axis=0)
+                out[t, p, 2, reached] = by_row[-1]
+            arriving[t, p, :] = xp.einsum("bh,bh->h", step.arriving[p], step.arriving[p])
+            da_size[t, p, reached, :] = xp.einsum("bkh,bkh->kh", da, da)
+            if step.carry[p] is not None:
+                carry[t, p, :] = xp.einsum("bh,bh->h", step.carry[p], step.carry[p])
     error = to_numpy(abs(total - whole))
-    allowed = _allowed(visit, back, inputs)
+    sizes = Sizes(*(to_numpy(a).astype(float) / B for a in (arriving, da_size, carry)))
+    allowed = _allowed(visit, sizes, to_numpy(lengths).astype(float))
     norms, products = (to_numpy(visit.in_time(a)).astype(float) for a in (squares, along))
     for name in params:
         at, ks = list(params).index(name) if name in ("W_ih", "W_hh") else 2, list(blocks[name])
@@ -77,7 +101,7 @@ def recurrent_entries(visit: Visit, back: StepBack, keep: bool) -> Iterator[Entr
             visit,
             name,
             tuple(cell.gates[k] for k in ks),
-            back.paths,
+            paths,
             np.sqrt(np.moveaxis(norms[:, :, at, ks], 1, 2)),
             np.moveaxis(products[:, :, at, ks], 1, 2),
             error[rows[name], ks],
@@ -92,22 +116,20 @@ def _as_weights(parts: Array) -> np.ndarray:
     return joined[:, :, 0] if joined.shape[2] == 1 else joined
 
 
-def _allowed(visit: Visit, back: StepBack, inputs: Array) -> np.ndarray:
+def _allowed(visit: Visit, sizes: Sizes, lengths: np.ndarray) -> np.ndarray:
     """(R, K, H): how far the engine's sum may lie from the ledger's. Row norms by step, times errors of da by step.
 
     sum_b x_tb e_tb has the standard deviation ||x_t|| e_t for independent rows; over the steps the errors may hang
     together (a rounding at step t goes on to t-1), so they are added. Then the sum itself, of T B terms, on both sides.
+    lengths: (T, R) the squares of ||x_t||.
     """
     layer: Any = visit.layer
-    xp = namespace(inputs)
-    T, B, R = inputs.shape
-    c = visit.cache.states[-1]
-    c_size = float(xp.max(xp.abs(c))) if "c" in layer.cell.states else 1.0
-    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], back, c_size)
-    lengths = np.sqrt(to_numpy(xp.sum(inputs * inputs, axis=1)).astype(float))  # (T, R)
+    T, B = visit.cache.gates.shape[:2]
+    c_size = float(abs(visit.cache.states[-1]).max()) if "c" in layer.cell.states else 1.0
+    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, c_size)
     spread = CONFIDENCE * deviation + 2 * sum_error(T * B) * np.sqrt(B) * size
-    bound = lengths.T @ spread.reshape(T, -1)
-    return unit_roundoff(inputs) * bound.reshape(R, *size.shape[1:])
+    bound = np.sqrt(lengths).T @ spread.reshape(T, -1)
+    return unit_roundoff(visit.cache.gates) * bound.reshape(-1, *size.shape[1:])
 
 
 def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
@@ -172,10 +194,9 @@ def _entry(visit, name, names, paths, norms, products, error, allowed, parts) ->
     )
 
 
-def at_padding(visit: Visit, back: StepBack) -> float:
-    """The largest |da| at a padded step: what it would add to the gradients."""
-    if visit.cache.mask is None:
+def at_padding(visit: Visit) -> float:
+    """The largest number of the engine's own dx = da W_ih^T at a padded step: zero, if nothing came from there."""
+    if visit.mask is None or visit.dx is None or visit.dx.ndim < 3:
         return 0.0
-    padded = namespace(visit.cache.mask).logical_not(visit.cache.mask)
-    found = [abs(slope.da[padded] * d[padded][:, None, :]) for slope, d in zip(back.slopes, back.arriving)]
-    return max(float(f.max()) if f.size else 0.0 for f in found)
+    padded = visit.dx[namespace(visit.mask).logical_not(visit.mask)]
+    return float(abs(padded).max()) if padded.size else 0.0

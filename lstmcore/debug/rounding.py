@@ -7,10 +7,11 @@ independent and of mean zero, so variances add where worst cases would. What is 
 standard deviations happens with a probability below 2 exp(-CONFIDENCE^2 / 2): 3e-14 per number.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace, to_numpy
-from lstmcore.debug.step_back import StepBack
+from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 
@@ -30,34 +31,41 @@ def sum_error(terms: int) -> float:
     return CONFIDENCE * float(np.sqrt(terms))
 
 
-def step_back_errors(cell: Cell, W_hh: Array, back: StepBack, c_size: float) -> tuple[np.ndarray, np.ndarray]:
+class Sizes(NamedTuple):
+    """Mean squares over the rows of what the steps of a loop back hold, path by path."""
+
+    arriving: np.ndarray  # (T, P, H)
+    da: np.ndarray  # (T, P, K, H)
+    carry: np.ndarray  # (T, P, H); zeros for a plain RNN
+
+
+def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, c_size: float) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation, in units of u, and size of da, each (T, K, H), as root mean squares over the rows.
 
     Two loops back over the same cache differ by the roundings of each step and by what those of later steps become.
     With v the variance of what arrives: da gets slope^2 v; through W_hh it becomes W_hh^2 (entry by entry) times that;
-    each step adds what its slopes are off by, times the square of what arrives, and a product's n terms add n.
+    each step adds what its slopes are off by, times the square of what arrives, and a product's n terms add n. Squares
+    of slopes are taken as da^2 / arriving^2, on the mean over the rows.
     """
-    steep = [_max_abs(slope.da) ** 2 for slope in back.slopes]  # (T, K, H)
-    carry = [None if slope.carry is None else _max_abs(slope.carry) ** 2 for slope in back.slopes]  # (T, H)
-    size = [to_numpy(namespace(d).mean(d * d, axis=1)).astype(float) for d in back.arriving]  # (T, H)
+    steep = _ratio(sizes.da, sizes.arriving[:, :, None, :])  # (T, P, K, H)
+    carry = _ratio(sizes.carry, sizes.arriving)  # (T, P, H)
     W2 = to_numpy(W_hh).astype(float) ** 2
     absolute = (ABSOLUTE * max(1.0, c_size)) ** 2
-    T, K, H = steep[0].shape
+    T, P, K, H = steep.shape
     n = len(cell.recurrent_blocks) * H
-    variance, magnitude = np.empty((T, K, H)), np.empty((T, K, H))
-    v = [np.zeros(H) for _ in steep]
+    variance, magnitude = np.empty((T, K, H)), sizes.da.sum(1)
+    v = np.zeros((P, H))
     for t in reversed(range(T)):
-        v = [v_p + s[t] for v_p, s in zip(v, size)]  # dy is added: one rounding
-        magnitude[t] = sum(a[t] * s[t] for a, s in zip(steep, size))
-        variance[t] = sum(a[t] * (v_p + RELATIVE**2 * s[t]) + absolute * s[t] for a, v_p, s in zip(steep, v, size))
+        s = sizes.arriving[t]
+        v = v + s  # dy is added: one rounding
+        own = v + RELATIVE**2 * s
+        variance[t] = (steep[t] * own[:, None, :]).sum(0) + absolute * s.sum(0)
         through = gates.join(variance[t] + n * magnitude[t], cell.recurrent_blocks) @ W2.T
-        ways = [(a, v_p, s) for a, v_p, s in zip(carry, v, size) if a is not None]
-        along = [a[t] * (v_p + RELATIVE**2 * s[t]) + absolute * s[t] for a, v_p, s in ways]
-        v = [through, sum(along)] if along else [through]
+        along = (carry[t] * own).sum(0) + absolute * s.sum(0)
+        v = np.stack([through, along]) if P == 2 else through[None]
     return np.sqrt(variance), np.sqrt(magnitude)
 
 
-def _max_abs(array: Array) -> np.ndarray:
-    """Over the rows: (T, B, ...) -> (T, ...)."""
-    xp = namespace(array)
-    return to_numpy(xp.maximum(xp.max(array, axis=1), -xp.min(array, axis=1))).astype(float)
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b; 0 where b is, for then a is 0 too."""
+    return np.divide(a, b, out=np.zeros_like(a), where=np.broadcast_to(b > 0, a.shape))

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from lstmcore.arrays import dtype_name, namespace, to_numpy
+from lstmcore.arrays import Array, dtype_name
 from lstmcore.debug.record import Visit
-from lstmcore.debug.step_back import step_back
+from lstmcore.debug.step_back import steps_back
 from lstmcore.debug.trip import Trip, column, first_bad, make_trip, trip_at
 
 
@@ -52,30 +50,29 @@ def _steps_back(visit: Visit) -> Iterator[Trip]:
     """The latest step, which is the first on the way back, at which a gradient is not finite."""
     layer: Any = visit.layer
     cell, cache = layer.cell, visit.cache
-    back = step_back(visit)
-    da = [slope.da * d[:, :, None, :] for slope, d in zip(back.slopes, back.arriving)]
-    found = []
-    for name, d in [*((f"d{name}", d) for name, d in zip(cell.states, back.dstates)), ("da", sum(da))]:
-        bad = to_numpy(~namespace(d).isfinite(d))
-        if bad.any():
-            t = int(np.flatnonzero(bad.reshape(len(bad), -1).any(1)).max())
-            at = tuple(int(i) for i in np.argwhere(bad[t])[0])
-            found.append((-t, name == "da", name, d[t, ...][at], at))
-    if not found:
-        return
-    minus_t, _, name, value, at = min(found, key=lambda f: f[:2])
-    t, row, unit = -minus_t, at[0], at[-1]
-    operands = {f"arriving {path}": float(d[t, row, unit]) for path, d in zip(back.paths, back.arriving)}
-    operands |= {f"da_{gate}": float(sum(part[t, row, k, unit] for part in da)) for k, gate in enumerate(cell.gates)}
-    operands |= {gate: float(cache.gates[t, row, k, unit]) for k, gate in enumerate(cell.gates)}
-    for s, state in zip(cache.states, cell.states):
-        operands |= {f"{state}_prev": float(s[t, row, unit]), state: float(s[t + 1, row, unit])}
-    why = (
-        "what arrives from later steps overflows: gradients explode on the way back"
-        if name != "da"
-        else "what arrives is finite, its product with the slope of the gate is not"
-    )
-    gate = cell.gates[at[1]] if name == "da" else None
-    yield make_trip(
-        visit, "backward", name, value, why, step=visit.step(t), row=row, gate=gate, unit=unit, operands=operands
-    )
+    for step in steps_back(visit):
+        arrays = [(f"d{name}", None, d) for name, d in zip(cell.states, step.dstates)]
+        da = [_added([blocks[k] for blocks in step.da]) for k in range(len(cell.gates))]
+        arrays += [("da", gate, d) for gate, d in zip(cell.gates, da)]
+        for name, gate, d in arrays:
+            at = first_bad(d)
+            if at is None:
+                continue
+            row, unit = at
+            operands = {f"arriving {path}": d[at] for path, d in zip(step.paths, step.arriving)}
+            operands |= {f"da_{gate}": block[at] for gate, block in zip(cell.gates, da)}
+            operands |= {gate: cache.gates[step.t, row, k, unit] for k, gate in enumerate(cell.gates)}
+            for s, state in zip(cache.states, cell.states):
+                operands |= {f"{state}_prev": s[step.t, row, unit], state: s[step.t + 1, row, unit]}
+            why = "what arrives from later steps overflows: gradients explode on the way back"
+            if name == "da":
+                why = "what arrives is finite, its product with the slope of the gate is not"
+            t = visit.step(step.t)
+            yield make_trip(
+                visit, "backward", name, d[at], why, step=t, row=row, gate=gate, unit=unit, operands=operands
+            )
+            return
+
+
+def _added(parts: list[Array | None]) -> Array:
+    return sum(part for part in parts if part is not None)

@@ -5,7 +5,7 @@ import pytest
 from cases import CELLS, LAYERS, MASKS, Problem, assert_within, flatten, recurrent_parts, witness
 
 from lstmcore.debug.record import record
-from lstmcore.debug.step_back import step_back
+from lstmcore.debug.step_back import steps_back
 
 CASES = [(name, mask) for name in LAYERS for mask in MASKS]
 
@@ -42,9 +42,10 @@ def test_it_arrives_at_the_same_initial_gradients(engine, cell, mask):
     problem = Problem((cell, 3, 4), 5, 3, mask, seed=2)
     run = recorded(problem, engine)
     _, bounds = witness(problem)
-    back = step_back(run.visits[0])
+    *_, first = steps_back(run.visits[0])
+    assert first.t == 0
     names = [f"dstate0.{k}" for k in range(len(run.dstate0))]
-    ours, theirs = (dict(zip(names, engine.host(tuple(d)))) for d in (back.dstate0, run.dstate0))
+    ours, theirs = (dict(zip(names, engine.host(tuple(d)))) for d in (first.dstates_prev, run.dstate0))
     assert_within(ours, theirs, {name: bounds[name] for name in names})
 
 
@@ -57,26 +58,39 @@ def test_the_two_paths_of_an_lstm(reference, mask):
     """
     problem = Problem(("lstm", 3, 4), 5, 3, mask, seed=3)
     visit = recorded(problem, reference).visits[0]
-    back = step_back(visit)
+    steps = {step.t: step for step in steps_back(visit)}
     W_hh, (_, c), saved = problem.params["W_hh"], visit.cache.states, visit.cache.gates
     H = 4
     for b in range(problem.B):
         dh, dc = problem.dstate[0][b].copy(), problem.dstate[1][b].copy()
         for t in reversed(range(problem.T)):
             if problem.mask is not None and not problem.mask[t, b]:
-                assert not back.da(t, 0)[b].any()
-                assert not back.da(t, 1)[b].any()
+                assert not any(block[b].any() for blocks in steps[t].da for block in blocks if block is not None)
                 continue
             dh = dh + problem.dy[t, b]
             i, f, g, o = saved[t, b]
             local = dh * o * (1 - np.tanh(c[t + 1, b]) ** 2)
             slopes = (g * i * (1 - i), c[t, b] * f * (1 - f), i * (1 - g**2))
             through = [local * s for s in slopes] + [dh * np.tanh(c[t + 1, b]) * o * (1 - o)]
-            along = [dc * s for s in slopes] + [np.zeros(H)]
-            np.testing.assert_allclose(back.arriving[0][t, b], dh, rtol=0, atol=1e-12)
-            np.testing.assert_allclose(back.arriving[1][t, b], dc, rtol=0, atol=1e-12)
-            np.testing.assert_allclose(back.da(t, 0)[b], through, rtol=0, atol=1e-12)
-            np.testing.assert_allclose(back.da(t, 1)[b], along, rtol=0, atol=1e-12)
+            along = [dc * s for s in slopes]
+            step = steps[t]
+            assert step.blocks(1) == [0, 1, 2]  # nothing reaches the output gate along c
+            shown = (*step.arriving, *step.da[0], *step.da[1][:3])
+            for got, want in zip(shown, (dh, dc, *through, *along), strict=True):
+                np.testing.assert_allclose(got[b], want, rtol=0, atol=1e-12)
             dc = (dc + local) * f
-            dh = W_hh @ (np.ravel(through) + np.ravel(along))
-    assert np.abs(back.da(2, 1)).max() > 1e-3  # not 0 = 0
+            dh = W_hh @ (np.ravel(through) + np.ravel([*along, np.zeros(H)]))
+    assert np.abs(steps[2].da[1][0]).max() > 1e-3  # not 0 = 0
+
+
+@pytest.mark.parametrize("mask", ["none", "gaps"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_paths_add_up_to_what_is_not_split(reference, cell, mask):
+    """The same products, summed before or after: 1e-13 is 450 roundings of numbers of size 1."""
+    visit = recorded(Problem((cell, 3, 4), 5, 3, mask, seed=4), reference).visits[0]
+    for parts, whole in zip(steps_back(visit), steps_back(visit, split=False), strict=True):
+        for ours, theirs in zip(parts.dstates_prev, whole.dstates_prev, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13)
+        for k, block in enumerate(whole.da[0]):
+            total = sum(blocks[k] for blocks in parts.da if blocks[k] is not None)
+            np.testing.assert_allclose(total, block, rtol=0, atol=1e-13)
