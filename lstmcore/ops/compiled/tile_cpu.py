@@ -1,0 +1,132 @@
+"""The product of matrices, as one tile that lives in registers, and rows of such tiles.
+
+A tile is a few rows by a few vectors of the result. Its sums stay in registers while k runs over the whole inner
+dimension: each step loads one vector per column and one number per row, and multiplies every pair. Six rows by four
+vectors make 24 independent sums, enough to keep both arithmetic units busy through the latency of an addition, and with
+the four vectors of B they fit the 32 registers of AVX-512. Machines with 16 registers get six rows by two vectors.
+
+The loop is written as LLVM vector instructions because a compiler, given the same loop in Python, spills the sums.
+Every smaller tile down to one by one has a body of its own, so there is no padding and no remainder loop.
+
+Every sum starts at zero, runs over k in order, and meets `init` last. So the result does not depend on how rows and
+columns were cut into tiles, and a long sum that arrives in blocks rounds block by block.
+"""
+
+import functools
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.vector_cpu import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread, vectors
+
+TILE_ROWS = 6
+
+
+def panel_vectors() -> int:
+    """How many vectors wide a tile is at most; a panel of packed weights is as wide."""
+    return 4 if register_bytes() == 64 else 2
+
+
+@functools.cache
+def product(dtype: str) -> Callable:
+    """The compiled `out = init + A @ B` for "float32" or "float64", where B is one panel of vectors.
+
+    product(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row): `rows` rows of the result,
+    `width` vectors wide, summed over `depth` steps of k. All else is bytes: A[m, k] is the number at
+    A + m a_row + k a_step, B[k] the vectors at B + k b_step, and rows of init and out are init_row and out_row apart.
+    `out` may be `init`; init_row = 0 gives every row the same start.
+
+    While the first tiles of a panel are summed they ask for the panel that lies behind it in memory, one cache line per
+    step of k: weights too many for the cache arrive while others are in use.
+    """
+    tile = _tile(dtype)
+    lines = vectors(dtype).lanes * vectors(dtype).size / 64  # cache lines of one vector
+
+    @jitable(dtype)
+    def product(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
+        tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        for i in range(tiles):  # rows in tiles of nearly equal height; B stays in the cache from one to the next
+            first = i * rows // tiles
+            height = (i + 1) * rows // tiles - first
+            ahead = B + depth * b_step + i * depth * 64 if i < width * lines else B
+            tile(
+                height,
+                width,
+                depth,
+                A + first * a_row,
+                a_row,
+                a_step,
+                B,
+                b_step,
+                ahead,
+                init + first * init_row,
+                init_row,
+                out + first * out_row,
+                out_row,
+            )
+
+    return product
+
+
+def _tile(dtype: str) -> Callable:
+    """One tile of `height` rows (1 to TILE_ROWS) by `width` vectors (1 to panel_vectors()); arguments as in
+    `product`.
+    """
+    vector = vectors(dtype).type
+
+    @intrinsic
+    def tile(typing, height, width, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
+        def generate(context, builder, signature, operands):
+            height, width, *rest = operands
+            end = builder.append_basic_block("end")
+            case = builder.add(builder.mul(height, INT64(panel_vectors() + 1)), width)
+            switch = builder.switch(case, end)
+            for rows in range(1, TILE_ROWS + 1):
+                for columns in range(1, panel_vectors() + 1):
+                    body = builder.append_basic_block(f"tile_{rows}_{columns}")
+                    switch.add_case(INT64(rows * (panel_vectors() + 1) + columns), body)
+                    builder.position_at_end(body)
+                    _tile_body(builder, vector, rows, columns, *rest)
+                    builder.branch(end)
+            builder.position_at_end(end)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 13), generate
+
+    return tile
+
+
+def _tile_body(builder, vector, rows, columns, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
+    """Writes the instructions of one tile of a fixed size."""
+    wide = llvm_type(vector)
+    scalar = wide.element
+    size = vector.scalar.bitwidth // 8
+
+    def row_starts(base, distance):
+        return [builder.add(base, builder.mul(distance, INT64(m))) for m in range(rows)]
+
+    def column(base, j):
+        return at(builder, builder.add(base, INT64(j * vector.lanes * size)), wide)
+
+    a_rows = row_starts(A, a_row)
+    sums = [[cgutils.alloca_once_value(builder, ir.Constant(wide, None)) for _ in range(columns)] for _ in range(rows)]
+    for row in sums:
+        for total in row:
+            builder.store(ir.Constant(wide, None), total)
+    with cgutils.for_range(builder, depth, intp=INT64) as loop:
+        b = builder.add(B, builder.mul(loop.index, b_step))
+        offset = builder.mul(loop.index, a_step)
+        prefetch(builder, builder.add(ahead, builder.mul(loop.index, INT64(64))))
+        b_vectors = [builder.load(column(b, j), align=size) for j in range(columns)]
+        for m in range(rows):
+            number = builder.load(at(builder, builder.add(a_rows[m], offset), scalar), align=size)
+            a_vector = spread(builder, number, wide)
+            for j in range(columns):
+                builder.store(fuse(builder, a_vector, b_vectors[j], builder.load(sums[m][j])), sums[m][j])
+    for m, (start, end) in enumerate(zip(row_starts(init, init_row), row_starts(out, out_row))):
+        for j in range(columns):
+            total = builder.fadd(builder.load(column(start, j), align=size), builder.load(sums[m][j]))
+            builder.store(total, column(end, j), align=size)

@@ -1,0 +1,65 @@
+"""The kernels of one cell and dtype: their signatures, and the files that they are made of."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+
+from lstmcore.ops.cells import CELLS
+from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.recurrence import loop_cpu, weights_cpu
+
+HERE = Path(__file__).resolve().parent
+SOURCES = (  # every file in which a kernel's text stands: an edit of any makes it compile again
+    HERE.parent / "compiled",
+    HERE.parent / "cells",
+    HERE.parent / "gates.py",
+    *(HERE / f"{name}_cpu.py" for name in ("kernels", "loop", "scratch", "weights")),
+)
+
+
+class Kernels(NamedTuple):
+    pack_forward: Callable
+    forward: Callable
+    pack_backward: Callable
+    backward: Callable
+
+
+@functools.cache
+def kernels(cell_name: str, dtype: str) -> Kernels:
+    """The kernels that run the cell in "float32" or "float64"; compiled, or loaded from disk, at the first call."""
+    cell, scalar, count = CELLS[cell_name], numba.from_dtype(np.dtype(dtype)), types.int64
+
+    def given(ndim, layout="A", scalar=scalar):
+        """An array that is only read; layout "A" may have any strides."""
+        return types.Array(scalar, ndim, layout, readonly=True)
+
+    def made(ndim, scalar=scalar):
+        """An array of ours, C-contiguous, to be written."""
+        return types.Array(scalar, ndim, "C")
+
+    weights, mask, order = given(2, "C"), given(2, "A", types.boolean), given(1, "C", types.int64)
+    counter, scratch = made(1, types.int64), made(1, types.uint8)
+    signatures = {
+        "pack_forward": (weights, weights, weights, made(1), made(1), made(1), *[count] * 3, scratch),
+        "forward": (
+            given(3), mask, made(4), made(4), made(3), given(1, "C"), given(1, "C"), given(1, "C"),
+            order, *[count] * 6, counter, scratch,
+        ),
+        "pack_backward": (weights, weights, made(1), made(1), *[count] * 4, scratch),
+        "backward": (
+            given(3), mask, given(3), given(4, "C"), given(4, "C"), given(1, "C"), given(1, "C"),
+            made(3), made(3), made(4), scratch, order, *[count] * 8, counter, scratch,
+        ),
+    }  # fmt: skip
+    makers = (weights_cpu.pack_forward, loop_cpu.forward, weights_cpu.pack_backward, loop_cpu.backward)
+    return Kernels(
+        *(
+            compile_kernel(make(cell, dtype), f"{cell_name}-{name}-{dtype}", types.void(*arguments), SOURCES)
+            for make, (name, arguments) in zip(makers, signatures.items())
+        )
+    )

@@ -1,0 +1,80 @@
+"""How the work of one call is cut: into rows of the batch, or into units of the layer.
+
+Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and
+nobody waits for anybody. Units are cut where the weights do not fit, or where there are few rows: each thread then
+holds its share of the weights, and all meet after every step. Small calls are one task.
+
+Everything that could change a result (the tiles, the steps of a chunk) follows from the shape alone. Into how many
+parts the units are cut follows from the threads, and changes nothing: each unit is computed by itself.
+"""
+
+import functools
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from lstmcore.ops.compiled.panels_cpu import panel_count
+from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch
+
+SMALL = 1_000_000  # multiplications in all below which a second thread is not worth its waking, some 20 us
+STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
+CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
+TILE = 48  # rows of a tile, about
+FEW = 16  # rows that are too few to cut
+FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold, for its products to run well
+
+
+class Plan(NamedTuple):
+    tiles: tuple[tuple[int, int], ...]  # first row and end of each, counted in `order`
+    parts: int  # of the units
+    lanes: int  # of a vector
+    unit_panels: int
+    input_panels: int
+    forward_chunk: int  # steps
+    backward_chunk: int
+    forward_scratch: int  # bytes
+    backward_scratch: int
+    da_bytes: int  # what parts share in the backward pass
+    order: np.ndarray  # (B,) the rows as they come
+    real: np.ndarray  # (T, B) a mask that is true everywhere
+    alone: bool  # all is one task
+
+
+@functools.lru_cache(maxsize=64)
+def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, threads: int) -> Plan:
+    """The plan for one shape, on `threads` threads."""
+    v = vectors(dtype)
+    step = B * K * H * H
+    tiles, parts = 1, 1
+    if T * (step + B * K * H * I) >= SMALL:
+        if K * H * H * v.size <= CACHE and B >= FEW:
+            tiles = max(2, round(B / TILE))
+        elif step >= STEP:
+            parts = min(threads, -(-H // v.lanes))
+    edges = tuple(k * B // tiles for k in range(tiles + 1))
+    rows = -(-B // tiles)
+    forward_chunk, backward_chunk = (max(1, min(T, n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
+    backward_bytes = backward_scratch(rows, backward_chunk, K, I, H, v.lanes, v.size)
+    return Plan(
+        tuple(pairwise(edges)),
+        parts,
+        v.lanes,
+        panel_count(H, v.lanes, parts),
+        panel_count(I, v.lanes, parts),
+        forward_chunk,
+        backward_chunk,
+        forward_scratch(rows, forward_chunk, K, I, H, v.lanes, v.size)[-1],
+        backward_bytes[-1],
+        rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
+        np.arange(B),
+        np.broadcast_to(np.True_, (T, B)),
+        tiles * parts == 1,
+    )
+
+
+def deal(mask: np.ndarray, tiles: int) -> np.ndarray:
+    """(T, B) mask -> the rows in an order in which every tile gets as many long ones as the others."""
+    order = np.argsort(-np.count_nonzero(mask, axis=0), kind="stable")
+    return np.concatenate([order[k::tiles] for k in range(tiles)])
