@@ -1,5 +1,6 @@
 """The command line: `lstmcore train`, `predict`, `check`, `info`. Talks to people; the work is in recipes and below."""
 
+import itertools
 import json
 import platform
 import sys
@@ -15,8 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 import lstmcore
+from lstmcore.recipes import alphabet as spelling
 from lstmcore.recipes import check as checking
 from lstmcore.recipes import count as counting
+from lstmcore.recipes import run as finished
+from lstmcore.recipes import series as forecasting
+from lstmcore.recipes import text as writing
 
 app = typer.Typer(
     name="lstmcore",
@@ -53,6 +58,10 @@ class Topology(StrEnum):
     towers = "towers"
 
 
+class Freeze(StrEnum):
+    recurrent = "recurrent"
+
+
 class MaskPattern(StrEnum):
     none = "none"
     right = "right"
@@ -70,7 +79,10 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Everything random comes fr
 EngineOption = Annotated[
     str | None, typer.Option(help=f"One of {', '.join(lstmcore.ENGINES)}; by default the fastest that is there.")
 ]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for model, metrics and picture.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The metrics as one JSON object, the last line.")]
 DEFAULT = counting.Options()
+SPELL, WRITE, FORECAST = spelling.Options(), writing.Options(), forecasting.Options()
 
 
 @train.command("count", epilog="Example: lstmcore train count --out runs/count --seed 3 --balanced")
@@ -87,8 +99,8 @@ def train_count(
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     goal: Annotated[float | None, typer.Option(help="Exit with 1 if the test error, a fraction, is above.")] = None,
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for model, metrics and picture.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The metrics as one JSON object, the last line.")] = False,
+    out_folder: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Count the ones of a 20-bit string: learn from 10,000 strings, be tested on all the others.
 
@@ -99,7 +111,7 @@ def train_count(
         hidden, layers, cell.value, batch, epochs, lr, optimizer.value, examples, balanced, engine, seed
     )
     folder = _writable(out_folder)
-    result = _or_complain(lambda: counting.run(options))
+    result = _or_complain(lambda: counting.run(options, tell=_tell))
     out.print(_by_ones(result))
     wrong, total = int(result.wrong.sum()), int(result.tested.sum())
     out.print(
@@ -107,17 +119,106 @@ def train_count(
         f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}), tested in "
         f"{result.test_seconds:.1f} s; {result.history['ended']}"
     )
-    if folder is not None:
-        _or_complain(lambda: counting.save(folder, result, options))
-        written = ["model.safetensors", "metrics.json", "history.json"]
-        written += _picture(lambda path: counting.draw(path, result), folder / "picture.png")
-        out.print(f"{folder}: {', '.join(written)}; try: lstmcore predict count {folder} 10011011101001101110")
-    if as_json:
-        print(json.dumps(counting.metrics(result, options)))
-    if result.history["ended"] == "interrupted":
-        raise typer.Exit(130)
+    _hand_over(
+        counting, result, options, folder, as_json, f"; try: lstmcore predict count {folder} 10011011101001101110"
+    )
     if goal is not None and result.test_error > goal:
         _fail(f"the test error, {result.test_error:.6f}, is above the goal of {goal}")
+
+
+@train.command("alphabet", epilog="Example: lstmcore train alphabet --cure --freeze recurrent --out runs/alphabet")
+def train_alphabet(
+    cure: Annotated[bool, typer.Option("--cure", help="Try the remedies, each alone and one after the other.")] = False,
+    freeze: Annotated[
+        Freeze | None, typer.Option(help="Beside it, train the read-out alone: an echo-state network.")
+    ] = None,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = SPELL.hidden,
+    epochs: Annotated[int, typer.Option(min=1, help="Of 100 updates each.")] = SPELL.epochs,
+    lr: Annotated[float, typer.Option(min=0, help="Learning rate.")] = SPELL.lr,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999)] = SPELL.momentum,
+    noise: Annotated[
+        float, typer.Option(min=0, help="Uniform noise on each gradient, in units of the mean of |w|.")
+    ] = SPELL.noise,
+    engine: EngineOption = None,
+    seed: SeedOption = SPELL.seed,
+    out_folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The string abcdefghijkl for ever, as character codes: why every prediction is the mean, and what cures it."""
+    options = spelling.Options(
+        hidden=hidden, epochs=epochs, lr=lr, momentum=momentum, noise=noise, freeze=freeze is not None,
+        engine=engine, seed=seed,
+    )  # fmt: skip
+    folder = _writable(out_folder)
+    result = _or_complain(lambda: spelling.run(options, cure, tell=_tell))
+    out.print(_remedies(result))
+    out.print(
+        f"the variance of the codes, (12^2 - 1) / 12 = {spelling.VARIANCE:.4f}, is the loss of telling their mean; "
+        f"trained in {result.seconds:.1f} s (engine {result.engine})"
+    )
+    _hand_over(spelling, result, options, folder, as_json)
+
+
+@train.command("text", epilog="Example: lstmcore train text book.txt --out runs/book --epochs 8")
+def train_text(
+    file: Annotated[Path | None, typer.Argument(help="A text in UTF-8; by default the sources of Python.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Characters that are read, at most.")] = 1_200_000,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = WRITE.hidden,
+    layers: Annotated[int, typer.Option(min=1, help="LSTM layers.")] = WRITE.layers,
+    embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a character.")] = WRITE.embedding,
+    batch: Annotated[int, typer.Option(min=1, help="Strands of the text, read side by side.")] = WRITE.batch,
+    steps: Annotated[int, typer.Option(min=1, help="Characters of a strand per update.")] = WRITE.steps,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the text.")] = WRITE.epochs,
+    lr: Annotated[float, typer.Option(min=0, help="Highest learning rate; it falls to zero.")] = WRITE.lr,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="After each LSTM layer.")] = WRITE.dropout,
+    engine: EngineOption = None,
+    seed: SeedOption = WRITE.seed,
+    out_folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn to write, character by character: from the first 90 % of a text, tested on the rest."""
+    options = writing.Options(hidden, layers, embedding, batch, steps, epochs, lr, dropout, engine, seed)
+    folder = _writable(out_folder)
+    result = _or_complain(lambda: writing.run(writing.read(file, limit), options, tell=_tell))
+    out.print("".join(writing.sample(result.model, result.symbols, 300, 0.7, options.seed, result.symbols[0])).strip())
+    out.print(
+        f"{result.nats:.4f} nats, {result.bits:.4f} bits per character on the last {result.characters[1]:,} of "
+        f"{sum(result.characters):,} (counted symbols {result.unigram:.3f} nats, counted pairs {result.bigram:.3f}); "
+        f"trained in {result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
+        f"{result.history['ended']}"
+    )
+    _hand_over(writing, result, options, folder, as_json, f"; try: lstmcore predict text {folder} --temperature 0.5")
+
+
+@train.command("series", epilog="Example: lstmcore train series load.csv --column MW --season 24 --out runs/load")
+def train_series(
+    file: Annotated[Path | None, typer.Argument(help="A CSV file with a header; by default a noisy sine.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column to forecast.")] = None,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = FORECAST.hidden,
+    window: Annotated[int, typer.Option(min=2, help="Steps of a training sequence.")] = FORECAST.window,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps of a rolled-out forecast.")] = FORECAST.horizon,
+    season: Annotated[int | None, typer.Option(min=1, help="Steps of a season; by default it is looked for.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Windows per update.")] = FORECAST.batch,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the windows.")] = FORECAST.epochs,
+    lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = FORECAST.lr,
+    engine: EngineOption = None,
+    seed: SeedOption = FORECAST.seed,
+    out_folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
+    options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
+    folder = _writable(out_folder)
+    values = _or_complain(lambda: forecasting.noisy_sine(seed) if file is None else forecasting.read(file, column))
+    result = _or_complain(lambda: forecasting.run(values, options, tell=_tell))
+    out.print(_forecasts(result))
+    out.print(
+        f"root mean square errors on the last {len(result.values) - result.learnt:,} of {len(result.values):,} values, "
+        f"rolled out from {len(result.origins)} of them; season {result.season}; trained in "
+        f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
+        f"{result.history['ended']}"
+    )
+    _hand_over(forecasting, result, options, folder, as_json)
 
 
 @predict.command("count", epilog="Example: lstmcore predict count runs/count 10011011101001101110")
@@ -136,6 +237,28 @@ def predict_count(
         verdict = "right" if likely[0] == string.count("1") else "wrong"
         answers = ", ".join(f"{k}: {100 * p[k]:.1f} %" for k in likely)
         out.print(f"{string} has {string.count('1')} ones; the network says {answers} ({verdict})")
+
+
+@predict.command("text", epilog='Example: lstmcore predict text runs/book --length 500 --start "The "')
+def predict_text(
+    run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
+    length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 500,
+    temperature: Annotated[float, typer.Option(min=0, help="Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
+    seed: Annotated[int | None, typer.Option(min=0, help="By default something new each time.")] = None,
+    start: Annotated[str | None, typer.Option(help="What it goes on from; by default a new line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Let a trained network write."""
+    net, symbols = _or_complain(lambda: writing.load(run))
+    start = symbols[0] if start is None else start
+    written = writing.sample(net, symbols, length, temperature, seed, start)
+    written = itertools.chain([_or_complain(lambda: next(written))], written)  # complains before a word is out
+    if as_json:
+        print(json.dumps({"start": start, "text": "".join(written)}))
+        return
+    for symbol in itertools.chain(start, written):
+        print(symbol, end="", flush=True)
+    print()
 
 
 @app.command("check", epilog="Example: lstmcore check --bidirectional towers --layers 3 --mask gaps --dropout 0.5")
@@ -240,6 +363,42 @@ def _by_ones(result: counting.Result) -> Table:
         right = f"{100 * (1 - wrong / tested):.2f} %" if tested else "-"
         table.add_row(str(k), f"{learnt:,}", f"{tested:,}", f"{wrong:,}", right)
     return table
+
+
+def _remedies(result: spelling.Result) -> Table:
+    table = Table("", "loss", "letters right", "goes on from ..klabcdefghijkla with", box=None, header_style="bold")
+    for trial in result.trials:
+        unit = "nats" if trial.options.loss == "cross-entropy" else ""
+        table.add_row(trial.name, f"{trial.loss:.4g} {unit}", f"{100 * trial.right:.0f} %", trial.string)
+    return table
+
+
+def _forecasts(result: forecasting.Result) -> Table:
+    horizon = len(result.rolled_error("lstm"))
+    ahead = sorted({1, max(1, horizon // 2), horizon})
+    table = Table("forecast", "next value", *(f"{k} ahead" for k in ahead), box=None, header_style="bold")
+    for name in result.forecasts:
+        errors = [result.one_step_error(name), *(result.rolled_error(name)[k - 1] for k in ahead)]
+        table.add_row(name, *(f"{error:.4g}" for error in errors))
+    return table
+
+
+def _hand_over(recipe: Any, result: Any, options: Any, folder: Path | None, as_json: bool, hint: str = "") -> None:
+    """What ends every training: the folder, the JSON object, and the exit code of an interrupted run."""
+    metrics = recipe.metrics(result, options)
+    if folder is not None:
+        _or_complain(lambda: recipe.save(folder, result, options))
+        written = [*finished.FILES, *_picture(lambda path: recipe.draw(path, result), folder / "picture.png")]
+        out.print(f"{folder}: {', '.join(written)}{hint}")
+    if as_json:
+        print(json.dumps(metrics))
+    if metrics["ended"] == "interrupted":
+        raise typer.Exit(130)
+
+
+def _tell(message: str) -> None:
+    """A word while the training goes on."""
+    err.print(Text(message))
 
 
 def _writable(folder: Path | None) -> Path | None:

@@ -122,7 +122,61 @@ def test_info_names_versions_and_engines():
     assert "numpy" in lstmcore("info").stdout
 
 
-@pytest.mark.parametrize("words", [(), ("train",), ("train", "count"), ("predict", "count"), ("check",), ("info",)])
+def test_the_alphabet_says_what_happens_while_it_happens():
+    answer = lstmcore("train", "alphabet", "--epochs", 3, "--hidden", 5, "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert "the outputs do not vary: the network predicts the mean of the targets" in answer.stderr
+    assert "the inputs saturate most gates" in answer.stderr
+    assert "11.9167" in answer.stdout
+    metrics = json.loads(answer.stdout.splitlines()[-1])
+    assert abs(metrics["loss"] / metrics["variance"] - 1) < 0.01
+    assert metrics["ended"] == "all 3 epochs done"
+
+
+def test_a_text_is_learnt_and_written(tmp_path):
+    (tmp_path / "text").write_text("to be or not to be, that is the question. " * 60)
+    small = ("--hidden", 16, "--embedding", 4, "--steps", 20, "--batch", 4, "--epochs", 2)
+    answer = lstmcore("train", "text", "text", *small, "--out", "run", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    metrics = json.loads(answer.stdout.splitlines()[-1])
+    assert metrics["learnt"] + metrics["held_back"] == 42 * 60
+    assert 0 < metrics["nats"] < metrics["unigram_nats"] + 1
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    written = [
+        lstmcore("predict", "text", "run", "--length", 50, "--seed", 1, "--start", "to be", cwd=tmp_path).stdout
+        for _ in range(2)
+    ]
+    assert written[0] == written[1]
+    assert len(written[0]) == len("to be") + 50 + 1  # and a new line
+    assert written[0].startswith("to be")
+    answer = lstmcore("predict", "text", "run", "--start", "x", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "the text learnt from has no 'x'" in answer.stderr
+
+
+def test_a_series_of_ones_own_is_forecast(tmp_path):
+    rows = [f"{hour},{(hour % 24) ** 0.5 + (hour * 7 % 5) / 50}" for hour in range(400)]
+    (tmp_path / "load.csv").write_text("\n".join(["hour,MW", *rows]))
+    words = ("train", "series", "load.csv", "--hidden", 8, "--window", 48, "--horizon", 24, "--epochs", 2)
+    answer = lstmcore(*words, "--column", "MW", "--out", "run", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    metrics = json.loads(answer.stdout.splitlines()[-1])
+    assert metrics["season"] == 24
+    assert metrics["one_step"].keys() == {"lstm", "last value", "season before", "mean"}
+    assert "24 ahead" in answer.stdout
+    assert (tmp_path / "run" / "picture.png").is_file()
+    answer = lstmcore(*words, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "has the columns hour, MW; say which one with --column" in answer.stderr
+
+
+COMMANDS = [
+    (), ("train",), ("train", "count"), ("train", "alphabet"), ("train", "text"), ("train", "series"),
+    ("predict", "count"), ("predict", "text"), ("check",), ("info",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_has_help(words):
     answer = lstmcore(*words, "--help")
     assert answer.returncode == 0

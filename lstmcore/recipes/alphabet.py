@@ -263,12 +263,12 @@ def save(folder: Path, result: Result, options: Options) -> None:
 def draw(path: Path, result: Result) -> None:
     """The losses, and the codes that the first and the best network tell. Raises ImportError without matplotlib."""
     figure, (loss, codes) = finished.figure(panels=2)
-    for trial in result.trials:
-        rows = trial.history["epochs"]
-        loss.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], label=trial.name)
+    for k, trial in enumerate(result.trials):
+        rows, style = trial.history["epochs"], "-" if k < 10 else "--"  # the ten colours, and again
+        loss.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], style, label=trial.name)
     loss.axhline(VARIANCE, color="black", lw=0.8, ls=":")
     loss.set(xlabel="updates", ylabel="squared codes (cross-entropy: nats)", title="dotted: the variance, 11.9167")
-    loss.legend(fontsize="xx-small")
+    loss.legend(fontsize="xx-small", framealpha=0.4)
     letters = np.arange(READ + 36) % len(LETTERS)
     codes.plot(CODES[letters[1:]], "k.", label="true")
     for trial in (result.trials[0], *([] if result.best is result.trials[0] else [result.best])):

@@ -17,6 +17,7 @@ from lstmcore.debug.trees import tree_map
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import run as finished
 from lstmcore.train.optimizer import Optimizer
+from lstmcore.train.watchers import Tell, warn
 
 BITS = 20
 STRINGS = 2**BITS
@@ -119,8 +120,11 @@ def weights(index: np.ndarray) -> np.ndarray:
     return np.bincount(counts, minlength=CLASSES)[counts] ** -0.5
 
 
-def run(options: Options, progress: bool | None = None) -> Result:
-    """Trains and tests. One generator, seeded by `options.seed`, draws data, weights and the order of the batches."""
+def run(options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
+    """Trains and tests. One generator, seeded by `options.seed`, draws data, weights and the order of the batches.
+
+    tell: is called with what the watchers see.
+    """
     rng = np.random.default_rng(options.seed)
     index = examples(rng, options.examples, options.balanced)
     net = model(options, rng)
@@ -135,6 +139,7 @@ def run(options: Options, progress: bool | None = None) -> Result:
         epochs=options.epochs,
         schedule=train.Cosine(options.lr, options.epochs * len(batches)),
         clip=1.0,
+        callbacks=train.watchers(tell),
         progress=progress,
     )
     trained = time.perf_counter()
