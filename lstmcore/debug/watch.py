@@ -16,71 +16,22 @@ a layer is handed over.
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
+from lstmcore.debug.agreement import Row, agreement
 from lstmcore.debug.diagnose import Diagnosis, diagnose
-from lstmcore.debug.gradcheck import ROUNDINGS
+from lstmcore.debug.seen import Call, Recorder, Seen
 from lstmcore.debug.tables import table
 from lstmcore.debug.trees import leaves, state_names
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer, from_config
 
 CHAOS = 0.1  # where this much of a gradient may be rounding, nothing can be told
-DRAWS, SLACK = 8, 4.0  # how often the weights are shaken, and how much more than that rounding may do
 FRAMEWORKS = {"torch": "lstmcore.debug.watch_torch", "keras": "lstmcore.debug.watch_keras"}
-
-
-class Call(NamedTuple):
-    """One call of the watched layer, told in lstmcore's terms: time-major host arrays in float64."""
-
-    x: np.ndarray  # (T, B, I)
-    state: Any  # as the lstmcore layer takes it, or None
-    mask: np.ndarray | None  # (T, B) bool
-    y: np.ndarray  # the framework's own output, zero at padded steps
-    dy: np.ndarray  # as y; zero where nothing arrived
-    dstate: Any
-    dx: np.ndarray | None  # the framework's own; None where it wanted none
-    dstate0: Any
-
-
-class Seen(NamedTuple):
-    """What a recorder brings back."""
-
-    layout: str  # a row of interop's table
-    cell: str
-    weights: Mapping[str, np.ndarray]  # under that layout's keys
-    grads: Mapping[str, np.ndarray]  # the framework's, of those weights that wanted one
-    calls: tuple[Call, ...]
-    return_sequences: bool
-    eps: float  # the rounding unit of the framework's dtype
-    notes: tuple[str, ...]  # what is worth knowing
-    obstacles: tuple[str, ...]  # what cannot be replayed, and why: then nothing is compared
-
-
-class Recorder(Protocol):
-    """What watch_torch.py and watch_keras.py give: the hooks of one framework."""
-
-    def attach(self) -> None: ...
-
-    def detach(self) -> None: ...
-
-    def seen(self) -> Seen: ...
-
-
-class Row(NamedTuple):
-    """One array of the comparison."""
-
-    name: str
-    shape: tuple[int, ...]
-    error: float  # max |theirs - ours| / max |ours|
-    allowed: float
-    at: tuple[int, ...]  # where they differ most
-    theirs: float
-    ours: float
 
 
 class Watch:
@@ -149,8 +100,8 @@ class Watch:
             )
             if max(r.allowed for r in self.rows) > CHAOS:
                 lines.append(
-                    "note: this recurrence is chaotic: rounding alone changes its gradients beyond recognition, so that "
-                    "neither agreement nor difference means much"
+                    "note: this recurrence is chaotic: rounding alone changes its gradients beyond recognition, so "
+                    "that neither agreement nor difference means much"
                 )
         lines += [f"cannot be replayed: {text}" for text in self.obstacles] + [f"note: {text}" for text in self.notes]
         return "\n".join(lines)
@@ -164,7 +115,7 @@ class Watch:
             layer.params[name] = value.astype(np.float64)
         self.seen, self.layer, self.calls = seen, layer, seen.calls
         self.notes, self.obstacles = seen.notes, seen.obstacles
-        self.rows = () if seen.obstacles else tuple(_rows(layer, seen))
+        self.rows = () if seen.obstacles else tuple(agreement(layer, seen))
 
 
 @contextmanager
@@ -199,70 +150,3 @@ def _library(module: Any) -> str | None:
     """The framework that a layer belongs to, subclasses of its classes included."""
     bases = (base.__module__.split(".")[0] for base in type(module).__mro__)
     return next((base for base in bases if base in FRAMEWORKS), None)
-
-
-def _rows(layer: Layer, seen: Seen) -> Iterator[Row]:
-    """The comparison of every output and gradient that the framework has."""
-    theirs, ours = _theirs(layer, seen), _ours(layer, seen.calls)
-    rng = np.random.default_rng(0)
-    shaken = [_ours(_shaken(layer, seen.eps, rng), seen.calls) for _ in range(DRAWS)]
-    for name, array in theirs.items():
-        key = name.split(" (bias")[0]  # a second bias has the gradient of the first
-        error, at = _distance(array, ours[key][: len(array)])  # but a GRU's has no block n, which is the last
-        allowed = ROUNDINGS * seen.eps + SLACK * max(_distance(other[key], ours[key])[0] for other in shaken)
-        yield Row(name, tuple(array.shape), error, allowed, at, float(array[at]), float(ours[key][at]))
-
-
-def _shaken(layer: Layer, eps: float, rng: np.random.Generator) -> Layer:
-    """The layer with every weight up or down by one rounding: what that does to a gradient, rounding may do."""
-    twin = layer.to()
-    for name, value in layer.params.items():
-        twin.params[name] = value * (1 + eps * rng.choice([-1.0, 1.0], value.shape))
-    return twin
-
-
-def _ours(layer: Layer, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
-    """lstmcore's own outputs and gradients, those of the weights summed over the calls."""
-    answers: dict[str, np.ndarray] = {}
-    for k, call in enumerate(calls):
-        y, _, cache = layer.forward(call.x, call.state, call.mask)
-        dx, dstate0, grads = layer.backward(call.dy, cache, call.dstate)
-        own = {"y": y, "dx": dx} | {_gradient_of(name): d for name, d in leaves(dstate0, state_names(layer))}
-        answers |= {name + _suffix(k, calls): value for name, value in own.items()}
-        for name, gradient in grads.items():
-            key = _gradient_of(name)
-            answers[key] = answers[key] + gradient if key in answers else gradient
-    return answers
-
-
-def _theirs(layer: Layer, seen: Seen) -> dict[str, np.ndarray]:
-    """The framework's, under the same names; what it has not is left out."""
-    answers: dict[str, np.ndarray] = {}
-    for k, call in enumerate(seen.calls):
-        own = {"y": call.y} if call.dx is None else {"y": call.y, "dx": call.dx}
-        own |= {_gradient_of(name): d for name, d in leaves(call.dstate0, state_names(layer))}
-        answers |= {name + _suffix(k, seen.calls): value for name, value in own.items()}
-    # A frozen weight has no gradient: ones and zeros, sent the same way, tell which of lstmcore's arrays are whole.
-    gradients = {key: seen.grads.get(key, np.zeros_like(value)) for key, value in seen.weights.items()}
-    there = {key: np.full_like(value, key in seen.grads) for key, value in seen.weights.items()}
-    _, converted = to_lstmcore(gradients, seen.layout, seen.cell, gradients=True)
-    _, whole = to_lstmcore(there, seen.layout, seen.cell, gradients=True)
-    return answers | {_gradient_of(name): value for name, value in converted.items() if whole[name].all()}
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """max |a - b| / max |b|, and where; nothing beside nothing is no distance."""
-    difference = np.abs(a - b)
-    at = tuple(map(int, np.unravel_index(np.argmax(difference), difference.shape)))
-    scale = float(np.max(np.abs(b)))
-    return (float(difference[at]) / scale if scale > 0 else 0.0 if difference[at] == 0 else np.inf), at
-
-
-def _suffix(k: int, calls: tuple[Call, ...]) -> str:
-    return f" (call {k})" if len(calls) > 1 else ""
-
-
-def _gradient_of(name: str) -> str:
-    """The name of a parameter's gradient: "0.fw.W_hh" -> "0.fw.dW_hh"."""
-    head, dot, last = name.rpartition(".")
-    return f"{head}{dot}d{last}"

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from ml_dtypes import finfo
 
-from lstmcore.debug.watch import Call, Seen
+from lstmcore.debug.seen import Call, Seen
 from lstmcore.ops.masking import masking_forward
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from lstmcore.debug.watch import Call, Seen
+from lstmcore.debug.seen import Call, Seen
 
 
 class Recorder:
