@@ -53,7 +53,12 @@ class Process:
         command = [contestant.python, "-m", "benchmarks.worker", contestant.module, contestant.variant, str(threads)]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=environment
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
             )
         except OSError as error:
             self._stderr.close()

@@ -75,7 +75,7 @@ def command(
     shape_names: Annotated[str, typer.Option("--shapes", help="Groups and names of shapes.py.")] = "named",
     peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS)}.")] = "torch",
     engines: Annotated[str, typer.Option(help="Of lstmcore; the first is the base of the ratios.")] = "",
-    python: Annotated[list[str] | None, typer.Option(help="PEER=PATH: an interpreter of its own for a peer.")] = None,
+    python: Annotated[list[str] | None, typer.Option(help="LIBRARY=PATH: another interpreter.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="For everybody; by default one per core.")] = None,
     out: Annotated[Path, typer.Option(help="CSV file that the rows are added to.")] = Path("runs/memory.csv"),

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-import lstmcore as lc
 from benchmarks import machine, report, rows, shapes
 from benchmarks.machine import cli
 from benchmarks.measure import Contestant, Result, race, ratios, start
@@ -15,31 +15,33 @@ from benchmarks.peers import PEERS, product
 from benchmarks.problem import MODES, Problem, make
 from benchmarks.shapes import Shape, gigaflops
 from benchmarks.truth import truth
+from lstmcore.ops import cells
+from lstmcore.ops.recurrence import choose
 
 FLOOR = Contestant("product", "benchmarks.peers.product")
 
 
 def contestants(engines: Sequence[str], peers: Sequence[str], pythons: Sequence[str] = ()) -> list[Contestant]:
-    """Engines of lstmcore first. pythons: "tensorflow=/path/to/python" runs that peer under another interpreter.
+    """Engines of lstmcore first. pythons: "tensorflow=/path/to/python" runs that library under another interpreter.
 
-    Raises ValueError for a peer that is unknown.
+    Raises ValueError for a peer or a library that is unknown.
     """
-    where = dict(entry.split("=", 1) for entry in pythons if "=" in entry)
-    for name in [*peers, *where]:
+    for name in peers:
         if name not in PEERS:
             raise ValueError(f"a peer should be one of {', '.join(PEERS)}; got {name!r}")
-    if len(where) < len(pythons):
-        raise ValueError(f"`python` should be PEER=PATH, each peer once; got {' '.join(pythons)}")
+    where = dict(entry.split("=", 1) for entry in pythons if "=" in entry)
+    if len(where) < len(pythons) or not where.keys() <= {module for module, _ in PEERS.values()}:
+        raise ValueError(f"`python` should be LIBRARY=PATH, such as tensorflow=PATH; got {' '.join(pythons)}")
     own = [Contestant(f"lstmcore {engine}", "benchmarks.peers.lstmcore", engine) for engine in engines]
     return own + [
-        Contestant(name, f"benchmarks.peers.{name}", python=where.get(name, sys.executable)) for name in peers
+        Contestant(name, f"benchmarks.peers.{module}", variant, where.get(module, sys.executable))
+        for name, (module, variant) in ((name, PEERS[name]) for name in peers)
     ]
 
 
 def fastest_engine() -> str:
     """The engine that lstmcore takes by itself for NumPy arrays."""
-    layer = lc.LSTM(1, 1)
-    return layer.forward(lc.Linear(1, 1).params["W"][None])[2].engine
+    return choose(None, cells.lstm, np.zeros(1, "float32")).NAME
 
 
 def run(
@@ -129,7 +131,7 @@ def command(
     modes: Annotated[str, typer.Option(help=f"Of {', '.join(MODES)}.")] = "forward,full",
     peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS)}, or none.")] = ",".join(PEERS),
     engines: Annotated[str, typer.Option(help="Of lstmcore; the first is the base of all ratios.")] = "",
-    python: Annotated[list[str] | None, typer.Option(help="PEER=PATH: an interpreter of its own for a peer.")] = None,
+    python: Annotated[list[str] | None, typer.Option(help="LIBRARY=PATH: another interpreter.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     rounds: Annotated[int, typer.Option(min=1, help="Turns of everybody.")] = 7,
     seconds: Annotated[float, typer.Option(min=0, help="The length of a turn, at least three calls.")] = 0.3,

@@ -93,9 +93,9 @@ def race(processes: Sequence[Process], dtype: str, epochs: int, chunk: int, firs
 def command(
     epochs: Annotated[int, typer.Option(min=1, help="Of ten updates each; the tutorial has 5,000.")] = 5000,
     chunk: Annotated[int, typer.Option(min=1, help="Epochs in a turn.")] = 50,
-    peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS[:3])}.")] = "torch",
+    peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS)}.")] = "torch",
     engines: Annotated[str, typer.Option(help="Of lstmcore; the first is the base of the ratio.")] = "",
-    python: Annotated[list[str] | None, typer.Option(help="PEER=PATH: an interpreter of its own for a peer.")] = None,
+    python: Annotated[list[str] | None, typer.Option(help="LIBRARY=PATH: another interpreter.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="For everybody; by default one per core.")] = None,
     out: Annotated[Path, typer.Option(help="CSV file that the rows are added to.")] = Path("runs/bench.csv"),

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.problem import CHECKED, TIMED, UPDATES, Batch, Problem, Recipe
+from benchmarks.peers import solve
+from benchmarks.problem import TIMED, Batch, Problem, Recipe
 
 
 class Worker:
@@ -37,12 +38,9 @@ class Worker:
             self.call = job.call
             job.call()
             return job.results(job.call())
-        self.train(problem, CHECKED)
-        batch = self.trainer.place(problem.batch)
-        for _ in range(UPDATES):
-            self.trainer.update(batch)
-        weights = self.trainer.weights()
+        weights = solve(self.peer, problem, mode)
         self.train(problem, TIMED)
+        batch = self.trainer.place(problem.batch)
         self.call = lambda: self.trainer.update(batch)
         return weights
 

@@ -18,7 +18,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-PEERS = ("torch", "jax", "tensorflow", "onnxruntime")
+from benchmarks.problem import CHECKED, UPDATES, Problem
+
+PEERS = {  # name: module, variant
+    "torch": ("torch", ""),
+    "jax": ("jax", ""),
+    "tensorflow": ("tensorflow", ""),
+    "tensorflow-xla": ("tensorflow", "xla"),
+    "onnxruntime": ("onnxruntime", ""),
+}
 
 
 class Job(NamedTuple):
@@ -37,3 +45,15 @@ class Trainer(Protocol):
 
     def weights(self) -> dict[str, np.ndarray]:
         """The weights now, as NumPy arrays: lstmcore's names, and "head.W", "head.b"."""
+
+
+def solve(peer: Any, problem: Problem, mode: str) -> dict[str, np.ndarray]:
+    """A peer's numbers for a problem: those of one call, or in "train" the weights after a few updates."""
+    if mode != "train":
+        job = getattr(peer, mode)(problem)
+        return job.results(job.call())
+    trainer = peer.trainer(problem, CHECKED)
+    batch = trainer.place(problem.batch)
+    for _ in range(UPDATES):
+        trainer.update(batch)
+    return trainer.weights()

@@ -4,7 +4,7 @@ import numpy as np
 
 import lstmcore as lc
 from benchmarks.peers import Job
-from benchmarks.problem import CHECKED, CLASSES, UPDATES, Batch, Problem, Recipe
+from benchmarks.problem import CLASSES, Batch, Problem, Recipe
 
 
 class Peer:
@@ -42,16 +42,6 @@ class Peer:
 
     def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
         return Trainer(self._lstm(problem, return_sequences=False), problem, recipe)
-
-    def results(self, problem: Problem, mode: str) -> dict[str, np.ndarray]:
-        """The numbers of one call in a mode, for truth.py."""
-        if mode != "train":
-            job = getattr(self, mode)(problem)
-            return job.results(job.call())
-        trainer = self.trainer(problem, CHECKED)
-        for _ in range(UPDATES):
-            trainer.update(trainer.place(problem.batch))
-        return trainer.weights()
 
     def _lstm(self, problem: Problem, **options) -> lc.LSTM:
         I, H = problem.params["W_ih"].shape[0], problem.params["W_hh"].shape[0]

@@ -1,4 +1,7 @@
-"""TensorFlow: keras.layers.LSTM under tf.function, batch-first, as Keras has it."""
+"""TensorFlow: keras.layers.LSTM under tf.function, batch-first, as Keras has it.
+
+The variant "xla" is compiled by XLA: quicker on some shapes, slower on others.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +16,11 @@ class Peer:
     def __init__(self, threads: int, variant: str):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        self.version = tf.__version__
+        self.version, self.xla = tf.__version__, variant == "xla"
 
     def forward(self, problem: Problem) -> Job:
         lstm, (x, _, mask) = _lstm(problem), place(problem.batch)
-        run = tf.function(lambda x: lstm(x, mask=mask))
+        run = tf.function(lambda x: lstm(x, mask=mask), jit_compile=self.xla)
 
         def results(outcome):
             y, h, c = (value.numpy() for value in outcome)
@@ -29,7 +32,7 @@ class Peer:
         lstm, (x, _, mask) = _lstm(problem), place(problem.batch)
         dy = tf.constant(problem.dy.transpose(1, 0, 2))
 
-        @tf.function
+        @tf.function(jit_compile=self.xla)
         def run(x, dy):
             with tf.GradientTape() as tape:
                 tape.watch(x)
@@ -45,11 +48,11 @@ class Peer:
         return Job(lambda: run(x, dy), results)
 
     def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
-        return Trainer(problem, recipe)
+        return Trainer(problem, recipe, self.xla)
 
 
 class Trainer:
-    def __init__(self, problem: Problem, recipe: Recipe):
+    def __init__(self, problem: Problem, recipe: Recipe, xla: bool):
         self.lstm, self.recipe = _lstm(problem), recipe
         self.head = tf.keras.layers.Dense(CLASSES, dtype=str(problem.dy.dtype))
         self.head.build((None, len(problem.head["W"])))
@@ -58,7 +61,7 @@ class Trainer:
         self.m = [tf.Variable(tf.zeros_like(w)) for w in self.variables]
         self.v = [tf.Variable(tf.zeros_like(w)) for w in self.variables]
         self.t = tf.Variable(0, dtype=tf.int64)
-        self.step = tf.function(self._step)
+        self.step = tf.function(self._step, jit_compile=xla)
 
     def place(self, batch: Batch) -> tuple:
         return place(batch)

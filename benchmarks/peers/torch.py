@@ -77,7 +77,11 @@ class Trainer:
         loss = torch.nn.functional.cross_entropy(self.head(h[0]), targets)
         loss.backward()
         if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.params, self.clip)
+            # clip_grad_norm_ divides by norm + 1e-6: in float64 another update than everybody else's
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.params])
+            scale = torch.clamp(self.clip / norm, max=1.0)
+            for p in self.params:
+                p.grad.mul_(scale)
         self.adam.step()
         return loss.item()
 

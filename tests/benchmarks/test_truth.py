@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import problem, shapes
+from benchmarks.peers import solve
 from benchmarks.peers.lstmcore import Peer
 from benchmarks.truth import Wrong, truth
 
@@ -18,7 +19,7 @@ def task(request) -> problem.Problem:
 @pytest.mark.parametrize("mode", problem.MODES)
 def test_the_reference_is_right(task, mode):
     """In float32 it is its own yardstick: within a quarter. In float64 it is the truth itself."""
-    worst = truth(task, mode, 1).check(Peer(1, "reference").results(task, mode))
+    worst = truth(task, mode, 1).check(solve(Peer(1, "reference"), task, mode))
     assert worst <= 0.25 if task.dy.dtype == np.float32 else worst == 0
 
 
@@ -26,7 +27,7 @@ def test_the_reference_is_right(task, mode):
 def test_one_wrong_entry_is_found_in_every_array(task, mode):
     """An entry moved by 1e-4 of the array's largest: 100 times float32's rounding here, and 1e11 times float64's."""
     right = truth(task, mode, 1)
-    results = Peer(1, "reference").results(task, mode)
+    results = solve(Peer(1, "reference"), task, mode)
     assert len(results) >= 3
     for name in results:
         bad = {k: v.copy() for k, v in results.items()}
@@ -37,7 +38,7 @@ def test_one_wrong_entry_is_found_in_every_array(task, mode):
 
 def test_nan_and_other_shapes_are_found(task):
     right = truth(task, "full", 1)
-    results = Peer(1, "reference").results(task, "full")
+    results = solve(Peer(1, "reference"), task, "full")
     with pytest.raises(Wrong, match="y is off by nan"):
         right.check(results | {"y": np.full_like(results["y"], np.nan)})
     with pytest.raises(Wrong, match=r"dW_hh has the shape \(32, 8\), not \(8, 32\)"):
