@@ -27,6 +27,9 @@ class Params(MutableMapping[str, Array]):
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"parameter {name!r} cannot be removed: the layer needs it")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

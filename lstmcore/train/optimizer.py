@@ -1,18 +1,21 @@
 """What all optimizers share: the checks, the decay of the weights, and what is remembered for each parameter."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace
 from lstmcore.shapes import check_like
 
 
 class Optimizer:
-    """Moves parameters against their gradients. The update rules are in optimizers.py; each fills in three things:
+    """Moves parameters against their gradients. The update rules are in optimizers.py; each fills in four things:
 
     slots       the names of the arrays that it remembers for each parameter, zero at first
-    update      its formula: changes one parameter w, and its slots, in place
+    numbers     what its formula needs beside arrays, at learning rate lr and step t: plain floats
+    rule        its formula, pointwise: (sqrt, w, dw, *slots, *numbers) -> (w, *slots), all new
     decoupled   true if the weights decay beside the gradient, in place of through it (AdamW)
 
     Three numbers belong to every rule:
@@ -35,9 +38,8 @@ class Optimizer:
         self.l1 = number("l1", l1)
         self._state: dict[str, dict[str, Any]] = {}
 
-    def update(self, w: Array, dw: Array, lr: float, t: int, *slots: Array) -> None:
-        """One step of one parameter, in place; t = 1, 2, ... counts the steps of this parameter."""
-        raise NotImplementedError
+    numbers: Callable[..., tuple[float, ...]]
+    rule: Callable[..., tuple]
 
     def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """Moves, in place, every parameter that has a gradient.
@@ -51,13 +53,10 @@ class Optimizer:
         for name, w, memory, dw in steps:
             self._state[name] = memory
             memory["t"] += 1
-            if self.weight_decay and self.decoupled:
-                w *= 1 - self.lr * self.weight_decay
-            elif self.weight_decay:
-                dw = dw + self.weight_decay * w
-            if self.l1:
-                dw = dw + self.l1 * namespace(w).sign(w)
-            self.update(w, dw, self.lr, memory["t"], *[memory[slot] for slot in self.slots])
+            keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0
+            decay = 0.0 if self.decoupled else self.weight_decay
+            arrays = (w, *(memory[slot] for slot in self.slots))
+            _update(self.rule, arrays, dw, (keep, decay, self.l1), self.numbers(self.lr, memory["t"]))
 
     @property
     def lr(self) -> float:
@@ -109,6 +108,23 @@ class Optimizer:
         for slot in self.slots:
             _check_fits(f"state[{name!r}][{slot!r}]", memory[slot], w)
         return name, w, memory
+
+
+def _update(
+    rule: Callable, arrays: tuple[Array, ...], dw: Array, decays: tuple[float, float, float], numbers: tuple[float, ...]
+) -> None:
+    """One step of one parameter and its slots, `arrays`, in place: compiled for NumPy, in array code elsewhere."""
+    w, *slots = arrays
+    if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in (dw, *arrays)):
+        from lstmcore.train.update_cpu import update
+
+        update(rule, arrays, dw, (*decays, *numbers))
+        return
+    xp = namespace(w)
+    keep, decay, l1 = decays
+    dw = dw + decay * w + l1 * xp.sign(w)
+    for a, new in zip(arrays, rule(xp.sqrt, keep * w, dw, *slots, *numbers)):
+        a[...] = new
 
 
 def number(name: str, value: float, below: float = math.inf) -> float:

@@ -3,9 +3,11 @@
 w is a parameter, dw its gradient (with the decay already in it), lr the learning rate, t = 1, 2, ... the step; m is a
 running mean (or sum) of the gradient, v of its square. Where conventions differ, PyTorch's are followed, and the
 docstring says so: the same numbers give the same weights as torch.optim.
+
+A rule is stated once, pointwise, like a cell's step: the same text runs over whole arrays and, compiled, over single
+numbers. So it holds no literal (which would widen float32); what depends on t alone is computed in `numbers`.
 """
 
-from lstmcore.arrays import namespace
 from lstmcore.train.optimizer import Optimizer, number
 
 
@@ -18,8 +20,12 @@ class SGD(Optimizer):
     def __init__(self, lr: float = 0.01, weight_decay: float = 0.0, l1: float = 0.0):
         super().__init__(lr, weight_decay, l1)
 
-    def update(self, w, dw, lr, t):
-        w -= lr * dw
+    def numbers(self, lr, t):
+        return (lr,)
+
+    @staticmethod
+    def rule(sqrt, w, dw, lr):
+        return (w - lr * dw,)
 
 
 class Momentum(Optimizer):
@@ -38,10 +44,13 @@ class Momentum(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.momentum = number("momentum", momentum, below=1)
 
-    def update(self, w, dw, lr, t, m):
-        m *= self.momentum
-        m += dw
-        w -= lr * m
+    def numbers(self, lr, t):
+        return lr, self.momentum
+
+    @staticmethod
+    def rule(sqrt, w, dw, m, lr, momentum):
+        m = momentum * m + dw
+        return w - lr * m, m
 
 
 class Nesterov(Optimizer):
@@ -60,10 +69,12 @@ class Nesterov(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.momentum = number("momentum", momentum, below=1)
 
-    def update(self, w, dw, lr, t, m):
-        m *= self.momentum
-        m += dw
-        w -= lr * (dw + self.momentum * m)
+    numbers = Momentum.numbers
+
+    @staticmethod
+    def rule(sqrt, w, dw, m, lr, momentum):
+        m = momentum * m + dw
+        return w - lr * (dw + momentum * m), m
 
 
 class Adam(Optimizer):
@@ -92,14 +103,17 @@ class Adam(Optimizer):
         self.beta1, self.beta2 = number("beta1", beta1, below=1), number("beta2", beta2, below=1)
         self.eps = number("eps", eps)
 
-    def update(self, w, dw, lr, t, m, v):
-        m *= self.beta1
-        m += (1 - self.beta1) * dw
-        v *= self.beta2
-        v += (1 - self.beta2) * dw * dw
-        # mhat / (sqrt(vhat) + eps), with the corrections drawn together into two numbers
+    def numbers(self, lr, t):
+        # lr mhat / (sqrt(vhat) + eps), with the corrections drawn together into two numbers
         root = (1 - self.beta2**t) ** 0.5
-        w -= lr * root / (1 - self.beta1**t) * m / (namespace(w).sqrt(v) + root * self.eps)
+        rate, eps = lr * root / (1 - self.beta1**t), root * self.eps
+        return rate, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, eps
+
+    @staticmethod
+    def rule(sqrt, w, dw, m, v, rate, beta1, rest1, beta2, rest2, eps):
+        m = beta1 * m + rest1 * dw
+        v = beta2 * v + rest2 * dw * dw
+        return w - rate * m / (sqrt(v) + eps), m, v
 
 
 class AdamW(Optimizer):
@@ -127,7 +141,7 @@ class AdamW(Optimizer):
         self.beta1, self.beta2 = number("beta1", beta1, below=1), number("beta2", beta2, below=1)
         self.eps = number("eps", eps)
 
-    update = Adam.update
+    numbers, rule = Adam.numbers, staticmethod(Adam.rule)
 
 
 class RMSProp(Optimizer):
@@ -148,10 +162,13 @@ class RMSProp(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.rho, self.eps = number("rho", rho, below=1), number("eps", eps)
 
-    def update(self, w, dw, lr, t, v):
-        v *= self.rho
-        v += (1 - self.rho) * dw * dw
-        w -= lr * dw / (namespace(w).sqrt(v) + self.eps)
+    def numbers(self, lr, t):
+        return lr, self.rho, 1 - self.rho, self.eps
+
+    @staticmethod
+    def rule(sqrt, w, dw, v, lr, rho, rest, eps):
+        v = rho * v + rest * dw * dw
+        return w - lr * dw / (sqrt(v) + eps), v
 
 
 class Adagrad(Optimizer):
@@ -169,9 +186,13 @@ class Adagrad(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.eps = number("eps", eps)
 
-    def update(self, w, dw, lr, t, v):
-        v += dw * dw
-        w -= lr * dw / (namespace(w).sqrt(v) + self.eps)
+    def numbers(self, lr, t):
+        return lr, self.eps
+
+    @staticmethod
+    def rule(sqrt, w, dw, v, lr, eps):
+        v = v + dw * dw
+        return w - lr * dw / (sqrt(v) + eps), v
 
 
 class Adadelta(Optimizer):
@@ -194,11 +215,12 @@ class Adadelta(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.rho, self.eps = number("rho", rho, below=1), number("eps", eps)
 
-    def update(self, w, dw, lr, t, v, u):
-        sqrt = namespace(w).sqrt
-        v *= self.rho
-        v += (1 - self.rho) * dw * dw
-        delta = sqrt(u + self.eps) / sqrt(v + self.eps) * dw
-        u *= self.rho
-        u += (1 - self.rho) * delta * delta
-        w -= lr * delta
+    def numbers(self, lr, t):
+        return lr, self.rho, 1 - self.rho, self.eps
+
+    @staticmethod
+    def rule(sqrt, w, dw, v, u, lr, rho, rest, eps):
+        v = rho * v + rest * dw * dw
+        delta = sqrt(u + eps) / sqrt(v + eps) * dw
+        u = rho * u + rest * delta * delta
+        return w - lr * delta, v, u

@@ -1,17 +1,19 @@
 """Many steps, at several speeds: the engines, and choosing one.
 
-An engine is a module with four functions: `supports`, `forward`, `predict` and `backward`. It is chosen by the type of
-the arrays and what is installed, or by an explicit argument; there is no global switch.
+An engine is a module with four functions, `supports`, `forward`, `predict` and `backward`, its NAME, and the array
+LIBRARY that it is for (None: any). It is chosen by the type of the arrays, or by an explicit argument; there is no
+global switch.
 """
 
 from types import ModuleType
 from typing import Any
 
+from lstmcore.arrays import library_name
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.recurrence import reference
+from lstmcore.ops.recurrence import fused_cpu, reference
 from lstmcore.ops.recurrence.cache import Cache
 
-ENGINES = {"reference": reference}
+ENGINES = {"reference": reference, "fused-cpu": fused_cpu}  # the later, the faster
 Engine = str | ModuleType | Any | None  # a name, None for the best there is, or an object with the four functions
 
 
@@ -22,14 +24,21 @@ def choose(engine: Engine, cell: Cell, array: Any) -> Any:
     engine's four functions. Raises ValueError for an unknown name and for a named engine that cannot run this.
     """
     if engine is None:
-        return next(e for e in reversed(ENGINES.values()) if e.supports(cell, array.dtype))
+        return next(e for e in reversed(ENGINES.values()) if _runs(e, cell, array))
     if not isinstance(engine, str):
         return engine
     if engine not in ENGINES:
         raise ValueError(f"`engine` should be one of {', '.join(map(repr, ENGINES))}, or None; got {engine!r}")
-    if not ENGINES[engine].supports(cell, array.dtype):
-        raise ValueError(f"engine {engine!r} cannot run the cell {cell.name!r} in {array.dtype}; leave `engine` out")
+    if not _runs(ENGINES[engine], cell, array):
+        raise ValueError(
+            f"engine {engine!r} cannot run the cell {cell.name!r} in {array.dtype} on arrays of {library_name(array)}; "
+            "leave `engine` out"
+        )
     return ENGINES[engine]
+
+
+def _runs(engine: ModuleType, cell: Cell, array: Any) -> bool:
+    return engine.LIBRARY in (None, library_name(array)) and engine.supports(cell, array.dtype)
 
 
 __all__ = ["ENGINES", "Cache", "Engine", "choose"]

@@ -23,6 +23,7 @@ from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
 
 NAME = "fused-cpu"
+LIBRARY = "numpy"
 DTYPES = {np.dtype(name): name for name in ("float32", "float64")}
 
 

@@ -15,6 +15,7 @@ from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrent import contract, project
 
 NAME = "reference"
+LIBRARY = None  # any
 
 
 def supports(cell: Cell, dtype: object) -> bool:

@@ -1,0 +1,82 @@
+"""An optimizer's update rule, compiled: one pass over the parameter, its gradient and what is remembered of it.
+
+In array code every operation of a rule reads and writes whole arrays; here each number goes through the rule once,
+while it is at hand. Numbers do not meet, so no result depends on how the pass is cut for the threads.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.compiled.threads_cpu import run, thread_count
+
+PIECE = 65_536  # numbers for one thread at the least: some 20 us of work
+
+
+def update(rule: Callable, arrays: tuple[np.ndarray, ...], dw: np.ndarray, numbers: tuple[float, ...]) -> None:
+    """(w, *slots) <- rule(...), in place; all C-contiguous, of one shape and dtype.
+
+    numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
+    dw + decay w + l1 sign(w).
+    """
+    kernel = _kernel(rule, dw.dtype, len(arrays) - 1, len(numbers) - 3)
+    own = np.array(numbers, dw.dtype)
+    *flat, dw = [a.reshape(-1) for a in (*arrays, dw)]
+    pieces = max(1, min(thread_count(), dw.size // PIECE))
+    cuts = [slice(k * dw.size // pieces, (k + 1) * dw.size // pieces) for k in range(pieces)]
+    run(kernel, [(tuple([a[cut] for a in flat]), dw[cut], own) for cut in cuts], 0)
+
+
+@functools.cache
+def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable:
+    """The kernel of one rule and dtype."""
+    compiled_rule = register_jitable(rule)
+    load, store = _slots(slots)
+    zero, one = dtype.type(0), dtype.type(1)
+
+    def kernel(arrays, dw, numbers, scratch):
+        w = arrays[0]
+        keep, decay, l1 = numbers[0], numbers[1], numbers[2]
+        own = to_fixed_tuple(numbers[3:], count)
+        for i in range(dw.size):  # the numbers of one parameter do not meet: a vector of them is computed at once
+            sign = one if w[i] > zero else (-one if w[i] < zero else zero)
+            gradient = dw[i] + decay * w[i] + l1 * sign
+            store(arrays, i, compiled_rule(math.sqrt, keep * w[i], gradient, *(load(arrays, i) + own)))
+
+    scalar = numba.from_dtype(dtype)
+    array = types.Array(scalar, 1, "C")
+    moved = types.UniTuple(array, slots + 1)  # type: ignore[attr-defined]
+    signature = types.void(moved, array, array, types.Array(types.uint8, 1, "C"))
+    name = f"{rule.__qualname__.split('.')[0].lower()}-update-{dtype.name}"
+    return compile_kernel(kernel, name, signature, (Path(__file__), Path(inspect.getfile(rule))))
+
+
+def _slots(count: int) -> tuple[Callable, Callable]:
+    """load(arrays, i) -> number i of every slot; store(arrays, i, values) puts w and the slots back."""
+    loads: tuple[Callable, ...] = (
+        lambda arrays, i: (),
+        lambda arrays, i: (arrays[1][i],),
+        lambda arrays, i: (arrays[1][i], arrays[2][i]),
+    )
+
+    def store_one(arrays, i, values):
+        arrays[0][i] = values[0]
+
+    def store_two(arrays, i, values):
+        arrays[0][i], arrays[1][i] = values[0], values[1]
+
+    def store_three(arrays, i, values):
+        arrays[0][i], arrays[1][i], arrays[2][i] = values[0], values[1], values[2]
+
+    stores: tuple[Callable, ...] = (store_one, store_two, store_three)
+    return jitable(count)(loads[count]), jitable(count)(stores[count])
