@@ -162,7 +162,9 @@ def train_alphabet(
 @train.command("text", epilog="Example: lstmcore train text book.txt --out runs/book --epochs 8")
 def train_text(
     file: Annotated[Path | None, typer.Argument(help="A text in UTF-8; by default the sources of Python.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Characters that are read, at most.")] = 1_200_000,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Characters that are read, at most; of Python's sources 1,200,000.")
+    ] = None,
     hidden: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = WRITE.hidden,
     layers: Annotated[int, typer.Option(min=1, help="LSTM layers.")] = WRITE.layers,
     embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a character.")] = WRITE.embedding,

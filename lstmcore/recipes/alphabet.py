@@ -63,7 +63,7 @@ class Trial:
     options: Options
     model: layers.Layer
     history: dict[str, Any]
-    loss: float  # of the last epoch: squared codes, or nats
+    loss: float  # after the training, over the letters of one epoch: squared codes, or nats
     error: float  # mean square of told code minus true code, letters given
     right: float  # letters told right, letters given; a fraction
     string: str  # what the network goes on with when it reads what it has told itself
@@ -172,7 +172,9 @@ def trial(name: str, options: Options, progress: bool | None, tell: Callable[[st
     net = model(options, rng)
     letters = np.arange(STEPS * UPDATES + 1) % len(LETTERS)
     classes = options.loss == "cross-entropy"
+    loss = softmax_cross_entropy if classes else squared_error
     targets = letters[1:] if classes else _numbers(letters[1:], options)
+    stream = train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS)
     said: list[str] = []
 
     def say(message: str) -> None:
@@ -186,19 +188,19 @@ def trial(name: str, options: Options, progress: bool | None, tell: Callable[[st
     ]
     history = train.fit(
         net,
-        softmax_cross_entropy if classes else squared_error,
-        train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS),
+        loss,
+        stream,
         train.Momentum(options.lr, options.momentum),
         epochs=options.epochs,
         callbacks=callbacks,
         progress=progress,
         carry_state=True,
     )
-    if options.scaling and not classes:
-        for row in history["epochs"]:
-            row["loss"] *= VARIANCE  # back to squared codes
-    loss = history["epochs"][-1]["loss"] if history["epochs"] else float("nan")
-    return Trial(name, options, net, history, loss, *_test(net, options), _go_on(net, options), tuple(said))
+    unit = VARIANCE if options.scaling and not classes else 1.0  # back to squared codes
+    for row in history["epochs"]:
+        row["loss"] *= unit
+    last = train.evaluate(net, loss, stream, carry_state=True) * unit
+    return Trial(name, options, net, history, last, *_test(net, options), _go_on(net, options), tuple(said))
 
 
 def _test(net: layers.Layer, options: Options) -> tuple[float, float]:

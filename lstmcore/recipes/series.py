@@ -135,6 +135,8 @@ def check(values: np.ndarray, options: Options) -> int:
             f"{options.window} and a horizon of {options.horizon} need at least "
             f"{max(math.ceil(2 * needed / (1 - TEST)), math.ceil((options.horizon + 1) / TEST)) + 2}"
         )
+    if options.season is not None and not 1 <= options.season <= learnt:
+        raise ValueError(f"`season` should be 1 to {learnt}, the steps that are learnt from; got {options.season}")
     if np.ptp(values[:learnt]) == 0:
         raise ValueError("the series does not vary where it is learnt from: there is nothing to forecast")
     return learnt

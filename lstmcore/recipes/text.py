@@ -18,6 +18,7 @@ from lstmcore.train.watchers import Tell, warn
 
 HELD_BACK = 0.1  # the last part of the text, which is not learnt from
 STRANDS = 32  # in which it is read: each starts without a memory
+PYTHON = 1_200_000  # characters of Python's sources, if not said otherwise
 SHORTEST = 1_000  # characters; a text of less is refused
 
 
@@ -58,8 +59,11 @@ class Result:
 
 
 def read(path: Path | None, limit: int | None = None) -> str:
-    """The text of a UTF-8 file, or, without a path, of the modules of Python's standard library, in the order of their
-    names; at most `limit` characters. Raises ValueError for what is no text, OSError for what cannot be read."""
+    """The text of a UTF-8 file, or, without a path, of the modules of Python's standard library by their names.
+
+    At most `limit` characters; None means all of a file, and 1,200,000 of Python's. Raises ValueError for what is no
+    text, OSError for what cannot be read.
+    """
     if path is not None:
         try:
             text = path.read_text(encoding="utf-8")
@@ -67,7 +71,7 @@ def read(path: Path | None, limit: int | None = None) -> str:
             raise ValueError(f"{path} should be text in UTF-8; byte {error.start} is none ({error.reason})") from error
         return text[:limit]
     modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    return "".join(module.read_text(encoding="utf-8") for module in modules)[:limit]
+    return "".join(module.read_text(encoding="utf-8") for module in modules)[: limit or PYTHON]
 
 
 def split(text: str) -> tuple[str, np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Series: what is read from a file, what a naive forecast is, and that a rolled-out forecast reads itself."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,12 @@ def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "data.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
     with pytest.raises(ValueError, match="should be a CSV file in UTF-8"):
         series.read(tmp_path / "data.csv", "a")
+
+
+@pytest.mark.parametrize("season", [0, 321])
+def test_a_season_that_nobody_has_seen(season):
+    with pytest.raises(ValueError, match=f"`season` should be 1 to 320, the steps that are learnt from; got {season}"):
+        series.run(sine(), replace(SMALL, season=season), progress=False)
 
 
 @pytest.mark.parametrize(
