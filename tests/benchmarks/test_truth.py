@@ -59,3 +59,14 @@ def test_another_update_is_found(name, change):
         trainer.update(trainer.place(task.batch))
     with pytest.raises(Wrong):
         truth(task, "train", 1).check(trainer.weights())
+
+
+def test_what_is_zero_for_everybody():
+    """One step from a zero state: dW_hh is exactly zero, and nothing else will do."""
+    task = problem.make(shapes.Shape(1, 5, 3, 8))
+    right, results = truth(task, "full", 1), solve(Peer(1, "reference"), task, "full")
+    assert not results["dW_hh"].any()
+    assert right.check(results) <= 0.25
+    results["dW_hh"][0, 0] = 1e-30
+    with pytest.raises(Wrong, match="dW_hh is off by 1e-30, inf times"):
+        right.check(results)
