@@ -179,7 +179,8 @@ def _apart(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, ...], name: s
     axes = (1, a.ndim - 1) if a.ndim > 2 else tuple(range(a.ndim))  # rows and units; the whole where no step is
     if names and _last_name(name) not in ("gates", "da"):
         axes = tuple(k for k in range(a.ndim) if k != a.ndim - 2)  # a weight: all but its gates
-    unit = eps * np.maximum(np.max(abs(a), axis=axes, keepdims=True), np.finfo(float).tiny)
+    sizes = np.where(np.isfinite(a), abs(a), 0.0)
+    unit = eps * np.maximum(np.max(sizes, axis=axes, keepdims=True), np.finfo(float).tiny)
     with np.errstate(invalid="ignore", over="ignore"):
         apart = abs(a - b) / unit
     apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.debug.flow_measure import LayerFlow, Update, layer_flow, norm
-from lstmcore.debug.flow_words import NAMES, layer_findings, update_findings
+from lstmcore.debug.flow_words import NAMES, calm, layer_worries, update_worries
 from lstmcore.debug.record import Run, Upstream, record
 from lstmcore.debug.tables import bars, paragraphs, percent, spans, table
 from lstmcore.layers import Layer
@@ -28,14 +28,19 @@ class Flow:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """The verdict in words."""
-        found = [line for layer in self.layers for line in layer_findings(layer)]
-        return (*found, *update_findings(self.updates))
+        """The verdict in words: of each layer its worries, or that there are none; then the weights'."""
+        found = [line for layer in self.layers for line in (list(layer_worries(layer)) or [calm(layer)])]
+        return (*found, *update_worries(self.updates))
+
+    @property
+    def worries(self) -> tuple[str, ...]:
+        """The findings that are a cause for worry."""
+        return (*(line for layer in self.layers for line in layer_worries(layer)), *update_worries(self.updates))
 
     @property
     def ok(self) -> bool:
         """True if nothing vanishes, explodes, is stuck, dead or wrongly scaled."""
-        return all(finding.startswith("steady") or ": steady" in finding for finding in self.findings)
+        return not self.worries
 
     def __str__(self) -> str:
         parts = [paragraphs(self.findings)]

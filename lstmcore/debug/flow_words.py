@@ -21,7 +21,16 @@ FADED = 1e-3  # of a gradient: then nothing is learned from there
 STEADY = 0.02  # a gain this near to 1 is neither growth nor loss
 
 
-def layer_findings(layer: LayerFlow) -> Iterator[str]:
+def calm(layer: LayerFlow) -> str:
+    """What is said of a layer in which nothing is wrong."""
+    name = f"{layer.name}: " if layer.name else ""
+    if not len(layer.linked()):
+        return f"{name}nothing is handed on: there is but one step"
+    return f"{name}nothing vanishes or explodes: gradients change by {layer.rate:.2f} per step"
+
+
+def layer_worries(layer: LayerFlow) -> Iterator[str]:
+    """What is wrong in one layer."""
     name = f"{layer.name}: " if layer.name else ""
     if not all(np.isfinite(values).all() for values in layer.dstates.values()):
         yield f"{name}gradients are not finite: ask the tripwire where it begins"
@@ -46,7 +55,7 @@ def layer_findings(layer: LayerFlow) -> Iterator[str]:
             told.append(f"{NAMES[gate]} stuck at one end in {_units(units)}")
     if len(layer.dead):
         told.append(f"dead: no gradient reaches the weights of {_units(layer.dead)}")
-    yield from (f"{name}{line}" for line in told or [f"steady: gradients change by {layer.rate:.2f} per step"])
+    yield from (f"{name}{line}" for line in told)
 
 
 def _time_findings(layer: LayerFlow) -> Iterator[str]:
@@ -71,7 +80,8 @@ def _time_findings(layer: LayerFlow) -> Iterator[str]:
         )
 
 
-def update_findings(updates: tuple[Update, ...]) -> Iterator[str]:
+def update_worries(updates: tuple[Update, ...]) -> Iterator[str]:
+    """What is wrong with the weights and their updates."""
     for u in updates:
         if u.gradient == 0:
             yield f"{u.name} has no gradient at all"

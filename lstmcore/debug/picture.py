@@ -9,5 +9,5 @@ def panels(count: int, width: float = 9.0, height: float = 2.6) -> tuple[Any, li
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "lstmcore[plot]"') from error
-    figure = Figure(figsize=(width, height * count), layout="constrained")
-    return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
+    figure = Figure(figsize=(width, height * max(1, count)), layout="constrained")
+    return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0]) if count else []

@@ -66,7 +66,7 @@ class Report:
         found = [Finding("tripwire", text, self.tripwire.ok) for text in self.tripwire.findings]
         if self.padding is not None:
             found += [Finding("padding", text, self.padding.ok) for text in self.padding.findings]
-        found += [Finding("flow", text, "steady" in text) for text in self.flow.findings]
+        found += [Finding("flow", text, text not in self.flow.worries) for text in self.flow.findings]
         found += [Finding("ledger", text, _harmless(text)) for text in self.ledger.findings]
         return tuple(sorted(found, key=lambda finding: finding.good))
 

@@ -156,3 +156,10 @@ def test_picture():
     pytest.importorskip("matplotlib")
     problem, options = case()
     assert len(lc.debug.compare(problem.layer(), mutant(), problem.x, problem.dy, **options).picture().axes) == 1
+
+
+def test_the_same_nan_on_both_sides_is_no_difference():
+    problem, options = case()
+    problem.x[2, 1, 0] = np.nan
+    layer = problem.layer()
+    assert lc.debug.compare(layer, layer, problem.x, problem.dy, **options).ok

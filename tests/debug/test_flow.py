@@ -44,7 +44,7 @@ def test_vanishing_in_the_backward_direction_runs_the_other_way():
     both = lc.Bidirectional(linear_rnn(1.0), linear_rnn(0.5))
     found = lc.debug.flow(both, small_input(23))
     assert [line for line in found.findings if line.startswith("fw")] == [
-        "fw: steady: gradients change by 1.00 per step"
+        "fw: nothing vanishes or explodes: gradients change by 1.00 per step"
     ]
     assert any(line.startswith("bw: vanishing: of a gradient at step 0 less") and "left at step 10," in line
                for line in found.findings)  # fmt: skip
@@ -53,7 +53,7 @@ def test_vanishing_in_the_backward_direction_runs_the_other_way():
 def test_nothing_wrong_nothing_said():
     found = lc.debug.flow(linear_rnn(1.0), small_input(31))
     assert found.ok
-    assert found.findings == ("steady: gradients change by 1.00 per step",)
+    assert found.findings == ("nothing vanishes or explodes: gradients change by 1.00 per step",)
 
 
 def test_padding_counts_for_nothing():
@@ -168,3 +168,9 @@ def test_picture():
     pytest.importorskip("matplotlib")
     figure = lc.debug.flow(lstm(), np.ones((5, 2, 2))).picture()
     assert len(figure.axes) == 2
+
+
+def test_one_step_hands_nothing_on():
+    found = lc.debug.flow(lstm(), np.ones((1, 2, 2)), state=tuple(np.ones((2, 4)) for _ in range(2)))
+    assert found.findings == ("nothing is handed on: there is but one step",)
+    assert found.ok
