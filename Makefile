@@ -2,6 +2,7 @@
 # make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
+# make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
 # make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PEERS ?=
 DATA ?=
 ARGS ?=
 
-.PHONY: demo test lint seeds gpu clean
+.PHONY: demo test lint seeds bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -28,6 +29,9 @@ lint: .venv/dev
 seeds: .venv/demo
 	@set -e; for seed in $(SEEDS); do \
 	  $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --goal 0.001 --json | tail -n 1; done
+
+bench: .venv/peers .venv/demo
+	$(BIN)/python -m benchmarks $(ARGS)
 
 gpu:
 	@$(PYTHON) -c "import cupy; cupy.cuda.runtime.getDeviceCount()" 2>/dev/null || \
