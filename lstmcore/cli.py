@@ -368,10 +368,10 @@ def _by_ones(result: counting.Result) -> Table:
 
 
 def _remedies(result: spelling.Result) -> Table:
-    table = Table("", "loss", "letters right", "goes on from ..klabcdefghijkla with", box=None, header_style="bold")
+    table = Table("", "loss", "letters right", "goes on with", box=None, header_style="bold")
     for trial in result.trials:
         unit = "nats" if trial.options.loss == "cross-entropy" else ""
-        table.add_row(trial.name, f"{trial.loss:.4g} {unit}", f"{100 * trial.right:.0f} %", trial.string)
+        table.add_row(trial.name, f"{trial.loss:.4g} {unit}", f"{100 * trial.right:.0f} %", trial.string[:24])
     return table
 
 

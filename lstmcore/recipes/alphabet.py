@@ -53,6 +53,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "loss": {"loss": "cross-entropy"},
     "forget bias": {"forget_bias": 0.0},
 }
+UNAIDED = [name for name in REMEDIES if name != "scaling"]
 
 
 @dataclass(frozen=True)
@@ -133,20 +134,21 @@ def model(options: Options, rng: np.random.Generator) -> layers.Layer:
 
 
 def trials(options: Options, cure: bool) -> Iterator[tuple[str, Options]]:
-    """(name, options) of the trainings of one call."""
+    """(name, options) of the trainings of one call; "+ name" is that remedy on top of those before."""
     plain = replace(options, freeze=False)
     yield "as asked", plain
     if options.freeze:
-        yield "as asked, read-out alone", options
+        yield "read-out alone", options
     if cure:
-        for name, remedy in REMEDIES.items():
-            yield f"{name} alone", replace(plain, **remedy)
-        together, names = replace(plain, **REMEDIES["scaling"]), "scaling"
-        for name, remedy in list(REMEDIES.items())[1:]:
-            together, names = replace(together, **remedy), f"{names} + {name}"
-            yield names, together
+        for name in UNAIDED:
+            yield f"{name} alone", replace(plain, **REMEDIES[name])
+        together = replace(plain, **REMEDIES["scaling"])
+        yield "scaling alone", together
+        for name in UNAIDED:
+            together = replace(together, **REMEDIES[name])
+            yield f"+ {name}", together
         if options.freeze:
-            yield "all remedies, read-out alone", replace(together, freeze=True)
+            yield "+ read-out alone", replace(together, freeze=True)
 
 
 def run(
