@@ -179,10 +179,10 @@ def test_long_sequences_are_put_together():
     [("ledger", "reference"), ("flow", "reference"), ("tripwire", "reference"), ("tripwire", "fused-cpu")],
 )
 def test_cost(tool, on):
-    """At most three forward and backward passes of the same engine, at (31, 200, 21, 64), counted in CPU time.
+    """At most three forward and backward passes of the same engine, at (31, 200, 21, 64), in CPU time.
 
-    Measured on the reference engine: ledger 1.8, flow 1.4, tripwire 1.1. The loop back in array code is the same for all
-    engines, so on a faster one it weighs more: on fused-cpu 4, 3 and 1.3, which only the tripwire is held to here.
+    Measured on the reference engine: ledger 1.8, flow 1.4, tripwire 1.1. The loop back in array code is the same for
+    all engines, so on a faster one it weighs more: on fused-cpu 4, 3 and 1.3. There only the tripwire keeps to three.
     """
     layer = lc.LSTM(21, 64, seed=0, engine=on)
     rng = np.random.default_rng(1)
