@@ -18,6 +18,7 @@ Tell = Callable[[str], None]
 SETTLED = 300  # updates; a verdict on a run needs so many at least
 FLAT = 0.001  # outputs whose variance is less than this part of the targets' do not vary
 EDGE = 0.05  # a gate value so near to its ends is saturated: its slope is a fifth of the steepest, or less
+LARGE = 3.0  # an input of that size alone can saturate a gate
 EXPLODED = 100.0  # times the largest norm of the first steps
 FIRST_STEPS = 20
 
@@ -217,9 +218,15 @@ def _why_flat(run: Run) -> str:
     for cache in _recurrent(run.cache):
         share, largest = _saturation(cache), float(namespace(cache.x).max(namespace(cache.x).abs(cache.x)))
         if share > 0.5:
+            ends = f"{100 * share:.0f} % of their values stand at an end"
+            if largest > LARGE:
+                return (
+                    f"the inputs saturate most gates ({ends}; the inputs reach {largest:.3g}): "
+                    "scale the inputs to about 1"
+                )
             return (
-                f"the inputs saturate most gates ({100 * share:.0f} % of their values stand at an end; the inputs "
-                f"reach {largest:.3g}): scale the inputs to about 1"
+                f"large updates have saturated most gates ({ends}): scale the targets to about 1, or lower the "
+                f"learning rate ({run.opt.lr:.3g})"
             )
     return f"is the learning rate ({run.opt.lr:.3g}) right, and do the inputs tell anything of the targets?"
 

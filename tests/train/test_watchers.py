@@ -41,6 +41,16 @@ def test_raw_codes_collapse_to_the_mean_and_it_is_said():
     assert "giving the same answer to everything has 11.92" in said[1]
 
 
+def test_small_inputs_are_not_to_blame_for_large_targets():
+    """One-hot letters in, raw codes to be told: it is the updates that saturate the gates."""
+    raw = letters("raw")
+    batches = [(np.eye(12, dtype="float32")[x[..., 0].astype(int) - 97], targets) for x, targets, _ in raw]
+    model = lc.Stack([lc.LSTM(12, 12, seed=0), lc.Linear(12, 1, seed=0)])
+    said = watch(model, lc.squared_error, batches, Momentum(1e-3, 0.9), epochs=12, carry_state=True)
+    assert "large updates have saturated most gates (" in said[0]
+    assert "scale the targets to about 1, or lower the learning rate (0.001)" in said[0]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_scaled_codes_are_learnt_in_silence(seed):
     model = regression(seed)
