@@ -56,7 +56,7 @@ def random_step(
     names = [d + kind for d in (("fw.", "bw.") if both else ("",)) for kind in kinds]
     masks = {
         "none": None,
-        "right": np.arange(T)[:, None] < np.append(T, rng.integers(1, T, size=B - 1)),
+        "right": np.arange(T)[:, None] < np.append(T, rng.integers(1, max(T, 2), size=B - 1)),
         "gaps": rng.random((T, B)) < 0.7,
     }
     out = H * (1 + both)

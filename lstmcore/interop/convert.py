@@ -121,6 +121,9 @@ def _structures(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> 
     seen = set()
     for layers in range(1, len(arrays) + 1):
         for directions in (1, 2):
+            places = layers * (1 if layout.direction_axis else directions)
+            if not places * len(matrices) <= len(arrays) <= places * len(every):
+                continue
             for stacked in (False, True) if layers == 1 else (True,):
                 for towers in (False, True) if directions == 2 and stacked else (False,):
                     s = Structure(cell, layers, directions, stacked, towers)
