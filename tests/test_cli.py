@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import lstmcore as lc
 
 
 def lstmcore(*words, cwd=None):
@@ -181,3 +184,58 @@ def test_every_command_has_help(words):
     answer = lstmcore(*words, "--help")
     assert answer.returncode == 0
     assert "Usage" in answer.stdout
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Writes the case of a small LSTM whose gradients are what `spoil` makes of the right ones."""
+
+    def write(spoil=lambda grads: grads):
+        rng = np.random.default_rng(0)
+        lstm = lc.LSTM(3, 4, dtype="float64", seed=0, engine="reference")
+        x, dy = rng.standard_normal((5, 3, 3)), rng.standard_normal((5, 3, 4))
+        mask = lc.mask_from_lengths([5, 3, 1], 5)
+        _, _, cache = lstm.forward(x, mask=mask)
+        _, _, grads = lstm.backward(dy, cache)
+        weights = {f"weights.{name}": value for name, value in lstm.params.items()}
+        gradients = {f"grads.{name}": value for name, value in spoil(grads).items()}
+        np.savez(tmp_path / "case.npz", x=x, dy=dy, mask=mask, **weights, **gradients)
+        return tmp_path / "case.npz"
+
+    return write
+
+
+def test_diagnose_says_right_and_wrong(case):
+    answer = lstmcore("diagnose", case())
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    answer = lstmcore("diagnose", case(lambda grads: grads | {"b": grads["b"] / 3}), "--json")
+    assert answer.returncode == 1
+    found = json.loads(answer.stdout)
+    assert not found["ok"]
+    assert any("averaged over the batch" in name for name in found["names"])
+    assert found["residual"] < 1e-12
+
+
+def test_debug_shows_a_case_as_text_and_as_a_page(case, tmp_path):
+    path = case()
+    answer = lstmcore("debug", path)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "6 of 15 steps are padding; they give exactly nothing" in answer.stdout
+    answer = lstmcore("debug", path, "--out", tmp_path / "page.html")
+    assert answer.returncode == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_broken_case_is_refused(tmp_path):
+    (tmp_path / "case.npz").write_bytes(b"no archive")
+    for command in ("diagnose", "debug"):
+        answer = lstmcore(command, tmp_path / "case.npz")
+        assert answer.returncode == 2
+        assert "should be an .npz file of named, plain arrays" in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_bench_hands_its_options_on():
+    answer = lstmcore("bench", "--help")
+    assert answer.returncode == 0, answer.stderr
+    assert "--shapes" in answer.stdout

@@ -10,6 +10,7 @@ from lstmcore.debug.jacobian import jacobian, lyapunov_exponents, memory_horizon
 from lstmcore.debug.ledger import Ledger, ledger
 from lstmcore.debug.memory import Memory, memory
 from lstmcore.debug.padding import PaddingProof, padding
+from lstmcore.debug.replay import report_case
 from lstmcore.debug.report import Report, report
 from lstmcore.debug.rtrl import rtrl
 from lstmcore.debug.second_order import hvp
@@ -46,6 +47,7 @@ __all__ = [
     "memory_horizon",
     "padding",
     "report",
+    "report_case",
     "rtrl",
     "save_case",
     "singular_values",

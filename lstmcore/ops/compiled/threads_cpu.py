@@ -91,8 +91,10 @@ class _Crew:
             while self.size < helpers:
                 threading.Thread(target=self._serve, name=f"lstmcore-{self.size}", daemon=True).start()
                 self.size += 1
-        for _ in range(helpers):
-            self.batches.put(batch)
+            # All places of one batch before those of the next: calls that wait for each other must find each other, and
+            # two half-served batches would wait for ever.
+            for _ in range(helpers):
+                self.batches.put(batch)
 
     def _serve(self) -> None:
         while True:
@@ -104,6 +106,6 @@ def _hire() -> None:
     _crew = _Crew()
 
 
-_hire()
+_crew = _Crew()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_hire)  # threads do not survive a fork: the child hires its own

@@ -1,0 +1,31 @@
+"""The command line, one file per verb. Talks to people; the work is in recipes and below."""
+
+import sys
+
+import typer
+
+from lstmcore.cli.machine import machine
+from lstmcore.cli.predict import predict
+from lstmcore.cli.prove import prove
+from lstmcore.cli.train import train
+
+app = typer.Typer(
+    name="lstmcore",
+    help="LSTMs written by hand, forward and backward, and the tools that prove them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train, name="train")
+app.add_typer(predict, name="predict")
+app.add_typer(prove)
+app.add_typer(machine)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    try:
+        app()
+    except BrokenPipeError:  # `lstmcore ... | head`
+        sys.stderr.close()
+        raise SystemExit(141) from None

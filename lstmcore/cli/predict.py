@@ -1,0 +1,55 @@
+"""`lstmcore predict`: what a recipe has trained, used."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lstmcore
+from lstmcore.cli.talk import or_complain, out
+from lstmcore.recipes import count as counting
+from lstmcore.recipes import text as writing
+
+predict = typer.Typer(help="Use what a recipe has trained.", no_args_is_help=True)
+
+
+@predict.command("count", epilog="Example: lstmcore predict count runs/count 10011011101001101110")
+def predict_count(
+    run: Annotated[Path, typer.Argument(help="The folder that `train count --out` wrote.")],
+    strings: Annotated[list[str], typer.Argument(help="Strings of 20 bits.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per string.")] = False,
+) -> None:
+    """Count the ones of your own strings, with the probability of each answer."""
+    net = or_complain(lambda: lstmcore.load(run / "model.safetensors"))
+    for string, p in or_complain(lambda: list(counting.predict(net, strings))):
+        likely = p.argsort()[::-1][:3]
+        if as_json:
+            print(json.dumps({"string": string, "ones": string.count("1"), "probabilities": p.tolist()}))
+            continue
+        verdict = "right" if likely[0] == string.count("1") else "wrong"
+        answers = ", ".join(f"{k}: {100 * p[k]:.1f} %" for k in likely)
+        out.print(f"{string} has {string.count('1')} ones; the network says {answers} ({verdict})")
+
+
+@predict.command("text", epilog='Example: lstmcore predict text runs/book --length 500 --start "The "')
+def predict_text(
+    run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
+    length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 500,
+    temperature: Annotated[float, typer.Option(min=0, help="Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
+    seed: Annotated[int | None, typer.Option(min=0, help="By default something new each time.")] = None,
+    start: Annotated[str | None, typer.Option(help="What it goes on from; by default a new line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Let a trained network write."""
+    net, symbols = or_complain(lambda: writing.load(run))
+    start = symbols[0] if start is None else start
+    written = writing.sample(net, symbols, length, temperature, seed, start)
+    written = itertools.chain([or_complain(lambda: next(written))], written)  # complains before a word is out
+    if as_json:
+        print(json.dumps({"start": start, "text": "".join(written)}))
+        return
+    for symbol in itertools.chain(start, written):
+        print(symbol, end="", flush=True)
+    print()
