@@ -56,7 +56,8 @@ def browser(width: int = 1000, height: int = 800) -> Iterator[Page]:
     try:
         base = f"http://127.0.0.1:{port}"
         _wait(base)
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},{height}"]
+        alone = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},{height}", *alone]
         options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}}
         session = f"{base}/session/{_ask('POST', base + '/session', options)['sessionId']}"
         try:

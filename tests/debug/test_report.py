@@ -100,8 +100,10 @@ def test_a_long_sequence_keeps_the_page_small():
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(request):
     reason = browser.missing()
+    if reason and request.config.getoption("--require-peers"):
+        pytest.fail(f"{reason} (--require-peers was given)", pytrace=False)
     if reason:
         pytest.skip(reason)
     with browser.browser() as page:

@@ -257,7 +257,7 @@ def vectors(dtype: str) -> Vectors:
     def load_each(typing, number, address, distance, count):
         if not isinstance(number, types.IntegerLiteral):
             return None
-        result = types.UniTuple(vector, number.literal_value)
+        result = types.UniTuple(vector, number.literal_value)  # type: ignore[attr-defined]
 
         def generate(context, builder, signature, operands):
             _, address, distance, count = operands

@@ -23,7 +23,9 @@ def test_the_reference_is_always_there():
             assert choose("reference", cell, np.zeros(1, dtype)) is reference
             assert choose(None, cell, np.zeros(1, dtype)).supports(cell, np.dtype(dtype))
         assert not reference.supports(cell, np.dtype("int64"))
-        with pytest.raises(ValueError, match=r"engine 'reference' cannot run .* in int64 on arrays of numpy; leave `engi"):
+        with pytest.raises(
+            ValueError, match=r"engine 'reference' cannot run .* in int64 on arrays of numpy; leave `engi"
+        ):
             choose("reference", cell, np.zeros(1, "int64"))
 
 
