@@ -44,7 +44,8 @@ def predict_text(
 ) -> None:
     """Let a trained network write."""
     net, symbols = or_complain(lambda: writing.load(run))
-    start = symbols[0] if start is None else start
+    if start is None:
+        start = "\n" if "\n" in symbols else symbols[0]
     written = writing.sample(net, symbols, length, temperature, seed, start)
     written = itertools.chain([or_complain(lambda: next(written))], written)  # complains before a word is out
     if as_json:
