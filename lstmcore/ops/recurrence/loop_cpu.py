@@ -261,15 +261,12 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     m_first, m_end = 0 if feeds_x[k] else I, M if feeds_h[k] else I + 1  # every block has a bias
                     for p in range(panel_first, panel_end):
                         u, width = panel_range(p, H, lanes, unit_panels)
-                        for q in range(depth):  # this panel's columns of da, one row behind the other
-                            source = da + (q_first + q) * da_row + (k * H + u * lanes) * size
-                            for w in range(width):
-                                store(panel + (q * width + w) * lanes * size, load(source + w * lanes * size))
                         here = sums.ctypes.data + (task * M + m_first) * sums_row + k * sums_block + u * lanes * size
                         product(
                             m_end - m_first, width, depth,
                             factors + q_first * factor_row + m_first * size, size, factor_row,
-                            panel, width * lanes * size, here, sums_row, here, sums_row,
+                            da + q_first * da_row + (k * H + u * lanes) * size, da_row,
+                            here, sums_row, here, sums_row,
                         )  # fmt: skip
 
             # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.

@@ -7,9 +7,7 @@ task, `chunk` the steps of a chunk, so that rows * chunk rows are real at most.
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
 
-DEPTH = (
-    256  # rows summed at once into a weight gradient: their da stays in the cache, and blocks round less than a chain
-)
+DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
 WIDTH = panel_vectors()
 
 
@@ -32,7 +30,7 @@ def backward_scratch(rows, chunk, K, I, H, lanes, size):
     dh = rows * chunk * factor_row
     da = dh + rows * dh_row
     panel = da + rows * chunk * da_row
-    return factor_row, dh_row, da_row, 0, dh, da, panel, panel + max(DEPTH, rows * chunk) * WIDTH * lanes * size
+    return factor_row, dh_row, da_row, 0, dh, da, panel, panel + rows * chunk * WIDTH * lanes * size
 
 
 @jitable()
