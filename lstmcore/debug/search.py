@@ -3,7 +3,8 @@
 Singles are all run. So are pairs of a mistake in the loop and one that changes all finished gradients alike (a factor,
 an order of blocks): that costs no run. The other pairs are too many, and are put in order by what the singles tell of
 them: the effects of two mistakes on an array add up, as long as they are small or in different places. The pairs whose
-sum leaves least of the deviation are run; every pair that is named has been run.
+sum leaves least of the deviation are run first. Effects that do not add up are found only if one of the two explains
+much alone: the singles that explain most are run with every other. Every pair that is named has been run.
 """
 
 from collections.abc import Iterable
@@ -81,6 +82,10 @@ class Search:
         for _ in range(0, PAIRS, BATCH):
             if self._one_explains(self.run(islice(pending, BATCH))):
                 return
+        alone = _unexplained(self.grads, right, [self.bench.numbers(m) for m in known])
+        for k in np.argsort(alone, kind="stable")[:LEADERS]:
+            if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
+                return
 
     def _one_explains(self, tried: list[Suspicion]) -> bool:
         nearest = sorted((s for s in tried if len(s.mistakes) == 2), key=lambda s: s.residual)[:CLOSEST]
@@ -95,6 +100,17 @@ def _moves_all(numbers: Numbers, right: Numbers) -> bool:
 CLOSEST = 5  # so many of the nearest are held to their own rounding bound
 CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
 BATCH = 50
+LEADERS = 6  # so many singles that explain most alone are run with every other: effects that do not add up
+
+
+def _unexplained(grads: Numbers, right: Numbers, singles: list[Numbers]) -> np.ndarray:
+    """What each single leaves of the deviation, as a sum of logarithms over arrays: the least explains the most."""
+    score = np.zeros(len(singles))
+    for key, given in grads.items():
+        size = float(np.linalg.norm(given - right[key])) or float(np.linalg.norm(right[key])) or 1.0
+        left = np.array([float(np.linalg.norm(given - single[key])) for single in singles]) / size
+        score += np.log(np.maximum(np.nan_to_num(left, nan=np.inf), 1e-7))
+    return score
 
 
 def _ranked(grads: Numbers, right: Numbers, singles: list[Numbers]) -> list[tuple[int, int]]:
