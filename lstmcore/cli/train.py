@@ -54,6 +54,7 @@ def train_count(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training strings.")] = DEFAULT.epochs,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
     optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName.adamw,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Of the last hidden state.")] = DEFAULT.dropout,
     examples: Annotated[int, typer.Option(min=1, max=2**20 - 1, help="Strings to learn from.")] = DEFAULT.examples,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every number of ones its share.")] = False,
     engine: EngineOption = None,
@@ -68,7 +69,7 @@ def train_count(
     that go wrong: see the table, and what --balanced makes of it.
     """
     options = counting.Options(
-        hidden, layers, cell.value, batch, epochs, lr, optimizer.value, examples, balanced, engine, seed
+        hidden, layers, cell.value, batch, epochs, lr, optimizer.value, dropout, examples, balanced, engine, seed
     )
     folder = writable(out_folder)
     result = or_complain(lambda: counting.run(options, tell=tell))

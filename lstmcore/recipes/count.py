@@ -36,6 +36,7 @@ class Options:
     epochs: int = 100
     lr: float = 0.01  # the first rate of a cosine that ends at zero
     optimizer: str = "adamw"
+    dropout: float = 0.1  # of the last hidden state, before the linear layer
     examples: int = 10_000
     balanced: bool = False
     engine: str | None = None
@@ -95,7 +96,7 @@ def model(options: Options, rng: np.random.Generator) -> layers.Layer:
         kind(1 if k == 0 else H, H, seed=rng, engine=options.engine, return_sequences=k < options.layers - 1)
         for k in range(options.layers)
     ]
-    return layers.Stack([*parts, layers.Linear(H, CLASSES, seed=rng)])
+    return layers.Stack([*parts, layers.Dropout(options.dropout), layers.Linear(H, CLASSES, seed=rng)])
 
 
 def optimizer(options: Options) -> Optimizer:
@@ -140,6 +141,7 @@ def run(options: Options, progress: bool | None = None, tell: Tell = warn) -> Re
         schedule=train.Cosine(options.lr, options.epochs * len(batches)),
         clip=1.0,
         callbacks=train.watchers(tell),
+        rng=rng,
         progress=progress,
     )
     trained = time.perf_counter()

@@ -113,11 +113,16 @@ class NotFinite(Watcher):
 
 
 class ExplodingNorm(Watcher):
-    """The norm of the gradients is a hundred times larger than any of the first 20."""
+    """The norm of the gradients is a hundred times larger than any of the first 20.
+
+    Once is enough if the gradients are not clipped, for one such update undoes many. Clipped ones may leap now and then
+    in a healthy run: they must be that large in 20 steps in a row.
+    """
 
     def __init__(self, tell: Tell = warn):
         super().__init__(tell)
         self._first: list[float] = []
+        self._large = 0  # steps in a row
 
     def on_gradients(self, run: Run) -> None:
         if self.said is not None:
@@ -125,7 +130,9 @@ class ExplodingNorm(Watcher):
         norm = run.norm if run.norm is not None else global_norm(run.grads)
         if len(self._first) < FIRST_STEPS:
             self._first.append(norm)
-        elif norm > EXPLODED * max(self._first) > 0:
+            return
+        self._large = self._large + 1 if norm > EXPLODED * max(self._first) > 0 else 0
+        if self._large >= (1 if run.norm is None else FIRST_STEPS):
             remedy = (
                 "clipping shortens it, but its direction is that of a few steps: lower the learning rate"
                 if run.norm is not None
