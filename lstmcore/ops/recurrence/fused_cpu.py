@@ -19,7 +19,6 @@ import numpy as np
 from lstmcore.arrays import dtype_name
 from lstmcore.ops import gates
 from lstmcore.ops.cells import CELLS, Cell
-from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
 
 NAME = "fused-cpu"
@@ -41,15 +40,15 @@ def forward(
     reuse: Cache | None = None,
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-    T, B, _ = x.shape
+    T, B, I = x.shape
     S, K, H = len(state0), len(cell.gates), state0[0].shape[-1]
-    x = masking_forward(x, mask)
     if reuse is not None and reuse.engine == NAME and _fits(reuse.private, (S, T + 1, B, H), x.dtype):
         states, kept = reuse.private, reuse.gates
     else:
         states, kept = np.empty((S, T + 1, B, H), x.dtype), np.empty((T, B, K, H), x.dtype)
-    _run(cell, x, params, state0, mask, states, kept, np.empty((0, B, H), x.dtype))
-    return Cache(x, tuple(states), kept, mask, NAME, states)
+    x_kept = np.empty((T if mask is not None else 0, B, I), x.dtype)
+    _run(cell, x, params, state0, mask, states, kept, np.empty((0, B, H), x.dtype), x_kept)
+    return Cache(x if mask is None else x_kept, tuple(states), kept, mask, NAME, states)
 
 
 def predict(
@@ -60,21 +59,21 @@ def predict(
     mask: np.ndarray | None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-    T, B, _ = x.shape
+    T, B, I = x.shape
     S, K, H = len(state0), len(cell.gates), state0[0].shape[-1]
     states = np.empty((S, 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), x.dtype)
-    _run(cell, x, params, state0, mask, states, np.empty((0, B, K, H), x.dtype), y)
+    _run(cell, x, params, state0, mask, states, np.empty((0, B, K, H), x.dtype), y, np.empty((0, B, I), x.dtype))
     return y, tuple(states[:, T % 2])
 
 
-def _run(cell, x, params, state0, mask, states, kept, y) -> None:
+def _run(cell, x, params, state0, mask, states, kept, y, x_kept) -> None:
     """The forward kernels, for `forward` and `predict`."""
     T, B, I = x.shape
     K, H = len(cell.gates), y.shape[-1]
     machine, dtype = _machine(), DTYPES[x.dtype]
     run, threads, kernels = machine.run, machine.thread_count(), machine.kernels(cell.name, dtype)
-    p = machine.plan(K, T, B, I, H, dtype, threads)
+    p = machine.plan(K, T, B, I, H, dtype, mask is not None, threads)
     W_ih, W_hh, bias = packed = [
         np.empty(n * -(-H // p.lanes) * p.lanes, x.dtype)
         for n in (len(cell.input_blocks) * I, len(cell.recurrent_blocks) * H, K)
@@ -86,12 +85,12 @@ def _run(cell, x, params, state0, mask, states, kept, y) -> None:
     run(kernels.pack_forward, [(params["W_ih"], params["W_hh"], b, *packed, p.unit_panels, *s) for s in shares], 0)
     for s, s0 in zip(states, state0):
         s[0] = s0
-    order, mask = (p.order, p.real) if mask is None else (machine.deal(mask, len(tiles)), mask)
+    mask = p.real if mask is None else mask
     meeting = np.zeros(1, np.int64)
     run(
         kernels.forward,
         [
-            (_rows(x), mask, states, kept, y, W_ih, W_hh, bias, order, first, end, part, p.parts, p.unit_panels,
+            (_rows(x), mask, states, kept, y, x_kept, W_ih, W_hh, bias, first, end, part, p.parts, p.unit_panels,
              p.forward_chunk, meeting)
             for first, end in tiles
             for part in range(p.parts)
@@ -113,7 +112,7 @@ def backward(
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
     run, threads, kernels = machine.run, machine.thread_count(), machine.kernels(cell.name, dtype)
-    p = machine.plan(K, T, B, I, H, dtype, threads)
+    p = machine.plan(K, T, B, I, H, dtype, mask is not None, threads)
     W_ih, W_hh = packed = [
         np.empty(-(-W.shape[0] // p.lanes) * p.lanes * W.shape[1], x.dtype) for W in (params["W_ih"], params["W_hh"])
     ]
@@ -128,7 +127,7 @@ def backward(
     )  # fmt: skip
     if dy is None:
         dy = np.broadcast_to(np.zeros(H, x.dtype), (T, B, H))
-    order, mask = (p.order, p.real) if mask is None else (machine.deal(mask, len(tiles)), mask)
+    mask = p.real if mask is None else mask
     dstate0 = np.array(dstate, order="C")  # (S, B, H), a copy
     dx = np.empty((T, B, I), x.dtype)
     sums = np.zeros((len(tiles), I + 1 + H, K, -(-H // p.lanes) * p.lanes), x.dtype)  # every tile sums for itself
@@ -136,7 +135,7 @@ def backward(
     run(
         kernels.backward,
         [
-            (_rows(x), mask, _rows(dy), states, kept, W_ih, W_hh, dstate0, dx, sums, shared, order, first, end, tile,
+            (_rows(x), mask, _rows(dy), states, kept, W_ih, W_hh, dstate0, dx, sums, shared, first, end, tile,
              part, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, meeting)
             for tile, (first, end) in enumerate(tiles)
             for part in range(p.parts)
@@ -159,9 +158,9 @@ def _machine() -> SimpleNamespace:
     """What needs Numba, imported when it is needed."""
     from lstmcore.ops.compiled.threads_cpu import run, thread_count
     from lstmcore.ops.recurrence.kernels_cpu import kernels
-    from lstmcore.ops.recurrence.plan_cpu import deal, plan
+    from lstmcore.ops.recurrence.plan_cpu import plan
 
-    return SimpleNamespace(run=run, thread_count=thread_count, kernels=kernels, deal=deal, plan=plan)
+    return SimpleNamespace(run=run, thread_count=thread_count, kernels=kernels, plan=plan)
 
 
 def _fits(buffer: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> bool:

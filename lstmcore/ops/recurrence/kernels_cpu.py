@@ -42,18 +42,18 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
         """An array of ours, C-contiguous, to be written."""
         return types.Array(scalar, ndim, "C")
 
-    weights, mask, order = given(2, "C"), given(2, "A", types.boolean), given(1, "C", types.int64)
+    weights, mask = given(2, "C"), given(2, "A", types.boolean)
     counter, scratch = made(1, types.int64), made(1, types.uint8)
     signatures = {
         "pack_forward": (weights, weights, weights, made(1), made(1), made(1), *[count] * 3, scratch),
         "forward": (
-            given(3), mask, made(4), made(4), made(3), given(1, "C"), given(1, "C"), given(1, "C"),
-            order, *[count] * 6, counter, scratch,
+            given(3), mask, made(4), made(4), made(3), made(3),
+            given(1, "C"), given(1, "C"), given(1, "C"), *[count] * 6, counter, scratch,
         ),
         "pack_backward": (weights, weights, made(1), made(1), *[count] * 4, scratch),
         "backward": (
             given(3), mask, given(3), given(4, "C"), given(4, "C"), given(1, "C"), given(1, "C"),
-            made(3), made(3), made(4), scratch, order, *[count] * 8, counter, scratch,
+            made(3), made(3), made(4), scratch, *[count] * 8, counter, scratch,
         ),
     }  # fmt: skip
     makers = (weights_cpu.pack_forward, loop_cpu.forward, weights_cpu.pack_backward, loop_cpu.backward)

@@ -1,6 +1,6 @@
 """The loop over time as compiled kernels: forward, and backward right below it.
 
-A call of a kernel is one *task*: it runs all T steps for some rows of the batch (row_first to row_end of `order`) and
+A call of a kernel is one *task*: it runs all T steps for some rows of the batch (row_first to row_end) and
 some units of the layer (part `part` of `parts`). Tasks that share the units of the same rows meet after every step.
 
 Time runs in chunks of a few steps. Within a chunk the real (unmasked) rows of all its steps lie one behind the other in
@@ -45,10 +45,10 @@ def forward(cell: Cell, dtype: str) -> Callable:
         states,  # (S, T+1, B, H): every step is kept; or (S, 2, B, H): the last two. Slot 0 holds the initial state
         gates,  # (T, B, K, H), or (0, B, K, H): not kept
         y,  # (T, B, H), or (0, B, H): not wanted
+        x_kept,  # (T, B, I): x with zeros at masked steps; or (0, B, I): not wanted
         W_ih,  # packed, as W_hh and bias
         W_hh,
         bias,
-        order,  # (B,) the rows of the batch in the order in which tasks take them
         row_first,
         row_end,
         part,
@@ -69,14 +69,16 @@ def forward(cell: Cell, dtype: str) -> Callable:
         a_row = (right - left) * lanes * size
         a_block = rows * chunk * a_row
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
-        keep_gates, keep_y = gates.shape[0] > 0, y.shape[0] > 0
+        keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
 
         for t_first in range(0, T, chunk):
             t_end = min(T, t_first + chunk)
-            filled = real_rows(mask, order, row_first, row_end, t_first, t_end, numbers, starts)
+            filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
             for t in range(t_first, t_end):
                 for q in range(starts[t - t_first], starts[t - t_first + 1]):
                     copy(x_rows + q * x_row, x.ctypes.data + t * x.strides[0] + numbers[q] * x.strides[1], I)
+                    if keep_x and part == 0:
+                        copy(x_kept.ctypes.data + (t * B + numbers[q]) * I * size, x_rows + q * x_row, I)
 
             # a = x W_ih + b (1), for the rows of all steps of the chunk: each weight is fetched once for many rows.
             for p in range(panel_first, panel_end):
@@ -121,9 +123,8 @@ def forward(cell: Cell, dtype: str) -> Callable:
                             if keep_y:
                                 store_some(y.ctypes.data + (t * B + numbers[q]) * H * size + place, count, result[K])
 
-                if q_end - q_first < rows:  # masked rows carry their state through (23); gates and output are zero
-                    for r in range(row_first, row_end):
-                        b = order[r]
+                if q_end - q_first < rows:  # masked rows carry their state through (23); all else there is zero
+                    for b in range(row_first, row_end):
                         if not mask[t, b]:
                             for unit in range(left, right):
                                 place, count = unit * lanes * size, H - unit * lanes
@@ -134,8 +135,11 @@ def forward(cell: Cell, dtype: str) -> Callable:
                                         here = gates.ctypes.data + ((t * B + b) * K + k) * H * size + place
                                         store_some(here, count, constant(zero))
                                 if keep_y:
-                                    here = y.ctypes.data + (t * B + b) * H * size + place
-                                    store_some(here, count, constant(zero))
+                                    store_some(y.ctypes.data + (t * B + b) * H * size + place, count, constant(zero))
+                            if keep_x and part == 0:
+                                for done in range(0, I, lanes):
+                                    here = x_kept.ctypes.data + ((t * B + b) * I + done) * size
+                                    store_some(here, I - done, constant(zero))
                 meet(counter.ctypes.data, parts, t + 1)
 
     return forward
@@ -176,7 +180,6 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dx,  # (T, B, I)
         sums,  # (tasks, I + 1 + H, K, V lanes): dW_ih, db and dW_hh, one below the other; zero at first
         shared,  # bytes for da of one chunk, where several parts work on it
-        order,  # (B,)
         row_first,
         row_end,
         task,  # which of `sums`
@@ -209,7 +212,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
 
         for t_end in range(T, 0, -chunk):
             t_first = max(0, t_end - chunk)
-            filled = real_rows(mask, order, row_first, row_end, t_first, t_end, numbers, starts)
+            filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
             for t in range(t_first, t_end):  # what W_ih, b and W_hh were multiplied with: x, 1, h_prev
                 for q in range(starts[t - t_first], starts[t - t_first + 1]):
                     here = factors + q * factor_row
@@ -288,10 +291,10 @@ def backward(cell: Cell, dtype: str) -> Callable:
                         copy(here, panel + q * dx_row, min(width * lanes, I - u * lanes))
             if filled < rows * (t_end - t_first):  # masked rows: dx is zero
                 for t in range(t_first, t_end):
-                    for r in range(row_first, row_end):
-                        if not mask[t, order[r]]:
+                    for b in range(row_first, row_end):
+                        if not mask[t, b]:
                             for unit in range(x_left, x_right):
-                                here = dx.ctypes.data + ((t * B + order[r]) * I + unit * lanes) * size
+                                here = dx.ctypes.data + ((t * B + b) * I + unit * lanes) * size
                                 store_some(here, I - unit * lanes, constant(zero))
             meeting += 1
             meet(counter.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more

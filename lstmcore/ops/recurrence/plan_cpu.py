@@ -4,8 +4,9 @@ Rows are cut where the weights fit the cache of one core: every tile of rows run
 nobody waits for anybody. Units are cut where the weights do not fit, or where there are few rows: each thread then
 holds its share of the weights, and all meet after every step. Small calls are one task.
 
-Everything that could change a result (the tiles, the steps of a chunk) follows from the shape alone. Into how many
-parts the units are cut follows from the threads, and changes nothing: each unit is computed by itself.
+Everything that could change a result (the tiles, the steps of a chunk) follows from the shape, and from whether there
+is a mask. Into how many parts the units are cut follows from the threads, and changes nothing: each unit is computed
+by itself.
 """
 
 import functools
@@ -22,12 +23,13 @@ SMALL = 1_000_000  # multiplications in all below which a second thread is not w
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
 TILE = 48  # rows of a tile, about
+MASKED_TILES = 8  # at least, of rows that may differ in length
 FEW = 16  # rows that are too few to cut
 FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold, for its products to run well
 
 
 class Plan(NamedTuple):
-    tiles: tuple[tuple[int, int], ...]  # first row and end of each, counted in `order`
+    tiles: tuple[tuple[int, int], ...]  # first row and end of each
     parts: int  # of the units
     lanes: int  # of a vector
     unit_panels: int
@@ -37,20 +39,21 @@ class Plan(NamedTuple):
     forward_scratch: int  # bytes
     backward_scratch: int
     da_bytes: int  # what parts share in the backward pass
-    order: np.ndarray  # (B,) the rows as they come
     real: np.ndarray  # (T, B) a mask that is true everywhere
     alone: bool  # all is one task
 
 
 @functools.lru_cache(maxsize=64)
-def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, threads: int) -> Plan:
-    """The plan for one shape, on `threads` threads."""
+def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
+    """The plan for one shape, with a mask or without, on `threads` threads."""
     v = vectors(dtype)
     step = B * K * H * H
     tiles, parts = 1, 1
     if T * (step + B * K * H * I) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
             tiles = max(2, round(B / TILE))
+            if masked:  # more tiles than threads: whoever is done with short rows takes the next
+                tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
             parts = min(threads, -(-H // v.lanes))
     edges = tuple(k * B // tiles for k in range(tiles + 1))
@@ -68,13 +71,6 @@ def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, threads: int) -> Pl
         forward_scratch(rows, forward_chunk, K, I, H, v.lanes, v.size)[-1],
         backward_bytes[-1],
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
-        np.arange(B),
         np.broadcast_to(np.True_, (T, B)),
         tiles * parts == 1,
     )
-
-
-def deal(mask: np.ndarray, tiles: int) -> np.ndarray:
-    """(T, B) mask -> the rows in an order in which every tile gets as many long ones as the others."""
-    order = np.argsort(-np.count_nonzero(mask, axis=0), kind="stable")
-    return np.concatenate([order[k::tiles] for k in range(tiles)])

@@ -40,14 +40,14 @@ def _odd_lines(size):
 
 
 @jitable()
-def real_rows(mask, order, row_first, row_end, t_first, t_end, numbers, starts):
+def real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts):
     """The unmasked rows of a chunk, step by step: numbers[q] in the batch, q from starts[t - t_first]; their number."""
     q = 0
     for t in range(t_first, t_end):
         starts[t - t_first] = q
         for r in range(row_first, row_end):
-            if mask[t, order[r]]:
-                numbers[q] = order[r]
+            if mask[t, r]:
+                numbers[q] = r
                 q += 1
     starts[t_end - t_first] = q
     return q
