@@ -1,5 +1,6 @@
 """Which array library an array belongs to. NumPy and CuPy are looked up by the data, never by a global switch."""
 
+import functools
 import sys
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,7 @@ def library_name(value: Array) -> str:
     return type(value).__module__.split(".")[0] if type(value).__module__ != "builtins" else type(value).__name__
 
 
+@functools.cache  # NumPy spells a dtype anew each time, in 20 us
 def dtype_name(dtype: Any) -> str:
     """A dtype of any array library as NumPy spells it: "float32"."""
     return str(dtype).split(".")[-1]
