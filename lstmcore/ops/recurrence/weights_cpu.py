@@ -1,7 +1,8 @@
 """The weights of a layer in the order in which the loop's products read them: see ../compiled/panels_cpu.py.
 
 Forward, panel by panel of units, the blocks of one panel side by side: W_ih and W_hh as they are. Backward, W_ih and
-W_hh transposed. Packing is done anew in every call, since the weights may have changed, and costs a hundredth of it.
+W_hh transposed. Packing is done anew in every call, since the weights may have changed, and costs a hundredth to a
+twentieth of it.
 """
 
 from collections.abc import Callable
