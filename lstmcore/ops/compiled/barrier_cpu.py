@@ -1,7 +1,7 @@
 """A meeting point of threads inside compiled code: nobody goes on before all have come.
 
 Threads that share one step of the recurrence meet once per step, every 50 to 2,000 microseconds. Handing out each step
-from Python would cost more than that, so they wait in a loop on one counter.
+from Python would cost some twenty more, so they wait in a loop on one counter.
 """
 
 import os
