@@ -56,19 +56,24 @@ class Search:
         best = next((s for s in nearest[:CLOSEST] if self.explains(s)), None)
         if best is None:
             return []
-        close = [s for s in nearest if s is not best and s.residual <= 2 * best.residual + CLOSE]
-        return [best, *(s for s in close if self._same(s, best))]
-
-    def _same(self, one: Suspicion, other: Suspicion) -> bool:
-        """True if two sets of mistakes give the same numbers, up to the rounding of float64."""
-        a, b = (self.bench.numbers(*s.mistakes) for s in (one, other))
-        return within(a, b, self.bench.bound(*other.mistakes), 2 * 2.0**-53)
+        numbers, bound = self.bench.numbers(*best.mistakes), self.bench.bound(*best.mistakes)
+        answer = {frozenset(best.mistakes): best}  # each set of mistakes once, whatever their order
+        for s in nearest:
+            if s.residual > 2 * best.residual + CLOSE:
+                break
+            new = frozenset(s.mistakes) not in answer
+            if new and within(self.bench.numbers(*s.mistakes), numbers, bound, 2 * 2.0**-53):
+                answer[frozenset(s.mistakes)] = s
+        return list(answer.values())
 
     def pairs(self, right: Numbers, known: list[Mistake]) -> None:
-        """Runs pairs of the singles tried, those that promise most first, until one explains the gradients.
+        """Runs pairs of the singles tried until one explains the gradients; then its kin, which may do so too."""
+        self._until_one_explains(right, known)
+        for best in self.found(2)[:1]:
+            self.run(pair for a in best.mistakes for m in known if m != a for pair in ((a, m), (m, a)))
 
-        known: the mistakes that are run with each of those which change every array.
-        """
+    def _until_one_explains(self, right: Numbers, known: list[Mistake]) -> None:
+        """Pairs, those that promise most first. known: what is run with each mistake that changes every array."""
         singles = [s.mistakes[0] for s in self.tried if len(s.mistakes) == 1 and np.isfinite(s.residual)]
         numbers = [self.bench.numbers(mistake) for mistake in singles]
         moved = [residual(n, right) > 0 for n in numbers]
