@@ -28,7 +28,9 @@ def test_the_catalogue_is_large_and_names_are_used_once():
 
 # ---- singles -----------------------------------------------------------------------------------------------
 
-SETTINGS = {  # and how many mistakes show there at least
+THIRDS = 3  # each setting takes every third mistake, each dtype another third: together the three settings of an
+# LSTM see every mistake in both
+SETTINGS = {  # and how many mistakes show there at least, of all
     "one layer, gaps": ({"mask": "gaps", "shape": (7, 3, 4, 4)}, 300),
     "both directions, torch": ({"both": True, "layout": "torch", "shape": (5, 3, 4, 3)}, 300),
     "both directions, final states, tf1": ({"both": True, "final": True, "layout": "tf1", "shape": (5, 3, 2, 3)}, 290),
@@ -48,7 +50,8 @@ def test_every_single_mistake_is_named(setting, dtype):
     known = suspects(case)
     numbers = {mistake: bench.numbers(mistake) for mistake in known}
     shown = 0
-    for mistake in known:
+    first = (list(SETTINGS).index(setting) + (dtype == "float32")) % THIRDS
+    for mistake in known[first::THIRDS]:
         grads = cast(step.gradients(mistake, dtype=dtype), "float64")
         if not all(np.isfinite(value).all() for value in grads.values()):
             continue
@@ -60,7 +63,7 @@ def test_every_single_mistake_is_named(setting, dtype):
         search.tried = [Suspicion((m,), residual(grads, numbers[m])) for m in known]
         found = search.found(1)
         assert mistake in [s.mistakes[0] for s in found], f"{mistake.name}: {[s.mistakes[0].name for s in found]}"
-    assert shown >= least, f"only {shown} of {len(known)} could be seen"
+    assert shown >= 0.9 * least / THIRDS, f"only {shown} of {len(known[first::THIRDS])} could be seen"
 
 
 def test_the_answer_holds_the_lines():
