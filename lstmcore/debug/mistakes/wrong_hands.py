@@ -82,7 +82,7 @@ def swapped(arrays: Arrays, one: str, other: str) -> Arrays:
 
 
 def one_of_two(arrays: Arrays, layout: str | Layout, cell: str, which: int, factor: float) -> Arrays:
-    """One of two summed biases multiplied by a factor: the first (0) or the second (1) of each block."""
+    """One of two summed biases multiplied by a factor: the first or the second of each block, by its number."""
     layout = LAYOUTS[layout] if isinstance(layout, str) else layout
     arrays = {name: a.copy() for name, a in arrays.items()}
     seen: list[str] = []
