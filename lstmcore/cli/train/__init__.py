@@ -1,0 +1,11 @@
+"""`lstmcore train`: one command per recipe, one file per command."""
+
+import typer
+
+from lstmcore.cli.train import alphabet, count, series, text
+
+train = typer.Typer(help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
+train.command("count", epilog=count.EPILOG)(count.train_count)
+train.command("alphabet", epilog=alphabet.EPILOG)(alphabet.train_alphabet)
+train.command("text", epilog=text.EPILOG)(text.train_text)
+train.command("series", epilog=series.EPILOG)(series.train_series)

@@ -1,0 +1,63 @@
+"""`lstmcore train series`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lstmcore.cli.talk import (
+    EngineOption,
+    JsonOption,
+    OutOption,
+    SeedOption,
+    hand_over,
+    or_complain,
+    out,
+    tell,
+    writable,
+)
+from lstmcore.recipes import series as forecasting
+
+EPILOG = "Example: lstmcore train series load.csv --column MW --season 24 --out runs/load"
+DEFAULT = forecasting.Options()
+
+
+def train_series(
+    file: Annotated[Path | None, typer.Argument(help="A CSV file with a header; by default a noisy sine.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column to forecast.")] = None,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = DEFAULT.hidden,
+    window: Annotated[int, typer.Option(min=2, help="Steps of a training sequence.")] = DEFAULT.window,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps of a rolled-out forecast.")] = DEFAULT.horizon,
+    season: Annotated[int | None, typer.Option(min=1, help="Steps of a season; by default it is looked for.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Windows per update.")] = DEFAULT.batch,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the windows.")] = DEFAULT.epochs,
+    lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
+    engine: EngineOption = None,
+    seed: SeedOption = DEFAULT.seed,
+    out_folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
+    options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
+    folder = writable(out_folder)
+    values = or_complain(lambda: forecasting.noisy_sine(seed) if file is None else forecasting.read(file, column))
+    result = or_complain(lambda: forecasting.run(values, options, tell=tell))
+    out.print(_forecasts(result))
+    out.print(
+        f"root mean square errors on the last {len(result.values) - result.learnt:,} of {len(result.values):,} values, "
+        f"rolled out from {len(result.origins)} of them; season {result.season}; trained in "
+        f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
+        f"{result.history['ended']}"
+    )
+    hand_over(forecasting, result, options, folder, as_json)
+
+
+def _forecasts(result: forecasting.Result) -> Table:
+    horizon = len(result.rolled_error("lstm"))
+    ahead = sorted({1, max(1, horizon // 2), horizon})
+    table = Table("forecast", "next value", *(f"{k} ahead" for k in ahead), box=None, header_style="bold")
+    for name in result.forecasts:
+        errors = [result.one_step_error(name), *(result.rolled_error(name)[k - 1] for k in ahead)]
+        table.add_row(name, *(f"{error:.4g}" for error in errors))
+    return table
