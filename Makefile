@@ -1,5 +1,6 @@
 # make demo    install into .venv, learn to count the ones of 20-bit strings, test on all the others
 # make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
+# make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
@@ -12,7 +13,7 @@ PEERS ?=
 DATA ?=
 ARGS ?=
 
-.PHONY: demo test lint seeds bench gpu clean
+.PHONY: demo test nightly lint seeds bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -20,6 +21,9 @@ demo: .venv/demo
 
 test: .venv/dev $(if $(PEERS),.venv/peers)
 	$(BIN)/python -m pytest $(if $(PEERS),--require-peers) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+nightly: .venv/dev
+	$(BIN)/python -m pytest --nightly --timeout=14400 $(if $(DATA),--data $(DATA)) $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

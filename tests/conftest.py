@@ -2,6 +2,7 @@
 
 With --require-peers a peer that is not installed fails its tests, in place of skipping them; with --require-gpu an
 engine that needs a GPU does. Tests on real data read it from the folder of --data DIR, and are skipped without it.
+With --nightly those that try at random try much longer.
 """
 
 import importlib
@@ -27,13 +28,24 @@ hypothesis.settings.register_profile(
         hypothesis.HealthCheck.filter_too_much,  # an engine may run one cell only
     ],
 )
-hypothesis.settings.load_profile("lstmcore")
+hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("lstmcore"), max_examples=2000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-peers", action="store_true", help="a missing peer (torch, jax, ...) is a failure")
     parser.addoption("--require-gpu", action="store_true", help="a missing GPU is a failure")
     parser.addoption("--data", metavar="DIR", type=Path, help="folder with real data, for the tests that want some")
+    parser.addoption("--nightly", action="store_true", help="many more random trials: hours, not minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("nightly" if config.getoption("--nightly") else "lstmcore")
+
+
+@pytest.fixture(scope="session")
+def nightly(request: pytest.FixtureRequest) -> bool:
+    """Whether there is a night's time: a test that tries at random asks how often it may."""
+    return request.config.getoption("--nightly")
 
 
 def _missing(request: pytest.FixtureRequest, option: str, reason: str) -> None:
