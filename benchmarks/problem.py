@@ -71,3 +71,24 @@ def make(shape: Shape, dtype: str = "float32", seed: int = 0) -> Problem:
         dy[~mask] = 0
     params = {"W_ih": normal(I, 4 * H, scale=I**-0.5), "W_hh": normal(H, 4 * H, scale=H**-0.5), "b": normal(4 * H)}
     return Problem(batch, dy, params, {"W": normal(H, CLASSES, scale=H**-0.5), "b": normal(CLASSES)})
+
+
+class Piece(NamedTuple):
+    """What one update of a character model reads: the next characters of every strand of a text."""
+
+    x: np.ndarray  # (T, B) int64 classes
+    targets: np.ndarray  # (T, B) int64, the characters that follow
+    first: bool  # the state starts at zero; else where the piece before ended
+
+
+class Text(NamedTuple):
+    """A character model at its start, and how it is trained: embedding, LSTM, dropout, linear layer; softmax
+    cross-entropy, clipping, AdamW."""
+
+    params: dict[str, np.ndarray]  # "0.W" (V, E), "1.W_ih" (E, 4H), "1.W_hh", "1.b", "3.W" (H, V), "3.b"
+    rates: np.ndarray  # (updates,) the learning rate of each
+    dropout: float  # of the LSTM's outputs
+    seed: int  # of the dropout
+    beta2: float = 0.99
+    weight_decay: float = 0.01
+    clip: float = 1.0

@@ -62,6 +62,32 @@ class Memory(NamedTuple):
     note: str = ""
 
 
+class Written(NamedTuple):
+    """One contestant's character model, trained from one seed."""
+
+    date: str
+    machine: str
+    cores: int
+    threads: int
+    text: str  # the file's name
+    characters: int  # of the text, the held-back ones among them
+    T: int
+    B: int
+    E: int  # width of the embedding
+    H: int
+    dropout: float
+    contestant: str
+    version: str
+    seed: int
+    updates: int
+    nats: float | None = None  # per character held back, the last tenth of the text
+    seconds: float | None = None  # of all updates
+    base: str = ""
+    ratio: float | None = None  # seconds / base's seconds
+    error: float | None = None  # of the first losses, as a part of what rounding explains
+    note: str = ""
+
+
 Table = TypeVar("Table", bound=NamedTuple)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import solve
-from benchmarks.problem import TIMED, Batch, Problem, Recipe
+from benchmarks.problem import TIMED, Batch, Piece, Problem, Recipe, Text
 
 
 class Worker:
@@ -60,7 +60,15 @@ class Worker:
         """A new model with the problem's weights."""
         self.trainer = self.peer.trainer(problem, recipe)
 
-    def place(self, batches: list[Batch]) -> None:
+    def write(self, text: Text) -> None:
+        """A new character model."""
+        self.trainer = self.peer.writer(text)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """What the present model has learnt."""
+        return self.trainer.weights()
+
+    def place(self, batches: list[Batch] | list[Piece]) -> None:
         self.batches = [self.trainer.place(batch) for batch in batches]
 
     def epochs(self, count: int) -> tuple[list[float], float]:

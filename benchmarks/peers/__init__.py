@@ -7,6 +7,7 @@ Each module has a class `Peer(threads, variant)` with
     forward(problem)     a `Job`: outputs, nothing kept for a backward pass
     full(problem)        a `Job`: outputs, then all gradients: dx, dW_ih, dW_hh, db
     trainer(problem, recipe)   a `Trainer`: the layer and its head, from the problem's weights
+    writer(text)         torch and lstmcore only: the same for a character model, whose batches are `Piece`s
 
 Each is given its data in the layout and the arrays that it likes best, before the clock runs. What it computes is
 taken out by `Job.results`, after the clock: NumPy arrays with lstmcore's names and layouts.

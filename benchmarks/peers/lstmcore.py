@@ -4,7 +4,7 @@ import numpy as np
 
 import lstmcore as lc
 from benchmarks.peers import Job
-from benchmarks.problem import CLASSES, Batch, Problem, Recipe
+from benchmarks.problem import CLASSES, Batch, Piece, Problem, Recipe, Text
 
 
 class Peer:
@@ -43,6 +43,9 @@ class Peer:
     def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
         return Trainer(self._lstm(problem, return_sequences=False), problem, recipe)
 
+    def writer(self, text: Text) -> "Writer":
+        return Writer(text, self.engine)
+
     def _lstm(self, problem: Problem, **options) -> lc.LSTM:
         I, H = problem.params["W_ih"].shape[0], problem.params["W_hh"].shape[0]
         lstm = lc.LSTM(I, H, dtype=problem.dy.dtype, engine=self.engine, **options)
@@ -75,3 +78,35 @@ class Trainer:
     def weights(self) -> dict[str, np.ndarray]:
         names = {name: name.replace("0.", "").replace("1.", "head.") for name in self.model.params}
         return {names[name]: value.copy() for name, value in self.model.params.items()}
+
+
+class Writer:
+    def __init__(self, text: Text, engine: str):
+        self.model, self.cache, self.state = character_model(text.params, text.dropout, engine), None, None
+        self.adamw = lc.AdamW(beta2=text.beta2, weight_decay=text.weight_decay)
+        self.rates, self.clip, self.rng = iter(text.rates), text.clip, np.random.default_rng(text.seed)
+
+    def place(self, piece: Piece) -> Piece:
+        return piece
+
+    def update(self, piece: Piece) -> float:
+        self.adamw.lr = float(next(self.rates))
+        state = None if piece.first else self.state
+        logits, self.state, self.cache = self.model.forward(piece.x, state, rng=self.rng, reuse=self.cache)
+        loss, dlogits = lc.softmax_cross_entropy(logits, piece.targets)
+        _, _, grads = self.model.backward(dlogits, self.cache)
+        lc.clip_by_global_norm(grads, self.clip)
+        self.adamw.step(self.model.params, grads)
+        return float(loss)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: value.copy() for name, value in self.model.params.items()}
+
+
+def character_model(params: dict[str, np.ndarray], dropout: float = 0.0, engine: str | None = None) -> lc.Stack:
+    """The model that the weights of a `Text` belong to."""
+    (V, E), H, dtype = params["0.W"].shape, params["1.W_hh"].shape[0], params["1.b"].dtype
+    embedding, lstm = lc.Embedding(V, E, dtype=dtype), lc.LSTM(E, H, dtype=dtype, engine=engine)
+    model = lc.Stack([embedding, lstm, lc.Dropout(dropout), lc.Linear(H, V, dtype=dtype)])
+    model.params.update(params)
+    return model

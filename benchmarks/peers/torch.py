@@ -5,7 +5,8 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.peers import Job
-from benchmarks.problem import CLASSES, Batch, Problem, Recipe
+from benchmarks.problem import CLASSES, Batch, Piece, Problem, Recipe, Text
+from lstmcore.interop.convert import from_lstmcore, to_lstmcore
 
 
 class Peer:
@@ -54,6 +55,9 @@ class Peer:
     def trainer(self, problem: Problem, recipe: Recipe) -> "Trainer":
         return Trainer(problem, recipe)
 
+    def writer(self, text: Text) -> "Writer":
+        return Writer(text)
+
 
 class Trainer:
     def __init__(self, problem: Problem, recipe: Recipe):
@@ -77,17 +81,59 @@ class Trainer:
         loss = torch.nn.functional.cross_entropy(self.head(h[0]), targets)
         loss.backward()
         if self.clip is not None:
-            # clip_grad_norm_ divides by norm + 1e-6: in float64 another update than everybody else's
-            norm = torch.nn.utils.get_total_norm([p.grad for p in self.params])
-            scale = torch.clamp(self.clip / norm, max=1.0)
-            for p in self.params:
-                p.grad.mul_(scale)
+            clip(self.params, self.clip)
         self.adam.step()
         return loss.item()
 
     def weights(self) -> dict[str, np.ndarray]:
         names = ("W_ih", "W_hh", "b", "head.W", "head.b")
         return {name: p.detach().numpy().T for name, p in zip(names, self.params, strict=True)}
+
+
+class Writer:
+    def __init__(self, text: Text):
+        p = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in text.params.items()}
+        self.embedding = torch.nn.Embedding.from_pretrained(p["0.W"].clone(), freeze=False)
+        arrays = from_lstmcore({name: text.params[f"1.{name}"] for name in ("W_ih", "W_hh", "b")}, "torch")
+        self.lstm = torch.nn.LSTM(p["1.W_ih"].shape[0], p["1.W_hh"].shape[0], dtype=p["1.b"].dtype)
+        self.lstm.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+        self.lstm.bias_hh_l0.requires_grad_(False)  # zero: lstmcore has one bias, and a second would learn too
+        self.dropout = torch.nn.Dropout(text.dropout)
+        self.head = torch.nn.Linear(*p["3.W"].shape, dtype=p["3.W"].dtype)
+        self.head.load_state_dict({"weight": p["3.W"].T, "bias": p["3.b"]})
+        parts = (self.embedding, self.lstm, self.head)
+        self.params = [w for part in parts for w in part.parameters() if w.requires_grad]
+        self.adamw = torch.optim.AdamW(self.params, betas=(0.9, text.beta2), weight_decay=text.weight_decay, fused=True)
+        self.rates, self.clip, self.state = iter(text.rates), text.clip, None
+        torch.manual_seed(text.seed)
+
+    def place(self, piece: Piece) -> tuple:
+        return torch.from_numpy(piece.x), torch.from_numpy(piece.targets), piece.first
+
+    def update(self, piece: tuple) -> float:
+        x, targets, first = piece
+        self.adamw.param_groups[0]["lr"] = next(self.rates)
+        self.adamw.zero_grad()
+        y, state = self.lstm(self.embedding(x), None if first else self.state)
+        self.state = tuple(s.detach() for s in state)
+        logits = self.head(self.dropout(y))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()
+        clip(self.params, self.clip)
+        self.adamw.step()
+        return loss.item()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        embedding, w_ih, w_hh, b, head, bias = (w.detach().numpy() for w in self.params)
+        _, lstm = to_lstmcore({"weight_ih_l0": w_ih, "weight_hh_l0": w_hh, "bias_ih_l0": b}, "torch")
+        return {"0.W": embedding, **{f"1.{name}": w for name, w in lstm.items()}, "3.W": head.T, "3.b": bias}
+
+
+def clip(params: list[torch.nn.Parameter], limit: float) -> None:
+    """clip_grad_norm_ divides by norm + 1e-6: in float64 another update than everybody else's."""
+    scale = torch.clamp(limit / torch.nn.utils.get_total_norm([w.grad for w in params]), max=1.0)
+    for w in params:
+        w.grad.mul_(scale)
 
 
 def place(batch: Batch) -> tuple:
