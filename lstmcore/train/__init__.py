@@ -1,12 +1,14 @@
 """Turning the weights: optimizers, clipping, schedules, batches, the loop, and saving what came of it."""
 
 from lstmcore.train.batches import Batch, Batches, pad
-from lstmcore.train.callbacks import Callback, EarlyStopping, Freeze, Run
-from lstmcore.train.checkpoint import load, save
+from lstmcore.train.callbacks import Callback, EarlyStopping, Freeze
+from lstmcore.train.checkpoints import Checkpoints
 from lstmcore.train.clip import clip_by_global_norm, clip_by_value, global_norm
 from lstmcore.train.loop import evaluate, fit
+from lstmcore.train.model_file import load, save
 from lstmcore.train.noise import GradientNoise, add_noise
 from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.run import Run
 from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
 from lstmcore.train.stream import Stream
 from lstmcore.train.watchers import TrainingWarning, watchers
@@ -20,6 +22,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Callback",
+    "Checkpoints",
     "Constant",
     "Cosine",
     "EarlyStopping",

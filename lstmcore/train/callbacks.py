@@ -1,55 +1,20 @@
-"""What a training run shows to those who watch it, and how they are called."""
+"""Those who watch a training run, and how they are called."""
 
-from dataclasses import dataclass, field
+import operator
 from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array
-from lstmcore.layers import Layer
-from lstmcore.train.batches import Batch
-from lstmcore.train.carry import as_plain, from_plain
-from lstmcore.train.optimizer import Optimizer
-
-
-@dataclass
-class Run:
-    """The state of one call of `fit`, as every callback gets it. Set `ended` to a sentence to end the run."""
-
-    model: Layer
-    opt: Optimizer
-    epochs: int  # how many are wanted
-    batches_per_epoch: int | None = None  # None if the batches cannot tell
-    epoch: int = 0  # epochs completed
-    step: int = 0  # updates done
-    batch: Batch | None = None  # the present one, and what came of it:
-    y: Array | None = None
-    cache: Any = None
-    loss: float = 0.0
-    grads: dict[str, Array] = field(default_factory=dict)
-    norm: float | None = None  # of the gradients before clipping; None without clipping
-    loss_sum: float = 0.0  # of this epoch so far, each batch's loss times its items
-    items: int = 0  # valid outputs of this epoch so far
-    carried: Any = None  # the state that the next batch starts from; None for zeros
-    history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
-    ended: str | None = None  # why the run ended
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """Where the run stands, as plain data: what `fit(resume=...)` takes."""
-        numbers = {name: getattr(self, name) for name in ("epoch", "step", "loss_sum", "items")}
-        return numbers | {"carried": as_plain(self.carried), "history": [dict(row) for row in self.history]}
-
-    @state.setter
-    def state(self, state: dict[str, Any]) -> None:
-        for name in self.state:
-            setattr(self, name, state[name])
-        self.carried = from_plain(state["carried"], next(iter(self.model.params.values()), None))
-        self.history = [dict(row) for row in state["history"]]
+from lstmcore.arrays import Array, library_name, to_library, to_numpy
+from lstmcore.train.run import Run
 
 
 class Callback:
-    """Somebody who watches a run. Any object with some of these methods will do; this one does nothing."""
+    """Somebody who watches a run. Any object with some of these methods will do; this one does nothing.
+
+    One that remembers something beyond a batch has it in `state`, plain data and NumPy arrays, to be read and assigned:
+    it is saved with the run. A copy of parameters in it, {name: array}, is called "params".
+    """
 
     def on_start(self, run: Run) -> None:
         """Before the first batch."""
@@ -64,7 +29,7 @@ class Callback:
         """After each epoch and its validation; `run.history[-1]` is its row."""
 
     def on_end(self, run: Run) -> None:
-        """At the end, however it came; `run.ended` says how."""
+        """At the end, however it came; `run.ended` says how. Called in reverse order, the last callback first."""
 
 
 HOOKS = ("on_start", "on_gradients", "on_batch", "on_epoch", "on_end")
@@ -107,6 +72,20 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self._params: dict[str, Array] = {}
 
+    @property
+    def state(self) -> dict[str, Any]:
+        params = {name: np.array(to_numpy(w)) for name, w in self._params.items()}
+        return {"best": self.best, "epoch": self.best_epoch, "params": params}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = float(state["best"]), operator.index(state["epoch"])
+        self._params = dict(state["params"])
+
+    def on_start(self, run: Run) -> None:
+        """A run that had been ended stays so."""
+        self._end(run)
+
     def on_epoch(self, run: Run) -> None:
         row = run.history[-1]
         loss = row.get("validation", row["loss"])
@@ -114,9 +93,12 @@ class EarlyStopping(Callback):
             self.best, self.best_epoch = loss, run.epoch
             if self.restore:
                 self._params = {name: w.copy() for name, w in run.model.params.items()}
-        elif run.epoch - self.best_epoch >= self.patience:
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
+        if run.epoch - self.best_epoch >= self.patience:
             run.ended = f"stopped early: no improvement on epoch {self.best_epoch} in {self.patience} epochs"
 
     def on_end(self, run: Run) -> None:
         for name, w in self._params.items():
-            run.model.params[name] = w
+            run.model.params[name] = to_library(w, library_name(run.model.params[name]))

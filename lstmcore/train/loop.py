@@ -3,18 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Sized
-from itertools import starmap
+from contextlib import ExitStack
+from itertools import islice, starmap
 from typing import Any
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.train.batches import Batch
-from lstmcore.train.callbacks import Callback, Run, check_callbacks
+from lstmcore.train.callbacks import Callback, check_callbacks
 from lstmcore.train.clip import clip_by_global_norm
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.optimizer import Optimizer
 from lstmcore.train.progress import Progress
+from lstmcore.train.run import Run
 from lstmcore.train.schedule import Schedule
 
 Loss = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
@@ -38,7 +40,7 @@ def fit(
 ) -> dict[str, Any]:
     """Trains `model` in place and returns the history, plain data:
 
-        {"ended": "all 10 epochs done", "step": updates done, "epochs": [row, ...]}
+        {"ended": "all 10 epochs done", "step": updates done, "seconds": in all, "epochs": [row, ...]}
         row = {"epoch": 1, "step": 400, "loss": ..., "validation": ... (if there is any), "lr": ..., "seconds": ...}
 
     model       any layer. It gets each batch's x and mask.
@@ -51,11 +53,12 @@ def fit(
     schedule    step -> learning rate, set before each update (schedule.py); its `observe`, if it has one, gets the
                 validation loss of each epoch, or else the training loss.
     clip        limit on the global norm of the gradients.
-    callbacks   objects with some of the methods of `Callback`; called in order.
+    callbacks   objects with some of the methods of `Callback`; called in order, at the end in reverse order.
     rng         draws the dropout masks: None, an int or a NumPy Generator.
     progress    True or False; None shows it if stderr is a terminal.
-    resume      `run.state` of an earlier run. Put back the rest too (parameters, opt.state, batches.state, the state of
-                rng and of the schedule), and training goes on bit for bit.
+    resume      `run.state` of an earlier run, as a callback sees it, or `Checkpoints.last()`: with the other arguments
+                as they were then, training goes on bit for bit. None begins one. Batches without a `state` of their
+                own, such as a list, must come in the same order every time.
     carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros, and so
                 it is in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
                 the first step of a batch.
@@ -65,11 +68,11 @@ def fit(
     update is half done; a second Ctrl-C raises KeyboardInterrupt.
     """
     check_callbacks(callbacks)
-    run = Run(model, opt, epochs, len(batches) if isinstance(batches, Sized) else None)
+    size = len(batches) if isinstance(batches, Sized) else None
+    run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size)
     if resume is not None:
         run.state = resume
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
-    draws = generator(rng)
 
     def stop() -> None:
         run.ended = "interrupted"
@@ -78,16 +81,21 @@ def fit(
         with interruptible(stop):
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
-                began = time.perf_counter()
-                _train_epoch(run, loss, batches, schedule, clip, watchers, draws, carry_state)
+                _train_epoch(run, loss, clip, watchers, carry_state)
                 if run.ended is None:
-                    _finish_epoch(run, loss, validation, schedule, began, carry_state)
+                    _finish_epoch(run, loss, carry_state)
                     _call(watchers, "on_epoch", run)
         run.ended = run.ended or f"all {epochs} epochs done"
+    except BaseException:
+        run.whole = False
+        raise
     finally:
         run.ended = run.ended or "broken off by an error"
-        _call(watchers, "on_end", run)
-    return {"ended": run.ended, "step": run.step, "epochs": run.history}
+        with ExitStack() as ends:  # calls all of them, the last one first, whatever happens in one
+            for watcher in watchers:
+                ends.callback(_call, [watcher], "on_end", run)
+    seconds = sum(row["seconds"] for row in run.history) + run.seconds
+    return {"ended": run.ended, "step": run.step, "seconds": seconds, "epochs": run.history}
 
 
 def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch], carry_state: bool = False) -> float:
@@ -103,23 +111,16 @@ def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch], carry_state: bo
     return total / items
 
 
-def _train_epoch(
-    run: Run,
-    loss: Loss,
-    batches: Iterable[Batch],
-    schedule: Schedule | None,
-    clip: float | None,
-    watchers: list[Callback],
-    draws: Any,
-    carry_state: bool,
-) -> None:
+def _train_epoch(run: Run, loss: Loss, clip: float | None, watchers: list[Callback], carry_state: bool) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     cache = None
-    for batch in starmap(Batch, batches):
-        run.batch = batch
-        if schedule is not None:
-            run.opt.lr = schedule(run.step)
-        y, last, cache = run.model.forward(batch.x, run.carried, batch.mask, draws, reuse=cache)
+    began = time.perf_counter() - run.seconds
+    seen = 0 if hasattr(run.batches, "state") else run.position  # batches with a state go on by themselves
+    for batch in starmap(Batch, islice(run.batches, seen, None)):
+        run.batch, run.whole = batch, False
+        if run.schedule is not None:
+            run.opt.lr = run.schedule(run.step)
+        y, last, cache = run.model.forward(batch.x, run.carried, batch.mask, run.rng, reuse=cache)
         run.y, run.cache, run.carried = y, cache, last if carry_state else None
         n, mask = _valid(y, batch.mask)
         value, dy = loss(y, batch.targets, mask)
@@ -134,32 +135,29 @@ def _train_epoch(
             return
         _call(watchers, "on_gradients", run)
         run.opt.step(run.model.params, run.grads)
-        run.step, run.loss_sum, run.items = run.step + 1, run.loss_sum + run.loss * n, run.items + n
+        run.step, run.position = run.step + 1, run.position + 1
+        run.loss_sum, run.items = run.loss_sum + run.loss * n, run.items + n
+        run.seconds, run.whole = time.perf_counter() - began, True
         _call(watchers, "on_batch", run)
         if run.ended is not None:
             return
 
 
-def _finish_epoch(
-    run: Run,
-    loss: Loss,
-    validation: Iterable[Batch] | None,
-    schedule: Schedule | None,
-    began: float,
-    carry_state: bool,
-) -> None:
+def _finish_epoch(run: Run, loss: Loss, carry_state: bool) -> None:
     """Closes the books of an epoch: its row of the history."""
+    began = time.perf_counter() - run.seconds
     if run.items == 0:
         raise ValueError(f"no batches in epoch {run.epoch + 1} (a generator runs only once: pass a list or Batches)")
-    run.epoch += 1
+    run.whole, run.epoch = False, run.epoch + 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
-    if validation is not None:
-        row["validation"] = evaluate(run.model, loss, validation, carry_state)
-    observe = getattr(schedule, "observe", None)
+    if run.validation is not None:
+        row["validation"] = evaluate(run.model, loss, run.validation, carry_state)
+    observe = getattr(run.schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))
     run.history.append(row | {"lr": run.opt.lr, "seconds": time.perf_counter() - began})
-    run.loss_sum, run.items, run.carried = 0.0, 0, None
+    run.position, run.loss_sum, run.items, run.seconds, run.carried = 0, 0.0, 0, 0.0, None
+    run.whole = True
 
 
 def _valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:

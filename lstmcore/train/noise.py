@@ -1,13 +1,15 @@
 """Gradient noise, which helps badly started networks out of a plateau (Neelakantan et al. 2015)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.train.callbacks import Callback, Run
+from lstmcore.train.callbacks import Callback
 from lstmcore.train.optimizer import number
+from lstmcore.train.run import Run
 
 
 def add_noise(
@@ -30,6 +32,14 @@ class GradientNoise(Callback):
     def __init__(self, eta: float = 0.01, gamma: float = 0.55, seed: Seed = None):
         self.eta, self.gamma = number("eta", eta), number("gamma", gamma)
         self.rng = generator(seed)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self.rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state
 
     def on_gradients(self, run: Run) -> None:
         add_noise(run.grads, run.step, self.rng, self.eta, self.gamma)

@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from lstmcore.train.callbacks import Callback, Run
+from lstmcore.train.callbacks import Callback
+from lstmcore.train.run import Run
 
 
 class Progress(Callback):

@@ -64,7 +64,7 @@ class Cosine:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class WarmUp:
     """A straight rise to the first value of another schedule, which then begins: then(0) (step + 1) / (steps + 1) for
     step < steps, then(step - steps) after (Goyal et al. 2017, section 2.2)."""
@@ -79,6 +79,15 @@ class WarmUp:
         if step < self.steps:
             return self.then(0) * (step + 1) / (self.steps + 1)
         return self.then(step - self.steps)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """That of the other schedule; None if it has none."""
+        return getattr(self.then, "state", None)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.then.state = state  # type: ignore[attr-defined]
 
     def observe(self, loss: float) -> None:
         """Passes the loss of an epoch on, if the other schedule wants it."""

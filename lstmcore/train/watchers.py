@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lstmcore.arrays import Array, dtype_name, namespace
+import numpy as np
+
+from lstmcore.arrays import Array, dtype_name, namespace, to_numpy
 from lstmcore.ops.losses import softmax
-from lstmcore.train.callbacks import Run
 from lstmcore.train.clip import global_norm
+from lstmcore.train.run import Run
 
 Tell = Callable[[str], None]
 
@@ -40,9 +42,20 @@ def watchers(tell: Tell = warn) -> list[Any]:
 class Watcher:
     """Says one thing once. `said` is the sentence, None as long as there was no reason."""
 
+    remembers: tuple[str, ...] = ("said",)  # the attributes that outlive a pause: plain data
+
     def __init__(self, tell: Tell = warn):
         self.tell = tell
         self.said: str | None = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.remembers}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        for name in self.remembers:
+            setattr(self, name, state[name])
 
     def say(self, message: str) -> None:
         if self.said is None:
@@ -57,13 +70,12 @@ class MeanCollapse(Watcher):
     classes), over that of its targets, is below 0.1 %.
     """
 
+    remembers = ("said", "since")
+
     def __init__(self, tell: Tell = warn, epochs: int = 3):
         super().__init__(tell)
         self.epochs = epochs
-        self._since = (0, 0)  # epoch and step at which outputs were last seen to vary, or the run began
-
-    def on_start(self, run: Run) -> None:
-        self._since = run.epoch, run.step
+        self.since = [0, 0]  # epoch and step at which outputs were last seen to vary, or the run began
 
     def on_epoch(self, run: Run) -> None:
         answers = _answers(run)
@@ -73,8 +85,8 @@ class MeanCollapse(Watcher):
         xp = namespace(y)
         spread, wanted = (float(xp.mean(xp.var(value, axis=0))) for value in (y, targets))
         if spread >= FLAT * wanted:
-            self._since = run.epoch, run.step
-        elif run.epoch - self._since[0] >= self.epochs and run.step - self._since[1] >= SETTLED:
+            self.since = [run.epoch, run.step]
+        elif run.epoch - self.since[0] >= self.epochs and run.step - self.since[1] >= SETTLED:
             off = float(xp.max(xp.abs(xp.mean(y, axis=0) - xp.mean(targets, axis=0))))
             meaning = (
                 "the network predicts the mean of the targets"
@@ -119,20 +131,22 @@ class ExplodingNorm(Watcher):
     in a healthy run: they must be that large in 20 steps in a row.
     """
 
+    remembers = ("said", "first", "large")
+
     def __init__(self, tell: Tell = warn):
         super().__init__(tell)
-        self._first: list[float] = []
-        self._large = 0  # steps in a row
+        self.first: list[float] = []  # norms
+        self.large = 0  # steps in a row
 
     def on_gradients(self, run: Run) -> None:
         if self.said is not None:
             return
         norm = run.norm if run.norm is not None else global_norm(run.grads)
-        if len(self._first) < FIRST_STEPS:
-            self._first.append(norm)
+        if len(self.first) < FIRST_STEPS:
+            self.first = [*self.first, norm]
             return
-        self._large = self._large + 1 if norm > EXPLODED * max(self._first) > 0 else 0
-        if self._large >= (1 if run.norm is None else FIRST_STEPS):
+        self.large = self.large + 1 if norm > EXPLODED * max(self.first) > 0 else 0
+        if self.large >= (1 if run.norm is None else FIRST_STEPS):
             remedy = (
                 "clipping shortens it, but its direction is that of a few steps: lower the learning rate"
                 if run.norm is not None
@@ -140,7 +154,7 @@ class ExplodingNorm(Watcher):
             )
             self.say(
                 f"the gradient explodes: its norm is {norm:.3g} in step {run.step + 1}, and was at most "
-                f"{max(self._first):.3g} in the first {FIRST_STEPS}; {remedy} ({run.opt.lr:.3g})"
+                f"{max(self.first):.3g} in the first {FIRST_STEPS}; {remedy} ({run.opt.lr:.3g})"
             )
 
 
@@ -152,18 +166,20 @@ class NothingLearnt(Watcher):
     give that of its best constant answer as `constant`.
     """
 
+    remembers = ("said", "items", "sums")
+
     def __init__(self, tell: Tell = warn, epochs: int = 10, constant: float | None = None):
         super().__init__(tell)
         self.epochs, self.constant = epochs, constant
-        self._sums: tuple[int, Any, Any] = (0, 0.0, 0.0)  # items, sum and sum of squares of each column of the targets
+        self.items = 0  # valid ones, seen in the first epoch
+        self.sums: Any = np.zeros((2, 1))  # (2, columns): of their targets, and of the squares of these
 
     def on_batch(self, run: Run) -> None:
         answers = _answers(run) if run.epoch == 0 else None
         if answers is not None:
-            xp = namespace(answers[1])
-            targets = xp.astype(answers[1], xp.float64)
-            n, first, second = self._sums
-            self._sums = n + len(targets), first + xp.sum(targets, axis=0), second + xp.sum(targets**2, axis=0)
+            targets = to_numpy(answers[1]).astype(np.float64)
+            self.items += len(targets)
+            self.sums = self.sums + [targets.sum(axis=0), (targets**2).sum(axis=0)]
 
     def on_epoch(self, run: Run) -> None:
         loss = min(row["loss"] for row in run.history)
@@ -178,14 +194,12 @@ class NothingLearnt(Watcher):
 
     def _constant(self, run: Run) -> float | None:
         """The loss of the best constant answer to the targets of the first epoch; None if that was not seen."""
-        n, first, second = self._sums
-        if n == 0 or run.batch is None:
+        if self.items == 0 or run.batch is None:
             return None
-        xp = namespace(first)
-        p = first / n
+        p, square = self.sums / self.items
         if _is_classes(run.batch.targets):
-            return float(-xp.sum(p * xp.log(xp.where(p > 0, p, xp.ones_like(p)))))
-        return float(xp.mean(second / n - p**2))
+            return float(-np.sum(p * np.log(np.where(p > 0, p, 1))))
+        return float(np.mean(square - p**2))
 
 
 def _answers(run: Run) -> tuple[Array, Array] | None:

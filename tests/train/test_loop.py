@@ -1,6 +1,5 @@
 """The training loop: it does what a loop written by hand does, learns, tells, stops and goes on."""
 
-import copy
 import itertools
 import json
 import math
@@ -465,28 +464,18 @@ def test_resumes_bit_for_bit(stop):
     class Save(Callback):
         def on_batch(self, run):
             if run.step == stop:
-                saved.update(
-                    run=json.loads(json.dumps(run.state)),
-                    params={name: w.copy() for name, w in run.model.params.items()},
-                    opt=copy.deepcopy(run.opt.state),
-                    batches=json.loads(json.dumps(broken["batches"].state)),
-                    rng=json.loads(json.dumps(broken["rng"].bit_generator.state)),
-                    schedule=dict(broken["schedule"].state),
-                )
+                saved.update(run.state)
+            if run.step == stop + 1:  # the state does not move on with the run
                 raise RuntimeError("the power fails")
 
     with pytest.raises(RuntimeError, match="the power fails"):
         train(**broken, callbacks=[Save()])
 
-    resumed["model"].params.update(saved["params"])
-    resumed["opt"].state = saved["opt"]
-    resumed["batches"].state = saved["batches"]
-    resumed["rng"].bit_generator.state = saved["rng"]
-    resumed["schedule"].state = saved["schedule"]
-    rest = train(**resumed, resume=saved["run"])
+    rest = train(**resumed, resume=saved)
 
     assert_same_parameters(resumed["model"], undisturbed["model"])
     for history in (whole, rest):
+        history.pop("seconds")
         for row in history["epochs"]:
             row.pop("seconds")
     assert rest == whole

@@ -1,0 +1,33 @@
+"""A file written whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """`data` becomes the file's content in one step: written beside it, brought to the disk, renamed.
+
+    Raises OSError, with a sentence that says so, where that cannot be; what was there before is untouched.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        reason = "there is no such folder" if not path.parent.is_dir() else error.strerror or str(error)
+        message = f"could not be saved ({reason}); what was there before is untouched"
+        raise type(error)(error.errno, message, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the new name is on the disk when the folder is; not every system lets us ask
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

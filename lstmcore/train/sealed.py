@@ -1,0 +1,131 @@
+"""A sealed file: safetensors, so that nothing in it can be executed, with texts beside the arrays and a checksum.
+
+The metadata of the file, all of it text:
+
+    format    what it is: "lstmcore model" or "lstmcore checkpoint"
+    version   of this format
+    library   the version of lstmcore that wrote it
+    config    what builds the model: `model.config()` as JSON
+    gates     the order of the gates in the weights, as JSON: {"LSTM": "i f g o", ...}
+    state     only in a checkpoint: everything about the training that is no array, as JSON
+    sha256    of the texts that `Kind.sealed` names and of all arrays, with their names, dtypes and shapes
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.ops import gates
+from lstmcore.train.atomic import write_atomically
+
+GATES = json.dumps({"LSTM": " ".join(gates.LSTM), "GRU": " ".join(gates.GRU), "RNN": " ".join(gates.RNN)})
+DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"} | {
+    f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+}
+
+
+class Kind(NamedTuple):
+    """One of the formats."""
+
+    format: str
+    version: str
+    sealed: tuple[str, ...]  # the texts under the checksum
+
+
+MODEL = Kind("lstmcore model", "1", ("config", "gates"))
+CHECKPOINT = Kind("lstmcore checkpoint", "1", ("format", "version", "library", "config", "gates", "state"))
+
+Shapes = dict[str, tuple[tuple[int, ...], str | None]]  # array -> shape, dtype
+
+
+class Damaged(ValueError):
+    """A file that is not as it was written."""
+
+
+def write(path: Path, kind: Kind, config: dict[str, Any], arrays: Mapping[str, np.ndarray], **texts: str) -> None:
+    """Writes the file, whole or not at all. Raises OSError where that cannot be."""
+    from safetensors.numpy import save as to_bytes
+
+    from lstmcore import __version__
+
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}  # bytes are written as they lie in memory
+    texts |= {
+        "format": kind.format,
+        "version": kind.version,
+        "library": __version__,
+        "config": json.dumps(config),
+        "gates": GATES,
+    }
+    write_atomically(path, to_bytes(arrays, texts | {"sha256": digest(kind, texts, arrays.items())}))
+
+
+def read(
+    path: Path, kinds: Iterable[Kind], check: Callable[[Kind, dict[str, Any], Shapes], None]
+) -> tuple[Kind, dict[str, str], dict[str, np.ndarray]]:
+    """The kind, the texts and the arrays of a file.
+
+    check: gets the kind, the configuration and the shapes of all arrays, before memory is taken for one; it raises
+    Damaged if they do not belong together. The file itself cannot promise more than it holds: safetensors compares
+    the lengths in its header with the length of the file.
+
+    Raises Damaged, a ValueError, for a file that is truncated or not as it was written, ValueError for one that is not
+    of these kinds or of a later version, OSError where there is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            texts = file.metadata() or {}
+            kind = _kind(path, texts, kinds)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
+            shapes: Shapes = {name: (tuple(s.get_shape()), DTYPES.get(s.get_dtype())) for name, s in slices.items()}
+            try:
+                check(kind, as_json(texts, "config"), shapes)
+            except Damaged as error:
+                raise Damaged(f"{path} is damaged: {error}") from error
+            arrays = {name: file.get_tensor(name) for name in shapes}
+    except SafetensorError as error:
+        raise Damaged(f"{path} is damaged, truncated or no safetensors file: {error}") from error
+    if digest(kind, texts, arrays.items()) != texts.get("sha256"):
+        raise Damaged(f"{path} is damaged: its contents do not match their checksum")
+    return kind, texts, arrays
+
+
+def as_json(texts: Mapping[str, str], name: str) -> Any:
+    """A text of the file as what it says. Raises Damaged for what is no JSON."""
+    try:
+        return json.loads(texts[name])
+    except (KeyError, ValueError, RecursionError) as error:
+        what = "configuration" if name == "config" else name
+        raise Damaged(f"its {what} cannot be read ({error})") from error
+
+
+def digest(kind: Kind, texts: Mapping[str, str], arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """The checksum, SHA-256 as hexadecimal digits."""
+    checksum = hashlib.sha256(json.dumps([texts.get(name) for name in kind.sealed]).encode())
+    for name, a in sorted(arrays):
+        checksum.update(json.dumps([name, a.dtype.name, a.shape]).encode() + np.ascontiguousarray(a).tobytes())
+    return checksum.hexdigest()
+
+
+def _kind(path: Path, texts: dict[str, str], kinds: Iterable[Kind]) -> Kind:
+    """Which kind of file it is, once it is one that this version reads."""
+    named = {kind.format: kind for kind in kinds}
+    kind = named.get(texts.get("format", ""))
+    if kind is None:
+        wanted = " or ".join(name.removeprefix("lstmcore ") for name in named)
+        raise ValueError(f"{path} is no {wanted} of lstmcore: its format is {texts.get('format', 'not given')!r}")
+    if texts.get("version") != kind.version:
+        raise ValueError(
+            f"{path} has version {texts.get('version')!r} of the format, and this lstmcore reads {kind.version!r} "
+            f"(it was written by lstmcore {texts.get('library')})"
+        )
+    if texts.get("gates") != GATES:
+        raise ValueError(f"{path} has its gates in the order {texts.get('gates')}; here it is {GATES}")
+    return kind
