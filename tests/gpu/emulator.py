@@ -1,0 +1,112 @@
+"""The machine of ops/recurrence/launch.py on a CPU: kernels' text, compiled by g++ against emulator.h, over NumPy."""
+
+import atexit
+import ctypes
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from lstmcore.ops.recurrence.launch import LaunchError, source
+
+HEADER = Path(__file__).with_name("emulator.h")
+LETTERS = {"float32": "f", "float64": "d", "bool": "b", "uint8": "b", "int32": "i", "uint32": "u"}
+OUTCOMES = (
+    None,
+    "the arguments are not those of the kernel",
+    "deadlock: all threads that are left wait at barriers",
+    "the kernel does not end",
+)
+
+
+def compiler() -> str | None:
+    """Where g++ is; None if there is none."""
+    return shutil.which("g++")
+
+
+class Emulator:
+    """`seed` draws the order in which threads and blocks run."""
+
+    library = "numpy"
+
+    def __init__(self, multiprocessors: int = 4, shared_limit: int = 227 * 1024, seed: int = 0):
+        self.multiprocessors, self.shared_limit, self.seed = multiprocessors, shared_limit, seed
+        self.launches: list[str] = []  # the entries of all kernels that ran, in order
+
+    def compile(self, file, entry, defines, together=False):
+        return self.compile_text(source(file, defines), entry, together)
+
+    def compile_text(self, text, entry, together=False):
+        return Kernel(self, entry, _library(text, entry), together)
+
+
+class Kernel:
+    def __init__(self, machine: Emulator, entry: str, library: ctypes.CDLL, together: bool):
+        self.machine, self.entry, self.library, self.together = machine, entry, library, together
+
+    def resident_blocks(self, threads, shared_bytes):
+        """One block per multiprocessor, as kernels that fill one have it."""
+        fits = threads <= 1024 and shared_bytes <= self.machine.shared_limit
+        return self.machine.multiprocessors if fits else 0
+
+    def __call__(self, grid, threads, shared_bytes, *arguments, turns: int = 10**9):
+        if threads > 1024 or shared_bytes > self.machine.shared_limit:
+            raise LaunchError(f"{self.entry}: a block has no room for {threads} threads and {shared_bytes} bytes")
+        if self.together and grid[0] * grid[1] > self.resident_blocks(threads, shared_bytes):
+            raise LaunchError(f"{self.entry}: {grid[0] * grid[1]} blocks cannot be resident at once")
+        letters, slots = "", []
+        for value in arguments:
+            if value is None:
+                letters, slot = letters + "0", ctypes.c_void_p(None)
+            elif isinstance(value, np.ndarray):
+                letters, slot = letters + LETTERS[value.dtype.name], ctypes.c_void_p(value.ctypes.data)
+            elif isinstance(value, np.int64):
+                letters, slot = letters + "L", ctypes.c_longlong(int(value))
+            else:
+                letters, slot = letters + "I", ctypes.c_int(value)
+                assert slot.value == value, f"{value} is no C int"
+            slots.append(slot)
+        addresses = (ctypes.c_void_p * len(slots))(*[ctypes.addressof(slot) for slot in slots])
+        outcome = self.library.emulate(
+            *map(ctypes.c_uint, (*grid, threads)),
+            ctypes.c_size_t(shared_bytes),
+            int(self.together),
+            ctypes.c_uint(self.machine.seed),
+            ctypes.c_longlong(turns),
+            letters.encode(),
+            addresses,
+        )
+        self.machine.launches.append(self.entry)
+        if outcome:
+            raise LaunchError(f"{self.entry}{grid} with arguments {letters}: {OUTCOMES[outcome]}")
+
+
+@functools.cache
+def _folder() -> Path:
+    """A folder with the header, compiled beforehand. Gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
+    atexit.register(shutil.rmtree, folder)
+    shutil.copy(HEADER, folder)
+    _compile("emulator.h", "", "-x", "c++-header", str(folder / "emulator.h"))  # makes emulator.h.gch
+    return folder
+
+
+@functools.cache
+def _library(text: str, entry: str) -> ctypes.CDLL:
+    """The text as a shared library."""
+    path = _folder() / f"{hashlib.sha256(f'{entry}{text}'.encode()).hexdigest()[:16]}.so"
+    text = f"{text}\nEMULATED_ENTRY({entry})\n"
+    _compile(entry, text, "-shared", "-include", str(_folder() / "emulator.h"), "-x", "c++", "-", "-o", str(path))
+    return ctypes.CDLL(str(path))
+
+
+def _compile(what: str, text: str, *options: str) -> None:
+    """-ffp-contract=off: multiplications and additions fuse only where the text says fmaf."""
+    flags = ("-std=c++17", "-O1", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC")
+    result = subprocess.run((str(compiler()), *flags, *options), input=text, capture_output=True, text=True)
+    if result.returncode:
+        raise LaunchError(f"g++ could not compile {what}:\n{result.stderr}")
