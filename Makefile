@@ -17,7 +17,7 @@ ARGS ?=
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
-	$(BIN)/lstmcore train count --out runs/count
+	$(BIN)/lstmcore train count --out runs/count --overwrite
 
 test: .venv/dev $(if $(PEERS),.venv/peers)
 	$(BIN)/python -m pytest $(if $(PEERS),--require-peers) $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -32,7 +32,7 @@ lint: .venv/dev
 
 seeds: .venv/demo
 	@set -e; for seed in $(SEEDS); do \
-	  $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --goal 0.001 --json | tail -n 1; done
+	  $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --overwrite --goal 0.001 --json | tail -n 1; done
 
 bench: .venv/peers .venv/demo
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -82,6 +82,9 @@ def test_a_short_training_run_can_be_used_afterwards(tmp_path):
     assert metrics["engine"] == "reference"
     assert f"{metrics['wrong']:,} of {metrics['total']:,} strings are wrong" in answer.stdout
     assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints",
+        "epochs.csv",
+        "epochs.jsonl",
         "history.json",
         "metrics.json",
         "model.safetensors",

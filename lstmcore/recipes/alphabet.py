@@ -7,8 +7,7 @@ the squared error, momentum. Every output becomes the mean of the codes, and the
 comes through, though backpropagation through time is at work.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lstmcore import layers, train
 from lstmcore.ops import gates
 from lstmcore.ops.losses import softmax_cross_entropy, squared_error
 from lstmcore.recipes import run as finished
+from lstmcore.train.watchers import Tell
 
 LETTERS = "abcdefghijkl"
 CODES = np.array([ord(letter) for letter in LETTERS])
@@ -95,6 +95,14 @@ class WeightNoise(train.Callback):
     def __init__(self, scale: float, rng: np.random.Generator):
         self.scale, self.rng = scale, rng
 
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self.rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state
+
     def on_gradients(self, run: train.Run) -> None:
         for name, g in run.grads.items():
             limit = self.scale * float(np.abs(run.model.params[name]).mean())
@@ -152,57 +160,63 @@ def trials(options: Options, cure: bool) -> Iterator[tuple[str, Options]]:
 
 
 def run(
-    options: Options, cure: bool = False, progress: bool | None = None, tell: Callable[[str], None] = print
+    options: Options,
+    cure: bool = False,
+    progress: bool | None = None,
+    tell: Tell = print,
+    keep: finished.Keep | None = None,
 ) -> Result:
     """Trains as the question does; with options.freeze also the read-out alone, with `cure` also with each remedy alone
-    and with one after the other. tell: is called with what there is to say while it happens."""
+    and with one after the other.
+
+    tell: is called with what there is to say while it happens. keep: where the trainings are saved, and whether they go
+    on.
+    """
     done: list[Trial] = []
-    began = time.perf_counter()
+    keep = None if keep is None else keep.begin()
     for name, one in trials(options, cure):
-        done.append(trial(name, one, progress, tell))
+        done.append(trial(name, one, progress, tell, None if keep is None else keep.part(name)))
         tell(f"{name}: loss {done[-1].loss:.4g}, {100 * done[-1].right:.0f} % of the letters right")
         if done[-1].history["ended"] == "interrupted":
             break
     x = encode(np.zeros((1, 1), int), options)
     engine = done[0].model.forward(x)[2].parts[0].engine
-    return Result(done, engine, time.perf_counter() - began)
+    return Result(done, engine, sum(trial.history["seconds"] for trial in done))
 
 
-def trial(name: str, options: Options, progress: bool | None, tell: Callable[[str], None]) -> Trial:
-    """One training and its test."""
+def job(options: Options) -> tuple[finished.Job, list[train.Callback]]:
+    """One training, and the callbacks that belong to it."""
     rng = np.random.default_rng(options.seed)
     net = model(options, rng)
     letters = np.arange(STEPS * UPDATES + 1) % len(LETTERS)
     classes = options.loss == "cross-entropy"
     loss = softmax_cross_entropy if classes else squared_error
     targets = letters[1:] if classes else _numbers(letters[1:], options)
-    stream = train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS)
-    said: list[str] = []
-
-    def say(message: str) -> None:
-        said.append(message)
-        tell(f"{name}: {message}")
-
-    callbacks: list[Any] = [
-        *([train.Freeze("0.")] if options.freeze else []),
-        *([WeightNoise(options.noise, rng)] if options.noise else []),
-        *train.watchers(say),
-    ]
-    history = train.fit(
+    return finished.Job(
+        finished.about("alphabet", options),
         net,
         loss,
-        stream,
+        train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS),
         train.Momentum(options.lr, options.momentum),
-        epochs=options.epochs,
-        callbacks=callbacks,
-        progress=progress,
-        carry_state=True,
-    )
-    unit = VARIANCE if options.scaling and not classes else 1.0  # back to squared codes
+        {"epochs": options.epochs, "carry_state": True},
+    ), [
+        *([train.Freeze("0.")] if options.freeze else []),
+        *([WeightNoise(options.noise, rng)] if options.noise else []),
+    ]
+
+
+def trial(name: str, options: Options, progress: bool | None, tell: Tell, keep: finished.Keep | None = None) -> Trial:
+    """One training and its test."""
+    training, callbacks = job(options)
+    watchers = train.watchers(lambda message: tell(f"{name}: {message}"))
+    history = training.fit([*callbacks, *watchers], keep, progress)
+    unit = VARIANCE if options.scaling and options.loss == "squared" else 1.0  # back to squared codes
     for row in history["epochs"]:
         row["loss"] *= unit
-    last = train.evaluate(net, loss, stream, carry_state=True) * unit
-    return Trial(name, options, net, history, last, *_test(net, options), _go_on(net, options), tuple(said))
+    net = training.model
+    last = train.evaluate(net, training.loss, training.batches, carry_state=True) * unit
+    said = tuple(watcher.said for watcher in watchers if watcher.said is not None)
+    return Trial(name, options, net, history, last, *_test(net, options), _go_on(net, options), said)
 
 
 def _test(net: layers.Layer, options: Options) -> tuple[float, float]:

@@ -121,33 +121,39 @@ def weights(index: np.ndarray) -> np.ndarray:
     return np.bincount(counts, minlength=CLASSES)[counts] ** -0.5
 
 
-def run(options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
-    """Trains and tests. One generator, seeded by `options.seed`, draws data, weights and the order of the batches.
+def job(options: Options) -> tuple[finished.Job, np.ndarray]:
+    """What is trained, and the strings that are learnt from (n,).
 
-    tell: is called with what the watchers see.
+    One generator, seeded by `options.seed`, draws data, weights, the order of the batches and dropout.
     """
     rng = np.random.default_rng(options.seed)
     index = examples(rng, options.examples, options.balanced)
     net = model(options, rng)
     batches = train.Batches(bits(index), ones(index), batch_size=options.batch, seed=rng, weights=weights(index))
-    engine = net.forward(batches.x[:, :1])[2].parts[0].engine  # compiles kernels, if any, before the clock runs
-    began = time.perf_counter()
-    history = train.fit(
+    schedule = train.Cosine(options.lr, options.epochs * len(batches))
+    return finished.Job(
+        finished.about("count", options, index),
         net,
         softmax_cross_entropy,
         batches,
         optimizer(options),
-        epochs=options.epochs,
-        schedule=train.Cosine(options.lr, options.epochs * len(batches)),
-        clip=1.0,
-        callbacks=train.watchers(tell),
-        rng=rng,
-        progress=progress,
-    )
-    trained = time.perf_counter()
+        {"epochs": options.epochs, "schedule": schedule, "clip": 1.0, "rng": rng},
+    ), index
+
+
+def run(options: Options, progress: bool | None = None, tell: Tell = warn, keep: finished.Keep | None = None) -> Result:
+    """Trains and tests. tell: is called with what the watchers see. keep: where the run is saved, and whether it goes
+    on."""
+    training, index = job(options)
+    net = training.model
+    engine = (
+        net.forward(training.batches.x[:, :1])[2].parts[0].engine
+    )  # compiles kernels, if any, before the clock runs
+    history = training.fit(train.watchers(tell), keep, progress)
+    began = time.perf_counter()
     wrong, tested = errors(net, index)
     learnt = np.bincount(ones(index), minlength=CLASSES)
-    return Result(net, history, wrong, tested, learnt, engine, trained - began, time.perf_counter() - trained)
+    return Result(net, history, wrong, tested, learnt, engine, history["seconds"], time.perf_counter() - began)
 
 
 def errors(net: layers.Layer, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

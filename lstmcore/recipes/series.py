@@ -7,7 +7,6 @@ season before, and, to be told from a network that has merely learnt it, the mea
 
 import csv
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,42 +141,63 @@ def check(values: np.ndarray, options: Options) -> int:
     return learnt
 
 
-def run(values: np.ndarray, options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
-    """Trains on windows from the first 80 % of the series, and forecasts the rest, its values being read as they come.
+def scaled(values: np.ndarray, learnt: int) -> tuple[np.ndarray, float, float]:
+    """(N,) float32, less the mean of the part learnt from, over its standard deviation; and these two."""
+    mean, deviation = float(values[:learnt].mean()), float(values[:learnt].std())
+    return ((values - mean) / deviation).astype(np.float32), mean, deviation
 
-    One generator, seeded by `options.seed`, draws weights and batches. tell: is called with what the watchers see.
+
+def job(values: np.ndarray, options: Options) -> finished.Job:
+    """What is trained: windows from the first 80 % of the series. Raises ValueError as `check`.
+
+    One generator, seeded by `options.seed`, draws weights and batches.
     """
     learnt = check(values, options)
     rng = np.random.default_rng(options.seed)
-    mean, deviation = float(values[:learnt].mean()), float(values[:learnt].std())
-    z = ((values - mean) / deviation).astype(np.float32)
+    z, _, _ = scaled(values, learnt)
     starts = np.arange(0, learnt - options.window, max(1, options.window // 10))
     windows = _windows(z, starts, options.window + 1).T[..., None]  # (window + 1, windows, 1)
     net = layers.Stack(
         [layers.LSTM(1, options.hidden, seed=rng, engine=options.engine), layers.Linear(options.hidden, 1, seed=rng)]
     )
     batches = train.Batches(windows[:-1], windows[1:] - windows[:-1], batch_size=options.batch, seed=rng, per_step=True)
-    engine = net.forward(batches.x[:, :1])[2].parts[0].engine  # compiles kernels, if any, before the clock runs
-    began = time.perf_counter()
-    history = train.fit(
+    schedule = train.Cosine(options.lr, options.epochs * len(batches))
+    return finished.Job(
+        finished.about("series", options, values),
         net,
         squared_error,
         batches,
         train.Adam(options.lr),
-        epochs=options.epochs,
-        schedule=train.Cosine(options.lr, options.epochs * len(batches)),
-        clip=1.0,
-        callbacks=train.watchers(tell),
-        progress=progress,
+        {"epochs": options.epochs, "schedule": schedule, "clip": 1.0},
     )
-    seconds = time.perf_counter() - began
+
+
+def run(
+    values: np.ndarray,
+    options: Options,
+    progress: bool | None = None,
+    tell: Tell = warn,
+    keep: finished.Keep | None = None,
+) -> Result:
+    """Trains on the first 80 % of the series, and forecasts the rest, its values being read as they come.
+
+    tell: is called with what the watchers see. keep: where the run is saved, and whether it goes on.
+    """
+    training = job(values, options)
+    learnt, net = check(values, options), training.model
+    z, mean, deviation = scaled(values, learnt)
+    engine = (
+        net.forward(training.batches.x[:, :1])[2].parts[0].engine
+    )  # compiles kernels, if any, before the clock runs
+    history = training.fit(train.watchers(tell), keep, progress)
     season = find_season(values[:learnt]) if options.season is None else options.season
     last = len(values) - options.horizon
     origins = np.unique(np.linspace(learnt, last, min(ORIGINS, last - learnt + 1)).astype(int))
     forecasts = naive(values, learnt, season, origins, options.horizon)
     told = forecast(net, z, learnt, origins, options.horizon)
     forecasts = {"lstm": Forecasts(*(mean + deviation * part.astype(float) for part in told))} | forecasts
-    return Result(net, history, values, learnt, season, origins, forecasts, (mean, deviation), engine, seconds)
+    scale = (mean, deviation)
+    return Result(net, history, values, learnt, season, origins, forecasts, scale, engine, history["seconds"])
 
 
 def forecast(

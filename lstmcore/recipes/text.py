@@ -3,7 +3,6 @@
 import json
 import math
 import sysconfig
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,40 +114,47 @@ def stream(classes: np.ndarray, strands: int, steps: int) -> train.Stream:
     return train.Stream(classes[:-1], classes[1:], batch_size=strands, steps=steps)
 
 
-def run(text: str, options: Options, progress: bool | None = None, tell: Tell = warn) -> Result:
-    """Trains on the first 90 % of the text and tests on the rest.
-
-    One generator, seeded by `options.seed`, draws weights and dropout. tell: is called with what the watchers see.
-    """
-    symbols, learnt, held_back = split(text)
+def job(symbols: str, learnt: np.ndarray, held_back: np.ndarray, options: Options) -> finished.Job:
+    """What is trained, from what `split` gives. One generator, seeded by `options.seed`, draws weights and dropout."""
     rng = np.random.default_rng(options.seed)
-    net = model(options, len(symbols), rng)
     batches = stream(learnt, options.batch, options.steps)
-    validation = stream(held_back, STRANDS, 200)
-    first = next(iter(batches)).x
-    engine = net.forward(first)[2].parts[1].engine  # compiles kernels, if any, before the clock runs
     updates = options.epochs * len(batches)
     rise = min(50, max(1, updates // 10))
-    began = time.perf_counter()
-    history = train.fit(
-        net,
+    return finished.Job(
+        finished.about("text", options, symbols, learnt, held_back),
+        model(options, len(symbols), rng),
         softmax_cross_entropy,
         batches,
         train.AdamW(options.lr, beta2=0.99),
-        epochs=options.epochs,
-        validation=validation,
-        schedule=train.WarmUp(rise, train.Cosine(options.lr, max(1, updates - rise))),
-        clip=1.0,
-        callbacks=train.watchers(tell),
-        rng=rng,
-        progress=progress,
-        carry_state=True,
+        {
+            "epochs": options.epochs,
+            "validation": stream(held_back, STRANDS, 200),
+            "schedule": train.WarmUp(rise, train.Cosine(options.lr, max(1, updates - rise))),
+            "clip": 1.0,
+            "rng": rng,
+            "carry_state": True,
+        },
     )
-    seconds = time.perf_counter() - began
+
+
+def run(
+    text: str, options: Options, progress: bool | None = None, tell: Tell = warn, keep: finished.Keep | None = None
+) -> Result:
+    """Trains on the first 90 % of the text and tests on the rest.
+
+    tell: is called with what the watchers see. keep: where the run is saved, and whether it goes on.
+    """
+    symbols, learnt, held_back = split(text)
+    training = job(symbols, learnt, held_back, options)
+    net, validation = training.model, training.options["validation"]
+    engine = (
+        net.forward(training.batches.x[: options.steps])[2].parts[1].engine
+    )  # compiles kernels, if any, before the clock runs
+    history = training.fit(train.watchers(tell), keep, progress)
     nats = train.evaluate(net, softmax_cross_entropy, validation, carry_state=True)
     unigram, bigram = counted(learnt, held_back, len(symbols))
     sizes = (len(learnt), len(held_back))
-    return Result(net, symbols, history, sizes, nats, unigram, bigram, engine, seconds)
+    return Result(net, symbols, history, sizes, nats, unigram, bigram, engine, history["seconds"])
 
 
 def counted(learnt: np.ndarray, held_back: np.ndarray, V: int) -> tuple[float, float]:

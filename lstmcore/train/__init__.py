@@ -4,10 +4,12 @@ from lstmcore.train.batches import Batch, Batches, pad
 from lstmcore.train.callbacks import Callback, EarlyStopping, Freeze
 from lstmcore.train.checkpoints import Checkpoints
 from lstmcore.train.clip import clip_by_global_norm, clip_by_value, global_norm
+from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.model_file import load, save
 from lstmcore.train.noise import GradientNoise, add_noise
 from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.records import Records
 from lstmcore.train.run import Run
 from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
 from lstmcore.train.stream import Stream
@@ -33,6 +35,8 @@ __all__ = [
     "Nesterov",
     "Plateau",
     "RMSProp",
+    "RangeTest",
+    "Records",
     "Run",
     "Step",
     "Stream",
@@ -42,6 +46,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "evaluate",
+    "find_lr",
     "fit",
     "global_norm",
     "load",

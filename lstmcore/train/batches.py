@@ -79,6 +79,11 @@ class Batches:
             yield self._batch(rows)
         self._epoch = None
 
+    def rewind(self) -> None:
+        """Forgets a `for` loop that was left early. `fit` begins with this; a state that was assigned stays."""
+        if not self._resume:
+            self._epoch = None
+
     @property
     def state(self) -> dict[str, Any]:
         """{"generator": the random state at the start of the epoch, "position": batches handed out}; plain data."""

@@ -69,6 +69,8 @@ def fit(
     """
     check_callbacks(callbacks)
     size = len(batches) if isinstance(batches, Sized) else None
+    if hasattr(batches, "rewind"):
+        batches.rewind()
     run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size)
     if resume is not None:
         run.state = resume

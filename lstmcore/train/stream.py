@@ -55,6 +55,10 @@ class Stream:
             yield Batch(self.x[part, ...], self.targets[part, ...])
         self._position = 0
 
+    def rewind(self) -> None:
+        """Forgets a `for` loop that was left early. `fit` begins with this; a state that was assigned stays."""
+        self._position = self._resume
+
     @property
     def state(self) -> dict[str, int]:
         """{"position": batches handed out in this epoch}; plain data."""

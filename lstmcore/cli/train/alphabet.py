@@ -8,14 +8,18 @@ from rich.table import Table
 
 from lstmcore.cli.talk import (
     EngineOption,
+    FindLrOption,
     JsonOption,
     OutOption,
+    OverwriteOption,
+    ResumeOption,
     SeedOption,
     hand_over,
+    keeping,
     or_complain,
     out,
+    range_test,
     tell,
-    writable,
 )
 from lstmcore.recipes import alphabet as spelling
 
@@ -43,6 +47,9 @@ def train_alphabet(
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The string abcdefghijkl for ever, as character codes: why every prediction is the mean, and what cures it."""
@@ -50,14 +57,16 @@ def train_alphabet(
         hidden=hidden, epochs=epochs, lr=lr, momentum=momentum, noise=noise, freeze=freeze is not None,
         engine=engine, seed=seed,
     )  # fmt: skip
-    folder = writable(out_folder)
-    result = or_complain(lambda: spelling.run(options, cure, tell=tell))
+    if find_lr:
+        range_test(or_complain(lambda: spelling.job(options)[0]), out_folder, as_json)
+    keep = keeping(out_folder, resume, overwrite)
+    result = or_complain(lambda: spelling.run(options, cure, tell=tell, keep=keep))
     out.print(_remedies(result))
     out.print(
         f"the variance of the codes, (12^2 - 1) / 12 = {spelling.VARIANCE:.4f}, is the loss of telling their mean; "
         f"trained in {result.seconds:.1f} s (engine {result.engine})"
     )
-    hand_over(spelling, result, options, folder, as_json)
+    hand_over(spelling, result, options, keep, as_json)
 
 
 def _remedies(result: spelling.Result) -> Table:

@@ -9,15 +9,19 @@ from rich.table import Table
 from lstmcore.cli.talk import (
     Cell,
     EngineOption,
+    FindLrOption,
     JsonOption,
     OutOption,
+    OverwriteOption,
+    ResumeOption,
     SeedOption,
     fail,
     hand_over,
+    keeping,
     or_complain,
     out,
+    range_test,
     tell,
-    writable,
 )
 from lstmcore.recipes import count as counting
 
@@ -50,6 +54,9 @@ def train_count(
     seed: SeedOption = DEFAULT.seed,
     goal: Annotated[float | None, typer.Option(help="Exit with 1 if the test error, a fraction, is above.")] = None,
     out_folder: OutOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Count the ones of a 20-bit string: learn from 10,000 strings, be tested on all the others.
@@ -60,8 +67,10 @@ def train_count(
     options = counting.Options(
         hidden, layers, cell.value, batch, epochs, lr, optimizer.value, dropout, examples, balanced, engine, seed
     )
-    folder = writable(out_folder)
-    result = or_complain(lambda: counting.run(options, tell=tell))
+    if find_lr:
+        range_test(or_complain(lambda: counting.job(options)[0]), out_folder, as_json)
+    keep = keeping(out_folder, resume, overwrite)
+    result = or_complain(lambda: counting.run(options, tell=tell, keep=keep))
     out.print(_by_ones(result))
     wrong, total = int(result.wrong.sum()), int(result.tested.sum())
     out.print(
@@ -70,7 +79,7 @@ def train_count(
         f"{result.test_seconds:.1f} s; {result.history['ended']}"
     )
     hand_over(
-        counting, result, options, folder, as_json, f"; try: lstmcore predict count {folder} 10011011101001101110"
+        counting, result, options, keep, as_json, f"; try: lstmcore predict count {out_folder} 10011011101001101110"
     )
     if goal is not None and result.test_error > goal:
         fail(f"the test error, {result.test_error:.6f}, is above the goal of {goal}")

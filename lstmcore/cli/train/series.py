@@ -8,14 +8,18 @@ from rich.table import Table
 
 from lstmcore.cli.talk import (
     EngineOption,
+    FindLrOption,
     JsonOption,
     OutOption,
+    OverwriteOption,
+    ResumeOption,
     SeedOption,
     hand_over,
+    keeping,
     or_complain,
     out,
+    range_test,
     tell,
-    writable,
 )
 from lstmcore.recipes import series as forecasting
 
@@ -36,13 +40,18 @@ def train_series(
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
     options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
-    folder = writable(out_folder)
     values = or_complain(lambda: forecasting.noisy_sine(seed) if file is None else forecasting.read(file, column))
-    result = or_complain(lambda: forecasting.run(values, options, tell=tell))
+    if find_lr:
+        range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
+    keep = keeping(out_folder, resume, overwrite)
+    result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
     out.print(_forecasts(result))
     out.print(
         f"root mean square errors on the last {len(result.values) - result.learnt:,} of {len(result.values):,} values, "
@@ -50,7 +59,7 @@ def train_series(
         f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
         f"{result.history['ended']}"
     )
-    hand_over(forecasting, result, options, folder, as_json)
+    hand_over(forecasting, result, options, keep, as_json)
 
 
 def _forecasts(result: forecasting.Result) -> Table:

@@ -7,14 +7,18 @@ import typer
 
 from lstmcore.cli.talk import (
     EngineOption,
+    FindLrOption,
     JsonOption,
     OutOption,
+    OverwriteOption,
+    ResumeOption,
     SeedOption,
     hand_over,
+    keeping,
     or_complain,
     out,
+    range_test,
     tell,
-    writable,
 )
 from lstmcore.recipes import text as writing
 
@@ -38,12 +42,18 @@ def train_text(
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn to write, character by character: from the first 90 % of a text, tested on the rest."""
     options = writing.Options(hidden, layers, embedding, batch, steps, epochs, lr, dropout, engine, seed)
-    folder = writable(out_folder)
-    result = or_complain(lambda: writing.run(writing.read(file, limit), options, tell=tell))
+    written = or_complain(lambda: writing.read(file, limit))
+    if find_lr:
+        range_test(or_complain(lambda: writing.job(*writing.split(written), options)), out_folder, as_json)
+    keep = keeping(out_folder, resume, overwrite)
+    result = or_complain(lambda: writing.run(written, options, tell=tell, keep=keep))
     out.print("".join(writing.sample(result.model, result.symbols, 300, 0.7, options.seed, result.symbols[0])).strip())
     out.print(
         f"{result.nats:.4f} nats, {result.bits:.4f} bits per character on the last {result.characters[1]:,} of "
@@ -51,4 +61,4 @@ def train_text(
         f"trained in {result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
         f"{result.history['ended']}"
     )
-    hand_over(writing, result, options, folder, as_json, f"; try: lstmcore predict text {folder} --temperature 0.5")
+    hand_over(writing, result, options, keep, as_json, f"; try: lstmcore predict text {out_folder} --temperature 0.5")
