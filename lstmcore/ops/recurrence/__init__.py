@@ -1,8 +1,8 @@
 """Many steps, at several speeds: the engines, and choosing one.
 
-An engine is a module with four functions, `supports`, `forward`, `predict` and `backward`, its NAME, and the array
-LIBRARY that it is for (None: any). It is chosen by the type of the arrays, or by an explicit argument; there is no
-global switch.
+An engine has four functions, `supports`, `forward`, `predict` and `backward`, its NAME, and the array LIBRARY that it
+is for (None: any): a module, or an object where there is something to set. It is chosen by the type of the arrays, or
+by an explicit argument; there is no global switch.
 """
 
 from types import ModuleType
@@ -12,8 +12,9 @@ from lstmcore.arrays import library_name
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import fused_cpu, reference
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.fused_gpu import fused_gpu
 
-ENGINES = {"reference": reference, "fused-cpu": fused_cpu}  # the later, the faster
+ENGINES: dict[str, Any] = {"reference": reference, "fused-cpu": fused_cpu, "fused-gpu": fused_gpu}  # the last, the best
 Engine = str | ModuleType | Any | None  # a name, None for the best there is, or an object with the four functions
 
 
@@ -37,7 +38,7 @@ def choose(engine: Engine, cell: Cell, array: Any) -> Any:
     return ENGINES[engine]
 
 
-def _runs(engine: ModuleType, cell: Cell, array: Any) -> bool:
+def _runs(engine: Any, cell: Cell, array: Any) -> bool:
     return engine.LIBRARY in (None, library_name(array)) and engine.supports(cell, array.dtype)
 
 

@@ -6,17 +6,18 @@ the same text under the same host code. The text lies in the folder cuda/, one k
 
 import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lstmcore.arrays import Array
+from lstmcore.arrays import Array, namespace
 
 FOLDER = Path(__file__).parent / "cuda"
 
 # What a kernel can be given: an array (its address; its strides are the kernel's business), nothing (a null pointer),
 # or a number: int is a C int, np.int64 a C long long.
 Argument = Array | int | np.int64 | None
+Defines = tuple[tuple[str, int | str], ...]  # constants of a kernel's text, by name
 
 
 class Kernel(Protocol):
@@ -38,7 +39,7 @@ class Machine(Protocol):
     multiprocessors: int
     shared_limit: int  # bytes of dynamic shared memory that one block can have at most
 
-    def compile(self, file: str, entry: str, defines: tuple[tuple[str, int], ...], together: bool = False) -> Kernel:
+    def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> Kernel:
         """The kernel `entry` of a file of cuda/, with the named constants. Compiled once, then remembered.
 
         together: its blocks talk to each other, so all of them must be resident (a cooperative launch); a launch of
@@ -51,7 +52,7 @@ class LaunchError(RuntimeError):
     """A kernel that was not, or could not be, run."""
 
 
-def source(file: str, defines: tuple[tuple[str, Any], ...] = ()) -> str:
+def source(file: str, defines: Defines = ()) -> str:
     """The text of a file of cuda/: the constants first, and the files that it includes in their places, each once.
 
     One self-contained text, so that every compiler needs nothing else, and caches that go by the text go right.
@@ -67,3 +68,29 @@ def source(file: str, defines: tuple[tuple[str, Any], ...] = ()) -> str:
 
     constants = "".join(f"#define {name} {value}\n" for name, value in defines)
     return constants + expanded(file)
+
+
+class Strides(NamedTuple):
+    """An array over (step, row, ...) as a kernel takes it: where it begins, and how many numbers on the next one is.
+
+    Steps and rows may lie as they like (flipped time is a view); what belongs to one row lies in a row.
+    """
+
+    array: Array | None
+    step: np.int64
+    row: np.int64
+
+    @classmethod
+    def of(cls, array: Array | None) -> "Strides":
+        """None stays None. An array whose last axis does not lie in a row is copied."""
+        if array is None:
+            return cls(None, np.int64(0), np.int64(0))
+        if array.ndim > 2 and array.shape[-1] > 1 and array.strides[-1] != array.itemsize:
+            array = contiguous(array)
+        step, row = (np.int64(stride // array.itemsize) for stride in array.strides[:2])
+        return cls(array, step, row)
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself, or a copy without gaps."""
+    return namespace(array).ascontiguousarray(array)

@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 from cupy.cuda import driver
 
-from lstmcore.ops.recurrence.launch import LaunchError, source
+from lstmcore.ops.recurrence.launch import Defines, LaunchError, source
 
 OPTIONS = ("--std=c++17",)
 
@@ -39,9 +39,7 @@ class Gpu:
         self.talks_between_blocks = bool(attributes["CooperativeLaunch"])
         self._kernels: dict[tuple, GpuKernel] = {}
 
-    def compile(
-        self, file: str, entry: str, defines: tuple[tuple[str, int], ...], together: bool = False
-    ) -> "GpuKernel":
+    def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> "GpuKernel":
         key = (file, entry, defines, together)
         if key not in self._kernels:
             if together and not self.talks_between_blocks:

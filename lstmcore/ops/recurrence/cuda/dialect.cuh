@@ -4,9 +4,8 @@
 #ifndef EMULATED
 
 // The block's dynamic shared memory, as an array `name` of `type`.
-#define DYNAMIC_SHARED(type, name)                                        \
-    extern __shared__ __align__(16) unsigned char dynamic_shared_memory[]; \
-    type* const name = reinterpret_cast<type*>(dynamic_shared_memory)
+extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];
+#define DYNAMIC_SHARED(type, name) type* const name = reinterpret_cast<type*>(dynamic_shared_memory)
 
 // Stands in every loop that waits for another block. A GPU runs the others anyhow.
 #define LET_OTHERS_RUN()

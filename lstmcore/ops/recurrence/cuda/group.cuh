@@ -1,0 +1,56 @@
+// A group of blocks that runs all steps for some rows of the batch: who owns what, and how a broken run ends.
+#include "dialect.cuh"
+#include "instructions.cuh"
+#include "step.cuh"
+
+constexpr int WARPS = 8, THREADS = 32 * WARPS;
+constexpr int BLOCKS = H_PADDED / UNITS;  // of a group
+
+// A thread owns SHARES pairs of a unit and a row. All are of the same unit, their rows ROW_STEP apart.
+constexpr int SHARES = (UNITS * ROWS + THREADS - 1) / THREADS;
+constexpr int ROW_STEP = THREADS / UNITS;
+
+// What the thread owns, share e = 0 to SHARES - 1, and where it stands in the arrays.
+struct Owner {
+    int B, H, row_first, rows;  // the group's rows that exist, and the first of them in the batch
+    int local_unit, unit;  // in the block, in the layer
+
+    __device__ __forceinline__ Owner(int B, int H, int row_first, int row_end) : B(B), H(H) {
+        this->row_first = row_first + blockIdx.y * ROWS;
+        rows = min(ROWS, row_end - this->row_first);
+        local_unit = threadIdx.x % UNITS;
+        unit = blockIdx.x * UNITS + local_unit;
+    }
+    __device__ __forceinline__ int row(int e) const { return threadIdx.x / UNITS + e * ROW_STEP; }  // in the group
+    __device__ __forceinline__ bool in_group(int e) const { return row(e) < ROWS; }
+    __device__ __forceinline__ bool exists(int e) const { return row(e) < rows && unit < H; }
+    __device__ __forceinline__ long long batch_row(int e) const { return row_first + row(e); }
+    __device__ __forceinline__ size_t state(long long t, int e) const {  // in (T, B, H)
+        return (t * B + batch_row(e)) * H + unit;
+    }
+    __device__ __forceinline__ Four<float> load(const float* a, long long t, int e) const {  // a (T, B, 4, H)
+        a += (t * B + batch_row(e)) * 4 * H + unit;
+        return {a[0], a[H], a[2 * H], a[3 * H]};
+    }
+    __device__ __forceinline__ void store(float* a, long long t, int e, const Four<float>& v) const {
+        a += (t * B + batch_row(e)) * 4 * H + unit;
+        a[0] = v.i, a[H] = v.f, a[2 * H] = v.g, a[3 * H] = v.o;
+    }
+};
+
+__device__ __forceinline__ void operator+=(Four<float>& sum, const Four<float>& v) {
+    sum.i += v.i, sum.f += v.f, sum.g += v.g, sum.o += v.o;
+}
+
+// Tells the host that the run broke, and its reader too: nothing of it may be taken for a result. `values` is
+// (T, B, width); all rows of the group become NaN, those of other blocks too, which may not be running at all.
+__device__ __forceinline__ void give_up(unsigned* alarm) {
+    if (threadIdx.x == 0) store_to_host(alarm, 1u);
+}
+
+__device__ void fill_with_nan(float* values, int T, int width, const Owner& own) {
+    if (values == nullptr) return;
+    for (long long t = 0; t < T; t++)
+        for (long long n = threadIdx.x; n < (long long)own.rows * width; n += THREADS)
+            values[(t * own.B + own.row_first) * width + n] = __uint_as_float(0x7FC00000u);
+}

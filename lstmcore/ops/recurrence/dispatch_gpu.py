@@ -1,0 +1,51 @@
+"""Which kernel family runs an LSTM on a GPU: a table, with the reason for each border.
+
+The first row that fits is tried; one that cannot run on this machine after all leaves it to the next. The last is the
+reference engine, which needs no kernel.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple
+
+from lstmcore.ops.recurrence import pointwise_gpu, small_gpu
+from lstmcore.ops.recurrence.launch import Machine
+
+
+class Call(NamedTuple):
+    """What the choice depends on."""
+
+    machine: Machine
+    dtype: str  # "float32" or "float64"
+    precision: str  # "ieee", or "tf32" where products of float32 numbers may round their factors to 11 bits
+    B: int
+    I: int
+    H: int
+
+
+class Row(NamedTuple):
+    family: ModuleType
+    condition: str
+    holds: Callable[[Call], bool]
+    reason: str
+
+
+TABLE = (
+    Row(
+        small_gpu,
+        f"float32, H <= {small_gpu.WIDEST}",
+        lambda call: call.dtype == "float32" and call.H <= small_gpu.WIDEST,
+        "a thread holds the 4 H recurrent weights of its unit in registers, of which it can have 255",
+    ),
+    Row(
+        pointwise_gpu,
+        "anything else",
+        lambda call: True,
+        "a product and a kernel per step: any size, and float64",
+    ),
+)
+
+
+def families(call: Call) -> list[ModuleType]:
+    """Those whose row fits, the first choice first."""
+    return [row.family for row in TABLE if row.holds(call)]

@@ -1,0 +1,113 @@
+"""The fused engine for GPUs: compiled CUDA kernels for the LSTM's loop over time, over CuPy arrays.
+
+This file computes nothing: it asks dispatch_gpu.py which kernel family fits, hands the call on, and falls back where a
+kernel cannot run. The families: small_gpu.py (one launch per sequence, weights in registers) and pointwise_gpu.py (two
+launches per step, any size). Their text lies in cuda/.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+from lstmcore.arrays import Array, dtype_name
+from lstmcore.ops.cells import Cell, lstm
+from lstmcore.ops.recurrence import reference
+from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.dispatch_gpu import TABLE, Call, families
+from lstmcore.ops.recurrence.launch import LaunchError, Machine
+
+PRECISIONS = ("ieee", "tf32")
+
+
+class FusedGpu:
+    """An engine over the arrays of one library, on the machine that `machine()` gives.
+
+    precision: "ieee" computes in float32 as it is; "tf32" permits products whose factors are rounded to 11 bits, in
+    the kernels that can use them.
+    """
+
+    NAME = "fused-gpu"
+
+    def __init__(self, library: str, machine: Callable[[], Machine], precision: str = "ieee"):
+        if precision not in PRECISIONS:
+            raise ValueError(f"`precision` should be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+        self.LIBRARY, self.machine, self.precision = library, machine, precision
+
+    def supports(self, cell: Cell, dtype: object) -> bool:
+        """The LSTM, in float32 and float64."""
+        return cell is lstm and dtype_name(dtype) in ("float32", "float64")
+
+    def forward(
+        self,
+        cell: Cell,
+        x: Array,  # (T, B, I)
+        params: Mapping[str, Array],
+        state0: tuple[Array, ...],  # (B, H) each
+        mask: Array | None,  # (T, B) bool
+        reuse: Cache | None = None,
+    ) -> Cache:
+        """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit.
+
+        The cache's `private` names the kernel family that ran.
+        """
+        machine = self.machine()
+        for family in self._families(machine, x, state0):
+            own = reuse if reuse is not None and reuse.private == family.NAME else None
+            try:
+                cache = family.forward(machine, cell, x, params, state0, mask, own)
+            except LaunchError as error:
+                _tell(family.NAME, str(error))
+            else:
+                return cache._replace(engine=self.NAME, private=family.NAME)
+        return reference.forward(cell, x, params, state0, mask)
+
+    def predict(
+        self, cell: Cell, x: Array, params: Mapping[str, Array], state0: tuple[Array, ...], mask: Array | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
+        machine = self.machine()
+        for family in self._families(machine, x, state0):
+            try:
+                return family.predict(machine, cell, x, params, state0, mask)
+            except LaunchError as error:
+                _tell(family.NAME, str(error))
+        return reference.predict(cell, x, params, state0, mask)
+
+    def backward(
+        self,
+        cell: Cell,
+        dy: Array | None,  # (T, B, H); None: nothing reaches the outputs
+        dstate: tuple[Array, ...],  # (B, H) each: the gradients of the final state
+        params: Mapping[str, Array],
+        cache: Cache,
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+        """Undoes `forward` by the family that ran it: dx (T, B, I), dstate0, and the gradient of every parameter."""
+        for family in FAMILIES:
+            if cache.private == family.NAME:
+                try:
+                    return family.backward(self.machine(), cell, dy, dstate, params, cache)
+                except LaunchError as error:
+                    _tell(f"{family.NAME}, backward", str(error))
+        return reference.backward(cell, dy, dstate, params, cache)
+
+    def _families(self, machine: Machine, x: Array, state0: tuple[Array, ...]) -> list[ModuleType]:
+        _, B, I = x.shape
+        return families(Call(machine, dtype_name(x.dtype), self.precision, B, I, state0[0].shape[-1]))
+
+
+FAMILIES = tuple({row.family.NAME: row.family for row in TABLE}.values())
+
+
+@functools.cache  # once for each reason, however many steps a training has
+def _tell(what: str, why: str) -> None:
+    warnings.warn(f"the GPU kernel {what!r} cannot run, and a slower one does: {why}", RuntimeWarning, stacklevel=4)
+
+
+def _gpu() -> Machine:
+    from lstmcore.ops.recurrence.launch_gpu import current_machine
+
+    return current_machine()
+
+
+fused_gpu = FusedGpu("cupy", _gpu)
