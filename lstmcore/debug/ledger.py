@@ -106,8 +106,8 @@ def ledger(
     layer: any layer, container or model, on any engine. x (T, B, I), or integers for an Embedding; dy as y, or a loss
     `y -> (value, dy)`, or None: random from `seed`; state, mask (T, B), dstate as for the layer; dropout_seed: draw
     dropout masks from this seed. parts: keep every part as an array too (T times the memory of the weights, per path).
-    Cost: one loop back in array code and T products per path; in all 1.8 forward + backward passes of the reference
-    engine, some 4 of fused-cpu, at (31, 200, 21, 64). Raises whatever the layer raises for bad input.
+    Cost: one loop back more and T products; at (31, 200, 21, 64) 2.9 forward + backward passes of fused-cpu in all, 1.4
+    of the reference engine (benchmarks/debug.py). Raises whatever the layer raises for bad input.
     """
     return ledger_of(
         record(layer, x, dy, state=state, mask=mask, dstate=dstate, dropout_seed=dropout_seed, seed=seed), parts

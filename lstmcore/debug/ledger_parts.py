@@ -8,11 +8,12 @@ import numpy as np
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.record import Visit
 from lstmcore.debug.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
-from lstmcore.debug.step_back import PATHS, steps_back
+from lstmcore.debug.step_back import COMPILED, PATHS, reached, steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.embedding import embedding_backward
 from lstmcore.ops.masking import masking_forward
+from lstmcore.ops.matmul import matmul
 
 
 class Entry(NamedTuple):
@@ -47,67 +48,71 @@ def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     xp = namespace(cache.x)
     T, B, I = cache.x.shape
     K, H = cache.gates.shape[2:]
-    paths = PATHS[cell.name]
+    paths, reached_blocks = PATHS[cell.name], reached(cell, split=True)
     P, R = len(paths), I + H + 1
     rows = {"W_ih": slice(0, I), "W_hh": slice(I, I + H)} | {name: slice(I + H, None) for name in cell.biases}
     blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | cell.biases
+    columns = [(p, k) for p, ks in enumerate(reached_blocks) for k in ks]  # of `Step.da`: N of them
+    N = len(columns)
 
-    def room(*shape: int) -> Array:
-        return xp.zeros(shape, dtype=cache.gates.dtype)
-
-    whole, total = room(R, K, H), room(R, K, H)
+    whole = xp.zeros((R, K, H), dtype=cache.x.dtype)
     for name in params:
         whole[rows[name], list(blocks[name]), :] = gates.split(visit.grads[name], len(blocks[name]))
-    wide, wide_part = whole.astype("float64"), xp.zeros((R, K, H))  # the square of a float32 below 1e-19 is lost
-    squares, along = (xp.zeros((T, P, 3, K)) for _ in range(2))  # 3: of W_ih, W_hh, biases
-    arriving, da_size, carry = room(T, P, H), room(T, P, K, H), room(T, P, H)
-    lengths = room(T, R)  # the norm of each input over the rows, squared
-    inputs = room(B, R)  # x_t, h_{t-1}, and a column of ones for the biases
-    inputs[:, -1] = 1
-    das: dict[int, Array] = {}  # da by path: rooms that every step uses again, since fresh memory is slow
-    kept = room(T, P, R, K, H) if keep else None
+    total, beside = (xp.zeros((N, H, R), dtype=cache.x.dtype) for _ in range(2))  # of each part; the whole beside it
+    for n, (_, k) in enumerate(columns):
+        beside[n, ...] = whole[:, k, :].T
+    squares, along = xp.zeros((T, N, R)), xp.zeros((T, N, R))
+    sizes = xp.zeros((T, N + P + P, H))  # squares of da, of what arrives and of what is carried, over the rows
+    inputs = xp.ones((B, R), dtype=cache.x.dtype)  # x_t, h_{t-1}, and a column of ones for the biases
+    kept = xp.zeros((T, P, R, K, H), dtype=cache.x.dtype) if keep else None
     for step in steps_back(visit):
         t = step.t
         inputs[:, :I], inputs[:, I:-1] = cache.x[t, ...], cache.states[0][t, ...]
-        lengths[t, :] = xp.einsum("br,br->r", inputs, inputs)
-        for p in range(P):
-            some = step.blocks(p)
-            reached = slice(some[0], some[-1] + 1)
-            if p not in das:
-                das[p] = room(B, len(some), H)
-            da = das[p]
-            for j, k in enumerate(some):
-                da[:, j, :] = step.da[p][k]
-            part = gates.split(inputs.T @ xp.reshape(da, (B, -1)), len(some))  # (R, n, H)
-            total[:, reached, :] += part
-            if kept is not None:
-                kept[t, p, :, reached, :] = part
-            wide_part[:, reached, :] = part
-            for out, other in ((squares, wide_part), (along, wide)):
-                by_row = xp.einsum("rkh,rkh->rk", wide_part[:, reached, :], other[:, reached, :])
-                out[t, p, 0, reached], out[t, p, 1, reached] = by_row[:I].sum(axis=0), by_row[I:-1].sum(axis=0)
-                out[t, p, 2, reached] = by_row[-1]
-            arriving[t, p, :] = xp.einsum("bh,bh->h", step.arriving[p], step.arriving[p])
-            da_size[t, p, reached, :] = xp.einsum("bkh,bkh->kh", da, da)
-            if step.carry[p] is not None:
-                carry[t, p, :] = xp.einsum("bh,bh->h", step.carry[p], step.carry[p])
-    error = to_numpy(abs(total - whole))
-    sizes = Sizes(*(to_numpy(a).astype(float) / B for a in (arriving, da_size, carry)))
-    allowed = _allowed(visit, sizes, to_numpy(lengths).astype(float))
-    norms, products = (to_numpy(visit.in_time(a)).astype(float) for a in (squares, along))
+        part = xp.reshape(matmul(xp.reshape(step.da, (B, -1)).T, inputs), (N, H, R))  # of all paths in one product
+        _note(part, beside, total, squares[t, ...], along[t, ...])
+        if kept is not None:
+            for n, (p, k) in enumerate(columns):
+                kept[t, p, :, k, :] = part[n, ...].T
+        sizes[t, ...] = step.squares
+    for n, (_, k) in enumerate(columns):
+        whole[:, k, :] -= total[n, ...].T
+    error = abs(to_numpy(whole))
+    da_size, arriving, carry = np.split(to_numpy(sizes) / B, (N, N + P), axis=1)
+    by_path = np.zeros((T, P, K, H))
+    norms, products = np.zeros((2, R, T, K, P))
+    for n, (p, k) in enumerate(columns):
+        by_path[:, p, k] = da_size[:, n]
+        norms[:, :, k, p], products[:, :, k, p] = to_numpy(squares)[:, n].T, to_numpy(along)[:, n].T
+    allowed = _allowed(visit, Sizes(arriving, by_path, carry))
     for name in params:
-        at, ks = list(params).index(name) if name in ("W_ih", "W_hh") else 2, list(blocks[name])
+        some, ks = rows[name], list(blocks[name])
         yield _entry(
             visit,
             name,
             tuple(cell.gates[k] for k in ks),
             paths,
-            np.sqrt(np.moveaxis(norms[:, :, at, ks], 1, 2)),
-            np.moveaxis(products[:, :, at, ks], 1, 2),
-            error[rows[name], ks],
-            allowed[rows[name], ks],
-            None if kept is None else _as_weights(visit.in_time(kept)[:, :, rows[name], ks, :]),
+            np.sqrt(visit.in_time(norms[some].sum(0)[:, ks])),
+            visit.in_time(products[some].sum(0)[:, ks]),
+            error[some, ks],
+            allowed[some, ks],
+            None if kept is None else _as_weights(visit.in_time(kept)[:, :, some, ks, :]),
         )
+
+
+def _note(part: Array, whole: Array, total: Array, squares: Array, along: Array) -> None:
+    """Adds a part (N, H, R) to the total; sums over units, (N, R), of its squares and of its products with the whole.
+
+    The sums are in float64: the square of a float32 below 1e-19 is lost.
+    """
+    if isinstance(part, np.ndarray) and part.dtype.char in COMPILED:
+        from lstmcore.debug.ledger_cpu import note_compiled
+
+        note_compiled(part, whole, total, squares, along)
+        return
+    xp, wide = namespace(part), part.astype("float64")
+    total += part
+    squares[...] = xp.einsum("nhr,nhr->nr", wide, wide)
+    along[...] = xp.einsum("nhr,nhr->nr", wide, whole)
 
 
 def _as_weights(parts: Array) -> np.ndarray:
@@ -116,20 +121,23 @@ def _as_weights(parts: Array) -> np.ndarray:
     return joined[:, :, 0] if joined.shape[2] == 1 else joined
 
 
-def _allowed(visit: Visit, sizes: Sizes, lengths: np.ndarray) -> np.ndarray:
+def _allowed(visit: Visit, sizes: Sizes) -> np.ndarray:
     """(R, K, H): how far the engine's sum may lie from the ledger's. Row norms by step, times errors of da by step.
 
     sum_b x_tb e_tb has the standard deviation ||x_t|| e_t for independent rows; over the steps the errors may hang
     together (a rounding at step t goes on to t-1), so they are added. Then the sum itself, of T B terms, on both sides.
-    lengths: (T, R) the squares of ||x_t||.
     """
     layer: Any = visit.layer
-    T, B = visit.cache.gates.shape[:2]
-    c_size = float(abs(visit.cache.states[-1]).max()) if "c" in layer.cell.states else 1.0
+    cache = visit.cache
+    T, B = cache.gates.shape[:2]
+    xp, c = namespace(cache.x), cache.states[-1]
+    c_size = max(float(xp.max(c)), -float(xp.min(c))) if "c" in layer.cell.states else 1.0
     deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, c_size)
     spread = CONFIDENCE * deviation + 2 * sum_error(T * B) * np.sqrt(B) * size
-    bound = np.sqrt(lengths).T @ spread.reshape(T, -1)
-    return unit_roundoff(visit.cache.gates) * bound.reshape(-1, *size.shape[1:])
+    squares = [to_numpy(xp.einsum("tbr,tbr->tr", a, a)) for a in (cache.x, cache.states[0][:-1, ...])]
+    lengths = np.sqrt(np.concatenate([*squares, np.full((T, 1), B)], axis=1))  # (T, R): ||x_t||, ||h_{t-1}||, ||1||
+    bound = lengths.astype(float).T @ spread.reshape(T, -1)
+    return unit_roundoff(cache.gates) * bound.reshape(-1, *size.shape[1:])
 
 
 def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:

@@ -49,20 +49,20 @@ def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, c_size: float) -> tu
     """
     steep = _ratio(sizes.da, sizes.arriving[:, :, None, :])  # (T, P, K, H)
     carry = _ratio(sizes.carry, sizes.arriving)  # (T, P, H)
-    W2 = to_numpy(W_hh).astype(float) ** 2
     absolute = (ABSOLUTE * max(1.0, c_size)) ** 2
     T, P, K, H = steep.shape
-    n = len(cell.recurrent_blocks) * H
-    variance, magnitude = np.empty((T, K, H)), sizes.da.sum(1)
+    # What no later step changes, for all steps at once: own roundings, and those of the products through W_hh.
+    fresh = absolute * sizes.arriving.sum(1)  # (T, H)
+    magnitude = sizes.da.sum(1)  # (T, K, H)
+    terms = len(cell.recurrent_blocks) * H * magnitude
+    through = (to_numpy(W_hh).astype(float) ** 2).T  # (K' H, H)
+    variance = np.empty((T, K, H))
     v = np.zeros((P, H))
     for t in reversed(range(T)):
-        s = sizes.arriving[t]
-        v = v + s  # dy is added: one rounding
-        own = v + RELATIVE**2 * s
-        variance[t] = (steep[t] * own[:, None, :]).sum(0) + absolute * s.sum(0)
-        through = gates.join(variance[t] + n * magnitude[t], cell.recurrent_blocks) @ W2.T
-        along = (carry[t] * own).sum(0) + absolute * s.sum(0)
-        v = np.stack([through, along]) if P == 2 else through[None]
+        own = v + (1 + RELATIVE**2) * sizes.arriving[t]  # dy is added: one rounding
+        variance[t] = np.einsum("pkh,ph->kh", steep[t], own) + fresh[t]
+        v[-1] = np.einsum("ph,ph->h", carry[t], own) + fresh[t]
+        v[0] = gates.join(variance[t] + terms[t], cell.recurrent_blocks) @ through
     return np.sqrt(variance), np.sqrt(magnitude)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lstmcore.arrays import Array, dtype_name
+from lstmcore.arrays import dtype_name
 from lstmcore.debug.record import Visit
 from lstmcore.debug.step_back import steps_back
 from lstmcore.debug.trip import Trip, column, first_bad, make_trip, trip_at
@@ -50,9 +50,9 @@ def _steps_back(visit: Visit) -> Iterator[Trip]:
     """The latest step, which is the first on the way back, at which a gradient is not finite."""
     layer: Any = visit.layer
     cell, cache = layer.cell, visit.cache
-    for step in steps_back(visit):
+    for step in steps_back(visit, split=False):
         arrays = [(f"d{name}", None, d) for name, d in zip(cell.states, step.dstates)]
-        da = [_added([blocks[k] for blocks in step.da]) for k in range(len(cell.gates))]
+        da = [step.da[:, k, :] for k in range(len(cell.gates))]
         arrays += [("da", gate, d) for gate, d in zip(cell.gates, da)]
         for name, gate, d in arrays:
             at = first_bad(d)
@@ -72,7 +72,3 @@ def _steps_back(visit: Visit) -> Iterator[Trip]:
                 visit, "backward", name, d[at], why, step=t, row=row, gate=gate, unit=unit, operands=operands
             )
             return
-
-
-def _added(parts: list[Array | None]) -> Array:
-    return sum(part for part in parts if part is not None)

@@ -1,7 +1,5 @@
 """The ledger: its parts add up, each part is the derivative it says it is, and padding pays nothing."""
 
-import time
-
 import numpy as np
 import pytest
 from cases import LAYERS, MASKS, Problem, recurrent_parts
@@ -172,31 +170,3 @@ def test_long_sequences_are_put_together():
     text = str(lc.debug.ledger(lc.RNN(1, 2, seed=0), np.ones((100, 1, 1), "float32")))
     assert "96..99" in text
     assert max(map(len, text.split("\n"))) < 200
-
-
-@pytest.mark.parametrize(
-    ("tool", "on"),
-    [("ledger", "reference"), ("flow", "reference"), ("tripwire", "reference"), ("tripwire", "fused-cpu")],
-)
-def test_cost(tool, on):
-    """At most three forward and backward passes of the same engine, at (31, 200, 21, 64), in CPU time.
-
-    Measured on the reference engine: ledger 1.8, flow 1.4, tripwire 1.1. The loop back in array code is the same for
-    all engines, so on a faster one it weighs more: on fused-cpu 4, 3 and 1.3. There only the tripwire keeps to three.
-    """
-    layer = lc.LSTM(21, 64, seed=0, engine=on)
-    rng = np.random.default_rng(1)
-    x, dy = (rng.standard_normal((31, 200, width), dtype="float32") for width in (21, 64))
-
-    def plain():
-        _, _, cache = layer.forward(x)
-        layer.backward(dy, cache)
-
-    seconds = {"plain": [], "tool": []}
-    plain()  # a compiled engine compiles
-    for _ in range(6):  # in turns, so that a busy machine slows down both
-        for name, function in (("plain", plain), ("tool", lambda: getattr(lc.debug, tool)(layer, x, dy))):
-            start = time.process_time()
-            function()
-            seconds[name].append(time.process_time() - start)
-    assert min(seconds["tool"]) <= 3 * min(seconds["plain"])

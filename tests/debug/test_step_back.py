@@ -58,14 +58,14 @@ def test_the_two_paths_of_an_lstm(reference, mask):
     """
     problem = Problem(("lstm", 3, 4), 5, 3, mask, seed=3)
     visit = recorded(problem, reference).visits[0]
-    steps = {step.t: step for step in steps_back(visit)}
+    steps = {step.t: kept(step) for step in steps_back(visit)}
     W_hh, (_, c), saved = problem.params["W_hh"], visit.cache.states, visit.cache.gates
     H = 4
     for b in range(problem.B):
         dh, dc = problem.dstate[0][b].copy(), problem.dstate[1][b].copy()
         for t in reversed(range(problem.T)):
             if problem.mask is not None and not problem.mask[t, b]:
-                assert not any(block[b].any() for blocks in steps[t].da for block in blocks if block is not None)
+                assert not steps[t].da[b].any()
                 continue
             dh = dh + problem.dy[t, b]
             i, f, g, o = saved[t, b]
@@ -74,13 +74,37 @@ def test_the_two_paths_of_an_lstm(reference, mask):
             through = [local * s for s in slopes] + [dh * np.tanh(c[t + 1, b]) * o * (1 - o)]
             along = [dc * s for s in slopes]
             step = steps[t]
-            assert step.blocks(1) == [0, 1, 2]  # nothing reaches the output gate along c
-            shown = (*step.arriving, *step.da[0], *step.da[1][:3])
+            assert step.blocks == ((0, 1, 2, 3), (0, 1, 2))  # nothing reaches the output gate along c
+            shown = (*step.arriving[:, b], *step.by_path(0)[b], *step.by_path(1)[b])
             for got, want in zip(shown, (dh, dc, *through, *along), strict=True):
-                np.testing.assert_allclose(got[b], want, rtol=0, atol=1e-12)
+                np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
             dc = (dc + local) * f
             dh = W_hh @ (np.ravel(through) + np.ravel([*along, np.zeros(H)]))
-    assert np.abs(steps[2].da[1][0]).max() > 1e-3  # not 0 = 0
+    assert np.abs(steps[2].by_path(1)[:, 0]).max() > 1e-3  # not 0 = 0
+
+
+def kept(step):
+    """A step with its own memory: `steps_back` uses its own again."""
+    return step._replace(**{name: np.array(getattr(step, name)) for name in ("arriving", "da", "squares", "handed_on")})
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("mask", ["none", "gaps", "no step at all"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_compiled_and_in_array_code(reference, monkeypatch, cell, mask, split):
+    """The same products of at most seven factors through T = 5 steps: 1e-13 is 450 roundings of numbers of size 1.
+
+    H = 19 is no multiple of any vector's length.
+    """
+    visit = recorded(Problem((cell, 3, 19), 5, 3, mask, seed=5), reference).visits[0]
+    compiled = [kept(step) for step in steps_back(visit, split)]
+    monkeypatch.setattr("lstmcore.debug.step_back.COMPILED", "")
+    for ours, theirs in zip(compiled, steps_back(visit, split), strict=True):
+        assert ours.blocks == theirs.blocks
+        for name in ("arriving", "da", "squares", "handed_on"):
+            a, b = getattr(ours, name), getattr(theirs, name)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * max(1, np.abs(b).max()))
+    assert np.abs(theirs.handed_on).max() > 1e-3
 
 
 @pytest.mark.parametrize("mask", ["none", "gaps"])
@@ -91,6 +115,7 @@ def test_the_paths_add_up_to_what_is_not_split(reference, cell, mask):
     for parts, whole in zip(steps_back(visit), steps_back(visit, split=False), strict=True):
         for ours, theirs in zip(parts.dstates_prev, whole.dstates_prev, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13)
-        for k, block in enumerate(whole.da[0]):
-            total = sum(blocks[k] for blocks in parts.da if blocks[k] is not None)
-            np.testing.assert_allclose(total, block, rtol=0, atol=1e-13)
+        total = np.zeros_like(whole.da)
+        for path, ks in enumerate(parts.blocks):
+            total[:, list(ks)] += parts.by_path(path)
+        np.testing.assert_allclose(total, whole.da, rtol=0, atol=1e-13)
