@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import CELLS, MASKS, Problem, assert_within, flatten, witness
 
-from lstmcore.ops import activation, dropout, embedding, linear, losses, masking
+from lstmcore.ops import activation, dropout, embedding, last, linear, losses, masking
 from lstmcore.ops.cells import CELLS as ALL_CELLS
 from lstmcore.ops.recurrence import reference
 
@@ -69,6 +69,7 @@ def test_ops(strict):
             "embedding_backward": embedding.embedding_backward(dy_, index_, W_),
             "dropout": dropout.dropout_backward(x_, scale),
             "masking": masking.masking_backward(dy_, mask_),
+            "last": (last.last_forward(x_, mask_), last.last_backward(dy_[0, ...], 4, mask_)),
             "softmax": losses.softmax(x_),
             "cross-entropy": (loss, losses.softmax_cross_entropy_backward(p, targets_, mask_)),
             "squared error": (error, losses.squared_error_backward(difference, mask_[..., None] & (x_ == x_))),
@@ -76,7 +77,7 @@ def test_ops(strict):
 
     got, want = flatten(everything(strict)), flatten(everything(lambda value: value))
     assert got.keys() == want.keys()
-    assert len(got) == 15
+    assert len(got) == 17
     for name, value in want.items():
         assert got[name].dtype == value.dtype, name
         assert np.max(np.abs(got[name] - value)) <= 8 * np.finfo(float).eps * np.max(np.abs(value)), name

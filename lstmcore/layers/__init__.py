@@ -7,6 +7,7 @@ from lstmcore.layers.activation import Tanh
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
+from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer, to_cpu, to_gpu
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
@@ -21,6 +22,7 @@ SIMPLE: dict[str, Callable[..., Layer]] = {
     "Embedding": Embedding,
     "Tanh": Tanh,
     "Dropout": Dropout,
+    "Last": Last,
 }
 
 
@@ -54,6 +56,7 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "Last",
     "Layer",
     "Linear",
     "Params",

@@ -1,11 +1,11 @@
-"""Linear, Embedding, Tanh and Dropout as layers: gradients by complex step, one row or many steps, dropout's replay."""
+"""Linear, Embedding, Tanh, Dropout, Last as layers: gradients, one row or many steps, dropout's replay."""
 
 import numpy as np
 import pytest
 from cases import MASKS, by_complex_step, make_mask
 
 import lstmcore as lc
-from lstmcore.layers import from_config
+from lstmcore.layers import Last, from_config
 
 EPS = np.finfo(float).eps
 
@@ -119,8 +119,33 @@ def test_dropout_of_nothing():
     assert np.array_equal(y, x)
 
 
+@pytest.mark.parametrize("mask", MASKS)
+def test_last(mask):
+    """Rows are picked, so the numbers are exact: the last real step, or zero where a row has none."""
+    rng = np.random.default_rng(7)
+    x, dy, where = rng.normal(size=(4, 3, 2)), rng.normal(size=(3, 2)), make_mask(mask, 4, 3, rng)
+    real = np.ones((4, 3), bool) if where is None else where
+    y, _, cache = Last().forward(x, mask=where)
+    dx, _, grads = cache.owner.backward(dy, cache)
+    assert grads == {}
+    want, dwant = np.zeros_like(y), np.zeros_like(x)
+    for b in range(3):
+        steps = np.flatnonzero(real[:, b])
+        if len(steps):
+            want[b], dwant[steps[-1], b] = x[steps[-1], b], dy[b]
+    assert np.array_equal(y, want)
+    assert np.array_equal(dx, dwant)
+
+
+def test_last_wants_a_sequence():
+    with pytest.raises(ValueError, match=r"`x` should be \(T, B, I\), a sequence; got \(3, 2\)"):
+        Last().forward(np.zeros((3, 2)))
+
+
 @pytest.mark.parametrize(
-    "layer", [lc.Linear(3, 2), lc.Linear(3, 2, bias=False), lc.Embedding(4, 3), lc.Tanh(), lc.Dropout(0.25)], ids=repr
+    "layer",
+    [lc.Linear(3, 2), lc.Linear(3, 2, bias=False), lc.Embedding(4, 3), lc.Tanh(), lc.Dropout(0.25), Last()],
+    ids=repr,
 )
 def test_configuration(layer):
     twin = from_config(layer.config())

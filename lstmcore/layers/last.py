@@ -1,0 +1,47 @@
+"""The output at each row's last real step: what is often called the last relevant output."""
+
+from typing import NamedTuple
+
+from lstmcore.arrays import Array
+from lstmcore.layers.layer import Layer
+from lstmcore.layers.params import Params
+from lstmcore.ops.last import last_backward, last_forward
+from lstmcore.shapes import check_cache, check_features, check_like
+
+
+class LastCache(NamedTuple):
+    x: Array
+    mask: Array | None
+    owner: "Last"
+
+
+class Last(Layer):
+    """x (T, B, I) -> y (B, I), x at the last real step of each row; zero for a row without one. No parameters.
+
+    After a forward direction this is the final state. After a backward one it is not: at the last step that direction
+    has only begun. `return_sequences=False` gives the final state of either.
+    """
+
+    def __init__(self) -> None:
+        self.params = Params({})
+
+    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+        check_features("x", x, None, None, mask)
+        if x.ndim != 3:
+            raise ValueError(f"`x` should be (T, B, I), a sequence; got {tuple(x.shape)}")
+        return last_forward(x, mask), None, LastCache(x, mask, self)
+
+    def backward(self, dy, cache, dstate=None):
+        check_cache(cache, self)
+        check_like("dy", dy, tuple(cache.x.shape[1:]), "(B, I), one step of x,", cache.x)
+        return last_backward(dy, cache.x.shape[0], cache.mask), None, {}
+
+    def step(self, x, state=None):
+        """One step of a stream: the last that there is so far."""
+        return x, None
+
+    def config(self):
+        return {"kind": "Last"}
+
+    def __repr__(self) -> str:
+        return "Last()"
