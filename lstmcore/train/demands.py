@@ -52,7 +52,7 @@ def parameter_shapes(config: dict[str, Any]) -> Shapes:
     elif kind in ("Stack", "Bidirectional"):
         parts = {name: parameter_shapes(part) for name, part in _parts(config).items()}
         return {f"{part}.{name}": value for part, shapes in parts.items() for name, value in shapes.items()}
-    elif kind in ("Tanh", "Dropout"):
+    elif kind in ("Tanh", "Dropout", "Last"):
         return {}
     else:
         raise KeyError(f"no kind {kind!r} (written by a later version?)")
