@@ -94,6 +94,7 @@ inline dim3 grid_size, block_size;
 inline jmp_buf scheduler;
 inline std::function<void()>* kernel_call;
 inline std::mt19937 chance;
+inline std::function<void()> settle = [] {};  // what is still under way when a launch ends arrives
 
 __attribute__((noinline)) inline void yield() {
     if (_setjmp(current->place) == 0) _longjmp(scheduler, 1);
@@ -198,6 +199,7 @@ inline Outcome run(std::vector<Block>& blocks, long long turns) {
 
 inline Outcome launch(dim3 grid, unsigned threads, size_t shared_bytes, bool together, unsigned seed, long long turns,
                       std::function<void()> call) {
+    struct End { ~End() { settle(); } } end;
     grid_size = grid;
     block_size = {threads, 1, 1};
     kernel_call = &call;
@@ -278,3 +280,5 @@ int call(void (*kernel)(A...), dim3 grid, unsigned threads, size_t shared_bytes,
 #define DYNAMIC_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulator::current->block->shared)
 #define LET_OTHERS_RUN() emulator::yield()
 #define DAWDLE() do { if (emulator::chance() % 4 == 0) emulator::yield(); } while (false)
+
+#include "instructions.h"

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstmcore.ops.recurrence.launch import LaunchError, source
 
-HEADER = Path(__file__).with_name("emulator.h")
+HEADERS = [Path(__file__).with_name(name) for name in ("instructions.h", "emulator.h")]
 LETTERS = {"float32": "f", "float64": "d", "bool": "b", "uint8": "b", "int32": "i", "uint32": "u"}
 OUTCOMES = (
     None,
@@ -36,6 +36,12 @@ class Emulator:
     def __init__(self, multiprocessors: int = 4, shared_limit: int = 227 * 1024, seed: int = 0):
         self.multiprocessors, self.shared_limit, self.seed = multiprocessors, shared_limit, seed
         self.launches: list[str] = []  # the entries of all kernels that ran, in order
+        self.alarm = np.zeros(1, "uint32")
+
+    def alarm_raised(self):
+        raised = bool(self.alarm[0])
+        self.alarm[:] = 0
+        return raised
 
     def compile(self, file, entry, defines, together=False):
         return self.compile_text(source(file, defines), entry, together)
@@ -90,7 +96,8 @@ def _folder() -> Path:
     """A folder with the header, compiled beforehand. Gone when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
     atexit.register(shutil.rmtree, folder)
-    shutil.copy(HEADER, folder)
+    for header in HEADERS:
+        shutil.copy(header, folder)
     _compile("emulator.h", "", "-x", "c++-header", str(folder / "emulator.h"))  # makes emulator.h.gch
     return folder
 

@@ -5,10 +5,9 @@ reference engine, which needs no kernel.
 """
 
 from collections.abc import Callable
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lstmcore.ops.recurrence import pointwise_gpu, small_gpu
+from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
 from lstmcore.ops.recurrence.launch import Machine
 
 
@@ -24,7 +23,7 @@ class Call(NamedTuple):
 
 
 class Row(NamedTuple):
-    family: ModuleType
+    family: Any  # a module or an object: NAME, forward, predict and backward
     condition: str
     holds: Callable[[Call], bool]
     reason: str
@@ -38,6 +37,18 @@ TABLE = (
         "a thread holds the 4 H recurrent weights of its unit in registers, of which it can have 255",
     ),
     Row(
+        persistent_gpu.tf32,
+        f"float32 with precision tf32, H <= {persistent_gpu.WIDEST}",
+        lambda call: call.dtype == "float32" and call.precision == "tf32" and call.H <= persistent_gpu.WIDEST,
+        "W_hh fits the registers of a GPU's multiprocessors; a step then costs one exchange between them, no launch",
+    ),
+    Row(
+        persistent_gpu.ieee,
+        f"float32, H <= {persistent_gpu.WIDEST}",
+        lambda call: call.dtype == "float32" and call.precision == "ieee" and call.H <= persistent_gpu.WIDEST,
+        "the same; the multiplications take longer, but they are no more than a product per step would do",
+    ),
+    Row(
         pointwise_gpu,
         "anything else",
         lambda call: True,
@@ -46,6 +57,6 @@ TABLE = (
 )
 
 
-def families(call: Call) -> list[ModuleType]:
+def families(call: Call) -> list[Any]:
     """Those whose row fits, the first choice first."""
     return [row.family for row in TABLE if row.holds(call)]

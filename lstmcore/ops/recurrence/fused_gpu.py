@@ -1,14 +1,15 @@
 """The fused engine for GPUs: compiled CUDA kernels for the LSTM's loop over time, over CuPy arrays.
 
 This file computes nothing: it asks dispatch_gpu.py which kernel family fits, hands the call on, and falls back where a
-kernel cannot run. The families: small_gpu.py (one launch per sequence, weights in registers) and pointwise_gpu.py (two
-launches per step, any size). Their text lies in cuda/.
+kernel cannot run. The families: small_gpu.py (one launch per sequence, weights in registers), persistent_gpu.py (the
+same over several multiprocessors, which talk) and pointwise_gpu.py (two launches per step, any size). Their text lies
+in cuda/.
 """
 
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from typing import Any
 
 from lstmcore.arrays import Array, dtype_name
 from lstmcore.ops.cells import Cell, lstm
@@ -51,7 +52,7 @@ class FusedGpu:
 
         The cache's `private` names the kernel family that ran.
         """
-        machine = self.machine()
+        machine = self._ready()
         for family in self._families(machine, x, state0):
             own = reuse if reuse is not None and reuse.private == family.NAME else None
             try:
@@ -66,7 +67,7 @@ class FusedGpu:
         self, cell: Cell, x: Array, params: Mapping[str, Array], state0: tuple[Array, ...], mask: Array | None
     ) -> tuple[Array, tuple[Array, ...]]:
         """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-        machine = self.machine()
+        machine = self._ready()
         for family in self._families(machine, x, state0):
             try:
                 return family.predict(machine, cell, x, params, state0, mask)
@@ -83,15 +84,26 @@ class FusedGpu:
         cache: Cache,
     ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
         """Undoes `forward` by the family that ran it: dx (T, B, I), dstate0, and the gradient of every parameter."""
+        machine = self._ready()
         for family in FAMILIES:
             if cache.private == family.NAME:
                 try:
-                    return family.backward(self.machine(), cell, dy, dstate, params, cache)
+                    return family.backward(machine, cell, dy, dstate, params, cache)
                 except LaunchError as error:
                     _tell(f"{family.NAME}, backward", str(error))
         return reference.backward(cell, dy, dstate, params, cache)
 
-    def _families(self, machine: Machine, x: Array, state0: tuple[Array, ...]) -> list[ModuleType]:
+    def _ready(self) -> Machine:
+        """The machine. Raises RuntimeError if a kernel of an earlier call broke since anybody looked."""
+        machine = self.machine()
+        if machine.alarm_raised():
+            raise RuntimeError(
+                "an LSTM kernel that ran before gave up, and its results are NaN: one of its blocks waited too long "
+                "for another. They must all run at once; a debugger, or several programs on one GPU, can prevent it"
+            )
+        return machine
+
+    def _families(self, machine: Machine, x: Array, state0: tuple[Array, ...]) -> list[Any]:
         _, B, I = x.shape
         return families(Call(machine, dtype_name(x.dtype), self.precision, B, I, state0[0].shape[-1]))
 

@@ -38,6 +38,11 @@ class Machine(Protocol):
     library: str  # whose arrays it takes: "cupy" or, emulated, "numpy"
     multiprocessors: int
     shared_limit: int  # bytes of dynamic shared memory that one block can have at most
+    alarm: Argument  # a word in the memory of the host, which a kernel sets to 1 if its results are worth nothing
+
+    def alarm_raised(self) -> bool:
+        """Whether a kernel did that since somebody last asked. Waits for no kernel."""
+        ...
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> Kernel:
         """The kernel `entry` of a file of cuda/, with the named constants. Compiled once, then remembered.

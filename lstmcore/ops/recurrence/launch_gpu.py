@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 from cupy.cuda import driver
 
-from lstmcore.ops.recurrence.launch import Defines, LaunchError, source
+from lstmcore.ops.recurrence.launch import Argument, Defines, LaunchError, source
 
 OPTIONS = ("--std=c++17",)
 
@@ -38,6 +38,15 @@ class Gpu:
         self.shared_limit: int = attributes["MaxSharedMemoryPerBlockOptin"]
         self.talks_between_blocks = bool(attributes["CooperativeLaunch"])
         self._kernels: dict[tuple, GpuKernel] = {}
+        memory = cupy.cuda.alloc_pinned_memory(4)  # the GPU sees it at the same address
+        self.alarm: Argument = np.int64(memory.ptr)
+        self._alarm = np.frombuffer(memory, np.uint32, 1)
+        self._alarm[:] = 0
+
+    def alarm_raised(self) -> bool:
+        raised = bool(self._alarm[0])
+        self._alarm[0] = 0
+        return raised
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> "GpuKernel":
         key = (file, entry, defines, together)
