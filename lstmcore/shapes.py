@@ -96,6 +96,13 @@ def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like
         raise ValueError(f"`{name}` should be {letters} = {shape}; got {tuple(value.shape)}{_swapped(value, shape)}")
 
 
+def check_columns(name: str, value: Any, n: int, whose: str) -> None:
+    """`value` is a floating array whose last axis has n entries; who gets it checks the others."""
+    _check_output(name, value, "(T, B, H) or (B, H)", 1)
+    if value.shape[-1] != n:
+        raise ValueError(f"`{name}` should have {n} columns, {whose}; got {tuple(value.shape)}")
+
+
 def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, like: Array) -> None:
     """`state` is a tuple of one (B, H) array per state of the cell."""
     wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"

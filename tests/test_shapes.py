@@ -39,6 +39,7 @@ def layers() -> SimpleNamespace:
         targets=rng.integers(0, V, size=(T, B)),
     )
     here.both = lc.Bidirectional(here.lstm, lc.LSTM(I, H, dtype="float64", seed=6))
+    here.sum = lc.Bidirectional(here.lstm, here.both.bw, merge="sum")
     here.stack = lc.Stack([here.lstm, lc.Linear(H, V, dtype="float64", seed=7)])
     here.cache = here.lstm.forward(here.x)[2]
     return here
@@ -403,6 +404,23 @@ COMPLAINTS = [
     Complaint(
         "dy of a bidirectional", lambda n: n.both.backward(n.dy, n.both.forward(n.x)[2]), ValueError,
         "`dy` should have 4 columns, forward's and backward's; got (4, 3, 2)",
+    ),
+    Complaint(
+        "dy of a sum of directions", lambda n: n.sum.backward(n.dy[..., :1], n.sum.forward(n.x)[2]), ValueError,
+        "`dy` should have 2 columns, as many as either direction gives; got (4, 3, 1)",
+    ),
+    Complaint(
+        "dy of a bidirectional as a list", lambda n: n.both.backward([1.0], n.both.forward(n.x)[2]), TypeError,
+        "`dy` should be a floating array (T, B, H) or (B, H); got [1.0]",
+    ),
+    Complaint(
+        "dy of a bidirectional left out", lambda n: n.sum.backward(None, n.sum.forward(n.x)[2]), TypeError,
+        "`dy` should be a floating array (T, B, H) or (B, H); got None",
+    ),
+    Complaint(
+        "dy of a bidirectional without axes", lambda n: n.both.backward(np.float64(1), n.both.forward(n.x)[2]),
+        TypeError,
+        "`dy` should be a floating array (T, B, H) or (B, H); got float64 () of numpy",
     ),
     Complaint(
         "array library", lambda n: n.lstm.to(array="lists"), ValueError,

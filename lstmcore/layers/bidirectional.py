@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from lstmcore.arrays import Array, namespace
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import joined
-from lstmcore.shapes import check_cache, check_parts
+from lstmcore.shapes import check_cache, check_columns, check_parts
 
 
 class BidirectionalCache(NamedTuple):
@@ -87,9 +87,9 @@ class Bidirectional(Layer):
     def _split(self, dy: Array, widths: tuple[int, int]) -> tuple[Array, Array]:
         """Undoes `_merged`, up to the flip."""
         if self.merge == "sum":
+            check_columns("dy", dy, widths[0], "as many as either direction gives")
             return dy, dy
-        if getattr(dy, "shape", (None,))[-1] != sum(widths):
-            raise ValueError(f"`dy` should have {sum(widths)} columns, forward's and backward's; got {dy.shape}")
+        check_columns("dy", dy, sum(widths), "forward's and backward's")
         return dy[..., : widths[0]], dy[..., widths[0] :]
 
 
