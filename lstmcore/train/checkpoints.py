@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import operator
 import os
 import time
 from pathlib import Path
@@ -59,16 +60,24 @@ class Checkpoints:
         self.folder, self.keep = Path(folder), keep
         self.every_seconds, self.every_steps, self.every_epochs = every_seconds, every_steps, every_epochs
         self.about, self.tell, self.go_on = json.loads(json.dumps(about)), tell, go_on
-        self.state: dict[str, Any] = {"best": math.inf, "epoch": 0}  # the best validation loss, and after which epoch
+        self.best, self.best_epoch = math.inf, 0  # the best validation loss, and after which epoch
         self._saved: tuple[int, int] | None = None  # epoch and step of the last file
         self._when = 0.0  # it was saved
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.best_epoch}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = float(state["best"]), operator.index(state["epoch"])
 
     # ---- going on ----------------------------------------------------------------------------------------------------
 
     def last(self) -> dict[str, Any] | None:
         """The state in the last good checkpoint: what `fit(resume=...)` takes. None where there is no checkpoint.
 
-        A damaged one is told, set aside as *.damaged, and skipped. Raises ValueError if all are damaged, if `about`
+        A damaged one is told, set aside as *.damaged and skipped. Raises ValueError if all are damaged, if `about`
         differs (it says where), and for files of a later version; OSError for what cannot be read.
         """
         for path in self._files():
@@ -118,8 +127,8 @@ class Checkpoints:
 
     def on_epoch(self, run: Run) -> None:
         loss = run.history[-1].get("validation", math.nan)
-        if loss < self.state["best"]:
-            self.state = {"best": loss, "epoch": run.epoch}
+        if loss < self.best:
+            self.best, self.best_epoch = loss, run.epoch
             self._try(run, BEST)
         if self.every_epochs is not None and run.epoch % self.every_epochs == 0:
             self._try(run)

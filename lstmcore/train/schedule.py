@@ -1,6 +1,7 @@
 """Learning rates over time: `schedule(step) -> lr`, step = 0, 1, ... counting the updates, not the epochs."""
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,7 @@ class Plateau:
 
     An improvement is a loss below (1 - threshold) times the best so far. After a cut the waiting starts anew; the rate
     never falls below `last`. `fit` calls `observe` after each epoch, with the validation loss if there is one.
-    The memory is `state`, plain numbers, to be saved and assigned back.
+    The memory is `state`, plain numbers, to be saved and assigned back; KeyError or TypeError for what is none.
     """
 
     def __init__(self, lr: float, factor: float = 0.5, patience: int = 5, threshold: float = 1e-4, last: float = 0.0):
@@ -108,19 +109,28 @@ class Plateau:
             raise ValueError(f"`factor` should lie between 0 and 1; got {factor!r}")
         _check_positive("patience", patience)
         self.factor, self.patience, self.threshold, self.last = factor, patience, threshold, last
-        self.state: dict[str, Any] = {"lr": lr, "best": math.inf, "waited": 0}
+        self._state: dict[str, Any] = {"lr": lr, "best": math.inf, "waited": 0}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        lr, best, waited = float(state["lr"]), float(state["best"]), operator.index(state["waited"])
+        self._state = {"lr": lr, "best": best, "waited": waited}
 
     def __call__(self, step: int) -> float:
-        return self.state["lr"]
+        return self._state["lr"]
 
     def observe(self, loss: float) -> None:
         """The loss of one more epoch. NaN is no improvement."""
-        lr, best, waited = self.state["lr"], self.state["best"], self.state["waited"] + 1
+        lr, best, waited = self._state["lr"], self._state["best"], self._state["waited"] + 1
         if loss < (best if best == math.inf else best - self.threshold * abs(best)):
             best, waited = loss, 0
         elif waited >= self.patience:
             lr, waited = max(lr * self.factor, self.last), 0
-        self.state = {"lr": lr, "best": best, "waited": waited}
+        self._state = {"lr": lr, "best": best, "waited": waited}
 
 
 def _check_positive(name: str, value: int) -> None:

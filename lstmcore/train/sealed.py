@@ -72,8 +72,8 @@ def read(
     Damaged if they do not belong together. The file itself cannot promise more than it holds: safetensors compares
     the lengths in its header with the length of the file.
 
-    Raises Damaged, a ValueError, for a file that is truncated or not as it was written, ValueError for one that is not
-    of these kinds or of a later version, OSError where there is none.
+    Raises Damaged, a ValueError, for a file that is truncated, not as it was written or not of these kinds, ValueError
+    for one of a later version, OSError where there is none.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -85,15 +85,19 @@ def read(
             kind = _kind(path, texts, kinds)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
             shapes: Shapes = {name: (tuple(s.get_shape()), DTYPES.get(s.get_dtype())) for name, s in slices.items()}
+            foreign = _foreign(path, kind, texts)
             try:
-                check(kind, as_json(texts, "config"), shapes)
+                if not foreign:
+                    check(kind, as_json(texts, "config"), shapes)
             except Damaged as error:
                 raise Damaged(f"{path} is damaged: {error}") from error
             arrays = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
         raise Damaged(f"{path} is damaged, truncated or no safetensors file: {error}") from error
     if digest(kind, texts, arrays.items()) != texts.get("sha256"):
-        raise Damaged(f"{path} is damaged: its contents do not match their checksum")
+        raise Damaged(f"{foreign + ', or' if foreign else path} is damaged: its contents do not match their checksum")
+    if foreign:
+        raise ValueError(foreign)
     return kind, texts, arrays
 
 
@@ -115,17 +119,22 @@ def digest(kind: Kind, texts: Mapping[str, str], arrays: Iterable[tuple[str, np.
 
 
 def _kind(path: Path, texts: dict[str, str], kinds: Iterable[Kind]) -> Kind:
-    """Which kind of file it is, once it is one that this version reads."""
+    """Which of the kinds it is."""
     named = {kind.format: kind for kind in kinds}
     kind = named.get(texts.get("format", ""))
     if kind is None:
         wanted = " or ".join(name.removeprefix("lstmcore ") for name in named)
-        raise ValueError(f"{path} is no {wanted} of lstmcore: its format is {texts.get('format', 'not given')!r}")
+        raise Damaged(f"{path} is no {wanted} of lstmcore: its format is {texts.get('format', 'not given')!r}")
+    return kind
+
+
+def _foreign(path: Path, kind: Kind, texts: dict[str, str]) -> str:
+    """Why this version cannot read the file, though it may be as it was written; empty if it can."""
     if texts.get("version") != kind.version:
-        raise ValueError(
+        return (
             f"{path} has version {texts.get('version')!r} of the format, and this lstmcore reads {kind.version!r} "
             f"(it was written by lstmcore {texts.get('library')})"
         )
     if texts.get("gates") != GATES:
-        raise ValueError(f"{path} has its gates in the order {texts.get('gates')}; here it is {GATES}")
-    return kind
+        return f"{path} has its gates in the order {texts.get('gates')}; here it is {GATES}"
+    return ""

@@ -55,6 +55,9 @@ class Watcher:
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         for name in self.remembers:
+            if not isinstance(state[name], str | None if name == "said" else type(getattr(self, name))):
+                raise TypeError(f"{type(self).__name__} remembers {name}; {state[name]!r:.80} is none")
+        for name in self.remembers:
             setattr(self, name, state[name])
 
     def say(self, message: str) -> None:
