@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore.recipes.loops import generator, npz
 
 
 def lstmcore(*words, cwd=None):
@@ -176,9 +177,43 @@ def test_a_series_of_ones_own_is_forecast(tmp_path):
     assert "has the columns hour, MW; say which one with --column" in answer.stderr
 
 
+def test_loops_are_learnt_and_predicted(tmp_path):
+    """From a file of loops, with the model of the question, small; its leak is told; and from structures, of none."""
+    npz.write(tmp_path / "loops.npz", generator.generate(120))
+    words = ("train", "loops", "--data", "loops.npz", "--model", "q3", "--widths", "6,4", "--epochs", 2, "--out", "run")
+    answer = lstmcore(*words, "--split", "random", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "leak: " in answer.stderr
+    metrics = json.loads(answer.stdout.splitlines()[-1])
+    assert metrics["options"]["head"] == "last-state"
+    assert metrics["options"]["widths"] == [6, 4]
+    assert "mean per triple" in answer.stdout
+    assert (tmp_path / "run" / "picture.png").is_file()
+    told = lstmcore("predict", "loops", "run", "GPA", "AC", "--json", cwd=tmp_path).stdout.splitlines()
+    assert [len(json.loads(line)["phi"]) for line in told] == [3, 2]
+    assert "GPA" in lstmcore("predict", "loops", "run", "GPA", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "nowhere.npz"), "No such file or directory"),
+        (("--data", "data.npz", "--pdb", "."), "--data and --pdb are two sources: give one"),
+        (("--pdb", "."), "holds no structure"),
+        (("--widths", "64,x"), "--widths should be positive numbers separated by commas"),
+        (("--pad", 3), "the longest loop has 30 residues, and should be padded to 3"),
+    ],
+)
+def test_loops_that_cannot_be(tmp_path, words, message):
+    answer = lstmcore("train", "loops", *words, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 COMMANDS = [
     (), ("train",), ("train", "count"), ("train", "alphabet"), ("train", "text"), ("train", "series"),
-    ("predict", "count"), ("predict", "text"), ("check",), ("info",),
+    ("train", "loops"), ("predict", "count"), ("predict", "text"), ("predict", "loops"), ("check",), ("info",),
 ]  # fmt: skip
 
 

@@ -5,12 +5,16 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from rich.table import Table
 
 import lstmcore
 from lstmcore.cli.talk import or_complain, out
 from lstmcore.recipes import count as counting
+from lstmcore.recipes import loops
 from lstmcore.recipes import text as writing
+from lstmcore.recipes.loops.torsions import ANGLES, radians
 
 predict = typer.Typer(help="Use what a recipe has trained.", no_args_is_help=True)
 
@@ -54,3 +58,31 @@ def predict_text(
     for symbol in itertools.chain(start, written):
         print(symbol, end="", flush=True)
     print()
+
+
+@predict.command("loops", epilog="Example: lstmcore predict loops runs/loops GYTLIEIS ARDYYGSSYFDY")
+def predict_loops(
+    run: Annotated[Path, typer.Argument(help="The folder that `train loops --out` wrote.")],
+    sequences: Annotated[list[str], typer.Argument(help="Residues, a letter each.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per sequence.")] = False,
+) -> None:
+    """The backbone angles of your own loops, and how sure the network is of each.
+
+    Sine and cosine are predicted as means: the more the angle may vary, the shorter they are. The length is 1 for a
+    single possible angle and 0 for none more likely than another.
+    """
+    net, alphabet = or_complain(lambda: loops.load(run))
+    for sequence, channels in or_complain(lambda: list(loops.predict(net, alphabet, sequences))):
+        angles = np.degrees(radians(channels))  # (length, 2)
+        lengths = np.hypot(channels[:, ::2], channels[:, 1::2])
+        if as_json:
+            columns = {name: angles[:, k].tolist() for k, name in enumerate(ANGLES)}
+            columns |= {f"{name}_length": lengths[:, k].tolist() for k, name in enumerate(ANGLES)}
+            print(json.dumps({"sequence": sequence, **columns}))
+            continue
+        out.print(sequence)
+        table = Table("", "residue", "phi", "psi", "length of phi", "of psi", box=None, header_style="bold")
+        for t, letter in enumerate(sequence):
+            degrees = (f"{angle:.1f}°" for angle in angles[t])
+            table.add_row(str(t + 1), letter, *degrees, *(f"{length:.2f}" for length in lengths[t]))
+        out.print(table)

@@ -2,10 +2,11 @@
 
 import typer
 
-from lstmcore.cli.train import alphabet, count, series, text
+from lstmcore.cli.train import alphabet, count, loops, series, text
 
 train = typer.Typer(help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
 train.command("count", epilog=count.EPILOG)(count.train_count)
 train.command("alphabet", epilog=alphabet.EPILOG)(alphabet.train_alphabet)
 train.command("text", epilog=text.EPILOG)(text.train_text)
 train.command("series", epilog=series.EPILOG)(series.train_series)
+train.command("loops", epilog=loops.EPILOG)(loops.train_loops)

@@ -1,0 +1,42 @@
+"""The Ramachandran plot of what is predicted against what is true, the losses, and the error along the loop."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcore.recipes import run as finished
+from lstmcore.recipes.loops import scores
+from lstmcore.recipes.loops.torsions import ANGLES, radians
+
+if TYPE_CHECKING:
+    from lstmcore.recipes.loops import Result
+
+
+def draw(path: Path, result: "Result") -> None:
+    """Four panels: true, predicted, losses, degrees by position. Raises ImportError without matplotlib."""
+    figure, (true, predicted, losses, errors) = finished.figure(panels=4)
+    tested = result.parts.tested
+    angles = radians(tested.targets)
+    both = ~np.isnan(angles).any(axis=-1)  # (N, T): residues with phi and psi
+    _ramachandran(true, angles[both], f"true: {both.sum():,} residues")
+    _ramachandran(predicted, radians(result.predicted)[both], f"predicted: error {result.score.mse:.3f}")
+    finished.draw_losses(losses, result.history, "masked squared error")
+    for name in ("constant mean", "mean per residue", "mean per triple"):
+        losses.axhline(result.floors[name].mse, color="black", lw=0.8, ls=":")
+        losses.text(1, result.floors[name].mse, name, va="bottom", fontsize=7)
+    positions = scores.by_position(result.predicted, tested)
+    for name in ANGLES:
+        errors.plot(np.arange(1, len(positions) + 1), [getattr(s, name) for s in positions], "o-", ms=3, label=name)
+    errors.set(xlabel="position in the loop", ylabel="mean error (degrees)", title="tested", ylim=(0, None))
+    errors.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _ramachandran(axis: Any, angles: np.ndarray, title: str) -> None:
+    """How many residues have which (phi, psi), on a grid of 5 degrees, the counts on a logarithmic scale."""
+    edges = np.linspace(-180, 180, 73)
+    counts, _, _ = np.histogram2d(np.degrees(angles[:, 0]), np.degrees(angles[:, 1]), bins=(edges, edges))
+    axis.pcolormesh(edges, edges, np.log1p(counts.T), cmap="Blues", rasterized=True)
+    axis.set(xlabel="phi (degrees)", ylabel="psi (degrees)", title=title, aspect="equal")
+    axis.set(xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
