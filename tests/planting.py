@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lstmcore as lc
+from lstmcore.debug.diagnose.read_case import Reading, read_case
 from lstmcore.debug.mistakes import Mistake, mutant
-from lstmcore.debug.read_case import Reading, read_case
 from lstmcore.interop import from_lstmcore
 
 SUMMED = ("bias_ih", "bias_hh")  # torch's two biases: both made different from zero

@@ -1,20 +1,23 @@
 """Tools that watch, prove and explain. Layers never import them."""
 
 from lstmcore.debug.case import Case, load_case, save_case
-from lstmcore.debug.compare import Comparison, compare
+from lstmcore.debug.compare import Comparison, compare, trace
+from lstmcore.debug.derivatives import Derivative, hvp, jvp, rtrl
 from lstmcore.debug.diagnose import Diagnosis, diagnose, diagnose_case
 from lstmcore.debug.flow import Flow, flow
-from lstmcore.debug.forward_mode import Derivative, jvp
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
-from lstmcore.debug.jacobian import jacobian, lyapunov_exponents, memory_horizon, singular_values, step_jacobians
+from lstmcore.debug.jacobian import (
+    Memory,
+    jacobian,
+    lyapunov_exponents,
+    memory,
+    memory_horizon,
+    singular_values,
+    step_jacobians,
+)
 from lstmcore.debug.ledger import Ledger, ledger
-from lstmcore.debug.memory import Memory, memory
 from lstmcore.debug.padding import PaddingProof, padding
-from lstmcore.debug.replay import report_case
-from lstmcore.debug.report import Report, report
-from lstmcore.debug.rtrl import rtrl
-from lstmcore.debug.second_order import hvp
-from lstmcore.debug.trace import trace
+from lstmcore.debug.report import Report, report, report_case
 from lstmcore.debug.tripwire import Tripwire, tripwire
 from lstmcore.debug.watch import Watch, watch
 

@@ -6,7 +6,7 @@ LSTM, GRU, RNN = (f"lstmcore.ops.cells.{name}" for name in ("lstm", "gru", "rnn"
 LOOP = "lstmcore.ops.recurrence.reference"
 PRODUCTS = "lstmcore.ops.recurrent"
 BOTH = "lstmcore.layers.bidirectional"
-AROUND = "lstmcore.debug.training_step"
+AROUND = "lstmcore.debug.diagnose.training_step"
 ENGINE = (LSTM, GRU, RNN, PRODUCTS, LOOP)  # the modules that an engine is made of
 MODULES = (*ENGINE, BOTH, AROUND)  # every module that a mistake may edit, lowest first
 

@@ -1,0 +1,234 @@
+"""Two implementations side by side: the first step, gate and unit at which they differ.
+
+A difference is counted in units in the last place of the largest number in the same step and gate, since sums are
+rounded to the size of their terms. The order is that of the computation: gates, c and h of each step, layer by layer,
+then the gradients of the pre-activations on the way back, then weights and inputs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+
+from lstmcore.arrays import Array, dtype_name, is_array, to_numpy
+from lstmcore.debug.compare.trace import trace, traced
+from lstmcore.debug.show.tables import paragraphs, table
+from lstmcore.debug.step.record import StepOptions, Upstream, Visit, record
+from lstmcore.debug.step.rounding import sum_error
+from lstmcore.layers import Layer
+
+
+class Difference(NamedTuple):
+    """One array of both sides, or one place in it."""
+
+    phase: str  # "forward" or "backward"
+    name: str  # "0.fw.gates", "c", "da", "dW_hh", ...
+    step: int | None  # of the input
+    row: int | None
+    gate: str | None
+    unit: int | None
+    ours: float
+    theirs: float
+    ulps: float
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        named = (("step", self.step), ("row", self.row), ("gate", self.gate), ("unit", self.unit))
+        return ", ".join(f"{name} {value}" for name, value in named if value is not None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer. `first` is the first place beyond `ulps` in the order of the computation; `table` holds the worst of
+    every array; `curves` the largest difference of every step, for arrays over time."""
+
+    first: Difference | None
+    table: tuple[Difference, ...]
+    curves: dict[str, np.ndarray]
+    ulps: float  # allowed
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing differs by more than `ulps`."""
+        return self.first is None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The answer in words."""
+        if self.first is None:
+            return (f"equal to {self.ulps:.0f} units in the last place, forward and backward",)
+        d = self.first
+        values = f"{d.ours:.9g} and {d.theirs:.9g}, {d.ulps:.3g} units in the last place apart"
+        return (f"the first difference is in the {d.phase} pass: {d.name} at {d.where}: {values}",)
+
+    def __str__(self) -> str:
+        rows = [
+            [
+                d.phase,
+                d.name,
+                f"{d.ulps:.3g}",
+                "" if d.ulps <= self.ulps else "DIFFERS",
+                f"{d.ours:.9g}",
+                f"{d.theirs:.9g}",
+                d.where,
+            ]
+            for d in self.table
+        ]
+        header = ["pass", "array", "ulps", "", "ours", "theirs", "worst at"]
+        return "\n".join([paragraphs(self.findings), "", table(header, rows)])
+
+    def picture(self) -> Any:
+        """The largest difference of each step, per array. Needs matplotlib; returns its Figure."""
+        from lstmcore.debug.show.picture import panels
+
+        figure, (axis,) = panels(1, height=4)
+        for name, curve in self.curves.items():
+            axis.plot(np.where(curve > 0, curve, np.nan), ".-", label=name)
+        axis.axhline(self.ulps, color="grey", ls=":")
+        axis.set(yscale="log", xlabel="step", ylabel="units in the last place")
+        axis.legend(fontsize="x-small", ncols=3)
+        return figure
+
+
+def compare(
+    layer: Layer,
+    other: Layer | str | Mapping[str, Array] | Any,
+    x: Array,
+    dy: Upstream = None,
+    *,
+    ulps: float | None = None,
+    **step: Unpack[StepOptions],
+) -> Comparison:
+    """Runs `layer` and `other` on the same step and compares all that happens.
+
+    other: a layer of the same structure; the name of an engine, or an engine, to run the same layer on; or a mapping of
+    arrays from elsewhere, under the names and in the shapes of `trace` (any of them, steps in the order of the input).
+    ulps: how far apart is equal; None: what random roundings explain in the longest sum, 8 sqrt(T B + I + H). What a
+    long or chaotic recurrence amplifies comes on top: then look at the curves. Other arguments as in `ledger`.
+    Raises ValueError for arrays that `layer` does not have, or of another shape.
+    """
+    run = record(layer, x, dy, **step)
+    ours = traced(run)
+    if isinstance(other, Mapping):
+        theirs = {name: to_numpy(value) for name, value in other.items()}
+    else:
+        twin: Any = other if hasattr(other, "forward") and hasattr(other, "params") else layer.to(engine=other)
+        theirs = trace(twin, x, run.dy, **step)
+    _check_names(ours, theirs)
+    if ulps is None:
+        widest = max((sum(visit.x.shape[2:]) + visit.y.shape[-1] for visit in run.visits), default=0)
+        ulps = sum_error(int(np.prod(run.visits[0].x.shape[:2])) + widest)
+    found: list[Difference] = []
+    first = None
+    curves: dict[str, np.ndarray] = {}
+    for group in _groups(run):
+        worst = []
+        for phase, name, visit, names in group:
+            if name not in theirs or name not in ours:
+                continue
+            apart = _apart(ours[name], theirs[name], names, name)
+            place = _place(phase, name, names, ours[name], theirs[name], apart, apart == np.max(apart), visit)
+            found.append(place)
+            if _over_time(name, visit):
+                curves[name] = apart.reshape(len(apart), -1).max(1)
+            beyond = ~(apart <= ulps)
+            if beyond.any():
+                worst.append(_place(phase, name, names, ours[name], theirs[name], apart, beyond, visit))
+        if first is None and worst:
+            first = min(worst, key=lambda d: _when(d, group))
+    return Comparison(first, tuple(found), curves, ulps)
+
+
+def _groups(run: Any) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]:
+    """The arrays in the order of the computation: (phase, name, visit, gates), those of one loop over time together."""
+    for visit in run.visits:
+        if visit.recurrent:
+            cell = visit.layer.cell
+            states = [("forward", visit.key(name), visit, ()) for name in reversed(cell.states)]  # c before h
+            yield [("forward", visit.key("gates"), visit, cell.gates), *states]
+        else:
+            yield [("forward", visit.key("y"), visit, ())]
+    for k in run.back:
+        visit = run.visits[k]
+        if visit.recurrent:
+            cell = visit.layer.cell
+            yield [("backward", visit.key("da"), visit, tuple(cell.gates[b] for b in cell.input_blocks))]
+            blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | cell.biases
+            for name in visit.grads:
+                yield [("backward", visit.key(f"d{name}"), visit, tuple(cell.gates[b] for b in blocks[name]))]
+            for name in cell.states:
+                yield [("backward", visit.key(f"d{name}0"), visit, ())]
+        else:
+            for name in visit.grads:
+                yield [("backward", visit.key(f"d{name}"), visit, ())]
+        if visit.dx is not None:
+            yield [("backward", visit.key("dx"), visit, ())]
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:
+    """|ours - theirs| in units in the last place of the largest number of the same step and gate."""
+    eps = max(float(np.finfo(dtype_name(a.dtype)).eps) for a in (ours, theirs))
+    a, b = (_by_gate(v, names).astype(float) for v in (ours, theirs))
+    axes = (1, a.ndim - 1) if a.ndim > 2 else tuple(range(a.ndim))  # rows and units; the whole where no step is
+    if names and _last_name(name) not in ("gates", "da"):
+        axes = tuple(k for k in range(a.ndim) if k != a.ndim - 2)  # a weight: all but its gates
+    sizes = np.where(np.isfinite(a), abs(a), 0.0)
+    unit = eps * np.maximum(np.max(sizes, axis=axes, keepdims=True), np.finfo(float).tiny)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = abs(a - b) / unit
+    apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+    apart[np.isnan(apart)] = np.inf
+    return apart
+
+
+def _by_gate(value: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """A weight (..., K H) as (..., K, H); everything else as it is."""
+    if not names or (value.ndim == 4 and value.shape[2] == len(names)):
+        return value
+    return value.reshape(*value.shape[:-1], len(names), value.shape[-1] // len(names))
+
+
+def _place(phase, name, names, ours, theirs, apart, chosen, visit: Visit) -> Difference:
+    """The first of the chosen places, in the order of the computation."""
+    places = np.argwhere(chosen)
+    last_first = (phase == "backward") != visit.flipped
+    over_time = _over_time(name, visit)
+    if over_time:
+        steps = places[:, 0]
+        places = places[steps == (steps.max() if last_first else steps.min())]
+    at = tuple(int(k) for k in max(places, key=lambda p: apart[tuple(p)]))
+    gate = names[at[-2]] if names else None
+    by_row = (visit.y.ndim == 2 and _last_name(name) in ("y", "dx")) or _last_name(name) in ("dh0", "dc0")
+    row = at[1] if over_time else at[0] if by_row else None
+    a, b = (float(_by_gate(v, names)[at]) for v in (ours, theirs))
+    return Difference(phase, name, at[0] if over_time else None, row, gate, at[-1], a, b, float(apart[at]))
+
+
+def _over_time(name: str, visit: Visit) -> bool:
+    timed = _last_name(name) in ("gates", "h", "c", "da") or (_last_name(name) in ("y", "dx") and visit.y.ndim == 3)
+    return timed or (_last_name(name) == "dx" and visit.recurrent)
+
+
+def _when(d: Difference, group: list) -> tuple[float, int]:
+    """Earlier in the computation is smaller: by step, then by array."""
+    visit = group[0][2]
+    if d.step is None:
+        return 0.0, 0
+    step = visit.step(d.step) * (1 if d.phase == "forward" else -1)
+    return float(step), [name for _, name, _, _ in group].index(d.name)
+
+
+def _last_name(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
+
+
+def _check_names(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    for name, value in theirs.items():
+        if name not in ours:
+            raise ValueError(f"`other` should have arrays of the layer, {', '.join(ours)}; got {name!r}")
+        if not is_array(value) or value.shape != ours[name].shape:
+            raise ValueError(f"`other[{name!r}]` should have the shape {ours[name].shape}; got {np.shape(value)}")
+    if not theirs:
+        raise ValueError("`other` should hold at least one array; got none")

@@ -1,0 +1,104 @@
+"""Runs a case rightly, and with mistakes in it: the numbers that come out, and how far rounding may move them."""
+
+from functools import lru_cache
+from math import log, sqrt
+from typing import Any
+
+import numpy as np
+
+from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.rounded import Rounded
+from lstmcore.debug.mistakes import Mistake, mutant
+from lstmcore.layers import Layer
+
+Numbers = dict[str, np.ndarray]
+SAMPLES = 8  # runs in float32: their scatter is then known to a quarter
+FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
+
+
+class Bench:
+    """One case on the bench. What is run once is kept."""
+
+    def __init__(self, case: Case, model: Layer):
+        self.case, self.model = case, model
+        self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
+        n = sum(value.size for value in case.grads.values())
+        self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
+
+    def numbers(self, *mistakes: Mistake) -> Numbers:
+        """The gradients with these mistakes, of the keys that the case gives. ValueError: two on one line."""
+        engine = mutant(*mistakes)
+        ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
+        return self._handed(engine, ours)
+
+    def bound(self, *mistakes: Mistake) -> Numbers:
+        """How far rounding may move `numbers`, in units of roundoff: so many times the deviation of each number.
+
+        The deviation is that of rounded.py, which takes the errors of different numbers for independent. Where a long
+        loop blows one direction up they are not: so the case is also run in float32, from inputs moved by one rounding,
+        and where these runs scatter more, over an array, its deviations are raised to what they show.
+        """
+        engine = mutant(*mistakes)
+        params, x, mask, *states = engine.prepare(self.case)
+        given = (_rounded(params), _rounded(x), None if mask is None else Rounded(mask), *map(_rounded, states))
+        ours = engine.run(self.model, *given)
+        deviations = {name: np.sqrt(a.variance) for name, a in ours.items()}
+        exact = self._numbers(tuple(m for m in mistakes if not m.afterwards))
+        with np.errstate(all="ignore"):
+            scatter = [engine.run(self.model, *_moved((params, x, mask, *states), seed)) for seed in range(SAMPLES)]
+        for name, deviation in deviations.items():
+            errors = np.array([sample[name] - exact[name] for sample in scatter]) / 2.0**-24
+            seen = np.mean((errors / np.where(deviation > 0, deviation, np.inf)) ** 2)
+            deviations[name] = deviation * max(1.0, float(np.sqrt(seen))) if np.isfinite(seen) else deviation
+        # Handing over is told by its effect: what comes out of gradients moved by their deviations, less what came out.
+        step = 2.0**-30
+        still = self._handed(engine, exact)
+        moved = self._handed(engine, {name: exact[name] + step * deviations[name] for name in exact})
+        return {k: self.deviations * np.hypot((moved[k] - still[k]) / step, still[k]) for k in still}
+
+    def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
+        engine = mutant(*mistakes)
+        with np.errstate(all="ignore"):  # some mistakes explode
+            return engine.run(self.model, *engine.prepare(self.case))
+
+    def _handed(self, engine: Any, ours: Numbers) -> Numbers:
+        answer = engine.hand_over(dict(ours), self.case)
+        return {key: answer[key] for key in self.case.grads}
+
+
+def _moved(tree: Any, seed: int) -> Any:
+    """Arrays in float32, each number moved up or down by one rounding."""
+    if isinstance(tree, dict):
+        return {name: _moved(value, seed + k) for k, (name, value) in enumerate(tree.items())}
+    if isinstance(tree, tuple):
+        return tuple(_moved(value, 1000 * (seed + 1) + k) for k, value in enumerate(tree))
+    if tree is None or tree.dtype == bool:
+        return tree
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), tree.shape)
+    return (tree * (1 + 2.0**-24 * signs)).astype(np.float32)
+
+
+def _rounded(tree: Any) -> Any:
+    """Arrays, or a dict of arrays, each number rounded once on its way in."""
+    if isinstance(tree, dict):
+        return {name: _rounded(value) for name, value in tree.items()}
+    return Rounded(tree, tree**2)
+
+
+def residual(got: Numbers, want: Numbers) -> float:
+    """The largest relative error, max |got - want| / max |want|, of any array; infinite where it is not a number."""
+    worst = 0.0
+    for key in got:
+        difference = np.max(np.abs(got[key] - want[key]), initial=0.0)
+        scale = np.max(np.abs(want[key]), initial=0.0)
+        if difference != 0:
+            worst = max(worst, float(difference / scale) if scale > 0 and np.isfinite(scale) else np.inf)
+        if np.isnan(difference):
+            return np.inf
+    return worst
+
+
+def within(got: Numbers, want: Numbers, bound: Numbers, unit: float) -> bool:
+    """Every number is no farther off than rounding explains."""
+    tiny = float(np.finfo(np.float32 if unit > 2.0**-30 else np.float64).tiny)  # what is below may be flushed to zero
+    return all(bool(np.all(np.abs(got[k] - want[k]) <= unit * bound[k] + tiny)) for k in got)

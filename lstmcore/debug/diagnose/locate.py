@@ -1,0 +1,113 @@
+"""Where do wrong gradients begin? What the arrays themselves tell, when no known mistake explains them.
+
+The loop back goes from the last step to the first, so everything after the fault is right. A row of dx belongs to one
+step: the last row that is off is where it starts. Without dx, the weight gradients are asked: each is a sum over steps
+of x_t or h_{t-1} times da_t, so a deviation that starts at step t lies in the span of the inputs up to t. That can
+tell only as long as there are fewer inputs than rows in the matrix; beyond, it says nothing. Each weight block
+belongs to one gate.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.bench import Bench, Numbers
+from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.mistakes import mutant
+from lstmcore.debug.trees import state_names
+from lstmcore.interop import to_lstmcore
+from lstmcore.ops import gates
+from lstmcore.ops.cells import CELLS
+
+
+class Place(NamedTuple):
+    """What is off. None, or empty, where the gradients given do not tell."""
+
+    arrays: tuple[str, ...]  # the keys that are off
+    right: tuple[str, ...]  # the keys that are right
+    step: int | None
+    gates: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = [f"at step {self.step}" if self.step is not None else "", _gates(self.gates)]
+        starts = "; it starts " + " ".join(part for part in where if part) if any(where) else ""
+        rest = f"; right are {', '.join(self.right)}" if self.right else ""
+        return f"none of the known ones{starts} (off: {', '.join(self.arrays)}{rest})"
+
+
+def locate(bench: Bench, right: Numbers, unit: float) -> Place:
+    """The arrays, the step and the gates where the case's gradients leave the right ones by more than rounding."""
+    case, bound = bench.case, bench.bound()
+    deviation = {key: case.grads[key] - right[key] for key in case.grads}
+    allowed = {key: unit * bound[key] for key in case.grads}
+    off = {key: ~(np.abs(deviation[key]) <= allowed[key]) for key in case.grads}
+    step, named = None, _gates_of_blocks(case, off)
+    if len(case.state) == len(CELLS[case.cell].states):  # one layer, one direction: steps are seen through nothing else
+        if "x" in off and off["x"].any():
+            step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
+            named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
+        elif set(case.weights) <= set(off):
+            step = _step_by_span(bench, deviation, allowed)
+    return Place(
+        tuple(key for key in off if off[key].any()), tuple(key for key in off if not off[key].any()), step, named
+    )
+
+
+def _gates_of_blocks(case: Case, off: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """The gates whose blocks of any weight gradient are off."""
+    cell = CELLS[case.cell]
+    ours = _ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
+    found = set()
+    for name, value in ours.items():
+        kind = name.rsplit(".")[-1]
+        blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks, **cell.biases}[kind]
+        parts = gates.split(value, len(blocks))
+        found |= {cell.gates[k] for j, k in enumerate(blocks) if parts[..., j, :].any()}
+    return tuple(g for g in cell.gates if g in found)
+
+
+def _gates_of_dx(bench: Bench, deviation: np.ndarray, allowed: np.ndarray) -> tuple[str, ...]:
+    """The one gate whose block of W_ih explains a deviation (B, I) of one step's dx = da W_ih^T; none if not one."""
+    cell = CELLS[bench.case.cell]
+    W_ih = mutant().prepare(bench.case)[0]["W_ih"]
+    blocks = gates.split(W_ih, len(cell.input_blocks))  # (I, K, H)
+    if blocks.shape[0] <= blocks.shape[2]:
+        return ()  # with I <= H every gate could explain it
+    limit = np.linalg.norm(allowed)
+    found = [cell.gates[k] for j, k in enumerate(cell.input_blocks) if _unexplained(blocks[:, j], deviation.T) <= limit]
+    return tuple(found) if len(found) == 1 else ()
+
+
+def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | None:
+    """The first step such that the inputs up to it can make the deviation of the matrices; None if too many can."""
+    case, engine = bench.case, mutant()
+    params, x, mask, state, *_ = engine.prepare(case)
+    model = engine.twin(bench.model, params)
+    cache = model.forward(x, nested(state_names(model), state), mask)[2]
+    inputs = np.concatenate([cache.x, cache.states[0][:-1]], axis=-1)  # (T, B, I + H)
+    matrices = [np.concatenate([ours["W_ih"], ours["W_hh"]]) for ours in (_ours(case, deviation), _ours(case, allowed))]
+    T, B, width = inputs.shape
+    for t in range(T):
+        if (t + 1) * B >= width:
+            break
+        if _unexplained(inputs[: t + 1].reshape(-1, width).T, matrices[0]) <= np.linalg.norm(matrices[1]):
+            return t
+    return None
+
+
+def _unexplained(A: np.ndarray, D: np.ndarray) -> float:
+    """What no combination of the columns of A can make of D: min |A z - D|."""
+    return float(np.linalg.norm(A @ np.linalg.lstsq(A, D, rcond=None)[0] - D))
+
+
+def _ours(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of the case's layout under lstmcore's names; zeros for those that are not there."""
+    every = {key: arrays.get(key, np.zeros(value.shape)) for key, value in case.weights.items()}
+    both = any("bw" in name for name in case.state)
+    _, ours = to_lstmcore(every, case.layout, case.cell, gradients=True, bidirectional=both)
+    return {name: value for name, value in ours.items() if " " not in name}
+
+
+def _gates(named: tuple[str, ...]) -> str:
+    return f"in gate{'s' if len(named) > 1 else ''} {' '.join(named)}" if named else ""

@@ -1,0 +1,142 @@
+"""Which mistake, or which two, give exactly these numbers?
+
+Singles are all run. So are pairs of a mistake in the loop and one that changes all finished gradients alike (a factor,
+an order of blocks): that costs no run. The other pairs are too many, and are put in order by what the singles tell of
+them: the effects of two mistakes on an array add up, as long as they are small or in different places. The pairs whose
+sum leaves least of the deviation are run first. Effects that do not add up are found only if one of the two explains
+much alone: the singles that explain most are run with every other. Every pair that is named has been run.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import compress, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from lstmcore.debug.diagnose.bench import Bench, Numbers, residual, within
+from lstmcore.debug.mistakes import Mistake
+
+PAIRS = 500  # how many pairs are run at most
+
+
+class Suspicion(NamedTuple):
+    """A set of mistakes, and how far the given gradients are from the numbers that it gives."""
+
+    mistakes: tuple[Mistake, ...]
+    residual: float
+
+
+class Search:
+    """Everything that was run for one case."""
+
+    def __init__(self, bench: Bench, unit: float):
+        self.bench, self.unit, self.grads = bench, unit, bench.case.grads
+        self.tried: list[Suspicion] = []
+
+    def run(self, sets: Iterable[tuple[Mistake, ...]]) -> list[Suspicion]:
+        """Runs each set of mistakes. Two on one line cannot both be made, and are left out."""
+        ran = []
+        for mistakes in sets:
+            with suppress(ValueError):
+                ran.append(Suspicion(mistakes, residual(self.grads, self.bench.numbers(*mistakes))))
+        self.tried.extend(ran)
+        return ran
+
+    def explains(self, suspicion: Suspicion) -> bool:
+        """True if rounding alone is left between the gradients and these numbers."""
+        if not suspicion.residual < 1:
+            return False
+        numbers, bound = self.bench.numbers(*suspicion.mistakes), self.bench.bound(*suspicion.mistakes)
+        return within(self.grads, numbers, bound, self.unit)
+
+    def found(self, size: int) -> list[Suspicion]:
+        """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains."""
+        nearest = sorted((s for s in self.tried if len(s.mistakes) == size), key=lambda s: s.residual)
+        best = next((s for s in nearest[:CLOSEST] if self.explains(s)), None)
+        if best is None:
+            return []
+        numbers, bound = self.bench.numbers(*best.mistakes), self.bench.bound(*best.mistakes)
+        answer = {frozenset(best.mistakes): best}  # each set of mistakes once, whatever their order
+        for s in nearest:
+            if s.residual > 2 * best.residual + CLOSE:
+                break
+            new = frozenset(s.mistakes) not in answer
+            if new and within(self.bench.numbers(*s.mistakes), numbers, bound, 2 * 2.0**-53):
+                answer[frozenset(s.mistakes)] = s
+        return list(answer.values())
+
+    def pairs(self, right: Numbers, known: list[Mistake]) -> None:
+        """Runs pairs of the singles tried until one explains the gradients; then its kin, which may do so too."""
+        self._until_one_explains(right, known)
+        for best in self.found(2)[:1]:
+            self.run(pair for a in best.mistakes for m in known if m != a for pair in ((a, m), (m, a)))
+
+    def _until_one_explains(self, right: Numbers, known: list[Mistake]) -> None:
+        """Pairs, those that promise most first. known: what is run with each mistake that changes every array."""
+        singles = [s.mistakes[0] for s in self.tried if len(s.mistakes) == 1 and np.isfinite(s.residual)]
+        numbers = [self.bench.numbers(mistake) for mistake in singles]
+        moved = [residual(n, right) > 0 for n in numbers]
+        singles, numbers = list(compress(singles, moved)), list(compress(numbers, moved))
+        everywhere = [m for m, n in zip(singles, numbers) if m.afterwards and _moves_all(n, right)]
+        self.run((m, after) for m in known if not m.afterwards for after in everywhere)
+        if self._one_explains(self.tried):
+            return
+        ranked = _ranked(self.grads, right, numbers)
+        pending = ((singles[a], singles[b]) for a, b in ranked)
+        for _ in range(0, PAIRS, BATCH):
+            if self._one_explains(self.run(islice(pending, BATCH))):
+                return
+        alone = _unexplained(self.grads, right, [self.bench.numbers(m) for m in known])
+        for k in np.argsort(alone, kind="stable")[:LEADERS]:
+            if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
+                return
+
+    def _one_explains(self, tried: list[Suspicion]) -> bool:
+        nearest = sorted((s for s in tried if len(s.mistakes) == 2), key=lambda s: s.residual)[:CLOSEST]
+        return any(self.explains(s) for s in nearest)
+
+
+def _moves_all(numbers: Numbers, right: Numbers) -> bool:
+    """True if every array that holds anything is changed: then what the loop did wrong shows in none of them."""
+    return all(np.any(numbers[key] != right[key]) or not np.any(right[key]) for key in right)
+
+
+CLOSEST = 5  # so many of the nearest are held to their own rounding bound
+CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
+BATCH = 50
+LEADERS = 6  # so many singles that explain most alone are run with every other: effects that do not add up
+
+
+def _unexplained(grads: Numbers, right: Numbers, singles: list[Numbers]) -> np.ndarray:
+    """What each single leaves of the deviation, as a sum of logarithms over arrays: the least explains the most."""
+    score = np.zeros(len(singles))
+    for key, given in grads.items():
+        size = float(np.linalg.norm(given - right[key])) or float(np.linalg.norm(right[key])) or 1.0
+        left = np.array([float(np.linalg.norm(given - single[key])) for single in singles]) / size
+        score += np.log(np.maximum(np.nan_to_num(left, nan=np.inf), 1e-7))
+    return score
+
+
+def _ranked(grads: Numbers, right: Numbers, singles: list[Numbers]) -> list[tuple[int, int]]:
+    """Pairs of singles, those first whose effects add up to most of the deviation.
+
+    For each array: the deviation D and the effects d_a of the singles, and |D - d_a - d_b| for all pairs from their
+    inner products. An array explained to the last digit weighs as much as one explained tenfold better, hence the
+    logarithms; what is below 1e-7 of the deviation counts as explained.
+    """
+    N = len(singles)
+    score = np.zeros((N, N))
+    for key, given in grads.items():
+        D = (given - right[key]).ravel()
+        effects = np.array([(single[key] - right[key]).ravel() for single in singles]).reshape(N, -1)
+        size = float(np.linalg.norm(D)) or float(np.linalg.norm(right[key])) or 1.0
+        with np.errstate(all="ignore"):
+            left = D - effects  # what each single leaves
+            squares = (
+                np.sum(left**2, axis=1)[:, None] + np.sum(effects**2, axis=1)[None, :] - 2 * left @ effects.T
+            ) / size**2
+        score += np.log(np.maximum(np.nan_to_num(squares, nan=np.inf), 1e-14))
+    a, b = np.triu_indices(N, 1)
+    order = np.argsort(score[a, b], kind="stable")
+    return list(zip(a[order].tolist(), b[order].tolist()))

@@ -1,0 +1,81 @@
+"""Which mistakes of the catalogue could have been made in a case, and those whose number the case itself suggests."""
+
+import numpy as np
+
+from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.bench import Bench
+from lstmcore.debug.mistakes import CLIPPED, LSTM, MISTAKES, Mistake, clipped, cut, truncated
+from lstmcore.debug.mistakes.around import clipped_by_value, scaled
+from lstmcore.interop import LAYOUTS
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def suspects(case: Case) -> list[Mistake]:
+    """The mistakes of the catalogue that this case has room for."""
+    have = _properties(case)
+    return [m for m in MISTAKES if m.cell in (None, case.cell) and have.issuperset(m.needs)]
+
+
+def truncations(case: Case) -> list[Mistake]:
+    """Backpropagation cut off after k steps, and every k steps, for every k that a sequence so long leaves open."""
+    kinds = ("dh and dc", "dh", "dc") if case.cell == "lstm" else ("dh and dc",)
+    known = {mistake.name for mistake in MISTAKES}
+    made = [make(k, what) for what in kinds for make in (truncated, cut) for k in range(1, len(case.x))]
+    return [mistake for mistake in made if mistake.name not in known]
+
+
+def fitted(case: Case, right: dict[str, np.ndarray]) -> list[Mistake]:
+    """Factors and limits that are read off the gradients: the best factor, for all and for each; the largest number."""
+    made = []
+    for keys in (tuple(case.grads), *((key,) for key in case.grads)):
+        product = sum(np.vdot(case.grads[key], right[key]) for key in keys)
+        square = sum(np.vdot(right[key], right[key]) for key in keys)
+        if square > 0 and product != 0:
+            made.append(scaled(float(product / square), keys if len(keys) == 1 and len(case.grads) > 1 else ()))
+    limit = max(float(np.max(np.abs(value), initial=0)) for value in case.grads.values())
+    if limit < max(float(np.max(np.abs(right[key]), initial=0)) for key in case.grads):
+        made.append(clipped_by_value(limit))
+    return made
+
+
+def limits(bench: Bench) -> list[Mistake]:
+    """Clips inside the loop, each at the limit that comes nearest: a golden-section search over its logarithm."""
+    grads = bench.case.grads
+    scale = {key: np.max(np.abs(value), initial=0) or 1 for key, value in grads.items()}
+
+    def distance(what: str, logarithm: float) -> float:
+        numbers = bench.numbers(clipped(what, float(np.exp(logarithm))))
+        return sum(float(np.sum(((grads[key] - numbers[key]) / scale[key]) ** 2)) for key in grads)
+
+    made = []
+    for what, (module, *_) in CLIPPED.items():
+        if bench.case.cell != "lstm" and module == LSTM:
+            continue
+        coarse = np.log(np.geomspace(1e-3, 1e2, 16))
+        at = int(np.argmin([distance(what, value) for value in coarse]))
+        low, high = coarse[max(at - 1, 0)], coarse[min(at + 1, 15)]
+        for _ in range(30):
+            a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+            low, high = (low, b) if distance(what, a) < distance(what, b) else (a, high)
+        best = float(np.exp((low + high) / 2))
+        made += [clipped(what, limit) for limit in {float(f"{best:.3g}"), best}]
+    return [mistake for mistake in made if mistake not in MISTAKES]
+
+
+def _properties(case: Case) -> set[str]:
+    layout = LAYOUTS[case.layout] if isinstance(case.layout, str) else case.layout
+    blocks = [g for part in layout.cells[case.cell] if part.of == "b" for g in part.blocks]
+    H = {name.rsplit(".", 1)[0] if "." in name else "": value.shape[1] for name, value in case.state.items()}
+    found = {
+        case.cell: True,
+        "mask": case.mask is not None and not case.mask.all(),
+        "both": any("bw" in name for name in case.state),
+        "square": set(H.values()) == {case.x.shape[2]} and len(H) <= 2,
+        "two biases": len(set(blocks)) < len(blocks),
+        "forget bias": layout.forget_bias != 0,
+        "state": any(value.any() for value in case.state.values()),
+        "dstate": any(value.any() for value in case.dstate.values()) or case.dy.ndim == 2,
+        "final": case.dy.ndim == 2,
+    }
+    return {name for name, true in found.items() if true}

@@ -1,0 +1,96 @@
+"""The flow of gradients, in words."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lstmcore.debug.flow.measure import EDGE, TANH, LayerFlow, Update
+from lstmcore.debug.show.tables import percent
+
+NAMES = {
+    "i": "input gate",
+    "f": "forget gate",
+    "g": "candidate",
+    "o": "output gate",
+    "r": "reset gate",
+    "z": "update gate",
+    "n": "candidate",
+}
+MOST = 0.9  # of a gate's values: then the gate as a whole is called closed or open
+FADED = 1e-3  # of a gradient: then nothing is learned from there
+STEADY = 0.02  # a gain this near to 1 is neither growth nor loss
+
+
+def calm(layer: LayerFlow) -> str:
+    """What is said of a layer in which nothing is wrong."""
+    name = f"{layer.name}: " if layer.name else ""
+    if not len(layer.linked()):
+        return f"{name}nothing is handed on: there is but one step"
+    return f"{name}nothing vanishes or explodes: gradients change by {layer.rate:.2f} per step"
+
+
+def layer_worries(layer: LayerFlow) -> Iterator[str]:
+    """What is wrong in one layer."""
+    name = f"{layer.name}: " if layer.name else ""
+    if not all(np.isfinite(values).all() for values in layer.dstates.values()):
+        yield f"{name}gradients are not finite: ask the tripwire where it begins"
+        return
+    told = list(_time_findings(layer))
+    for gate in layer.gates:
+        if gate not in NAMES:
+            continue
+        ends = {side: layer.fraction(gate, side) for side in ("low", "high")}
+        both = ends["low"] + ends["high"]
+        if gate in TANH:
+            if both > MOST:
+                told.append(f"{NAMES[gate]} saturated: {percent(both)} of its values are beyond +-{1 - EDGE:g}")
+        elif max(ends.values()) > MOST:
+            closed = ends["low"] > ends["high"]
+            told.append(
+                f"{NAMES[gate]} {'closed' if closed else 'open'}: {percent(max(ends.values()))} of its values "
+                f"are {'below' if closed else 'above'} {EDGE if closed else 1 - EDGE:g}"
+            )
+        units = layer.stuck.get(gate, np.array([]))
+        if len(units) and both <= MOST:
+            told.append(f"{NAMES[gate]} stuck at one end in {_units(units)}")
+    if len(layer.dead):
+        told.append(f"dead: no gradient reaches the weights of {_units(layer.dead)}")
+    yield from (f"{name}{line}" for line in told)
+
+
+def _time_findings(layer: LayerFlow) -> Iterator[str]:
+    reach, order = layer.reach, layer.order
+    linked = layer.linked()
+    if not len(linked):
+        return
+    if not (layer.gain[linked] > 0).all():
+        cut = [t for t in order if t in linked and layer.gain[t] == 0]
+        yield f"cut: nothing is handed on at step {cut[-1]}"
+        return
+    if reach.max() > 1 / FADED and layer.rate > 1 + STEADY:
+        step = order[reach.argmax()]
+        yield f"exploding by {layer.rate:.2g} per step: {reach.max():.1g} times as large at step {step}"
+    elif reach.min() < FADED:
+        k = int(np.flatnonzero(reach < FADED).max())
+        after = order[k]
+        start = [t for t in order if layer.rows[t]][-1]
+        yield (
+            f"vanishing: of a gradient at step {start} less than a thousandth is left at step {after}, "
+            f"{abs(start - after)} steps away ({layer.rate:.2g} per step)"
+        )
+
+
+def update_worries(updates: tuple[Update, ...]) -> Iterator[str]:
+    """What is wrong with the weights and their updates."""
+    for u in updates:
+        if u.gradient == 0:
+            yield f"{u.name} has no gradient at all"
+        elif u.ratio is not None and u.weight > 0 and u.ratio > 0.1:
+            yield f"{u.name} moves by {percent(u.ratio)} in one step: the rate is too high"
+        elif u.ratio is not None and u.weight > 0 and u.ratio < 1e-6:
+            yield f"{u.name} hardly moves: an update is {u.ratio:.0e} of it"
+
+
+def _units(units: np.ndarray) -> str:
+    shown = ", ".join(map(str, units[:8])) + (", ..." if len(units) > 8 else "")
+    return f"{len(units)} unit{'s' if len(units) > 1 else ''} ({shown})"

@@ -1,0 +1,27 @@
+"""A saved case run again on lstmcore, and what every tool says about it."""
+
+from typing import Any
+
+from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.training_step import nested, prepare
+from lstmcore.debug.report.report import Report, report
+from lstmcore.debug.trees import state_names
+
+
+def report_case(case: Case, title: str = "A training step", **options: Any) -> Report:
+    """`report` for a case, as `load_case` reads it: its own gradients are not looked at, `diagnose_case` judges those.
+
+    options: those of `report`. Raises TypeError, KeyError or ValueError for a case that does not hold together.
+    """
+    reading = read_case(
+        case.weights, case.x, case.dy, case.grads, case.state or None, case.mask, case.dstate or None, case.layout,
+        case.cell or None,
+    )  # fmt: skip
+    params, x, mask, state, dy, dstate = prepare(reading.case)
+    model, names = reading.model, state_names(reading.model)
+    for name, value in params.items():
+        model.params[name] = value
+    return report(
+        model, x, dy, state=nested(names, state), mask=mask, dstate=nested(names, dstate), title=title, **options
+    )

@@ -1,0 +1,1 @@
+"""One training step, recorded, and gone back through once more."""

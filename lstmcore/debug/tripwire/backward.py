@@ -1,0 +1,74 @@
+"""The first number that is not finite in the backward pass of one layer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lstmcore.arrays import dtype_name
+from lstmcore.debug.step.record import Visit
+from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, trip_at
+
+
+def backward_pass(visit: Visit) -> Iterator[Trip]:
+    """Upstream gradients, then results; where a result of a recurrent layer is not finite, the loop back by steps."""
+    dy: Any = visit.dy
+    at = first_bad(dy, visit.mask if dy is not None and dy.ndim == 3 else None)
+    if at is not None:
+        yield trip_at(visit, "backward", "dy", dy, at, "the upstream gradient is not finite", {"dy": dy[at]})
+    for name, d in zip(("dh_last", "dc_last"), visit.dstate or ()):
+        at = first_bad(d)
+        if at is not None:
+            yield make_trip(
+                visit,
+                "backward",
+                name,
+                d[at],
+                "the gradient of the final state is not finite",
+                row=at[0],
+                unit=at[1],
+                operands={name: d[at]},
+            )
+    results = {f"d{visit.key(name)}": g for name, g in visit.grads.items()}
+    results |= {} if visit.dx is None else {"dx": visit.dx}
+    if visit.recurrent:
+        results |= dict(zip(("dh0", "dc0"), visit.dstate0))
+    bad = {name: at for name, value in results.items() for at in [first_bad(value)] if at is not None}
+    if not bad:
+        return
+    if visit.recurrent:
+        yield from _steps_back(visit)
+    name, at = next(iter(bad.items()))
+    gate, unit = column(visit, name.rsplit(".", 1)[-1].removeprefix("d"), at[-1])
+    why = "every gradient of a pre-activation is finite in array code: a sum over steps and rows overflows"
+    if name == "dx":
+        why = f"what it is a product of is finite: it overflows {dtype_name(results[name].dtype)}"
+    value: Any = results[name][at]
+    yield make_trip(visit, "backward", name, value, why, gate=gate, unit=unit, operands={name: value})
+
+
+def _steps_back(visit: Visit) -> Iterator[Trip]:
+    """The latest step, which is the first on the way back, at which a gradient is not finite."""
+    layer: Any = visit.layer
+    cell, cache = layer.cell, visit.cache
+    for step in steps_back(visit, split=False):
+        arrays = [(f"d{name}", None, d) for name, d in zip(cell.states, step.dstates)]
+        da = [step.da[:, k, :] for k in range(len(cell.gates))]
+        arrays += [("da", gate, d) for gate, d in zip(cell.gates, da)]
+        for name, gate, d in arrays:
+            at = first_bad(d)
+            if at is None:
+                continue
+            row, unit = at
+            operands = {f"arriving {path}": d[at] for path, d in zip(step.paths, step.arriving)}
+            operands |= {f"da_{gate}": block[at] for gate, block in zip(cell.gates, da)}
+            operands |= {gate: cache.gates[step.t, row, k, unit] for k, gate in enumerate(cell.gates)}
+            for s, state in zip(cache.states, cell.states):
+                operands |= {f"{state}_prev": s[step.t, row, unit], state: s[step.t + 1, row, unit]}
+            why = "what arrives from later steps overflows: gradients explode on the way back"
+            if name == "da":
+                why = "what arrives is finite, its product with the slope of the gate is not"
+            t = visit.step(step.t)
+            yield make_trip(
+                visit, "backward", name, d[at], why, step=t, row=row, gate=gate, unit=unit, operands=operands
+            )
+            return

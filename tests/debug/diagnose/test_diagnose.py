@@ -1,0 +1,354 @@
+"""diagnose: every mistake of the catalogue by its name, pairs, and silence where nothing is wrong."""
+
+import os
+
+import numpy as np
+import pytest
+from planting import cast, random_step, somebody_elses
+
+import lstmcore as lc
+from lstmcore.debug.diagnose.bench import Bench, residual
+from lstmcore.debug.diagnose.search import Search, Suspicion
+from lstmcore.debug.diagnose.suspects import suspects
+from lstmcore.debug.mistakes import MISTAKES, Mistake
+from lstmcore.debug.mistakes.mistake import LOOP
+from lstmcore.interop import LAYOUTS, from_lstmcore, to_lstmcore
+
+NAMED = {mistake.name: mistake for mistake in MISTAKES}
+
+
+def diagnose(step, grads):
+    return lc.debug.diagnose(step.weights, step.x, step.dy, grads, **step.options)
+
+
+def test_the_catalogue_is_large_and_names_are_used_once():
+    assert len(MISTAKES) > 300
+    assert len(NAMED) == len(MISTAKES)
+
+
+# ---- singles -----------------------------------------------------------------------------------------------
+
+THIRDS = 3  # each setting takes every third mistake, each dtype another third: together the three settings of an
+# LSTM see every mistake in both
+SETTINGS = {  # and how many mistakes show there at least, of all
+    "one layer, gaps": ({"mask": "gaps", "shape": (7, 3, 4, 4)}, 300),
+    "both directions, torch": ({"both": True, "layout": "torch", "shape": (5, 3, 4, 3)}, 300),
+    "both directions, final states, tf1": ({"both": True, "final": True, "layout": "tf1", "shape": (5, 3, 2, 3)}, 290),
+    "gru": ({"cell": "gru", "layout": "keras"}, 80),
+    "rnn": ({"cell": "rnn", "layout": "onnx"}, 80),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_single_mistake_is_named(setting, dtype):
+    """Each mistake, its gradients computed in this dtype, is the best answer or has the best answer's numbers."""
+    options, least = SETTINGS[setting]
+    step = random_step(11, dtype=dtype, **options)
+    case, model, unit, _ = step.read(step.gradients(dtype=dtype))
+    bench = Bench(case, model)
+    known = suspects(case)
+    numbers = {mistake: bench.numbers(mistake) for mistake in known}
+    shown = 0
+    first = (list(SETTINGS).index(setting) + (dtype == "float32")) % THIRDS
+    for mistake in known[first::THIRDS]:
+        grads = cast(step.gradients(mistake, dtype=dtype), "float64")
+        if not all(np.isfinite(value).all() for value in grads.values()):
+            continue
+        search = Search(bench, unit)
+        search.grads = grads
+        if search.explains(Suspicion((), residual(grads, bench.numbers()))):
+            continue  # here its numbers are the right ones, up to rounding
+        shown += 1
+        search.tried = [Suspicion((m,), residual(grads, numbers[m])) for m in known]
+        found = search.found(1)
+        assert mistake in [s.mistakes[0] for s in found], f"{mistake.name}: {[s.mistakes[0].name for s in found]}"
+    assert shown >= 0.9 * least / THIRDS, f"only {shown} of {len(known[first::THIRDS])} could be seen"
+
+
+def test_the_answer_holds_the_lines():
+    step = random_step(3)
+    answer = diagnose(step, step.gradients(NAMED["c_t for c_{t-1} in the forget gate"], dtype="float32"))
+    assert not answer.ok
+    assert answer.names == ("c_t for c_{t-1} in the forget gate",)
+    assert answer.residual < 1e-5 < 1e-2 < answer.runner_up.residual
+    text = str(answer)
+    assert text.startswith("WRONG")
+    assert "lstmcore/ops/cells/lstm.py, line " in text
+    assert "right  df = dc * c_prev" in text
+    assert "wrong  df = dc * c" in text
+    assert "the next best" in text
+
+
+def test_numbers_that_are_the_same_are_named_together():
+    """Without a mask, a state that is zeroed on padding is no mistake; with T = 1 the first step is also the last."""
+    step = random_step(3, shape=(1, 2, 3, 4), mask="none")
+    answer = diagnose(step, step.gradients(NAMED["the first step is left out of the bias"], dtype="float32"))
+    assert {"the first step is left out of the bias", "the last step is left out of the bias", "db is zero"} <= set(
+        answer.names
+    )
+    assert "with the same numbers:" in str(answer)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_truncation_is_named_with_its_steps(k):
+    step = random_step(4, shape=(7, 2, 2, 3))
+    answer = diagnose(step, step.gradients(lc.debug.mistakes.truncated(k), dtype="float32"))
+    assert f"dh and dc truncated after {k} steps" in answer.names
+
+
+def test_limits_and_factors_are_read_off():
+    step = random_step(5, shape=(5, 2, 2, 3), mask="none")
+    clip = lc.debug.mistakes.clipped("the gradient of h", 0.37)
+    assert diagnose(step, step.gradients(clip, dtype="float64")).names == ("the gradient of h is clipped to 0.37",)
+    right = step.gradients()
+    scaled = {name: 0.0123 * value for name, value in right.items()}
+    assert diagnose(step, scaled).names[0].startswith("every gradient is 0.0123 times the right one")
+    limit = float(np.max(np.abs(right["W_ih"]))) / 3
+    clipped = {name: np.clip(value, -limit, limit) for name, value in right.items()}
+    assert diagnose(step, clipped).names[0].startswith("the gradients are clipped by value at")
+
+
+def test_an_array_handed_over_transposed():
+    step = random_step(6, layout="torch")
+    grads = step.gradients(dtype="float32")
+    grads["weight_hh_l0"] = grads["weight_hh_l0"].T
+    answer = diagnose(step, grads)
+    assert not answer.ok
+    assert answer.names == ("the gradient of weight_hh_l0 is handed over transposed",)
+
+
+# ---- pairs -------------------------------------------------------------------------------------------------
+
+PAIRS = 8
+
+
+def test_pairs_of_mistakes():
+    """Random pairs of the catalogue: both are named, or what has the same numbers. Measured on 200: see the docs."""
+    rng = np.random.default_rng(7)
+    hits = tried = 0
+    while tried < PAIRS:
+        step = random_step(int(rng.integers(10**6)), shape=(5, 2, 3, 4), mask="gaps")
+        known = suspects(step.read(step.gradients()).case)
+        pair = [known[k] for k in rng.choice(len(known), 2, replace=False)]
+        try:
+            grads = step.gradients(*pair, dtype="float32")
+        except ValueError:  # both on one line: no such pair
+            continue
+        if not all(np.isfinite(value).all() for value in grads.values()):
+            continue
+        tried += 1
+        answer = diagnose(step, grads)
+        hits += bool(answer.alternatives) and answer.place is None
+    assert hits >= 0.9 * PAIRS - 1  # of eight, one may be missed
+
+
+def test_a_pair_by_its_names():
+    step = random_step(8, shape=(5, 2, 3, 4))
+    pair = ("the carry of dc forgets the forget gate", "dW_hh is averaged over time")
+    answer = diagnose(step, step.gradients(*(NAMED[name] for name in pair), dtype="float32"))
+    assert set(answer.names) == set(pair)
+
+
+# ---- no known mistake --------------------------------------------------------------------------------------
+
+ODD = Mistake("odd", LOOP, "da[t, :, k, :] = d", "da[t, :, k, :] = d * 1.37 if t < 4 and k == 1 else d")
+
+
+def test_what_nobody_knows_is_located():
+    step = random_step(9, shape=(7, 2, 8, 4), mask="none", dtype="float64")
+    grads = step.gradients(ODD)
+    answer = diagnose(step, grads)
+    assert not answer.ok
+    assert answer.names == ()
+    assert (answer.place.step, answer.place.gates) == (3, ("f",))
+    assert "none of the known ones; it starts at step 3 in gate f" in str(answer)
+    del grads["x"]
+    assert diagnose(step, grads).place.step == 3  # 4 steps of 2 rows are fewer than I + H = 12 numbers: it shows
+
+
+def test_a_single_wrong_block_is_located():
+    step = random_step(9, shape=(7, 2, 3, 4), mask="none")
+    grads = step.gradients(dtype="float32")
+    grads["b"][5] += 1.0
+    place = diagnose(step, grads).place
+    assert place.arrays == ("b",)
+    assert place.gates == ("f",)
+
+
+# ---- no false alarm ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_right_gradients_of_plain_numpy_are_right(seed):
+    rng = np.random.default_rng(seed)
+    T, B, I, H = (int(rng.integers(2, high)) for high in (30, 6, 8, 12))
+    step = random_step(seed, (T, B, I, H), layout="torch")
+    answer = diagnose(step, somebody_elses(step))
+    assert answer.ok, str(answer)
+    assert str(answer).startswith("right")
+
+
+BUGS = {
+    "one bias forgotten": "the second bias is not added",
+    "forget bias": "a forget bias of 1 added at run time",
+    "gate order": "gate blocks read in the order i f o g, forward and backward",
+    "mask ignored": "the mask is ignored",
+    "mask on h only": "the mask holds h but not c, forward and backward",
+    "zeros on padding": "the state is set to zero on padding, forward and backward",
+    "dh not carried": "the carry of dh is dropped",
+    "dc clipped": "the carried gradient of c is clipped to 0.25",
+    "tanh twice": "tanh(tanh(c)) in tanh' only",
+    "sigmoid of sigmoid": "sigma' taken of the activated value again, in all three gates",
+    "c_t for c_{t-1}": "c_t for c_{t-1} in the forget gate",
+    "bias averaged": "db is averaged over the batch",
+    "second bias gets nothing": "the second bias gets no gradient (zero)",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_somebody_elses_mistakes_are_named(bug):
+    """Written by hand in another program, in float32: nothing of it comes from lstmcore's text."""
+    step = random_step(21, (6, 3, 3, 4), layout="torch")
+    if bug == "mask ignored":  # that program ignores it in dy too
+        step.options["mask"][1:, 1] = False
+    assert BUGS[bug] in diagnose(step, somebody_elses(step, bug)).names
+
+
+@pytest.mark.parametrize(("layers", "both"), [(1, False), (1, True), (2, True), (3, False)])
+def test_right_gradients_of_pytorch_are_right(torch, layers, both):
+    generator = torch.Generator().manual_seed(layers)
+    module = torch.nn.LSTM(5, 7, layers, bidirectional=both)
+    N = layers * (1 + both)
+    x, h0, c0 = (
+        torch.randn(shape, generator=generator, requires_grad=True) for shape in ((20, 4, 5), (N, 4, 7), (N, 4, 7))
+    )
+    y, _ = module(x, (h0, c0))
+    dy = torch.randn(y.shape, generator=generator)
+    y.backward(dy)
+    weights = {name: value.detach().numpy() for name, value in module.named_parameters()}
+    grads = {name: value.grad.numpy() for name, value in module.named_parameters()}
+    grads |= {"x": x.grad.numpy(), "h0": h0.grad.numpy(), "c0": c0.grad.numpy()}
+    state = (h0.detach().numpy(), c0.detach().numpy())
+    answer = lc.debug.diagnose(weights, x.detach().numpy(), dy.numpy(), grads, state=state, layout="torch")
+    assert answer.ok, str(answer)
+    grads["bias_hh_l0"] = grads["bias_hh_l0"] * 0
+    assert not lc.debug.diagnose(weights, x.detach().numpy(), dy.numpy(), grads, state=state, layout="torch").ok
+
+
+def test_right_gradients_of_jax_are_right(jax):
+    step = random_step(31, (12, 4, 5, 6), mask="right")
+    h0, c0 = step.options["state"]["h0"], step.options["state"]["c0"]
+
+    def objective(weights, x):
+        def one(carry, given):
+            (h, c), (x_t, m) = carry, given
+            i, f, g, o = jax.numpy.split(x_t @ weights["W_ih"] + h @ weights["W_hh"] + weights["b"], 4, axis=1)
+            new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jax.numpy.tanh(g)
+            out = jax.nn.sigmoid(o) * jax.numpy.tanh(new)
+            carry = (jax.numpy.where(m, out, h), jax.numpy.where(m, new, c))
+            return carry, jax.numpy.where(m, out, 0)
+
+        (h, c), y = jax.lax.scan(one, (h0, c0), (x, step.options["mask"][:, :, None]))
+        last = step.options["dstate"]
+        return (y * step.dy).sum() + (h * last["h0"]).sum() + (c * last["c0"]).sum()
+
+    grads, dx = jax.grad(objective, argnums=(0, 1))(step.weights, step.x)
+    assert grads["b"].dtype == "float32"
+    answer = diagnose(step, {name: np.asarray(value) for name, value in grads.items()} | {"x": np.asarray(dx)})
+    assert answer.ok, str(answer)
+
+
+def test_right_gradients_of_keras_are_right(torch):
+    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
+    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
+    layer = keras.layers.LSTM(6, return_sequences=True)
+    layer.build((4, 12, 5))
+    step = random_step(32, (12, 4, 5, 6), layout="keras", mask="right")
+    for variable in layer.weights:
+        variable.assign(step.weights[variable.path.rsplit("/", 1)[-1]])
+    mask = torch.from_numpy(np.ascontiguousarray(step.options["mask"].T))
+    y = layer(torch.from_numpy(step.x.transpose(1, 0, 2)), mask=mask)
+    # Keras repeats the last output on padding, where lstmcore gives zero: dy reaches the real steps only
+    (y * torch.from_numpy(step.dy.transpose(1, 0, 2)) * mask[:, :, None]).sum().backward()
+    grads = {v.path.rsplit("/", 1)[-1]: v.value.grad.numpy() for v in layer.weights}
+    answer = lc.debug.diagnose(step.weights, step.x, step.dy, grads, mask=step.options["mask"], layout="keras")
+    assert answer.ok, str(answer)
+
+
+# ---- what may be given -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(layout):
+    step = random_step(41, (5, 2, 3, 4), layout=layout, both=layout in ("torch", "chainer", "onnx"))
+    assert diagnose(step, step.gradients(dtype="float32")).ok
+    name = "sigma' of the forget gate is missing"
+    assert name in diagnose(step, step.gradients(NAMED[name], dtype="float32")).names
+
+
+@pytest.mark.parametrize("keys", [("W_hh",), ("b",), ("x",), ("h0", "c0"), ("W_ih", "x")])
+def test_partial_gradients(keys):
+    step = random_step(42, (5, 2, 3, 4))
+    mistake = NAMED["the carry of dc forgets the forget gate"]
+    right, wrong = step.gradients(dtype="float32"), step.gradients(mistake, dtype="float32")
+    assert diagnose(step, {key: right[key] for key in keys}).ok
+    assert mistake.name in diagnose(step, {key: wrong[key] for key in keys}).names
+
+
+def test_states_and_their_gradients_by_layer():
+    """(layers * directions, B, H), and lstmcore's nested tuples, are the same states."""
+    rng = np.random.default_rng(43)
+    model = lc.Stack([lc.LSTM(3, 4, dtype="float64", seed=rng), lc.LSTM(4, 4, dtype="float64", seed=rng)])
+    x, dy = rng.standard_normal((5, 2, 3)), rng.standard_normal((5, 2, 4))
+    state = tuple(tuple(rng.standard_normal((2, 4)) for _ in range(2)) for _ in range(2))
+    _, _, cache = model.forward(x, state)
+    _, dstate0, grads = model.backward(dy, cache)
+    stacked = tuple(np.stack([layer[k] for layer in state]) for k in range(2))
+    grads = dict(grads) | {"h0": np.stack([d[0] for d in dstate0]), "1.c0": dstate0[1][1]}
+    for given in (state, stacked):
+        assert lc.debug.diagnose(dict(model.params), x, dy, grads, state=given).ok
+    assert not lc.debug.diagnose(dict(model.params), x, dy, grads).ok
+
+
+def test_padding_may_hold_anything():
+    step = random_step(44)
+    grads = step.gradients(dtype="float32")
+    for value in (1e6, np.nan, -np.inf):
+        step.x[~step.options["mask"]] = value
+        step.dy[~step.options["mask"]] = value
+        assert diagnose(step, grads).ok
+
+
+def test_what_does_not_fit_is_refused():
+    step = random_step(45)
+    grads = step.gradients(dtype="float32")
+    with pytest.raises(KeyError, match=r"`grads` should have keys of W_ih, W_hh, b, x, h0, c0; got 'dW'"):
+        diagnose(step, {"dW": grads["W_ih"]})
+    with pytest.raises(ValueError, match=r"`grads\['b'\]` should be \(16,\), as its value is; got \(4,\)"):
+        diagnose(step, {"b": np.zeros(4)})
+    with pytest.raises(ValueError, match=r"`grads\['b'\]` should be finite; got NaN or infinity"):
+        diagnose(step, {"b": np.full(16, np.nan)})
+    with pytest.raises(ValueError, match="at least one gradient; got none"):
+        diagnose(step, {})
+    with pytest.raises(ValueError, match=r"`dy` should be \(6, 3, 4\), or \(3, 4\) for final states only.*batch first"):
+        diagnose(step._replace(dy=step.dy.transpose(1, 0, 2)), grads)
+    with pytest.raises(ValueError, match=r"`x` should be \(T, B, I\) with I = 4.*got \(6, 3, 3\)"):
+        diagnose(step._replace(x=step.x[..., :3]), grads)
+    with pytest.raises(KeyError, match=r"`state` should hold h0, c0; got 'h'"):
+        diagnose(step._replace(options={"state": {"h": step.options["state"]["h0"]}}), grads)
+    with pytest.raises(KeyError, match="`layout` should be one of lstmcore, torch"):
+        lc.debug.diagnose(step.weights, step.x, step.dy, grads, layout="theano")
+
+
+def test_conversion_of_gradients_keeps_the_answer():
+    """What is right in one layout is right in another."""
+    step = random_step(46)
+    grads = step.gradients()
+    ours = {name: grads[name] for name in step.weights}
+    for layout in ("torch", "onnx", "flax"):
+        weights = from_lstmcore(step.weights, layout)
+        theirs = from_lstmcore(ours, layout, gradients=True)
+        options = step.options | {"layout": layout}
+        assert lc.debug.diagnose(weights, step.x, step.dy, theirs, **options).ok
+        assert set(to_lstmcore(weights, layout)[1]) == set(step.weights)
