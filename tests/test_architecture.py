@@ -119,11 +119,12 @@ def test_classes_are_final():
 @pytest.mark.parametrize("file", FILES)
 def test_no_global_switches(file):
     """Nothing is decided by an environment variable, but where the system wants cache folders; nothing by a global, but
-    for the threads that compiled engines keep."""
+    for the threads that compiled engines keep. What a process of ours is given by its own is handed on, not read."""
     text = (PACKAGE / file).read_text(encoding="utf-8")
     read = re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", text)
     assert set(read) <= {"LOCALAPPDATA", "XDG_CACHE_HOME"}
-    assert len(re.findall(r"\benviron\b|\bgetenv\b", text)) == len(read)
+    handed_on = re.findall(r"\benv=os\.environ \| ", text)
+    assert len(re.findall(r"\benviron\b|\bgetenv\b", text)) == len(read) + len(handed_on)
     writes = any(isinstance(node, ast.Global) for node in ast.walk(tree(file)))
     assert not writes or file.endswith(("_cpu.py", "_gpu.py"))
 

@@ -7,6 +7,7 @@ import typer
 from lstmcore.cli.machine import machine
 from lstmcore.cli.predict import predict
 from lstmcore.cli.prove import prove
+from lstmcore.cli.sweep import sweep
 from lstmcore.cli.train import train
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(train, name="train")
 app.add_typer(predict, name="predict")
+app.add_typer(sweep)
 app.add_typer(prove)
 app.add_typer(machine)
 

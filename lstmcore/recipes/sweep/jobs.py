@@ -1,0 +1,75 @@
+"""What a trial of each recipe does: the same training as `lstmcore train`, told by options and inputs."""
+
+import inspect
+import json
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lstmcore.recipes import alphabet, count, series, text
+from lstmcore.recipes.run import FILES, Keep
+from lstmcore.train.watchers import Tell
+
+
+def _count(options: count.Options, tell: Tell, keep: Keep) -> count.Result:
+    return count.run(options, False, tell, keep)
+
+
+def _alphabet(options: alphabet.Options, tell: Tell, keep: Keep) -> alphabet.Result:
+    return alphabet.run(options, False, False, tell, keep)
+
+
+def _text(
+    options: text.Options, tell: Tell, keep: Keep, file: Path | None = None, limit: int | None = None
+) -> text.Result:
+    return text.run(text.read(file, limit), options, False, tell, keep)
+
+
+def _series(
+    options: series.Options, tell: Tell, keep: Keep, file: Path | None = None, column: str | None = None
+) -> series.Result:
+    values = series.noisy_sine(options.seed) if file is None else series.read(file, column)
+    return series.run(values, options, False, tell, keep)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as a sweep sees it. Its module has Options, metrics() and save()."""
+
+    module: ModuleType
+    run: Callable[..., Any]  # (options, tell, keep, **inputs) -> what metrics() and save() take
+    metrics: tuple[str, ...]  # what can be minimised, the first by default; a dot leads into a part of metrics.json
+    make: Callable[..., Any]  # field=value, ... -> Options
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields of its Options, but for the seed, with their types."""
+        kinds = typing.get_type_hints(self.module.Options)
+        return {field.name: kinds[field.name] for field in fields(self.module.Options) if field.name != "seed"}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What it reads beside its options, with their types."""
+        kinds = typing.get_type_hints(self.run)
+        return {name: kinds[name] for name in list(inspect.signature(self.run).parameters)[3:]}
+
+
+RECIPES = {
+    "count": Recipe(count, _count, ("test_error",), count.Options),
+    "alphabet": Recipe(alphabet, _alphabet, ("loss",), alphabet.Options),
+    "text": Recipe(text, _text, ("nats", "bits"), text.Options),
+    "series": Recipe(series, _series, ("one_step.lstm", "rolled_out.lstm"), series.Options),
+}
+
+
+def outcome(recipe: str, folder: Path) -> tuple[dict[str, float], str]:
+    """The metrics of a finished run, and how it ended, from its files. Raises OSError, ValueError, KeyError."""
+    found = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
+    return {name: float(_below(found, name.split("."))) for name in RECIPES[recipe].metrics}, found["ended"]
+
+
+def _below(tree: Any, path: list[str]) -> Any:
+    return _below(tree[path[0]], path[1:]) if path else tree

@@ -1,0 +1,242 @@
+"""Runs the trials of a space in processes side by side, and remembers what came of each.
+
+The memory is SQLite, kept by Optuna: `sweep.db` in the folder. It survives a kill at any moment, and
+`optuna-dashboard` shows it. Each space has a study of its own there. Trials that are finished are never run again, in
+whichever study they are: so values and seeds can be added later, or the metric changed.
+"""
+
+import contextlib
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstmcore.recipes.sweep.jobs import outcome
+from lstmcore.recipes.sweep.process import Process
+from lstmcore.recipes.sweep.space import Point, Space, digest, told
+from lstmcore.train.interrupt import interruptible
+
+MEMORY, LOCK, TRIALS = "sweep.db", "sweep.lock", "trials"
+PAUSE = 0.1  # seconds between two looks at the processes
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one point of the space."""
+
+    point: Point
+    state: str  # "finished"; "failed", to be done again when the sweep is; "open", not done so far
+    value: float | None = None  # the metric; infinite where the training diverged
+    seconds: float | None = None
+    ended: str = ""  # how the training ended, or what went wrong
+    folder: str = ""  # its files, below the folder of the sweep
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a sweep is."""
+
+    total: int
+    finished: int  # those that were kept from before among them
+    failed: int
+    running: int
+    seconds_left: float | None  # None as long as nothing has finished
+    latest: Trial | None = None  # the one that has just ended, if one has
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All trials of the space, in its order."""
+
+    trials: list[Trial]
+    kept: int  # those finished before this run
+    ended: str  # "all trials done", "interrupted"
+    seconds: float
+
+
+def run(
+    space: Space, folder: Path, jobs: int = 1, threads: int = 1, watch: Callable[[Standing], None] = lambda s: None
+) -> Outcome:
+    """Does what is left to do of the space, `jobs` trials at a time with `threads` threads each.
+
+    Ctrl-C ends it at once; trials under way are done again next time, and so are those that failed. watch: is called
+    every now and then. Raises ImportError without Optuna, OSError for a folder that cannot be used, or is in use.
+    """
+    began = time.perf_counter()
+    stopped: list[str] = []
+    with _locked(folder), _in_words(folder / MEMORY), interruptible(lambda: stopped.append("interrupted")):
+        memory = Memory(space, folder)
+        todo = memory.prepare()
+        kept = sum(trial.state == "finished" for trial in memory.trials.values())
+        running: list[tuple[Any, Process]] = []  # the trial as Optuna has it, and its process
+        try:
+            while (todo or running) and not stopped:
+                while todo and len(running) < jobs:
+                    trial, point = memory.ask()
+                    todo -= 1
+                    place = folder / TRIALS / space.name(point)
+                    running.append((trial, Process(space.words(point), place, threads)))
+                watch(_standing(memory, running, todo, jobs))
+                time.sleep(PAUSE)
+                for trial, process in list(running):
+                    if process.ended:
+                        running.remove((trial, process))
+                        watch(_standing(memory, running, todo, jobs, memory.tell(trial, process)))
+        finally:
+            for trial, process in running:
+                process.stop()
+                memory.tell(trial, process)
+            memory.close()
+    ended = stopped[0] if stopped else "all trials done"
+    return Outcome(list(memory.trials.values()), kept, ended, time.perf_counter() - began)
+
+
+def _standing(memory: "Memory", running: list[Any], todo: int, jobs: int, latest: Trial | None = None) -> Standing:
+    states = [trial.state for trial in memory.trials.values()]
+    took = [trial.seconds for trial in memory.trials.values() if trial.state == "finished" and trial.seconds]
+    left = None
+    if took:
+        mean = sum(took) / len(took)
+        work = mean * todo + sum(max(mean - process.seconds, 0.0) for _, process in running)
+        left = work / max(1, min(jobs, todo + len(running)))
+    return Standing(len(states), states.count("finished"), states.count("failed"), len(running), left, latest)
+
+
+class Memory:
+    """The study of one space, and the trials of all others in the same file."""
+
+    def __init__(self, space: Space, folder: Path):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna, self.space, self.folder = optuna, space, folder
+        self.trials = {digest(space.words(point)): Trial(point, "open") for point in space.points()}
+        self.storage = optuna.storages.RDBStorage(f"sqlite:///{folder / MEMORY}")
+        grid = {name: list(map(told, values)) for name, values in space.swept.items()}
+        rest = space.words(next(space.points())), list(space.seeds), space.metric
+        self.study = optuna.create_study(
+            storage=self.storage,
+            study_name=f"{space.recipe} {digest([grid, *rest])}",
+            sampler=optuna.samplers.RandomSampler(),  # has nothing to choose: every trial is enqueued with its values
+            direction="minimize",
+            load_if_exists=True,
+        )
+        self.distributions = {name: self._distribution(values) for name, values in space.swept.items()}
+        self.distributions["seed"] = self._distribution(space.seeds)
+
+    def prepare(self) -> int:
+        """Takes over what is finished, enqueues what is not; returns how many are to be done."""
+        states = self.optuna.trial.TrialState
+        waiting = set()
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state == states.RUNNING:  # it was, when the sweep was killed
+                self.study.tell(trial.number, state=states.FAIL)
+            if trial.state == states.WAITING:
+                waiting.add(trial.user_attrs["key"])
+        own = self._finished(self.study)
+        known: dict[str, dict[str, Any]] = {}
+        for name in self.optuna.get_all_study_names(self.storage):
+            known |= self._finished(self.optuna.load_study(study_name=name, storage=self.storage))
+        for key, point in [(key, trial.point) for key, trial in self.trials.items()]:
+            if key in known:
+                attributes = known[key]
+                value = attributes["metrics"][self.space.metric]
+                if key not in own:
+                    self.study.add_trial(
+                        self.optuna.trial.create_trial(
+                            value=value,
+                            params=self._params(point),
+                            distributions=self.distributions,
+                            user_attrs=attributes,
+                        )
+                    )
+                about = (attributes[name] for name in ("seconds", "ended", "folder"))
+                self.trials[key] = Trial(point, "finished", value, *about)
+            elif key not in waiting:
+                self.study.enqueue_trial(self._params(point), user_attrs={"key": key})
+        return sum(key not in known for key in self.trials)
+
+    def ask(self) -> tuple[Any, Point]:
+        """The next trial to be done, as Optuna has it, and its point."""
+        trial = self.study.ask(self.distributions)
+        return trial, self.trials[trial.user_attrs["key"]].point
+
+    def tell(self, trial: Any, process: Process) -> Trial:
+        """What came of a trial whose process has ended."""
+        metrics, ended = None, process.failure
+        if not ended:
+            try:
+                metrics, ended = outcome(self.space.recipe, process.folder)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                ended = f"its metrics cannot be read: {error}"
+        key, place = trial.user_attrs["key"], f"{TRIALS}/{process.folder.name}"
+        about: dict[str, Any] = {"seconds": process.seconds, "ended": ended, "folder": place}
+        point = self.trials[key].point
+        if metrics is None or ended == "interrupted":
+            self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+            self.trials[key] = Trial(point, "open" if ended == "interrupted" else "failed", None, **about)
+        else:
+            finite = {name: value if math.isfinite(value) else math.inf for name, value in metrics.items()}
+            for name, value in {**about, "metrics": finite}.items():
+                trial.set_user_attr(name, value)
+            self.study.tell(trial, finite[self.space.metric])
+            self.trials[key] = Trial(point, "finished", finite[self.space.metric], **about)
+        return self.trials[key]
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def _finished(self, study: Any) -> dict[str, dict[str, Any]]:
+        """The attributes of all finished trials of a study, by their keys."""
+        trials = study.get_trials(deepcopy=False, states=(self.optuna.trial.TrialState.COMPLETE,))
+        known = {trial.user_attrs["key"]: dict(trial.user_attrs) for trial in trials}
+        return {key: about for key, about in known.items() if self.space.metric in about["metrics"]}
+
+    def _params(self, point: Point) -> dict[str, Any]:
+        return {name: _plain(value) for name, value in {**point.values, "seed": point.seed}.items()}
+
+    def _distribution(self, values: tuple[Any, ...]) -> Any:
+        kinds = {type(value) for value in values}
+        if kinds == {float}:
+            return self.optuna.distributions.FloatDistribution(min(values), max(values))
+        if kinds == {int}:
+            return self.optuna.distributions.IntDistribution(min(values), max(values))
+        return self.optuna.distributions.CategoricalDistribution(list(map(_plain, values)))
+
+
+def _plain(value: Any) -> Any:
+    """A value as Optuna keeps it: None, a bool, a number or a word."""
+    return value if value is None or isinstance(value, bool | int | float | str) else told(value)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One sweep at a time in a folder. By SQLite's lock, which every system frees when its process is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = sqlite3.connect(folder / LOCK, timeout=0.0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        reason = "another sweep is at work there" if "locked" in str(error) else str(error)
+        raise OSError(f"{folder}: {reason}") from error
+    else:
+        yield
+    finally:
+        lock.close()
+
+
+@contextlib.contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """What the database says as an OSError: a full disk, a file that is no database."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("sqlite3", "sqlalchemy"):
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise OSError(f"{path} cannot be read or written: {reason}") from error
+        raise
