@@ -193,7 +193,7 @@ def job(options: Options) -> tuple[finished.Job, list[train.Callback]]:
     loss = softmax_cross_entropy if classes else squared_error
     targets = letters[1:] if classes else _numbers(letters[1:], options)
     return finished.Job(
-        finished.about("alphabet", options),
+        finished.about("alphabet", options, letters),
         net,
         loss,
         train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS),
