@@ -80,9 +80,10 @@ def test_goes_on_after_a_power_failure(recipe, tmp_path, monkeypatch):
             raise PowerFailure
 
     keep = Keep(tmp_path / "broken", every_seconds=0.0, tell=quiet)
-    with monkeypatch.context() as patch, pytest.raises(PowerFailure):
+    with monkeypatch.context() as patch:
         patch.setattr(train.Checkpoints, "on_batch", failing)
-        run(options, keep)
+        with pytest.raises(PowerFailure):
+            run(options, keep)
     told = []
     resumed = run(options, replace(keep, resume=True, tell=told.append))
     assert outcome(recipe, resumed) == whole
