@@ -8,20 +8,12 @@
 // What it cannot show: it has one memory, in order, so nothing about memory ordering between blocks; and no speed.
 
 #pragma once
-#include <setjmp.h>
-#include <ucontext.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <functional>
-#include <memory>
-#include <random>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #define EMULATED
 
@@ -38,10 +30,10 @@ static inline float2 make_float2(float x, float y) { return {x, y}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-static inline unsigned __float_as_uint(float f) { unsigned u; std::memcpy(&u, &f, 4); return u; }
-static inline float __uint_as_float(unsigned u) { float f; std::memcpy(&f, &u, 4); return f; }
-using std::max;
-using std::min;
+static inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
+static inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
+template <class T> inline T max(T a, T b) { return a < b ? b : a; }
+template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 
 #define __global__
 #define __device__
@@ -50,11 +42,9 @@ using std::min;
 #define __launch_bounds__(...)
 #define __ldg(address) (*(address))
 
-// ---- the machine -----------------------------------------------------------------------------------------------
+// ---- the machine (emulator.cpp) --------------------------------------------------------------------------------
 
 namespace emulator {
-
-constexpr size_t STACK = 1 << 17;  // bytes for each thread; memory is taken only as far as it is touched
 
 struct Barrier { unsigned members = 0, arrived = 0, generation = 0; };
 
@@ -63,68 +53,29 @@ struct Warp {
     alignas(16) unsigned char slot[32][64];  // what each lane shows to the others
 };
 
-struct Block;
+struct Block {
+    dim3 index;
+    Barrier barrier;
+    unsigned char* shared;
+    int votes = 0;            // so far
+    int counted[2] = {0, 0};  // of the last vote and the one before, for those who have not read it yet
+};
 
 struct Thread {
     dim3 index;
     unsigned lane;
     Warp* warp;
     Block* block;
-    std::unique_ptr<char[]> stack;
-    ucontext_t start;  // the way in, once
-    jmp_buf place;     // where it left off, from then on
-    bool started = false, ended = false;
-    const Barrier* waits_at = nullptr;
-    unsigned waits_since = 0;
 };
 
-struct Block {
-    dim3 index;
-    Barrier barrier;
-    int votes = 0;              // so far
-    int counted[2] = {0, 0};    // of the last vote and the one before, for those who have not read it yet
-    std::vector<Warp> warps;
-    std::vector<Thread> threads;
-    std::vector<unsigned char> memory;
-    unsigned char* shared;
-};
+extern Thread* current;
+extern dim3 grid_size, block_size;
 
-inline Thread* current;
-inline dim3 grid_size, block_size;
-inline jmp_buf scheduler;
-inline std::function<void()>* kernel_call;
-inline std::mt19937 chance;
-inline std::function<void()> settle = [] {};  // what is still under way when a launch ends arrives
-
-__attribute__((noinline)) inline void yield() {
-    if (_setjmp(current->place) == 0) _longjmp(scheduler, 1);
-}
-
-inline void wait(Barrier& barrier) {
-    if (++barrier.arrived == barrier.members) {
-        barrier.arrived = 0;
-        barrier.generation++;
-        return;
-    }
-    current->waits_at = &barrier;
-    current->waits_since = barrier.generation;
-    yield();
-    current->waits_at = nullptr;
-}
-
-inline void begin() {
-    (*kernel_call)();
-    current->ended = true;
-    _longjmp(scheduler, 1);
-}
-
-__attribute__((noinline)) inline void resume(Thread& thread) {
-    current = &thread;
-    if (_setjmp(scheduler) != 0) return;  // the thread came back
-    if (thread.started) _longjmp(thread.place, 1);
-    thread.started = true;
-    setcontext(&thread.start);
-}
+void yield();                                           // lets the others run
+void wait(Barrier& barrier);                            // until all its members wait
+unsigned draw();                                        // a random number
+void send(void* to, const void* word, unsigned bytes);  // a store that arrives some time
+void look();                                            // time passes: stores arrive
 
 // A block's vote: how many of its threads say yes. The last to come counts.
 inline int vote(bool yes) {
@@ -144,121 +95,65 @@ template <class Value>
 inline Value shuffle(Value value, unsigned from) {
     static_assert(sizeof(Value) <= 64, "a slot holds 64 bytes");
     Warp& warp = *current->warp;
-    std::memcpy(warp.slot[current->lane], &value, sizeof value);
+    memcpy(warp.slot[current->lane], &value, sizeof value);
     wait(warp.barrier);
-    std::memcpy(&value, warp.slot[from % 32], sizeof value);
+    memcpy(&value, warp.slot[from % 32], sizeof value);
     wait(warp.barrier);
     return value;
 }
 
+// ---- the way in from Python ------------------------------------------------------------------------------------
+
+struct Launch {
+    unsigned grid_x, grid_y, threads;
+    int together;
+    unsigned seed;
+    size_t shared_bytes;
+    long long turns;
+};
+
 enum Outcome { DONE, WRONG_ARGUMENTS, DEADLOCK, RUNAWAY };
 
-inline void prepare(Block& block, dim3 index, size_t shared_bytes) {
-    const unsigned threads = block_size.x;
-    block.index = index;
-    block.barrier = {threads, 0, 0};
-    block.memory.assign(shared_bytes + 16, 0xFF);  // NaN, in every floating type
-    block.shared = block.memory.data() + (16 - reinterpret_cast<uintptr_t>(block.memory.data()) % 16) % 16;
-    block.warps = std::vector<Warp>((threads + 31) / 32);
-    block.threads = std::vector<Thread>(threads);
-    for (unsigned t = 0; t < threads; t++) {
-        Thread& thread = block.threads[t];
-        thread.index = {t, 0, 0};
-        thread.lane = t % 32;
-        thread.warp = &block.warps[t / 32];
-        thread.warp->barrier.members++;
-        thread.block = &block;
-        thread.stack.reset(new char[STACK]);
-        getcontext(&thread.start);
-        thread.start.uc_stack.ss_sp = thread.stack.get();
-        thread.start.uc_stack.ss_size = STACK;
-        thread.start.uc_link = nullptr;
-        makecontext(&thread.start, begin, 0);
-    }
-}
-
-// Runs all threads of these blocks to their ends.
-inline Outcome run(std::vector<Block>& blocks, long long turns) {
-    std::vector<Thread*> alive;
-    for (Block& block : blocks)
-        for (Thread& thread : block.threads) alive.push_back(&thread);
-    while (!alive.empty()) {
-        std::shuffle(alive.begin(), alive.end(), chance);
-        bool moved = false;
-        for (Thread* thread : alive) {
-            if (thread->waits_at && thread->waits_at->generation == thread->waits_since) continue;
-            resume(*thread);
-            moved = true;
-            if (--turns == 0) return RUNAWAY;
-        }
-        if (!moved) return DEADLOCK;  // all that are left wait for somebody who will not come
-        alive.erase(std::remove_if(alive.begin(), alive.end(), [](Thread* t) { return t->ended; }), alive.end());
-    }
-    return DONE;
-}
-
-inline Outcome launch(dim3 grid, unsigned threads, size_t shared_bytes, bool together, unsigned seed, long long turns,
-                      std::function<void()> call) {
-    struct End { ~End() { settle(); } } end;
-    grid_size = grid;
-    block_size = {threads, 1, 1};
-    kernel_call = &call;
-    chance.seed(seed);
-    std::vector<dim3> order;
-    for (unsigned y = 0; y < grid.y; y++)
-        for (unsigned x = 0; x < grid.x; x++) order.push_back({x, y, 0});
-    std::shuffle(order.begin(), order.end(), chance);
-    std::vector<Block> blocks(together ? order.size() : 1);
-    for (size_t b = 0; b < order.size(); b++) {
-        prepare(blocks[together ? b : 0], order[b], shared_bytes);
-        if (together && b + 1 < order.size()) continue;
-        const Outcome outcome = run(blocks, turns);
-        if (outcome != DONE) return outcome;
-    }
-    return DONE;
-}
-
-// ---- the way in from Python ------------------------------------------------------------------------------------
+Outcome launch(const Launch& launch, void (*thread)(void*), void* argument);
 
 // One letter for the type of each argument: what it points to in small letters, numbers in capitals.
 template <class T> constexpr char letter() {
     using P = std::remove_cv_t<std::remove_pointer_t<T>>;
     if (!std::is_pointer_v<T>) return std::is_same_v<T, int> ? 'I' : std::is_same_v<T, long long> ? 'L' : '?';
     if (std::is_same_v<P, float> || std::is_same_v<P, float2> || std::is_same_v<P, float4>) return 'f';
-    if (std::is_same_v<P, double> || std::is_same_v<P, double2> || std::is_same_v<P, double4>) return 'd';
+    if (std::is_same_v<P, double>) return 'd';
     if (std::is_same_v<P, unsigned char>) return 'b';
     if (std::is_same_v<P, int>) return 'i';
     if (std::is_same_v<P, unsigned> || std::is_same_v<P, uint2> || std::is_same_v<P, uint4>) return 'u';
     return '?';
 }
 
-template <class... A, size_t... K>
-int call(void (*kernel)(A...), std::index_sequence<K...>, dim3 grid, unsigned threads, size_t shared_bytes,
-         bool together, unsigned seed, long long turns, const char* letters, void** arguments) {
-    const char wanted[] = {letter<std::remove_cv_t<A>>()..., 0};
-    if (std::strlen(letters) != sizeof...(A)) return WRONG_ARGUMENTS;
+// A kernel and where its arguments lie.
+template <class... A> struct Call {
+    void (*kernel)(A...);
+    void** arguments;
+
+    template <size_t... K> void run(std::index_sequence<K...>) { kernel(*static_cast<A*>(arguments[K])...); }
+    static void thread(void* self) { static_cast<Call*>(self)->run(std::index_sequence_for<A...>{}); }
+};
+
+template <class... A>
+int call(void (*kernel)(A...), const Launch* how, const char* letters, void** arguments) {
+    const char wanted[] = {letter<A>()..., 0};
+    if (strlen(letters) != sizeof...(A)) return WRONG_ARGUMENTS;
     for (size_t k = 0; k < sizeof...(A); k++) {
         const bool null = letters[k] == '0' && wanted[k] >= 'a';
         if (!null && letters[k] != wanted[k]) return WRONG_ARGUMENTS;
     }
-    return launch(grid, threads, shared_bytes, together, seed, turns,
-                  [&] { kernel(*static_cast<std::remove_cv_t<A>*>(arguments[K])...); });
-}
-
-template <class... A>
-int call(void (*kernel)(A...), dim3 grid, unsigned threads, size_t shared_bytes, bool together, unsigned seed,
-         long long turns, const char* letters, void** arguments) {
-    return call(kernel, std::index_sequence_for<A...>{}, grid, threads, shared_bytes, together, seed, turns, letters,
-                arguments);
+    Call<A...> call = {kernel, arguments};
+    return launch(*how, Call<A...>::thread, &call);
 }
 
 }  // namespace emulator
 
 #define EMULATED_ENTRY(kernel)                                                                                     \
-    extern "C" int emulate(unsigned grid_x, unsigned grid_y, unsigned threads, size_t shared_bytes, int together,  \
-                           unsigned seed, long long turns, const char* letters, void** arguments) {                \
-        return emulator::call(kernel, dim3{grid_x, grid_y, 1}, threads, shared_bytes, together != 0, seed, turns,  \
-                              letters, arguments);                                                                 \
+    extern "C" int emulate_##kernel(const emulator::Launch* how, const char* letters, void** arguments) {          \
+        return emulator::call(kernel, how, letters, arguments);                                                    \
     }
 
 // ---- CUDA's words that need the machine ------------------------------------------------------------------------
@@ -279,6 +174,6 @@ int call(void (*kernel)(A...), dim3 grid, unsigned threads, size_t shared_bytes,
 
 #define DYNAMIC_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulator::current->block->shared)
 #define LET_OTHERS_RUN() emulator::yield()
-#define DAWDLE() do { if (emulator::chance() % 4 == 0) emulator::yield(); } while (false)
+#define DAWDLE() do { if (emulator::draw() % 4 == 0) emulator::yield(); } while (false)
 
 #include "instructions.h"

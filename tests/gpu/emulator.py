@@ -4,16 +4,18 @@ import atexit
 import ctypes
 import functools
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lstmcore.ops.recurrence.launch import LaunchError, source
 
-HEADERS = [Path(__file__).with_name(name) for name in ("instructions.h", "emulator.h")]
+HERE = Path(__file__).parent
 LETTERS = {"float32": "f", "float64": "d", "bool": "b", "uint8": "b", "int32": "i", "uint32": "u"}
 OUTCOMES = (
     None,
@@ -47,12 +49,24 @@ class Emulator:
         return self.compile_text(source(file, defines), entry, together)
 
     def compile_text(self, text, entry, together=False):
-        return Kernel(self, entry, _library(text, entry), together)
+        return Kernel(self, entry, getattr(_library(text), f"emulate_{entry}"), together)
+
+
+class Launch(ctypes.Structure):
+    """As in emulator.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "threads")),
+        ("together", ctypes.c_int),
+        ("seed", ctypes.c_uint),
+        ("shared_bytes", ctypes.c_size_t),
+        ("turns", ctypes.c_longlong),
+    )
 
 
 class Kernel:
-    def __init__(self, machine: Emulator, entry: str, library: ctypes.CDLL, together: bool):
-        self.machine, self.entry, self.library, self.together = machine, entry, library, together
+    def __init__(self, machine: Emulator, entry: str, run: Callable[..., int], together: bool):
+        self.machine, self.entry, self.run, self.together = machine, entry, run, together
 
     def resident_blocks(self, threads, shared_bytes):
         """One block per multiprocessor, as kernels that fill one have it."""
@@ -77,43 +91,51 @@ class Kernel:
                 assert slot.value == value, f"{value} is no C int"
             slots.append(slot)
         addresses = (ctypes.c_void_p * len(slots))(*[ctypes.addressof(slot) for slot in slots])
-        outcome = self.library.emulate(
-            *map(ctypes.c_uint, (*grid, threads)),
-            ctypes.c_size_t(shared_bytes),
-            int(self.together),
-            ctypes.c_uint(self.machine.seed),
-            ctypes.c_longlong(turns),
-            letters.encode(),
-            addresses,
-        )
+        how = Launch(*grid, threads, int(self.together), self.machine.seed, shared_bytes, turns)
+        outcome = self.run(ctypes.byref(how), letters.encode(), addresses)
         self.machine.launches.append(self.entry)
         if outcome:
             raise LaunchError(f"{self.entry}{grid} with arguments {letters}: {OUTCOMES[outcome]}")
 
 
 @functools.cache
-def _folder() -> Path:
-    """A folder with the header, compiled beforehand. Gone when the process ends."""
+def _machine() -> tuple[Path, Path]:
+    """The machine itself, compiled: a folder for libraries, and the object that belongs to each of them."""
     folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
-    atexit.register(shutil.rmtree, folder)
-    for header in HEADERS:
-        shutil.copy(header, folder)
-    _compile("emulator.h", "", "-x", "c++-header", str(folder / "emulator.h"))  # makes emulator.h.gch
-    return folder
+    atexit.register(shutil.rmtree, folder)  # gone when the process ends
+    _compile("the emulator", "", "-O2", "-c", str(HERE / "emulator.cpp"), "-o", str(folder / "emulator.o"))
+    return folder, folder / "emulator.o"
 
 
 @functools.cache
-def _library(text: str, entry: str) -> ctypes.CDLL:
-    """The text as a shared library."""
-    path = _folder() / f"{hashlib.sha256(f'{entry}{text}'.encode()).hexdigest()[:16]}.so"
-    text = f"{text}\nEMULATED_ENTRY({entry})\n"
-    _compile(entry, text, "-shared", "-include", str(_folder() / "emulator.h"), "-x", "c++", "-", "-o", str(path))
+def _library(text: str) -> ctypes.CDLL:
+    """The text as a shared library, with a way in for each of its kernels."""
+    folder, machine = _machine()
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    entries = re.findall(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*?\)\s+)?(\w+)\(', text)
+    text += "".join(f"\nEMULATED_ENTRY({entry})" for entry in entries) + "\n"
+    header = ("-include", str(HERE / "emulator.h"))
+    _compile(
+        " and ".join(entries),
+        text,
+        "-O1",
+        "-shared",
+        *header,
+        "-x",
+        "c++",
+        "-",
+        "-x",
+        "none",
+        str(machine),
+        "-o",
+        str(path),
+    )
     return ctypes.CDLL(str(path))
 
 
 def _compile(what: str, text: str, *options: str) -> None:
     """-ffp-contract=off: multiplications and additions fuse only where the text says fmaf."""
-    flags = ("-std=c++17", "-O1", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC")
+    flags = ("-std=c++17", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC")
     result = subprocess.run((str(compiler()), *flags, *options), input=text, capture_output=True, text=True)
     if result.returncode:
         raise LaunchError(f"g++ could not compile {what}:\n{result.stderr}")

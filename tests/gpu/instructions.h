@@ -5,69 +5,42 @@
 // thread and of one packet. Only the stores to one address arrive in their order.
 
 #pragma once
-#include <map>
-#include <unordered_map>
 
 struct alignas(16) ulonglong2 { unsigned long long x, y; };
 static inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
 
 namespace emulator {
 
-struct Mail {
-    unsigned long long now = 0;  // counts looks at the memory
-    std::multimap<unsigned long long, std::function<void()>> under_way;  // by time of arrival
-    std::unordered_map<void*, unsigned long long> last;  // arrival at each address
+template <class Word>
+inline void send(Word* to, Word word) { send(to, &word, sizeof word); }
 
-    template <class Word>
-    void send(Word* to, Word word) {
-        const unsigned draw = chance();
-        const unsigned delay = draw % 4 == 0 ? 0 : draw % 4 == 3 ? draw / 4 % 20000 : draw / 4 % 300;
-        unsigned long long& arrival = last[to];
-        arrival = std::max(arrival, now + delay);
-        under_way.emplace(arrival, [to, word] { *to = word; });  // behind others of the same time
-    }
-    void tick() {
-        now++;
-        while (!under_way.empty() && under_way.begin()->first <= now) {
-            under_way.begin()->second();
-            under_way.erase(under_way.begin());
-        }
-    }
-    void settle() {
-        for (auto& item : under_way) item.second();
-        *this = {};
-    }
-};
-
-inline Mail mail;
-inline const bool mail_settles = (settle = [] { mail.settle(); }, true);
 inline unsigned long long clock;  // advances when somebody looks
 
 }  // namespace emulator
 
 template <class Word>
 static inline Word load_relaxed(const Word* p) {
-    emulator::mail.tick();
+    emulator::look();
     return *p;
 }
-static inline void store_relaxed(unsigned* p, unsigned v) { emulator::mail.send(p, v); }
-static inline void store_relaxed(unsigned long long* p, unsigned long long v) { emulator::mail.send(p, v); }
+static inline void store_relaxed(unsigned* p, unsigned v) { emulator::send(p, v); }
+static inline void store_relaxed(unsigned long long* p, unsigned long long v) { emulator::send(p, v); }
 static inline void store_relaxed(ulonglong2* p, ulonglong2 v) {
-    emulator::mail.send(&p->x, v.x);
-    emulator::mail.send(&p->y, v.y);
+    emulator::send(&p->x, v.x);
+    emulator::send(&p->y, v.y);
 }
 static inline void store_relaxed(uint4* p, uint4 v) {
-    emulator::mail.send(&p->x, v.x);
-    emulator::mail.send(&p->y, v.y);
-    emulator::mail.send(&p->z, v.z);
-    emulator::mail.send(&p->w, v.w);
+    emulator::send(&p->x, v.x);
+    emulator::send(&p->y, v.y);
+    emulator::send(&p->z, v.z);
+    emulator::send(&p->w, v.w);
 }
 static inline void store_to_host(unsigned* p, unsigned v) { *p = v; }
 
 static inline unsigned long long nanoseconds() { return emulator::clock += 1000; }
 
 static inline float round_tf32(float x) {
-    return std::isnan(x) ? __uint_as_float(0x7FFFFFFF) : __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1FFFu);
+    return isnan(x) ? __uint_as_float(0x7FFFFFFF) : __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1FFFu);
 }
 
 // The tensor core reads 10 mantissa bits, whatever stands behind them. Its sums are wider than float32.
@@ -78,7 +51,7 @@ static inline void mma_tf32(float& d0, float& d1, float& d2, float& d3, float a0
     emulator::Warp& warp = *emulator::current->warp;
     const auto of = [&](unsigned lane) { return reinterpret_cast<const Operands*>(warp.slot[lane]); };
     const auto read = [](float x) { return double(__uint_as_float(__float_as_uint(x) & ~0x1FFFu)); };
-    std::memcpy(warp.slot[emulator::current->lane], &mine, sizeof mine);
+    memcpy(warp.slot[emulator::current->lane], &mine, sizeof mine);
     emulator::wait(warp.barrier);
     const unsigned r = emulator::current->lane / 4, q = emulator::current->lane % 4;
     float* const d[4] = {&d0, &d1, &d2, &d3};

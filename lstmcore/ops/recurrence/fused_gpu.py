@@ -53,7 +53,7 @@ class FusedGpu:
         The cache's `private` names the kernel family that ran.
         """
         machine = self._ready()
-        for family in self._families(machine, x, state0):
+        for family in self._families(machine, cell, x, state0):
             own = reuse if reuse is not None and reuse.private == family.NAME else None
             try:
                 cache = family.forward(machine, cell, x, params, state0, mask, own)
@@ -68,7 +68,7 @@ class FusedGpu:
     ) -> tuple[Array, tuple[Array, ...]]:
         """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
         machine = self._ready()
-        for family in self._families(machine, x, state0):
+        for family in self._families(machine, cell, x, state0):
             try:
                 return family.predict(machine, cell, x, params, state0, mask)
             except LaunchError as error:
@@ -103,7 +103,9 @@ class FusedGpu:
             )
         return machine
 
-    def _families(self, machine: Machine, x: Array, state0: tuple[Array, ...]) -> list[Any]:
+    def _families(self, machine: Machine, cell: Cell, x: Array, state0: tuple[Array, ...]) -> list[Any]:
+        if not self.supports(cell, x.dtype):
+            return []
         _, B, I = x.shape
         return families(Call(machine, dtype_name(x.dtype), self.precision, B, I, state0[0].shape[-1]))
 

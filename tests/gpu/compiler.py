@@ -1,0 +1,77 @@
+"""NVIDIA's compiler, without a GPU: what a kernel's text costs in registers on each generation of chips.
+
+NVRTC from the wheel nvidia-cuda-nvrtc, which is also what CuPy compiles with on a GPU; called through its C interface.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from lstmcore.ops.recurrence.launch import Defines, source
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")  # A100, H100, B200
+# As launch_gpu.py and CuPy itself ask for it.
+OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
+
+
+class Usage(NamedTuple):
+    """What one thread of a kernel takes."""
+
+    registers: int
+    stack_bytes: int  # local memory: spilled registers, and arrays that found no place in registers
+    spilled_bytes: int
+
+
+class CompileError(Exception):
+    """With the compiler's own words."""
+
+
+@functools.cache
+def nvrtc() -> ctypes.CDLL | None:
+    """The library, or None where the wheel is not installed."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(folder) for folder in spec.submodule_search_locations] if spec else []
+    found = [path for folder in folders for path in sorted(folder.glob("*/lib/libnvrtc.so.*"))]
+    if not found:
+        return None
+    for builtins in found[0].parent.glob("libnvrtc-builtins.so.*"):
+        ctypes.CDLL(str(builtins))  # NVRTC asks for it by name alone: so it must be there before
+    return ctypes.CDLL(str(found[0]))
+
+
+def compiled(file: str, defines: Defines, architecture: str) -> dict[str, Usage]:
+    """Compiles a file of cuda/ to machine code for one generation: what each of its kernels takes."""
+    return usages(build(source(file, defines), architecture))
+
+
+def build(text: str, architecture: str) -> str:
+    """Compiles a text; the compiler's words. Raises CompileError."""
+    library = nvrtc()
+    assert library is not None
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    options = [option.encode() for option in (f"--gpu-architecture={architecture}", *OPTIONS)]
+    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    if failed:
+        raise CompileError(log.value.decode())
+    return log.value.decode()
+
+
+def usages(log: str) -> dict[str, Usage]:
+    """The figures in the compiler's words."""
+    found = {}
+    for entry in log.split("Compiling entry function ")[1:]:
+        name = re.match(r"'(\w+)'", entry)
+        stack = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", entry)
+        registers = re.search(r"Used (\d+) registers", entry)
+        if not (name and stack and registers):
+            raise CompileError(f"the compiler words its figures differently now:\n{entry}")
+        found[name[1]] = Usage(int(registers[1]), int(stack[1]), int(stack[2]) + int(stack[3]))
+    return found

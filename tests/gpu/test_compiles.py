@@ -1,0 +1,70 @@
+"""Every kernel compiles for every generation of chips, and no thread needs more registers than it can have.
+
+What a compiler can show without a GPU; that the kernels are right is shown by running their text on an emulated one
+(test_emulated.py). Only a few sizes by default; all of the dispatch table's with --nightly.
+"""
+
+import itertools
+
+import pytest
+from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
+from gpu.emulator import Emulator
+
+from lstmcore.ops.recurrence import pointwise_gpu, small_gpu
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+REGISTERS = 65_536  # of a multiprocessor, on all of these chips
+MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148}
+
+
+def assert_fits(file, defines, architecture, threads, entries):
+    """A block has room, nothing is spilled, and no array of a thread lies in memory."""
+    used = compiled(file, defines, architecture)
+    for entry in entries:
+        assert used[entry].spilled_bytes == 0, (entry, defines, used[entry])
+        assert used[entry].stack_bytes == 0, (entry, defines, used[entry])
+        assert used[entry].registers * threads <= REGISTERS, (entry, defines, used[entry])
+
+
+def small_cuts(architecture, shapes):
+    """The kernels for all these (B, I, H), each once: (H, inputs, rows) -> (threads of a block, entries)."""
+    machine, cuts = Emulator(MULTIPROCESSORS[architecture]), {}
+    for B, I, H in shapes:
+        for geometry, entries in (
+            (small_gpu.forward_geometry(machine, B, I, H), {"small_forward", "small_predict"}),
+            (small_gpu.backward_geometry(machine, B, I, H), {"small_backward"}),
+        ):
+            key = (H, geometry.inputs, geometry.rows)
+            threads, others = cuts.get(key, (0, set()))
+            cuts[key] = max(geometry.threads, threads), others | entries
+    return cuts
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_small(architecture, nightly):
+    """The demo's size, and the widest with few rows and with many. Nightly: all widths, inputs and rows."""
+    shapes = [(1000, 1, 24), (20, 9, 48), (1000, 9, 48)]
+    if nightly:
+        shapes = itertools.product((1, 20, 200, 1000, 100_000), range(1, small_gpu.FUSED_INPUTS + 2), range(1, 49))
+    for (H, inputs, rows), (threads, entries) in small_cuts(architecture, shapes).items():
+        assert_fits("small.cu", (("H", H), ("I", inputs), ("ROWS", rows)), architecture, threads, entries)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_pointwise(architecture):
+    for real in pointwise_gpu.REAL.values():
+        entries = ("pointwise_forward", "pointwise_backward")
+        assert_fits("pointwise.cu", (("REAL", real),), architecture, pointwise_gpu.THREADS, entries)
+
+
+def test_a_mistake_does_not_compile():
+    with pytest.raises(CompileError, match="nonsense"):
+        build('extern "C" __global__ void broken() { nonsense; }', "sm_90")
+
+
+def test_spills_are_seen():
+    """A block of more threads leaves fewer registers to each: 16 rows of 48 units have 80, and 192 weights."""
+    constants = (("H", 48), ("I", 0), ("ROWS", 16))
+    with pytest.raises(AssertionError, match="small_forward"):
+        assert_fits("small.cu", constants, "sm_90", 16 * 48, ["small_forward"])
