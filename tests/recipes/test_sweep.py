@@ -1,9 +1,11 @@
 """Sweeps: what is tried and refused, real processes on tiny runs, one of them killed, and what is made of it all."""
 
 import csv
+import importlib
 import json
 import math
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,10 @@ from dataclasses import fields
 import pytest
 from typer.testing import CliRunner
 
+from lstmcore import recipes
 from lstmcore.cli import app
 from lstmcore.recipes import alphabet, sweep
-from lstmcore.recipes.sweep import process, space, study
+from lstmcore.recipes.sweep import jobs, process, space, study
 
 TINY = ("hidden=3", "epochs=2")  # of the alphabet: 200 updates
 
@@ -65,7 +68,7 @@ def test_the_data_belong_to_a_trial(tmp_path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ({"recipe": "chess"}, "the recipe should be one of count, alphabet, text, series"),
+        ({"recipe": "chess"}, "the recipe should be one of count, alphabet, text, loops, series"),
         ({"params": ["lr"]}, "a parameter should be NAME=VALUE or NAME=VALUE,VALUE; got 'lr'"),
         ({"params": ["lr="]}, "got 'lr='"),
         (
@@ -99,6 +102,36 @@ def test_a_file_is_refused_where_none_is_read(tmp_path):
         sweep.read("count", [], file=tmp_path / "book.txt")
     with pytest.raises(FileNotFoundError):
         sweep.read("text", [], file=tmp_path / "book.txt")
+
+
+def test_every_recipe_can_be_swept():
+    """Those are the modules that have Options."""
+    names = [module.name for module in pkgutil.iter_modules(recipes.__path__)]
+    modules = {name: importlib.import_module(f"lstmcore.recipes.{name}") for name in names}
+    assert {name for name, module in modules.items() if hasattr(module, "Options")} == sweep.RECIPES.keys()
+
+
+def test_the_model_of_loops_says_what_is_not_told():
+    wanted = sweep.read("loops", ["widths=64+32,8", "model=per-step,q3"])
+    told = [wanted.words(point)["options"] for point in wanted.points()]
+    assert [(t["model"], t["widths"], t["topology"], t["batch"]) for t in told] == [
+        ("per-step", "64+32", "layers", "64"), ("q3", "64+32", "towers", "200"),
+        ("per-step", "8", "layers", "64"), ("q3", "8", "towers", "200"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="`model` should be one of per-step, q3; got 'q4'"):
+        sweep.read("loops", ["model=q3,q4"])
+
+
+@pytest.mark.parametrize(
+    ("history", "validation"),
+    [({"epochs": [{"validation": 0.4}, {"validation": 0.3}, {"validation": 0.5}]}, 0.3), ({"epochs": []}, math.inf)],
+)
+def test_the_lowest_validation_loss_is_a_metric(tmp_path, history, validation):
+    """A score that is no number is null in metrics.json, and infinite here."""
+    (tmp_path / "metrics.json").write_text(json.dumps({"mse": None, "phi": 20.5, "psi": 1, "ended": "stopped early"}))
+    (tmp_path / "history.json").write_text(json.dumps(history))
+    metrics = {"validation": validation, "mse": math.inf, "phi": 20.5, "psi": 1}
+    assert jobs.outcome("loops", tmp_path) == (metrics, "stopped early")
 
 
 @pytest.mark.parametrize("name", sweep.RECIPES)

@@ -2,16 +2,20 @@
 
 import inspect
 import json
+import math
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lstmcore.recipes import alphabet, count, series, text
+from lstmcore.recipes import alphabet, count, loops, series, text
+from lstmcore.recipes.loops import generator, npz, pdb
 from lstmcore.recipes.run import FILES, Keep
 from lstmcore.train.watchers import Tell
+
+MADE_UP = 3000  # loops, where no data are given: as many as `lstmcore train loops` makes up
 
 
 def _count(options: count.Options, tell: Tell, keep: Keep) -> count.Result:
@@ -35,13 +39,27 @@ def _series(
     return series.run(values, options, False, tell, keep)
 
 
+def _loops(
+    options: loops.Options, tell: Tell, keep: Keep, file: Path | None = None, folder: Path | None = None
+) -> loops.Result:
+    found = generator.generate(MADE_UP) if file is None else npz.read(file, tell)
+    return loops.run(found if folder is None else pdb.read(folder, "loops", tell), options, False, tell, keep=keep)
+
+
+def _loops_options(model: str = "per-step", **values: Any) -> loops.Options:
+    """The model says what is not told."""
+    if model not in loops.MODELS:
+        raise ValueError(f"`model` should be one of {', '.join(loops.MODELS)}; got {model!r}")
+    return replace(loops.MODELS[model], **values)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe as a sweep sees it. Its module has Options, metrics() and save()."""
 
     module: ModuleType
     run: Callable[..., Any]  # (options, tell, keep, **inputs) -> what metrics() and save() take
-    metrics: tuple[str, ...]  # what can be minimised, the first by default; a dot leads into a part of metrics.json
+    metrics: tuple[str, ...]  # what can be minimised, the first by default: see `outcome`
     make: Callable[..., Any]  # field=value, ... -> Options
 
     @property
@@ -61,14 +79,22 @@ RECIPES = {
     "count": Recipe(count, _count, ("test_error",), count.Options),
     "alphabet": Recipe(alphabet, _alphabet, ("loss",), alphabet.Options),
     "text": Recipe(text, _text, ("nats", "bits"), text.Options),
+    "loops": Recipe(loops, _loops, ("validation", "mse", "phi", "psi"), _loops_options),
     "series": Recipe(series, _series, ("one_step.lstm", "rolled_out.lstm"), series.Options),
 }
 
 
 def outcome(recipe: str, folder: Path) -> tuple[dict[str, float], str]:
-    """The metrics of a finished run, and how it ended, from its files. Raises OSError, ValueError, KeyError."""
-    found = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
-    return {name: float(_below(found, name.split("."))) for name in RECIPES[recipe].metrics}, found["ended"]
+    """The metrics of a finished run, and how it ended, from its files. Raises OSError, ValueError, KeyError.
+
+    A dot leads into a part of metrics.json; "validation" is the lowest validation loss of any epoch, for a recipe that
+    keeps its best epoch. What is no number is infinite.
+    """
+    found, history = (json.loads((folder / name).read_text(encoding="utf-8")) for name in FILES[1:])
+    losses = [row["validation"] for row in history.get("epochs", []) if "validation" in row]
+    found["validation"] = min(losses, default=None)
+    values = {name: _below(found, name.split(".")) for name in RECIPES[recipe].metrics}
+    return {name: math.inf if v is None or not math.isfinite(v) else v for name, v in values.items()}, found["ended"]
 
 
 def _below(tree: Any, path: list[str]) -> Any:

@@ -107,7 +107,7 @@ def read(
             hint = "how many: --seeds 5" if name == "seed" else "only options can be swept, by --param"
             raise ValueError(f"`{name}` should have one value; got {listed} ({hint})")
     first = values.pop("seed", (0,))[0]
-    return Space(
+    found = Space(
         recipe,
         swept={name: tried for name, tried in values.items() if len(tried) > 1},
         fixed={name: tried[0] for name, tried in values.items() if len(tried) == 1 and name in job.options},
@@ -116,6 +116,9 @@ def read(
         metric=metric,
         data="" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     )
+    for point in found.points():
+        found.words(point)  # a recipe may refuse some of them
+    return found
 
 
 def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:

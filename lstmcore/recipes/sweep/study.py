@@ -6,7 +6,6 @@ whichever study they are: so values and seeds can be added later, or the metric 
 """
 
 import contextlib
-import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -179,11 +178,10 @@ class Memory:
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
             self.trials[key] = Trial(point, "open" if ended == "interrupted" else "failed", None, **about)
         else:
-            finite = {name: value if math.isfinite(value) else math.inf for name, value in metrics.items()}
-            for name, value in {**about, "metrics": finite}.items():
+            for name, value in {**about, "metrics": metrics}.items():
                 trial.set_user_attr(name, value)
-            self.study.tell(trial, finite[self.space.metric])
-            self.trials[key] = Trial(point, "finished", finite[self.space.metric], **about)
+            self.study.tell(trial, metrics[self.space.metric])
+            self.trials[key] = Trial(point, "finished", metrics[self.space.metric], **about)
         return self.trials[key]
 
     def close(self) -> None:
