@@ -43,8 +43,12 @@ def random_step(
     layout: str = "lstmcore",
     final: bool = False,
     dtype: str = "float32",
+    dropout: str = "",
 ) -> Step:
-    """A layer, or both directions, with random weights, states, mask and upstream gradients. shape: T, B, I, H."""
+    """A layer, or both directions, with random weights, states, mask and upstream gradients. shape: T, B, I, H.
+
+    dropout: "x", "y" or "xy": on the inputs, on the outputs.
+    """
     rng = np.random.default_rng(seed)
     T, B, I, H = shape
     make = {"lstm": lc.LSTM, "gru": lc.GRU, "rnn": lc.RNN}[cell]
@@ -60,15 +64,18 @@ def random_step(
         "gaps": rng.random((T, B)) < 0.7,
     }
     out = H * (1 + both)
+    shapes = {"x": (T, B, I), "y": (B, out) if final else (T, B, out)}
+    kept = {name: rng.random(shapes[name]) < 0.6 for name in dropout}
     step = Step(
         weights,
-        rng.standard_normal((T, B, I)),
-        rng.standard_normal((B, out) if final else (T, B, out)),
+        rng.standard_normal(shapes["x"]),
+        rng.standard_normal(shapes["y"]),
         {
             "state": {name: rng.standard_normal((B, H)) for name in names},
             "dstate": {name: rng.standard_normal((B, H)) for name in names},
             "mask": masks[mask],
             "layout": layout,
+            "dropout": {name: np.where(k, 1 / 0.6, 0) for name, k in kept.items()},
         },
     )
     return Step(*(cast(part, dtype) for part in step))
@@ -98,10 +105,14 @@ def somebody_elses(step: Step, bug: str = "") -> dict[str, np.ndarray]:
     def sigmoid(a):
         return (np.tanh(a / 2) + one) / 2
 
+    drop_x, drop_y = (step.options["dropout"].get(name, one) for name in "xy")
+    x = step.x * drop_x
+    drop_dy = drop_y != 0 if bug == "dropout's scale forgotten" else one if bug == "dropout not undone" else drop_y
+    dy = step.dy * drop_dy
     h, c = step.options["state"]["h0"], step.options["state"]["c0"]
     tape = []
     for t in range(T):
-        a = [step.x[t] @ W[k].T + h @ U[k].T + b[k] for k in range(4)]
+        a = [x[t] @ W[k].T + h @ U[k].T + b[k] for k in range(4)]
         i, f, g, o = sigmoid(a[0]), sigmoid(a[1]), np.tanh(a[2]), sigmoid(a[3])
         new = f * c + i * g
         tape.append((h, c, i, f, g, o, new))
@@ -113,7 +124,7 @@ def somebody_elses(step: Step, bug: str = "") -> dict[str, np.ndarray]:
     dh, dc = step.options["dstate"]["h0"], step.options["dstate"]["c0"]
     for t in reversed(range(T)):
         h, c, i, f, g, o, new = tape[t]
-        dh = dh * (bug != "dh not carried") + step.dy[t] * real[t]
+        dh = dh * (bug != "dh not carried") + dy[t] * real[t]
         dc = np.clip(dc, -0.25, 0.25) if bug == "dc clipped" else dc
         into_h, into_c = real[t] * dh, held[t] * dc
         shown = np.tanh(np.tanh(new)) if bug == "tanh twice" else np.tanh(new)
@@ -130,7 +141,7 @@ def somebody_elses(step: Step, bug: str = "") -> dict[str, np.ndarray]:
         ]
         dx[t] = sum(da[k] @ W[k] for k in range(4))
         for k in range(4):
-            dW[k] += da[k].T @ step.x[t]
+            dW[k] += da[k].T @ (step.x if bug == "x before dropout" else x)[t]
             dU[k] += da[k].T @ h
             db[k] += da[k].mean(0) if bug == "bias averaged" else da[k].sum(0)
         kept = 0 if bug == "zeros on padding" else 1
@@ -143,7 +154,7 @@ def somebody_elses(step: Step, bug: str = "") -> dict[str, np.ndarray]:
         "weight_hh_l0": dU.reshape(4 * H, -1),
         "bias_ih_l0": first,
         "bias_hh_l0": second,
-        "x": dx,
+        "x": dx if bug == "dx not dropped" else dx * drop_x,
         "h0": dh,
         "c0": dc,
     }

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmcore.interop import Layout
 
-GROUPS = ("weights", "grads", "state", "dstate")  # in a file, "weights.W_ih" is one array of the group
+GROUPS = ("weights", "grads", "state", "dstate", "dropout")  # in a file, "weights.W_ih" is one array of the group
 
 
 class Case(NamedTuple):
@@ -24,6 +25,7 @@ class Case(NamedTuple):
     layout: str | Layout = "lstmcore"
     cell: str = ""  # "lstm", "gru", "rnn"; empty: the shapes tell
     top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction; not in a file, the weights tell
+    dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
 
 
 def save_case(path: str | PathLike, case: Case) -> None:
@@ -60,13 +62,13 @@ def load_case(path: str | PathLike) -> Case:
     for name, value in arrays.items():
         group, _, key = name.partition(".")
         if group in GROUPS and key:
-            groups[group][key] = _floating(name, value)
+            groups[group][key] = value if group == "dropout" else _floating(name, value)
         elif name in ("x", "dy", "mask", "layout", "cell"):
             single[name] = value
         else:
             raise ValueError(
                 f"{path}: no array {name!r} is known; x, dy, mask, layout, cell, and weights.NAME, grads.NAME, "
-                "state.NAME, dstate.NAME are"
+                "state.NAME, dstate.NAME, dropout.NAME are"
             )
     missing = [name for name in ("x", "dy") if name not in single] + [g for g in GROUPS[:2] if not groups[g]]
     if missing:
@@ -81,6 +83,7 @@ def load_case(path: str | PathLike) -> Case:
         grads=groups["grads"],
         state=groups["state"],
         dstate=groups["dstate"],
+        dropout=groups["dropout"],
     )
 
 

@@ -22,6 +22,7 @@ class Bench:
     def __init__(self, case: Case, model: Layer):
         self.case, self.model = case, model
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
+        self._bounds = lru_cache(maxsize=64)(self._bound)
         n = sum(value.size for value in case.grads.values())
         self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
 
@@ -38,6 +39,9 @@ class Bench:
         loop blows one direction up they are not: so the case is also run in float32, from inputs moved by one rounding,
         and where these runs scatter more, over an array, its deviations are raised to what they show.
         """
+        return self._bounds(mistakes)
+
+    def _bound(self, mistakes: tuple[Mistake, ...]) -> Numbers:
         engine = mutant(*mistakes)
         params, x, mask, *states = engine.prepare(self.case)
         given = (_rounded(params), _rounded(x), None if mask is None else Rounded(mask), *map(_rounded, states))

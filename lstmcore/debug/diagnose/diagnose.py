@@ -66,6 +66,7 @@ def diagnose(
     dstate: Any = None,
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
+    dropout: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Says whether gradients are right, and if not which mistake, or which two, give exactly these numbers.
 
@@ -74,12 +75,15 @@ def diagnose(
     or of the final states h alone, (B, D H); mask (T, B) bool; all time-major whatever the layout. state, dstate: the
     initial state and the gradient of the final one: (h, c), each (B, H) or (layers * directions, B, H), or by name;
     None means zeros. cell: "lstm", "gru" or "rnn"; None tells it from the shapes.
+    dropout: the masks of a program with dropout around the layers, "x" (T, B, I) for the inputs and "y", as dy, for the
+    outputs; (B, .) for one mask at all steps. They hold what values are multiplied with, 0 or 1 / (1 - p). x is then
+    the input before dropout, and grads["x"] its gradient; dy is the gradient of what dropout leaves of the outputs.
 
     Gradients are the sums over all steps and rows of what dy gives; nothing is averaged. They are right if no number is
     farther off than rounding in their precision explains (bench.py); float32 gradients are told by their values.
     Raises TypeError, KeyError or ValueError for what does not fit, and for NaN and infinities.
     """
-    case, model, unit, transposed = read_case(weights, x, dy, grads, state, mask, dstate, layout, cell)
+    case, model, unit, transposed = read_case(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout)
     bench = Bench(case, model)
     search = Search(bench, unit)
     (right,) = search.run([()])
@@ -129,6 +133,7 @@ def diagnose_case(case: Case) -> Diagnosis:
         dstate=case.dstate or None,
         layout=case.layout,
         cell=case.cell or None,
+        dropout=case.dropout,
     )
 
 

@@ -46,7 +46,8 @@ def locate(bench: Bench, right: Numbers, unit: float) -> Place:
     if len(case.state) == len(CELLS[case.cell].states):  # one layer, one direction: steps are seen through nothing else
         if "x" in off and off["x"].any():
             step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
-            named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
+            if "x" not in case.dropout:  # it hides a part of dx
+                named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
         elif set(case.weights) <= set(off):
             step = _step_by_span(bench, deviation, allowed)
     return Place(

@@ -33,6 +33,7 @@ def read_case(
     dstate: Any = None,
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
+    dropout: Mapping[str, Any] | None = None,
 ) -> Reading:
     """All of it checked, in float64, with states by name. Raises TypeError, KeyError or ValueError that say what.
 
@@ -64,6 +65,7 @@ def read_case(
         raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
     case = Case(arrays, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
+    case = case._replace(dropout=_dropout(dropout or {}, case, unit))
     got, transposed = _gradients(case, grads)
     return Reading(case._replace(grads=got), model, unit, transposed)
 
@@ -144,6 +146,26 @@ def _states(
         if given[name].shape != (B, widths[name]):
             raise ValueError(f"`{what}` {name} should be (B, H) = {(B, widths[name])}; got {given[name].shape}")
     return {name: given.get(name, np.zeros((B, widths[name]))) for name in names}
+
+
+def _dropout(given: Mapping[str, Any], case: Case, unit: float) -> dict[str, np.ndarray]:
+    """The masks, each in the shape of what it multiplies."""
+    shapes, masks = {"x": case.x.shape, "y": case.dy.shape}, {}
+    for name, value in given.items():
+        if name not in shapes:
+            raise KeyError(f"`dropout` should hold masks of x or y; got {name!r}")
+        value = np.asarray(to_numpy(value))
+        mask = _wide(f"dropout[{name!r}]", value.astype(float) if value.dtype == bool else value, unit)
+        if mask.shape not in (shapes[name], shapes[name][-2:]):
+            raise ValueError(f"`dropout[{name!r}]` should be {shapes[name]} or {shapes[name][-2:]}; got {mask.shape}")
+        scales = np.unique(mask[mask != 0])
+        if len(scales) > 1 or np.any(scales < 0):
+            raise ValueError(
+                f"`dropout[{name!r}]` should hold zeros and one scale, 1 / (1 - p); got {len(scales)} other numbers, "
+                f"{scales.min():g} to {scales.max():g} (the values after dropout, not the mask?)"
+            )
+        masks[name] = np.broadcast_to(mask, shapes[name])
+    return masks
 
 
 def _gradients(case: Case, grads: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -59,7 +59,7 @@ class Rounded:
         return Rounded(self.value[at], self.variance[at])
 
     def __setitem__(self, at: Any, new: Any) -> None:
-        new = _rounded(new)
+        new, at = _rounded(new), at.value if isinstance(at, Rounded) else at  # a mask
         self.value[at], self.variance[at] = new.value, new.variance
 
     def __neg__(self) -> "Rounded":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.debug.diagnose.bench import Bench, Numbers, residual, within
-from lstmcore.debug.mistakes import Mistake
+from lstmcore.debug.mistakes import MISTAKES, Mistake
 
 PAIRS = 500  # how many pairs are run at most
 
@@ -51,11 +51,15 @@ class Search:
         return within(self.grads, numbers, bound, self.unit)
 
     def found(self, size: int) -> list[Suspicion]:
-        """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains."""
+        """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains.
+
+        A number that was fitted to the gradients comes nearer to them than it should: the catalogue's own come first.
+        """
         nearest = sorted((s for s in self.tried if len(s.mistakes) == size), key=lambda s: s.residual)
-        best = next((s for s in nearest[:CLOSEST] if self.explains(s)), None)
-        if best is None:
+        good = [s for s in nearest[:CLOSEST] if self.explains(s)]
+        if not good:
             return []
+        best = min(good, key=lambda s: (sum(m not in KNOWN for m in s.mistakes), s.residual))
         numbers, bound = self.bench.numbers(*best.mistakes), self.bench.bound(*best.mistakes)
         answer = {frozenset(best.mistakes): best}  # each set of mistakes once, whatever their order
         for s in nearest:
@@ -102,6 +106,7 @@ def _moves_all(numbers: Numbers, right: Numbers) -> bool:
     return all(np.any(numbers[key] != right[key]) or not np.any(right[key]) for key in right)
 
 
+KNOWN = frozenset(MISTAKES)
 CLOSEST = 5  # so many of the nearest are held to their own rounding bound
 CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
 BATCH = 50

@@ -6,6 +6,7 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.bench import Bench
 from lstmcore.debug.mistakes import CLIPPED, LSTM, MISTAKES, Mistake, clipped, cut, truncated
 from lstmcore.debug.mistakes.around import clipped_by_value, scaled
+from lstmcore.debug.mistakes.dropout import drawn_anew
 from lstmcore.interop import LAYOUTS
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -26,7 +27,7 @@ def truncations(case: Case) -> list[Mistake]:
 
 
 def fitted(case: Case, right: dict[str, np.ndarray]) -> list[Mistake]:
-    """Factors and limits that are read off the gradients: the best factor, for all and for each; the largest number."""
+    """What is read off the gradients: the best factor, for all and each; the largest number; where dx was dropped."""
     made = []
     for keys in (tuple(case.grads), *((key,) for key in case.grads)):
         product = sum(np.vdot(case.grads[key], right[key]) for key in keys)
@@ -36,6 +37,8 @@ def fitted(case: Case, right: dict[str, np.ndarray]) -> list[Mistake]:
     limit = max(float(np.max(np.abs(value), initial=0)) for value in case.grads.values())
     if limit < max(float(np.max(np.abs(right[key]), initial=0)) for key in case.grads):
         made.append(clipped_by_value(limit))
+    if "x" in case.dropout and "x" in case.grads:
+        made.append(drawn_anew())
     return made
 
 
@@ -55,9 +58,17 @@ def limits(bench: Bench) -> list[Mistake]:
         coarse = np.log(np.geomspace(1e-3, 1e2, 16))
         at = int(np.argmin([distance(what, value) for value in coarse]))
         low, high = coarse[max(at - 1, 0)], coarse[min(at + 1, 15)]
-        for _ in range(30):
-            a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            low, high = (low, b) if distance(what, a) < distance(what, b) else (a, high)
+        a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        at_a, at_b = distance(what, a), distance(what, b)
+        for _ in range(30):  # each point between is one of the next two: one run a turn
+            if at_a < at_b:
+                high, b, at_b = b, a, at_a
+                a = high - GOLDEN * (high - low)
+                at_a = distance(what, a)
+            else:
+                low, a, at_a = a, b, at_b
+                b = low + GOLDEN * (high - low)
+                at_b = distance(what, b)
         best = float(np.exp((low + high) / 2))
         made += [clipped(what, limit) for limit in {float(f"{best:.3g}"), best}]
     return [mistake for mistake in made if mistake not in MISTAKES]
@@ -77,5 +88,7 @@ def _properties(case: Case) -> set[str]:
         "state": any(value.any() for value in case.state.values()),
         "dstate": any(value.any() for value in case.dstate.values()) or case.dy.ndim == 2,
         "final": case.dy.ndim == 2,
+        "outputs": case.dy.ndim == 3,
+        **{f"dropout {name}": True for name in case.dropout},
     }
     return {name for name, true in found.items() if true}

@@ -18,6 +18,8 @@ from lstmcore.ops import gates
 def prepare(case: Case) -> tuple[Any, ...]:
     """What the layers get: params, x (T, B, I), mask (T, B), state by name, dy (T, B, D H), dstate by name."""
     T, B, _ = case.x.shape
+    case = case._replace(x=dropped(case.x, case.dropout.get("x")))
+    case = case._replace(dy=dropped(case.dy, case.dropout.get("y")))
     params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]
     x, mask, dy = case.x, case.mask, case.dy
     state, dstate = dict(case.state), dict(case.dstate)
@@ -40,11 +42,17 @@ def run(
 
 def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]:
     """The gradients as the program keeps its weights; those of x and of the states under lstmcore's names."""
+    grads = {**grads, "x": dropped(grads["x"], case.dropout.get("x"))}
     others = ("x", *case.state)
     params = [name for name in grads if name not in others]
     answer = from_lstmcore({name: grads[name] for name in params}, case.layout, case.cell, gradients=True)
     answer |= {name: grads[name] for name in others}
     return answer
+
+
+def dropped(a: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Dropout, and its own undoing; None: there is none."""
+    return a if mask is None else a * mask
 
 
 def nested(names: Any, arrays: dict[str, Array]) -> Any:

@@ -12,6 +12,7 @@ from lstmcore.debug.mistakes.around import (
     HANDED_OVER,
     READ_IN_ORDER,
 )
+from lstmcore.debug.mistakes.dropout import DROPOUT_MISTAKES
 from lstmcore.debug.mistakes.loop import (
     CLIPPED,
     CLIPS,
@@ -31,6 +32,7 @@ MISTAKES = (
     *(*DERIVATIVES, *PARTNERS, *PATHS, *OTHER_CELLS, *GRU_AND_RNN),
     *(*LOOP_MISTAKES, *MASK_MISTAKES, *PRODUCT_MISTAKES, *CLIPS, *SMALL),
     *(*BOTH_MISTAKES, *GIVEN_MISTAKES, *HANDED_OVER, *READ_IN_ORDER, *HANDED_IN_ORDER),
+    *DROPOUT_MISTAKES,
 )
 
 __all__ = [

@@ -23,7 +23,8 @@ class Mistake(NamedTuple):
     """A wrong line, and `more` where a mistake is consistent: made forward, and undone by the same mistake.
 
     needs: what a case must have for the mistake to be possible, of "mask", "both" (directions), "square" (I = H),
-    "two biases", "forget bias" (one added at run time), "state", "final" (dy of the final state only), "dropout".
+    "two biases", "forget bias" (one added at run time), "state", "dstate", "final" (dy of the final states only),
+    "outputs" (dy of all outputs), "dropout x", "dropout y" (a mask on the inputs, on the outputs).
     """
 
     name: str
@@ -51,6 +52,9 @@ class Mistake(NamedTuple):
 # Anchors in training_step.py. A line put before an anchor leaves the anchor there for the next mistake.
 READ = "    params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]"
 GIVEN = "    return params, x, mask, state, dy, dstate"
+DROPPED_X = '    case = case._replace(x=dropped(case.x, case.dropout.get("x")))'
+DROPPED_DY = '    case = case._replace(dy=dropped(case.dy, case.dropout.get("y")))'
+DROPPED_DX = '    grads = {**grads, "x": dropped(grads["x"], case.dropout.get("x"))}'
 OURS = "    answer = from_lstmcore("
 THEIRS = "    return answer"
-HAND_OVER = (OURS, THEIRS)
+HAND_OVER = (DROPPED_DX, OURS, THEIRS)

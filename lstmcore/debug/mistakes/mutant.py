@@ -49,10 +49,12 @@ class Mutant:
             )
         layer = copy.copy(model)
         layer.params = Params({name: params[path + name] for name in model.params})
+        layer.input_size = len(layer.params["W_ih"])  # a mistake may have made it wider
         layer.engine = self
         return layer
 
 
+@lru_cache(maxsize=4096)
 def mutant(*mistakes: Mistake) -> Mutant:
     """An engine with these mistakes. Raises ValueError if a right line is not found exactly once."""
     texts = {name: _source(name) for name in MODULES}

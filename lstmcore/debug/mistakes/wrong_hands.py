@@ -96,6 +96,11 @@ def one_of_two(arrays: Arrays, layout: str | Layout, cell: str, which: int, fact
     return arrays
 
 
+def input_weights(arrays: Arrays) -> list[str]:
+    """The names of the W_ih that x itself meets: those of the first layer, in every direction."""
+    return [name for name in arrays if name.endswith("W_ih") and name.split(".")[0] in ("W_ih", "fw", "bw", "0")]
+
+
 def later(a: np.ndarray, steps: int = 1) -> np.ndarray:
     """Moved along time by so many steps; zero (or false) where nothing was."""
     moved = np.zeros_like(a)

@@ -16,7 +16,7 @@ def report_case(case: Case, title: str = "A training step", **options: Any) -> R
     """
     reading = read_case(
         case.weights, case.x, case.dy, case.grads, case.state or None, case.mask, case.dstate or None, case.layout,
-        case.cell or None,
+        case.cell or None, case.dropout,
     )  # fmt: skip
     params, x, mask, state, dy, dstate = prepare(reading.case)
     model, names = reading.model, state_names(reading.model)

@@ -11,6 +11,7 @@ from lstmcore.debug.diagnose.bench import Bench, residual
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import suspects
 from lstmcore.debug.mistakes import MISTAKES, Mistake
+from lstmcore.debug.mistakes.dropout import DROPOUT_MISTAKES
 from lstmcore.debug.mistakes.mistake import LOOP
 from lstmcore.interop import LAYOUTS, from_lstmcore, to_lstmcore
 
@@ -45,13 +46,27 @@ def test_every_single_mistake_is_named(setting, dtype):
     """Each mistake, its gradients computed in this dtype, is the best answer or has the best answer's numbers."""
     options, least = SETTINGS[setting]
     step = random_step(11, dtype=dtype, **options)
+    first = (list(SETTINGS).index(setting) + (dtype == "float32")) % THIRDS
+    assert_named(step, dtype, MISTAKES[first::THIRDS], least=0.9 * least / THIRDS)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", [{"dropout": "xy", "mask": "gaps"}, {"dropout": "xy", "both": True, "final": True}])
+def test_every_mistake_with_dropout_is_named(options, dtype):
+    step = random_step(12, (5, 2, 3, 4), dtype=dtype, **options)
+    assert_named(step, dtype, DROPOUT_MISTAKES, least=30)
+
+
+def assert_named(step, dtype, mistakes, least):
+    """Each mistake that the step has room for, its gradients computed in this dtype; so many of them at least."""
     case, model, unit, _ = step.read(step.gradients(dtype=dtype))
     bench = Bench(case, model)
     known = suspects(case)
     numbers = {mistake: bench.numbers(mistake) for mistake in known}
     shown = 0
-    first = (list(SETTINGS).index(setting) + (dtype == "float32")) % THIRDS
-    for mistake in known[first::THIRDS]:
+    for mistake in mistakes:
+        if mistake not in numbers:
+            continue
         grads = cast(step.gradients(mistake, dtype=dtype), "float64")
         if not all(np.isfinite(value).all() for value in grads.values()):
             continue
@@ -63,7 +78,7 @@ def test_every_single_mistake_is_named(setting, dtype):
         search.tried = [Suspicion((m,), residual(grads, numbers[m])) for m in known]
         found = search.found(1)
         assert mistake in [s.mistakes[0] for s in found], f"{mistake.name}: {[s.mistakes[0].name for s in found]}"
-    assert shown >= 0.9 * least / THIRDS, f"only {shown} of {len(known[first::THIRDS])} could be seen"
+    assert shown >= least, f"only {shown} could be seen"
 
 
 def test_the_answer_holds_the_lines():
@@ -203,16 +218,56 @@ BUGS = {
     "c_t for c_{t-1}": "c_t for c_{t-1} in the forget gate",
     "bias averaged": "db is averaged over the batch",
     "second bias gets nothing": "the second bias gets no gradient (zero)",
+    "dropout's scale forgotten": "dropout of the outputs: on dy, the mask has lost its scale 1 / (1 - p)",
+    "dropout not undone": "dropout of the outputs: on dy, the mask is not applied",
+    "dx not dropped": "dropout of the inputs: on dx, the mask is not applied",
+    "x before dropout": "dropout of the inputs: dW_ih takes x before dropout",
 }
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_somebody_elses_mistakes_are_named(bug):
     """Written by hand in another program, in float32: nothing of it comes from lstmcore's text."""
-    step = random_step(21, (6, 3, 3, 4), layout="torch")
+    step = random_step(21, (6, 3, 3, 4), layout="torch", dropout="xy" if "drop" in bug else "")
     if bug == "mask ignored":  # that program ignores it in dy too
         step.options["mask"][1:, 1] = False
     assert BUGS[bug] in diagnose(step, somebody_elses(step, bug)).names
+
+
+def test_dropout_is_replayed_or_drawn_anew():
+    """Right gradients of a program with dropout are right; with another mask on dx, it is said."""
+    step = random_step(22, (6, 3, 3, 4), layout="torch", dropout="xy")
+    grads = somebody_elses(step)
+    assert diagnose(step, grads).ok
+    undropped = somebody_elses(step, "dx not dropped")["x"]
+    kept = np.random.default_rng(1).random(undropped.shape) < 0.6
+    answer = diagnose(step, grads | {"x": (undropped * kept / np.float32(0.6)).astype("float32")})
+    assert answer.names == ("dropout of the inputs: on dx, the mask is drawn anew",)
+
+
+def test_one_mask_for_all_steps():
+    step = random_step(23, (6, 3, 3, 4), dropout="xy")
+    for name, mask in step.options["dropout"].items():
+        step.options["dropout"][name] = np.broadcast_to(mask[0], mask.shape)
+    grads = step.gradients(dtype="float32")
+    step.options["dropout"] = {name: mask[0] for name, mask in step.options["dropout"].items()}
+    assert diagnose(step, grads).ok
+    assert not diagnose(step._replace(options=step.options | {"dropout": {}}), grads).ok
+
+
+def test_what_is_no_dropout_mask_is_refused():
+    step = random_step(24, (6, 3, 3, 4), dropout="x")
+    grads = step.gradients(dtype="float32")
+
+    def ask(**masks):
+        diagnose(step._replace(options=step.options | {"dropout": masks}), grads)
+
+    with pytest.raises(KeyError, match="`dropout` should hold masks of x or y; got 'h'"):
+        ask(h=np.ones((6, 3, 3)))
+    with pytest.raises(ValueError, match=r"`dropout\['x'\]` should be \(6, 3, 3\) or \(3, 3\); got \(6, 3, 4\)"):
+        ask(x=np.ones((6, 3, 4)))
+    with pytest.raises(ValueError, match=r"zeros and one scale, 1 / \(1 - p\); got 54 other numbers.*not the mask\?"):
+        ask(x=np.arange(1.0, 55).reshape(6, 3, 3))
 
 
 @pytest.mark.parametrize(("layers", "both"), [(1, False), (1, True), (2, True), (3, False)])
