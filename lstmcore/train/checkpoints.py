@@ -32,9 +32,9 @@ class Checkpoints:
     best.safetensors (lc.load gives its model). A file is written whole or not at all: beside its place, brought to the
     disk, renamed.
 
-    When saving fails on the way (a full disk), that is told and the training goes on, to be saved the next time; when
-    it fails at the start or at the end, it raises OSError. What was saved before is never touched by it. A run whose
-    numbers are not finite any more is not saved.
+    Where the first file cannot be written, it raises OSError. When saving fails later (a full disk), that is told and
+    the training goes on, to be saved the next time: an exception would cost the trained model too. What was saved
+    before is never touched by it. A run whose numbers are not finite any more is not saved.
 
     about: plain data that says what is trained (options, a checksum of the data). It is kept in every file, and `last`
     compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
@@ -139,8 +139,9 @@ class Checkpoints:
         if self._saved != (run.epoch, run.step):
             try:
                 self._save(run)
-            except ValueError as error:  # not finite
-                self.tell(str(error))
+            except (OSError, ValueError) as error:
+                newest = next((path.name for path in self._files()), "none")
+                self.tell(f"{error}; the last checkpoint that there is: {newest}")
                 return
         if run.ended == "interrupted":
             self.tell("; ".join(filter(None, (f"saved: {self.folder / _name(run.step)}", self.go_on))))
