@@ -219,6 +219,18 @@ def test_a_killed_worker_is_done_again_and_the_others_are_kept(tmp_path, monkeyp
     assert all((tmp_path / row["folder"] / "model.safetensors").is_file() for row in rows)
 
 
+def test_the_time_left_is_known_after_an_epoch(tmp_path):
+    """One of five epochs was there before; two more took 10 s: the last two will take as long."""
+    running = object.__new__(process.Process)
+    running.folder, running._began, running._took = tmp_path, time.perf_counter() - 10, 0.0
+    running._epochs, running._before, running._looked, running._done = 5, 1, 0.0, 0
+    assert running.seconds_left is None
+    (tmp_path / "trials" / "as-asked").mkdir(parents=True)
+    (tmp_path / "trials" / "as-asked" / "epochs.jsonl").write_text("{}\n" * 3)
+    running._looked = 0.0
+    assert running.seconds_left == pytest.approx(10, abs=0.5)
+
+
 def test_a_worker_goes_when_its_parent_does(tmp_path):
     """Killed, the parent can tell it nothing; but its end of the pipe is closed."""
     command = [sys.executable, "-P", "-m", "lstmcore.recipes.sweep.worker", str(tmp_path)]

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lstmcore.train import records
+
 LOG = "log.txt"
+LOOK = 1.0  # seconds between two looks at how far it is
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB")
 
 
@@ -23,6 +26,8 @@ class Process:
     def __init__(self, words: dict[str, Any], folder: Path, threads: int):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._began, self._took = folder, time.perf_counter(), 0.0
+        self._epochs = int(words["options"]["epochs"])
+        self._looked, self._before, self._done = 0.0, self._recorded(), 0
         limits = {f"{library}_{'MAXIMUM' if library == 'VECLIB' else 'NUM'}_THREADS": str(threads)
                   for library in LIBRARIES}  # fmt: skip
         with open(folder / LOG, "wb") as log:
@@ -53,6 +58,19 @@ class Process:
     def seconds(self) -> float:
         """How long it took, or has taken so far."""
         return self._took or time.perf_counter() - self._began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the epochs that it has recorded since it began; None before the first of them."""
+        if self.seconds > self._looked + LOOK:
+            self._looked, self._done = self.seconds, self._recorded() - self._before
+        if self._done < 1:
+            return None
+        return max(0.0, self._looked * (self._epochs - self._before) / self._done - self.seconds)
+
+    def _recorded(self) -> int:
+        """Epochs, those of an earlier process that was killed among them."""
+        return sum(len(path.read_bytes().splitlines()) for path in self.folder.rglob(records.FILES[0]))
 
     @property
     def failure(self) -> str:

@@ -42,7 +42,7 @@ class Standing:
     finished: int  # those that were kept from before among them
     failed: int
     running: int
-    seconds_left: float | None  # None as long as nothing has finished
+    seconds_left: float | None  # None before the first epoch of the first trial
     latest: Trial | None = None  # the one that has just ended, if one has
 
 
@@ -95,13 +95,15 @@ def run(
 
 def _standing(memory: "Memory", running: list[Any], todo: int, jobs: int, latest: Trial | None = None) -> Standing:
     states = [trial.state for trial in memory.trials.values()]
-    took = [trial.seconds for trial in memory.trials.values() if trial.state == "finished" and trial.seconds]
-    left = None
-    if took:
-        mean = sum(took) / len(took)
-        work = mean * todo + sum(max(mean - process.seconds, 0.0) for _, process in running)
-        left = work / max(1, min(jobs, todo + len(running)))
-    return Standing(len(states), states.count("finished"), states.count("failed"), len(running), left, latest)
+    left = {process: process.seconds_left for _, process in running}
+    whole = [trial.seconds for trial in memory.trials.values() if trial.state == "finished" and trial.seconds]
+    whole += [process.seconds + more for process, more in left.items() if more is not None]
+    seconds_left = None
+    if whole:
+        mean = sum(whole) / len(whole)
+        begun = sum(max(mean - process.seconds, 0.0) if more is None else more for process, more in left.items())
+        seconds_left = (mean * todo + begun) / max(1, min(jobs, todo + len(running)))
+    return Standing(len(states), states.count("finished"), states.count("failed"), len(running), seconds_left, latest)
 
 
 class Memory:
