@@ -48,8 +48,9 @@ def build(spec: tuple, dtype: str = "float64", seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     if spec[0] in FUNCTIONS:
         return FUNCTIONS[spec[0]](spec[1], spec[2], dtype=dtype, seed=rng, return_sequences=spec[-1] != "last")
-    if spec[0] == "bidirectional":
-        return lc.Bidirectional(build(spec[1], dtype, seed), build(spec[2], dtype, seed + 1))
+    if spec[0] in ("bidirectional", "sum"):
+        merge = "concat" if spec[0] == "bidirectional" else "sum"
+        return lc.Bidirectional(build(spec[1], dtype, seed), build(spec[2], dtype, seed + 1), merge)
     if spec[0] == "stack":
         return lc.Stack([build(inner, dtype, seed + 10 * k) for k, inner in enumerate(spec[1:])])
     if spec[0] == "linear":
@@ -72,7 +73,7 @@ def state_widths(spec: tuple) -> Any:
     """The structure of a layer's state, with (how many, width) at each leaf."""
     if spec[0] in FUNCTIONS:
         return (2 if spec[0] == "lstm" else 1, spec[2])
-    if spec[0] in ("bidirectional", "stack"):
+    if spec[0] in ("bidirectional", "sum", "stack"):
         return [state_widths(inner) for inner in spec[1:]]
     return None
 

@@ -8,12 +8,14 @@ guessed tolerance.
 A layer is told as nested tuples, and its parameters as a flat dict of nested lists, with the prefixes of lstmcore:
 
     ("lstm", I, H)  ("gru", I, H)  ("rnn", I, H)      the same with "last" as a fourth entry: final state only
-    ("bidirectional", spec, spec)                      parameters "fw...." and "bw...."
+    ("bidirectional", spec, spec)                      parameters "fw...." and "bw...."; ("sum", ...) adds the outputs
     ("stack", spec, spec, ...)                         parameters "0....", "1....", ...
     ("linear", I, O)  ("tanh",)
 
 Shapes: x[t][b][i], mask[t][b], state (h, c) or (h,) with h[b][j]; of a container a tuple with one state per part.
 """
+
+import operator
 
 import rounding
 from rounding import ONE, Real
@@ -151,13 +153,14 @@ def recurrent(spec: tuple, p: dict, x: list, state: tuple, mask: list | None) ->
 
 
 def bidirectional(spec: tuple, p: dict, x: list, state: tuple, mask: list | None) -> tuple:
-    _, fw, bw = spec
+    kind, fw, bw = spec
+    join = operator.add if kind == "bidirectional" else lambda u, v: [a + b for a, b in zip(u, v, strict=True)]
     y_fw, state_fw = run(fw, part(p, "fw."), x, state[0], mask)
     y_bw, state_bw = run(bw, part(p, "bw."), x[::-1], state[1], None if mask is None else mask[::-1])
     if output_is_last(fw):
-        y = [u + v for u, v in zip(y_fw, y_bw, strict=True)]
+        y = [join(u, v) for u, v in zip(y_fw, y_bw, strict=True)]
     else:
-        y = [[u + v for u, v in zip(*rows, strict=True)] for rows in zip(y_fw, y_bw[::-1], strict=True)]
+        y = [[join(u, v) for u, v in zip(*rows, strict=True)] for rows in zip(y_fw, y_bw[::-1], strict=True)]
     return y, (state_fw, state_bw)
 
 
@@ -194,6 +197,7 @@ LAYERS = {
     "gru": recurrent,
     "rnn": recurrent,
     "bidirectional": bidirectional,
+    "sum": bidirectional,
     "stack": stack,
     "linear": linear,
     "tanh": tanh_layer,
@@ -207,7 +211,7 @@ def run(spec: tuple, p: dict, x: list, state: tuple | None, mask: list | None) -
 
 def output_is_last(spec: tuple) -> bool:
     """True if the layer gives its final state (B, H) in place of all outputs."""
-    if spec[0] == "bidirectional":
+    if spec[0] in ("bidirectional", "sum"):
         return output_is_last(spec[1])
     if spec[0] == "stack":
         return any(output_is_last(inner) for inner in spec[1:])

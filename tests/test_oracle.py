@@ -31,18 +31,18 @@ def places(tree):
 
 
 @pytest.mark.parametrize("cell", WITNESSED)
-@pytest.mark.parametrize("masked", [False, True])
-def test_gradients_are_central_differences(cell, masked):
+@pytest.mark.parametrize(("join", "masked"), [("bidirectional", False), ("bidirectional", True), ("sum", True)])
+def test_gradients_are_central_differences(cell, join, masked):
     """Through a bidirectional layer, a layer that gives its final state, and a linear one. Error of the difference
     (L(v + s) - L(v - s)) / 2s: s^2 L''' / 6 plus rounding u |L| / s. With s = 1e-4, |L| below 10 and third derivatives
     below 100 (the weights are of size 1): 2e-7 + 1e-11."""
     rng = random.Random(7)
     T, B, I, H = 3, 2, 2, 2
-    both = ("bidirectional", (cell, I, H), (cell, I, H))
-    spec = ("stack", both, (cell, 2 * H, H, "last"), ("linear", H, 2), ("tanh",))
+    width = 2 * H if join == "bidirectional" else H
+    spec = ("stack", (join, (cell, I, H), (cell, I, H)), (cell, width, H, "last"), ("linear", H, 2), ("tanh",))
     params = {}
-    for prefix, width in (("0.fw.", I), ("0.bw.", I), ("1.", 2 * H)):
-        params |= {prefix + name: value for name, value in parameters(rng, cell, width, H).items()}
+    for prefix, below in (("0.fw.", I), ("0.bw.", I), ("1.", width)):
+        params |= {prefix + name: value for name, value in parameters(rng, cell, below, H).items()}
     params |= {"2.W": values(rng, H, 2), "2.b": values(rng, 2)}
 
     def states():

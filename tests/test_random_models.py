@@ -50,6 +50,8 @@ def layers(draw: Any, width: int, depth: int, last: bool) -> tuple[tuple, int]:
         return (*spec, "last") if last else spec, H
     if kind == "bidirectional":
         (fw, H_fw), (bw, H_bw) = (draw(layers(width, depth - 1, last)) for _ in range(2))
+        if H_fw == H_bw and draw(st.booleans()):
+            return ("sum", fw, bw), H_fw
         return ("bidirectional", fw, bw), H_fw + H_bw
     parts = []
     for _ in range(draw(st.integers(0, 1))):
