@@ -92,7 +92,9 @@ class Recurrent(Layer):
         cache = cache._replace(owner=self)
         xp = namespace(x)
         state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
-        y = masking_forward(cache.states[0][1:, ...], mask) if self.return_sequences else state[0]  # (42), (44)
+        if not self.return_sequences:
+            return state[0], state, cache  # (44)
+        y = masking_forward(cache.states[0][1:, ...], mask) if cache.y is None else cache.y  # (42)
         return y, state, cache
 
     def backward(self, dy, cache: Cache, dstate=None):
@@ -155,7 +157,8 @@ class Recurrent(Layer):
 
     def _zeros(self, B: int) -> tuple[Array, ...]:
         W_hh = self.params["W_hh"]
-        return tuple(namespace(W_hh).zeros((B, self.hidden_size), dtype=W_hh.dtype) for _ in self.cell.states)
+        xp, shape = namespace(W_hh), (B, self.hidden_size)
+        return tuple([xp.zeros(shape, dtype=W_hh.dtype) for _ in self.cell.states])
 
 
 def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generator) -> Params:

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -32,6 +33,7 @@ def panel_range(p, N, lanes, panels):
 
 class Packing(NamedTuple):
     copy: Callable  # (out, source, count): `count` numbers from one place to another
+    clear: Callable  # (out, count): zeros
     pack: Callable  # (out, source, source_row, depth, columns, vector, width): one panel of a matrix
     pack_transposed: Callable  # the same of the transpose: (out, source, source_row, depth, columns, vector, width)
 
@@ -41,7 +43,7 @@ def packing(dtype: str) -> Packing:
     """The packing functions of "float32" or "float64", to be called from kernels. Addresses and rows are in bytes."""
     v = vectors(dtype)
     lanes, size, load, store, load_some, store_some = v.lanes, v.size, v.load, v.store, v.load_some, v.store_some
-    transpose = _transpose(dtype)
+    constant, zero, transpose = v.constant, np.dtype(dtype).type(0), _transpose(dtype)
 
     @jitable(dtype)
     def copy(out, source, count):
@@ -51,6 +53,15 @@ def packing(dtype: str) -> Packing:
             done += lanes
         if done < count:
             store_some(out + done * size, count - done, load_some(source + done * size, count - done))
+
+    @jitable(dtype)
+    def clear(out, count):
+        done = 0
+        while done + lanes <= count:
+            store(out + done * size, constant(zero))
+            done += lanes
+        if done < count:
+            store_some(out + done * size, count - done, constant(zero))
 
     @jitable(dtype)
     def pack(out, source, source_row, depth, columns, vector, width):
@@ -72,7 +83,7 @@ def packing(dtype: str) -> Packing:
                     width * lanes * size,
                 )
 
-    return Packing(copy, pack, pack_transposed)
+    return Packing(copy, clear, pack, pack_transposed)
 
 
 def _transpose(dtype: str) -> Callable:

@@ -4,6 +4,7 @@ A tile is a few rows by a few vectors of the result. Its sums stay in registers 
 dimension: each step loads one vector per column and one number per row, and multiplies every pair. Six rows by four
 vectors make 24 independent sums, enough to keep both arithmetic units busy through the latency of an addition, and with
 the four vectors of B they fit the 32 registers of AVX-512. Machines with 16 registers get six rows by two vectors.
+Narrower tiles are taller, up to twelve rows, for as many sums: half as many tiles have to start and end.
 
 The loop is written as LLVM vector instructions because a compiler, given the same loop in Python, spills the sums.
 Every smaller tile down to one by one has a body of its own, so there is no padding and no remainder loop.
@@ -22,12 +23,19 @@ from numba.extending import intrinsic
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.vector_cpu import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread, vectors
 
-TILE_ROWS = 6
+SUMS = 24 if register_bytes() == 64 else 12  # vectors in registers
+TILE_ROWS = 12
 
 
 def panel_vectors() -> int:
     """How many vectors wide a tile is at most; a panel of packed weights is as wide."""
     return 4 if register_bytes() == 64 else 2
+
+
+@jitable()
+def tile_rows(width):
+    """How many rows a tile of `width` vectors has at most."""
+    return min(TILE_ROWS, SUMS // width)
 
 
 @functools.cache
@@ -47,7 +55,8 @@ def product(dtype: str) -> Callable:
 
     @jitable(dtype)
     def product(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
-        tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        most = tile_rows(width)
+        tiles = (rows + most - 1) // most
         for i in range(tiles):  # rows in tiles of nearly equal height; B stays in the cache from one to the next
             first = i * rows // tiles
             height = (i + 1) * rows // tiles - first
@@ -72,8 +81,8 @@ def product(dtype: str) -> Callable:
 
 
 def _tile(dtype: str) -> Callable:
-    """One tile of `height` rows (1 to TILE_ROWS) by `width` vectors (1 to panel_vectors()); arguments as in
-    `product`.
+    """One tile of `width` vectors (1 to panel_vectors()) by `height` rows (at least 1, at most tile_rows(width));
+    arguments as in `product`.
     """
     vector = vectors(dtype).type
 
@@ -84,8 +93,8 @@ def _tile(dtype: str) -> Callable:
             end = builder.append_basic_block("end")
             case = builder.add(builder.mul(height, INT64(panel_vectors() + 1)), width)
             switch = builder.switch(case, end)
-            for rows in range(1, TILE_ROWS + 1):
-                for columns in range(1, panel_vectors() + 1):
+            for columns in range(1, panel_vectors() + 1):
+                for rows in range(1, tile_rows(columns) + 1):
                     body = builder.append_basic_block(f"tile_{rows}_{columns}")
                     switch.add_case(INT64(rows * (panel_vectors() + 1) + columns), body)
                     builder.position_at_end(body)

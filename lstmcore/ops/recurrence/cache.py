@@ -15,3 +15,4 @@ class Cache(NamedTuple):
     engine: str  # the engine that ran
     private: Any = None  # what that engine alone understands (packed weights, row order)
     owner: Any = None  # the layer whose forward made it; no other layer may use it
+    y: Array | None = None  # (T, B, H) outputs, zero at masked steps; None where states[0][1:] is still to be masked

@@ -13,6 +13,7 @@ Numba is imported at the first call that computes.
 import functools
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,17 @@ def supports(cell: Cell, dtype: object) -> bool:
     return CELLS.get(cell.name) is cell and dtype_name(dtype) in ("float32", "float64")
 
 
+class Buffers(NamedTuple):
+    """The memory of a cache. A call of the same key may use it again."""
+
+    key: tuple[Any, ...]
+    states: np.ndarray  # (S, T+1, B, H)
+    gates: np.ndarray  # (T, B, K, H)
+    y: np.ndarray  # (T, B, H); without a mask (0, B, H), for then the outputs are states[0, 1:]
+    x: np.ndarray  # (T, B, I); without a mask (0, B, I), for then the given x is kept
+    clean: np.ndarray  # (T, B) bool: the steps of gates and x that hold zeros; without a mask (0, B)
+
+
 def forward(
     cell: Cell,
     x: np.ndarray,  # (T, B, I)
@@ -40,15 +52,28 @@ def forward(
     reuse: Cache | None = None,
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-    T, B, I = x.shape
-    S, K, H = len(state0), len(cell.gates), state0[0].shape[-1]
-    if reuse is not None and reuse.engine == NAME and _fits(reuse.private, (S, T + 1, B, H), x.dtype):
-        states, kept = reuse.private, reuse.gates
+    H = state0[0].shape[-1]
+    key = (cell.name, x.shape, H, x.dtype, mask is None)
+    if reuse is not None and reuse.engine == NAME and reuse.private.key == key:
+        buffers = reuse.private
     else:
-        states, kept = np.empty((S, T + 1, B, H), x.dtype), np.empty((T, B, K, H), x.dtype)
-    x_kept = np.empty((T if mask is not None else 0, B, I), x.dtype)
-    _run(cell, x, params, state0, mask, states, kept, np.empty((0, B, H), x.dtype), x_kept)
-    return Cache(x if mask is None else x_kept, tuple(states), kept, mask, NAME, states)
+        T, B, I = x.shape
+        padded = 0 if mask is None else T
+        buffers = Buffers(
+            key,
+            np.empty((len(state0), T + 1, B, H), x.dtype),
+            np.empty((T, B, len(cell.gates), H), x.dtype),
+            np.empty((padded, B, H), x.dtype),
+            np.empty((padded, B, I), x.dtype),
+            np.zeros((padded, B), bool),
+        )
+    _, states, kept, y, x_kept, clean = buffers
+    _run(cell, x, params, state0, mask, states, kept, y, x_kept, clean)
+    if mask is None:
+        x_kept, y = x, states[0, 1:]
+    else:
+        np.logical_not(mask, out=clean)  # what was masked need not be cleared again: that would be half the work on it
+    return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
 
 
 def predict(
@@ -63,40 +88,30 @@ def predict(
     S, K, H = len(state0), len(cell.gates), state0[0].shape[-1]
     states = np.empty((S, 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), x.dtype)
-    _run(cell, x, params, state0, mask, states, np.empty((0, B, K, H), x.dtype), y, np.empty((0, B, I), x.dtype))
+    unkept = np.empty((0, B, K, H), x.dtype), y, np.empty((0, B, I), x.dtype), np.empty((0, B), bool)
+    _run(cell, x, params, state0, mask, states, *unkept)
     return y, tuple(states[:, T % 2])
 
 
-def _run(cell, x, params, state0, mask, states, kept, y, x_kept) -> None:
+def _run(cell, x, params, state0, mask, states, kept, y, x_kept, clean) -> None:
     """The forward kernels, for `forward` and `predict`."""
     T, B, I = x.shape
-    K, H = len(cell.gates), y.shape[-1]
     machine, dtype = _machine(), DTYPES[x.dtype]
-    run, threads, kernels = machine.run, machine.thread_count(), machine.kernels(cell.name, dtype)
-    p = machine.plan(K, T, B, I, H, dtype, mask is not None, threads)
-    W_ih, W_hh, bias = packed = [
-        np.empty(n * -(-H // p.lanes) * p.lanes, x.dtype)
-        for n in (len(cell.input_blocks) * I, len(cell.recurrent_blocks) * H, K)
-    ]
+    run, kernels = machine.run, machine.kernels(cell.name, dtype)
+    p = machine.plan(len(cell.gates), T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
     biases = [params[name] for name in cell.biases]
-    b = (biases[0] if len(biases) == 1 else np.concatenate(biases)).reshape(K, H)
-    tiles, workers = p.tiles, 1 if p.alone else threads
-    shares = [(j * p.unit_panels // workers, (j + 1) * p.unit_panels // workers) for j in range(workers)]
-    run(kernels.pack_forward, [(params["W_ih"], params["W_hh"], b, *packed, p.unit_panels, *s) for s in shares], 0)
+    weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
+    packed = np.empty(p.forward_packed, x.dtype)
+    run(kernels.pack_forward, [(*weights, packed, p.unit_panels, j, p.packers) for j in range(p.packers)], 0)
     for s, s0 in zip(states, state0):
         s[0] = s0
-    mask = p.real if mask is None else mask
-    meeting = np.zeros(1, np.int64)
+    arrays = _rows(x), p.real if mask is None else mask, states, kept, y, x_kept, clean, packed
+    counts = p.parts, p.unit_panels, p.forward_chunk, np.zeros(1, np.int64)
     run(
         kernels.forward,
-        [
-            (_rows(x), mask, states, kept, y, x_kept, W_ih, W_hh, bias, first, end, part, p.parts, p.unit_panels,
-             p.forward_chunk, meeting)
-            for first, end in tiles
-            for part in range(p.parts)
-        ],
+        [(*arrays, first, end, part, *counts) for first, end in p.tiles for part in range(p.parts)],
         p.forward_scratch,
-    )  # fmt: skip
+    )
 
 
 def backward(
@@ -107,41 +122,33 @@ def backward(
     cache: Cache,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-    x, mask, states, kept = cache.x, cache.mask, cache.private, cache.gates
+    x, mask, states, kept = cache.x, cache.mask, cache.private.states, cache.gates
     T, B, I = x.shape
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
-    run, threads, kernels = machine.run, machine.thread_count(), machine.kernels(cell.name, dtype)
-    p = machine.plan(K, T, B, I, H, dtype, mask is not None, threads)
-    W_ih, W_hh = packed = [
-        np.empty(-(-W.shape[0] // p.lanes) * p.lanes * W.shape[1], x.dtype) for W in (params["W_ih"], params["W_hh"])
-    ]
-    tiles, workers = p.tiles, 1 if p.alone else threads
-    run(
-        kernels.pack_backward,
-        [
-            (params["W_ih"], params["W_hh"], *packed, p.input_panels, p.unit_panels, j, workers)
-            for j in range(workers)
-        ],
-        0,
-    )  # fmt: skip
-    if dy is None:
-        dy = np.broadcast_to(np.zeros(H, x.dtype), (T, B, H))
-    mask = p.real if mask is None else mask
+    run, kernels = machine.run, machine.kernels(cell.name, dtype)
+    p = machine.plan(K, T, B, I, H, dtype, mask is not None, machine.thread_count())
+    packed = np.empty(p.backward_packed, x.dtype)
+    weights = params["W_ih"], params["W_hh"], packed, p.input_panels, p.unit_panels
+    run(kernels.pack_backward, [(*weights, j, p.packers) for j in range(p.packers)], 0)
     dstate0 = np.array(dstate, order="C")  # (S, B, H), a copy
     dx = np.empty((T, B, I), x.dtype)
-    sums = np.zeros((len(tiles), I + 1 + H, K, -(-H // p.lanes) * p.lanes), x.dtype)  # every tile sums for itself
-    shared, meeting = np.empty(p.da_bytes, np.uint8), np.zeros(1, np.int64)
+    sums = np.zeros((len(p.tiles), I + 1 + H, K, -(-H // p.lanes) * p.lanes), x.dtype)  # every tile sums for itself
+    shared = np.empty(p.da_bytes, np.uint8)
+    arrays = (
+        _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept, packed,
+        dstate0, dx, sums, shared,
+    )  # fmt: skip
+    counts = p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(1, np.int64)
     run(
         kernels.backward,
         [
-            (_rows(x), mask, _rows(dy), states, kept, W_ih, W_hh, dstate0, dx, sums, shared, first, end, tile,
-             part, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, meeting)
-            for tile, (first, end) in enumerate(tiles)
+            (*arrays, first, end, tile, part, *counts)
+            for tile, (first, end) in enumerate(p.tiles)
             for part in range(p.parts)
         ],
         p.backward_scratch,
-    )  # fmt: skip
+    )
     total, *others = sums[..., :H]
     for other in others:  # always in this order
         total += other
@@ -161,10 +168,6 @@ def _machine() -> SimpleNamespace:
     from lstmcore.ops.recurrence.plan_cpu import plan
 
     return SimpleNamespace(run=run, thread_count=thread_count, kernels=kernels, plan=plan)
-
-
-def _fits(buffer: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    return buffer is not None and buffer.shape == shape and buffer.dtype == dtype
 
 
 def _rows(a: np.ndarray) -> np.ndarray:

@@ -45,14 +45,14 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
     weights, mask = given(2, "C"), given(2, "A", types.boolean)
     counter, scratch = made(1, types.int64), made(1, types.uint8)
     signatures = {
-        "pack_forward": (weights, weights, weights, made(1), made(1), made(1), *[count] * 3, scratch),
+        "pack_forward": (weights, weights, given(1, "C"), made(1), *[count] * 3, scratch),
         "forward": (
-            given(3), mask, made(4), made(4), made(3), made(3),
-            given(1, "C"), given(1, "C"), given(1, "C"), *[count] * 6, counter, scratch,
+            given(3), mask, made(4), made(4), made(3), made(3), mask,
+            given(1, "C"), *[count] * 6, counter, scratch,
         ),
-        "pack_backward": (weights, weights, made(1), made(1), *[count] * 4, scratch),
+        "pack_backward": (weights, weights, made(1), *[count] * 4, scratch),
         "backward": (
-            given(3), mask, given(3), given(4, "C"), given(4, "C"), given(1, "C"), given(1, "C"),
+            given(3), mask, given(3), given(4, "C"), given(4, "C"), given(1, "C"),
             made(3), made(3), made(4), scratch, *[count] * 8, counter, scratch,
         ),
     }  # fmt: skip

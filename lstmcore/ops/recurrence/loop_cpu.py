@@ -24,6 +24,7 @@ from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.tile_cpu import product as product_of
 from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import DEPTH, backward_scratch, forward_scratch, real_rows
+from lstmcore.ops.recurrence.weights_cpu import backward_places, forward_places
 
 
 def forward(cell: Cell, dtype: str) -> Callable:
@@ -35,8 +36,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
     P = len(cell.previous)  # the step reads the last P states of step t - 1
     v = vectors(dtype)
     lanes, size, load_each, store_each, store_some = v.lanes, v.size, v.load_each, v.store_each, v.store_some
-    constant, zero = v.constant, np.dtype(dtype).type(0)
-    copy, product = packing(dtype).copy, product_of(dtype)
+    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
     step_forward = jitable(dtype)(cell.make_step(vector_maths(dtype))[0])
 
     def forward(
@@ -46,9 +46,8 @@ def forward(cell: Cell, dtype: str) -> Callable:
         gates,  # (T, B, K, H), or (0, B, K, H): not kept
         y,  # (T, B, H), or (0, B, H): not wanted
         x_kept,  # (T, B, I): x with zeros at masked steps; or (0, B, I): not wanted
-        W_ih,  # packed, as W_hh and bias
-        W_hh,
-        bias,
+        clean,  # (T, B): true where gates and x_kept hold zeros already; or (0, B) without x_kept
+        packed,  # W_ih, W_hh and bias
         row_first,
         row_end,
         part,
@@ -66,6 +65,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
         x_row, h_row, x_rows, h_rows, a, _ = forward_scratch(rows, chunk, K, I, H, lanes, size)
         x_rows, h_rows, a = scratch.ctypes.data + x_rows, scratch.ctypes.data + h_rows, scratch.ctypes.data + a
+        W_ih, W_hh, bias = forward_places(packed.ctypes.data, I, H, input_count, recurrent_count, lanes, size)
         a_row = (right - left) * lanes * size
         a_block = rows * chunk * a_row
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
@@ -85,10 +85,10 @@ def forward(cell: Cell, dtype: str) -> Callable:
                 u, width = panel_range(p, H, lanes, panels)
                 for k in range(K):
                     depth = I if input_place[k] >= 0 else 0  # a block without inputs starts from its bias
-                    weights = W_ih.ctypes.data + (input_count * u + input_place[k] * width) * I * lanes * size
+                    weights = W_ih + (input_count * u + input_place[k] * width) * I * lanes * size
                     product(
                         filled, width, depth, x_rows, x_row, size, weights, width * lanes * size,
-                        bias.ctypes.data + (k * V + u) * lanes * size, 0,
+                        bias + (k * V + u) * lanes * size, 0,
                         a + k * a_block + (u - left) * lanes * size, a_row,
                     )  # fmt: skip
 
@@ -96,17 +96,21 @@ def forward(cell: Cell, dtype: str) -> Callable:
                 q_first, q_end = starts[t - t_first], starts[t - t_first + 1]
                 before = states.ctypes.data + t % slots * state_slot
                 after = states.ctypes.data + (t + 1) % slots * state_slot
-                for q in range(q_first, q_end):  # h_prev of the real rows, one behind the other
-                    copy(h_rows + (q - q_first) * h_row, before + numbers[q] * state_row, H)
+                if q_end - q_first == rows:  # h_prev of the real rows, one behind the other: so it lies if all are real
+                    h_prev, h_distance = before + row_first * state_row, state_row
+                else:
+                    h_prev, h_distance = h_rows, h_row
+                    for q in range(q_first, q_end):
+                        copy(h_rows + (q - q_first) * h_row, before + numbers[q] * state_row, H)
 
                 # Panels outside, rows inside: the weights of a panel stay in the cache while all rows pass.
                 for p in range(panel_first, panel_end):
                     u, width = panel_range(p, H, lanes, panels)
                     for j in range(recurrent_count):  # a += h_prev W_hh (1)
                         here = a + recurrent_blocks[j] * a_block + q_first * a_row + (u - left) * lanes * size
-                        weights = W_hh.ctypes.data + (recurrent_count * u + j * width) * H * lanes * size
+                        weights = W_hh + (recurrent_count * u + j * width) * H * lanes * size
                         product(
-                            q_end - q_first, width, H, h_rows, h_row, size, weights, width * lanes * size,
+                            q_end - q_first, width, H, h_prev, h_distance, size, weights, width * lanes * size,
                             here, a_row, here, a_row,
                         )  # fmt: skip
                     for q in range(q_first, q_end):  # the step, one vector of units at a time, while a is at hand
@@ -124,22 +128,19 @@ def forward(cell: Cell, dtype: str) -> Callable:
                                 store_some(y.ctypes.data + (t * B + numbers[q]) * H * size + place, count, result[K])
 
                 if q_end - q_first < rows:  # masked rows carry their state through (23); all else there is zero
+                    place, count = left * lanes * size, min(right * lanes, H) - left * lanes
                     for b in range(row_first, row_end):
                         if not mask[t, b]:
-                            for unit in range(left, right):
-                                place, count = unit * lanes * size, H - unit * lanes
-                                old = load_each(S, before + b * state_row + place, state_size, count)
-                                store_each(old, after + b * state_row + place, state_size, count)
-                                if keep_gates:
-                                    for k in range(K):
-                                        here = gates.ctypes.data + ((t * B + b) * K + k) * H * size + place
-                                        store_some(here, count, constant(zero))
-                                if keep_y:
-                                    store_some(y.ctypes.data + (t * B + b) * H * size + place, count, constant(zero))
-                            if keep_x and part == 0:
-                                for done in range(0, I, lanes):
-                                    here = x_kept.ctypes.data + ((t * B + b) * I + done) * size
-                                    store_some(here, I - done, constant(zero))
+                            for s in range(S):
+                                here = b * state_row + s * state_size + place
+                                copy(after + here, before + here, count)
+                            if keep_y:
+                                clear(y.ctypes.data + (t * B + b) * H * size + place, count)
+                            if keep_x and not clean[t, b]:
+                                for k in range(K):
+                                    clear(gates.ctypes.data + ((t * B + b) * K + k) * H * size + place, count)
+                                if part == 0:
+                                    clear(x_kept.ctypes.data + (t * B + b) * I * size, I)
                 meet(counter.ctypes.data, parts, t + 1)
 
     return forward
@@ -158,7 +159,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
     lanes, size, load, store, load_each, store_each = v.lanes, v.size, v.load, v.store, v.load_each, v.store_each
     load_some, store_some, constant = v.load_some, v.store_some, v.constant
     zero, one = np.dtype(dtype).type(0), np.dtype(dtype).type(1)
-    copy, product = packing(dtype).copy, product_of(dtype)
+    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
     step_backward = jitable(dtype)(cell.make_step(vector_maths(dtype))[1])
 
     @jitable(cell.name, dtype)
@@ -174,8 +175,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dy,  # (T, B, H)
         states,  # (S, T+1, B, H)
         gates,  # (T, B, K, H)
-        W_ih,  # transposed and packed, as W_hh
-        W_hh,
+        packed,  # W_ih and W_hh, transposed
         dstate,  # (S, B, H): gradients of the final state, in the end those of the initial one
         dx,  # (T, B, I)
         sums,  # (tasks, I + 1 + H, K, V lanes): dW_ih, db and dW_hh, one below the other; zero at first
@@ -206,6 +206,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
             panel + scratch.ctypes.data,
         )
         da = shared.ctypes.data if parts > 1 else da + scratch.ctypes.data
+        W_ih, W_hh = backward_places(packed.ctypes.data, I, H, input_count, lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         sums_row, sums_block = K * V * lanes * size, V * lanes * size
         meeting = 0
@@ -246,7 +247,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     u, width = panel_range(p, H, lanes, unit_panels)
                     here = dh_rows + u * lanes * size
                     for first, count, place in recurrent_runs:
-                        weights = W_hh.ctypes.data + (recurrent_count * u + place * width) * H * lanes * size
+                        weights = W_hh + (recurrent_count * u + place * width) * H * lanes * size
                         product(
                             q_end - q_first, width, count * H, da + q_first * da_row + first * H * size, da_row, size,
                             weights, width * lanes * size, here, dh_row, here, dh_row,
@@ -276,11 +277,9 @@ def backward(cell: Cell, dtype: str) -> Callable:
             for p in range(x_panel_first, x_panel_end):
                 u, width = panel_range(p, I, lanes, input_panels)
                 dx_row = width * lanes * size
-                for q in range(filled):
-                    for w in range(width):
-                        store(panel + q * dx_row + w * lanes * size, constant(zero))
+                clear(panel, filled * width * lanes)
                 for first, count, place in input_runs:
-                    weights = W_ih.ctypes.data + (input_count * u + place * width) * H * lanes * size
+                    weights = W_ih + (input_count * u + place * width) * H * lanes * size
                     product(
                         filled, width, count * H, da + first * H * size, da_row, size, weights, width * lanes * size,
                         panel, dx_row, panel, dx_row,
@@ -293,9 +292,8 @@ def backward(cell: Cell, dtype: str) -> Callable:
                 for t in range(t_first, t_end):
                     for b in range(row_first, row_end):
                         if not mask[t, b]:
-                            for unit in range(x_left, x_right):
-                                here = dx.ctypes.data + ((t * B + b) * I + unit * lanes) * size
-                                store_some(here, I - unit * lanes, constant(zero))
+                            here = dx.ctypes.data + ((t * B + b) * I + x_left * lanes) * size
+                            clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
             meet(counter.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
 

@@ -20,11 +20,14 @@ from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch
 
 SMALL = 1_000_000  # multiplications in all below which a second thread is not worth its waking, some 20 us
+PACK = 500_000  # weights below which one thread packs them: in less time than a second takes to wake
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
 TILE = 48  # rows of a tile, about
+TASK = 256  # rows of a tile in all its steps, at least: handing it to a thread takes several microseconds
 MASKED_TILES = 8  # at least, of rows that may differ in length
 FEW = 16  # rows that are too few to cut
+LINE = 16  # numbers more, so that the start of a cache line is among the first
 FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold, for its products to run well
 
 
@@ -38,9 +41,12 @@ class Plan(NamedTuple):
     backward_chunk: int
     forward_scratch: int  # bytes
     backward_scratch: int
+    forward_packed: int  # numbers in the packed weights, at most
+    backward_packed: int
     da_bytes: int  # what parts share in the backward pass
     real: np.ndarray  # (T, B) a mask that is true everywhere
-    alone: bool  # all is one task
+    no_dy: np.ndarray  # (T, B, H) zeros
+    packers: int  # threads that pack the weights
 
 
 @functools.lru_cache(maxsize=64)
@@ -51,14 +57,15 @@ def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threa
     tiles, parts = 1, 1
     if T * (step + B * K * H * I) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
-            tiles = max(2, round(B / TILE))
+            tiles = max(2, round(B / max(TILE, TASK // T)))
             if masked:  # more tiles than threads: whoever is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
             parts = min(threads, -(-H // v.lanes))
     edges = tuple(k * B // tiles for k in range(tiles + 1))
     rows = -(-B // tiles)
-    forward_chunk, backward_chunk = (max(1, min(T, n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
+    often = 2 if masked else 1  # a chunk may hold half as many real rows as others
+    forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
     backward_bytes = backward_scratch(rows, backward_chunk, K, I, H, v.lanes, v.size)
     return Plan(
         tuple(pairwise(edges)),
@@ -70,7 +77,10 @@ def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threa
         backward_chunk,
         forward_scratch(rows, forward_chunk, K, I, H, v.lanes, v.size)[-1],
         backward_bytes[-1],
+        K * (I + H + 1) * -(-H // v.lanes) * v.lanes + LINE,
+        K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),
-        tiles * parts == 1,
+        np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
+        1 if K * H * (I + H) < PACK else threads,
     )

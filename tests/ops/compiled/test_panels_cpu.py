@@ -16,7 +16,7 @@ SHAPES = [(1, 1), (24, 96), (7, 3), (16, 16), (50, 33), (3, 130)]  # depth, colu
 
 @functools.cache
 def functions(dtype: str):
-    copy, pack, pack_transposed = packing(dtype)
+    copy, clear, pack, pack_transposed = packing(dtype)
 
     @numba.njit
     def copy_array(out, source, count):
@@ -30,7 +30,11 @@ def functions(dtype: str):
     def pack_transposed_array(out, source, depth, columns, vector, width):
         pack_transposed(out.ctypes.data, source.ctypes.data, source.strides[0], depth, columns, vector, width)
 
-    return copy_array, pack_array, pack_transposed_array
+    @numba.njit
+    def clear_array(out, count):
+        clear(out.ctypes.data, count)
+
+    return copy_array, pack_array, pack_transposed_array, clear_array
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -62,6 +66,9 @@ def test_copy(count, dtype):
     functions(dtype)[0](out, source, count)
     assert np.array_equal(out[:count], source[:count])
     assert (out[count:] == -1).all()
+    functions(dtype)[3](source, count)
+    assert not source[:count].any()
+    assert np.array_equal(source[count:], np.arange(count, 50))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

@@ -23,6 +23,7 @@ def cut(request, monkeypatch):
     monkeypatch.setattr(plan_cpu, "FEW", 10**6 if request.param == UNITS else 1)
     monkeypatch.setattr(plan_cpu, "STEP", 0)
     monkeypatch.setattr(plan_cpu, "TILE", 5)
+    monkeypatch.setattr(plan_cpu, "TASK", 0)
     plan_cpu.plan.cache_clear()
     yield request.param
     plan_cpu.plan.cache_clear()
@@ -129,6 +130,21 @@ def test_buffers_come_back(monkeypatch):
     assert not same_bits(again, first)
     other = Call("lstm", 8, 5, 3, 11)
     assert same_bits(other.run(reuse=cache)[0], other.run()[0])  # one that does not fit is left alone
+
+
+def test_buffers_hold_nothing_of_another_mask(cut):
+    """What a mask left as zeros may be real in the next call, and the other way round."""
+    call, cache = Call("lstm", 6, 17, 9, 37), None
+    for seed in range(4):
+        call.mask = some_mask(6, 17, seed)
+        want, fresh = call.run()
+        got, cache = call.run(reuse=cache)
+        assert same_bits(got, want)
+        for name in ("x", "y"):
+            assert np.array_equal(getattr(cache, name), getattr(fresh, name))
+        assert not cache.gates[~call.mask].any()
+        assert not cache.x[~call.mask].any()
+        assert not cache.y[~call.mask].any()
 
 
 def test_neighbours_do_not_disturb_each_other(cut):
