@@ -20,6 +20,7 @@ import llvmlite
 import numba
 from numba.core import serialize
 from numba.core.compiler import CompileResult
+from numba.core.runtime.nrt import rtsys
 
 BESIDE = Path(__file__).resolve().parent / "__pycache__"
 FLAGS = {
@@ -57,9 +58,9 @@ class _Disk:
         self.name, self.sources = name, sources
 
     def load_overload(self, signature, target):
-        target.refresh()
         try:
             content = self._path(signature, target.codegen()).read_bytes()
+            rtsys.initialize(target)  # memory for arrays; all else that compiling needs would take 0.3 s to load
             return CompileResult._rebuild(target, *pickle.loads(content))
         except FileNotFoundError:
             logger.warning("lstmcore: compiling %s, once on this machine", self.name)
