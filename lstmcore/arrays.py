@@ -17,7 +17,9 @@ def is_array(value: object) -> bool:
 
 def namespace(value: Array) -> ModuleType:
     """The library whose functions work on `value`: `numpy`, `cupy` or an array-API library."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray):  # first and alone: it decides nearly always, and runs many times in every call
+        return np
+    if isinstance(value, np.generic):
         return np
     if _is_cupy(value):
         return sys.modules["cupy"]
@@ -26,7 +28,13 @@ def namespace(value: Array) -> ModuleType:
 
 def library_name(value: Array) -> str:
     """The name of the array's library, for messages: "numpy", "cupy", "torch", "list", ..."""
-    return type(value).__module__.split(".")[0] if type(value).__module__ != "builtins" else type(value).__name__
+    kind: Any = type(value)
+    return _library(kind)
+
+
+@functools.cache  # asked for several times in every call of a layer
+def _library(kind: Any) -> str:
+    return kind.__module__.split(".")[0] if kind.__module__ != "builtins" else kind.__name__
 
 
 def dtype_name(dtype: Any) -> str:
@@ -77,4 +85,4 @@ def to_library(value: Array, library: str) -> Array:
 
 
 def _is_cupy(value: object) -> bool:
-    return type(value).__module__.split(".")[0] == "cupy"
+    return library_name(value) == "cupy"

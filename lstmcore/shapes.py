@@ -11,6 +11,8 @@ from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
 
 def check_array(name: str, value: Any, like: Array) -> None:
     """`value` is a floating array of the library and dtype of `like` (the layer's parameters)."""
+    if type(value) is type(like) and value.dtype == like.dtype:
+        return  # this line decides nearly always: checks are a good part of a small layer's time
     if not is_array(value):
         raise TypeError(
             f"`{name}` should be an array of {library_name(like)}; got {type(value).__name__}"
@@ -39,10 +41,10 @@ def check_array(name: str, value: Any, like: Array) -> None:
 def check_sequence(name: str, x: Any, I: int, like: Array, mask: Any = None, fixed_by: str = "W_ih") -> None:
     """`x` is (T, B, I), with at least one step and one row."""
     check_array(name, x, like)
-    wanted = f"`{name}` should be (T, B, I) with I = {I}, as {fixed_by} fixes it; got {tuple(x.shape)}"
-    if x.ndim != 3:
-        raise ValueError(wanted + (" (one step alone? use layer.step, or x[None])" if x.ndim == 2 else ""))
-    if x.shape[-1] != I:
+    if x.ndim != 3 or x.shape[-1] != I:
+        wanted = f"`{name}` should be (T, B, I) with I = {I}, as {fixed_by} fixes it; got {tuple(x.shape)}"
+        if x.ndim != 3:
+            raise ValueError(wanted + (" (one step alone? use layer.step, or x[None])" if x.ndim == 2 else ""))
         raise ValueError(wanted + _batch_first(x, mask))
     check_not_empty(name, x, "TBI")
     check_mask(mask, x)
@@ -105,8 +107,8 @@ def check_columns(name: str, value: Any, n: int, whose: str) -> None:
 
 def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, like: Array) -> None:
     """`state` is a tuple of one (B, H) array per state of the cell."""
-    wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"
     if not isinstance(state, tuple | list) or len(state) != len(parts):
+        wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"
         got = f"{len(state)} parts" if isinstance(state, tuple | list) else _kind(state)
         raise TypeError(f"{wanted}; got {got} (a state of another kind of layer?)")
     for part, value in zip(parts, state):

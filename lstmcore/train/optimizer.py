@@ -1,5 +1,6 @@
 """What all optimizers share: the checks, the decay of the weights, and what is remembered for each parameter."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,15 +117,21 @@ def _update(
     """One step of one parameter and its slots, `arrays`, in place: compiled for NumPy, in array code elsewhere."""
     w, *slots = arrays
     if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in (dw, *arrays)):
-        from lstmcore.train.update_cpu import update
-
-        update(rule, arrays, dw, (*decays, *numbers))
+        _compiled()(rule, arrays, dw, (*decays, *numbers))
         return
     xp = namespace(w)
     keep, decay, l1 = decays
     dw = dw + decay * w + l1 * xp.sign(w)
     for a, new in zip(arrays, rule(xp.sqrt, keep * w, dw, *slots, *numbers)):
         a[...] = new
+
+
+@functools.cache
+def _compiled() -> Callable:
+    """The compiled update, imported when it is needed: Numba takes a while."""
+    from lstmcore.train.update_cpu import update
+
+    return update
 
 
 def number(name: str, value: float, below: float = math.inf) -> float:

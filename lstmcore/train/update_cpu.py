@@ -21,6 +21,7 @@ from lstmcore.ops.compiled.kernel_cpu import compile_kernel
 from lstmcore.ops.compiled.threads_cpu import run, thread_count
 
 PIECE = 65_536  # numbers for one thread at the least: some 20 us of work
+NO_SCRATCH = np.empty(0, np.uint8)
 
 
 def update(rule: Callable, arrays: tuple[np.ndarray, ...], dw: np.ndarray, numbers: tuple[float, ...]) -> None:
@@ -32,7 +33,10 @@ def update(rule: Callable, arrays: tuple[np.ndarray, ...], dw: np.ndarray, numbe
     kernel = _kernel(rule, dw.dtype, len(arrays) - 1, len(numbers) - 3)
     own = np.array(numbers, dw.dtype)
     *flat, dw = [a.reshape(-1) for a in (*arrays, dw)]
-    pieces = max(1, min(thread_count(), dw.size // PIECE))
+    pieces = min(thread_count(), dw.size // PIECE)
+    if pieces < 2:
+        kernel(tuple(flat), dw, own, NO_SCRATCH)
+        return
     cuts = [slice(k * dw.size // pieces, (k + 1) * dw.size // pieces) for k in range(pieces)]
     run(kernel, [(tuple([a[cut] for a in flat]), dw[cut], own) for cut in cuts], 0)
 
