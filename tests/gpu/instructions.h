@@ -1,8 +1,8 @@
 // ops/recurrence/cuda/instructions.cuh on the emulated machine.
 //
-// Memory between blocks is weaker here than on a GPU, as weak as its rules allow: a relaxed store arrives late, at a time
-// that is drawn for each word by itself, so that words arrive in another order than they were sent, also those of one
-// thread and of one packet. Only the stores to one address arrive in their order.
+// Memory between blocks is weaker here than on a GPU, as weak as its rules allow: a relaxed store arrives late, at a
+// time that is drawn for each word by itself, so that words arrive in another order than they were sent, also those of
+// one thread and of one packet. Only the stores to one address arrive in their order.
 
 #pragma once
 
@@ -44,8 +44,8 @@ static inline float round_tf32(float x) {
 }
 
 // The tensor core reads 10 mantissa bits, whatever stands behind them. Its sums are wider than float32.
-static inline void mma_tf32(float& d0, float& d1, float& d2, float& d3, float a0, float a1, float a2, float a3, float b0,
-                            float b1) {
+static inline void mma_tf32(float& d0, float& d1, float& d2, float& d3, float a0, float a1, float a2, float a3,
+                            float b0, float b1) {
     struct Operands { float a[4], b[2]; };
     const Operands mine = {{a0, a1, a2, a3}, {b0, b1}};
     emulator::Warp& warp = *emulator::current->warp;

@@ -67,17 +67,17 @@ __device__ __forceinline__ void unpack(float* to, Packet p) {
 }
 
 // Four numbers of one turn, sent to neighbouring words.
-__device__ __forceinline__ void send(Word* to, float x, float y, float z, float w, int turn) {
+__device__ __forceinline__ void send(Word* to, int turn, float4 v) {
     Packet* p = reinterpret_cast<Packet*>(to);
 #if IEEE
-    store_relaxed(p, make_ulonglong2(to_word(x, turn), to_word(y, turn)));
-    store_relaxed(p + 1, make_ulonglong2(to_word(z, turn), to_word(w, turn)));
+    store_relaxed(p, make_ulonglong2(to_word(v.x, turn), to_word(v.y, turn)));
+    store_relaxed(p + 1, make_ulonglong2(to_word(v.z, turn), to_word(v.w, turn)));
 #else
-    store_relaxed(p, make_uint4(to_word(x, turn), to_word(y, turn), to_word(z, turn), to_word(w, turn)));
+    store_relaxed(p, make_uint4(to_word(v.x, turn), to_word(v.y, turn), to_word(v.z, turn), to_word(v.w, turn)));
 #endif
 }
 
-// ---- waiting, never for ever -------------------------------------------------------------------------------------------
+// ---- waiting, never for ever ----------------------------------------------------------------------------------------
 
 constexpr int HEADER = 32;  // words of 4 bytes before the ring: the first is `stop` below; a cache line for itself
 constexpr unsigned GO_ON = ~0u;
@@ -89,8 +89,8 @@ struct Patience {
 
 constexpr int POLLS = 64;  // between two looks at the clock
 
-// Polls M x N words (or packets), `outer` and `inner` apart, until all show `turn`. False if that took too long, here or
-// in any other block.
+// Polls M x N words (or packets), `outer` and `inner` apart, until all show `turn`. False if that took too long, here
+// or in any other block.
 template <int M, int N, class Unit>
 __device__ __forceinline__ bool receive(Unit (&unit)[M][N], const Unit* source, size_t outer, size_t inner, int turn,
                                         Patience patience) {

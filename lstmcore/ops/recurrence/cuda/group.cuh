@@ -42,15 +42,19 @@ __device__ __forceinline__ void operator+=(Four<float>& sum, const Four<float>& 
     sum.i += v.i, sum.f += v.f, sum.g += v.g, sum.o += v.o;
 }
 
-// Tells the host that the run broke, and its reader too: nothing of it may be taken for a result. `values` is
-// (T, B, width); all rows of the group become NaN, those of other blocks too, which may not be running at all.
-__device__ __forceinline__ void give_up(unsigned* alarm) {
-    if (threadIdx.x == 0) store_to_host(alarm, 1u);
-}
+// Some result of the run: (T, B, width). Null: not wanted.
+struct Output {
+    float* values;
+    int T, width;
+};
 
-__device__ void fill_with_nan(float* values, int T, int width, const Owner& own) {
-    if (values == nullptr) return;
-    for (long long t = 0; t < T; t++)
-        for (long long n = threadIdx.x; n < (long long)own.rows * width; n += THREADS)
-            values[(t * own.B + own.row_first) * width + n] = __uint_as_float(0x7FC00000u);
+// The end of a run that broke. The host is told; and so that nothing of it can be taken for a result, all rows of the
+// group become NaN, for the other blocks too, which may not be running at all.
+template <int N>
+__device__ __forceinline__ void give_up(unsigned* alarm, const Owner& own, const Output (&outputs)[N]) {
+    if (threadIdx.x == 0) store_to_host(alarm, 1u);
+    for (const Output& out : outputs)
+        for (long long t = 0; out.values && t < out.T; t++)
+            for (long long n = threadIdx.x; n < (long long)own.rows * out.width; n += THREADS)
+                out.values[(t * own.B + own.row_first) * out.width + n] = __uint_as_float(0x7FC00000u);
 }

@@ -1,7 +1,7 @@
 // Instructions that CUDA C++ has no name for, each as a function. The emulation says them itself, before this text.
 #ifndef EMULATED
 
-// ---- memory that other blocks write meanwhile ----------------------------------------------------------------------
+// ---- memory that other blocks write meanwhile -----------------------------------------------------------------------
 // Relaxed accesses go past the L1 cache. They keep the order of each single address, and no other order.
 
 __device__ __forceinline__ unsigned load_relaxed(const unsigned* p) {
@@ -51,7 +51,7 @@ __device__ __forceinline__ void store_to_host(unsigned* p, unsigned v) {
     asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
 
-// ---- clock and tensor core -------------------------------------------------------------------------------------------
+// ---- clock and tensor core ----------------------------------------------------------------------------------------
 
 __device__ __forceinline__ unsigned long long nanoseconds() {
     unsigned long long now;

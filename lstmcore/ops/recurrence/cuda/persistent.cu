@@ -4,16 +4,18 @@
 // (BLOCKS, groups). Each block owns UNITS units of the layer: it alone computes their gates, keeps their c in registers
 // and tells the other blocks of its group their h. All blocks must be on the processor at once: a cooperative launch.
 //
-// Compiled for one geometry: H_PADDED (H filled up with zero weights), UNITS of a block, ROWS of a group, IEEE (1: float32
-// multiplications and additions; 0: products in tf32). T, B and H are arguments. Numbers in brackets are the equations of
-// docs/derivation.md.
+// Compiled for one geometry: H_PADDED (H filled up with zero weights), UNITS of a block, ROWS of a group, IEEE (1:
+// float32 multiplications and additions; 0: products in tf32). T, B and H are arguments. Numbers in brackets are the
+// equations of docs/derivation.md.
 #include "dialect.cuh"
 #include "exchange.cuh"
 #include "group.cuh"
 #include "product.cuh"
 #include "step.cuh"
 
-// ---- forward: every block reads the h of all units, and multiplies it by the four gates' columns of its own units -------
+// ---- forward --------------------------------------------------------------------------------------------------------
+// At every step a block reads h of all units, and multiplies it by the columns of its own units. A warp does that for 8
+// units and a slice of h; what the slices add up to meets in shared memory.
 
 constexpr int TILES = UNITS / 8;  // of 8 units x 4 gates: the 32 outputs of a product
 constexpr int SLICES = WARPS / TILES;  // of h: a warp multiplies one slice for one tile
@@ -46,11 +48,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
     Word* const words = reinterpret_cast<Word*>(ring + HEADER) + (size_t)blockIdx.y * ROWS * H_PADDED;
     const size_t slot = (size_t)gridDim.y * ROWS * H_PADDED;
 
-    float w[SLICE];  // output (r, j): gate j of unit r of the tile; inner places: the units of the slice
+    float w[1][SLICE];  // output (r, j): gate j of unit r of the tile; inner places: the units of the slice
 #pragma unroll
     for (int n = 0; n < SLICE; n++) {
         const int k = slice * SLICE + n / 16 * 16 + 4 * q + n % 16 / 4, unit = blockIdx.x * UNITS + 8 * tile + r;
-        w[n] = k < H && unit < H ? factor(W_hh[(size_t)k * 4 * H + n % 4 * H + unit]) : 0;
+        w[0][n] = k < H && unit < H ? factor(W_hh[(size_t)k * 4 * H + n % 4 * H + unit]) : 0;
     }
 
     Four<float> bias = {0, 0, 0, 0};
@@ -87,36 +89,31 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
                     unpack(warp_rows + r * SLICE_ROW + k + PACKET * (4 * n + q), packet[0][n]);
             }
             __syncwarp();
-            float out[4][2];
+            float out[1][4][2];
             product(out, w, warp_rows, SLICE_ROW);
             __syncwarp();
+            float* const sum = sums + (slice * ROWS + row + 2 * q) * SUM_ROW + (8 * tile + r) * 4;
 #pragma unroll
             for (int n = 0; n < 2; n++)
-                *reinterpret_cast<Four<float>*>(sums + (slice * ROWS + row + 2 * q + n) * SUM_ROW + (8 * tile + r) * 4) = {
-                    out[0][n], out[1][n], out[2][n], out[3][n]};
+                *reinterpret_cast<Four<float>*>(sum + n * SUM_ROW) = {out[0][0][n], out[0][1][n], out[0][2][n],
+                                                                  out[0][3][n]};
         }
 
         // The only barrier of a step. Behind it all warps of this block have read turn t. The others write turn t + 2
         // when they have read turn t + 1 of this block, which is written below.
-        if (__syncthreads_or(late)) {
-            give_up(alarm);
-            fill_with_nan(gates, T, 4 * H, own);
-            fill_with_nan(h, T + 1, H, own);
-            fill_with_nan(c, T + 1, H, own);
-            fill_with_nan(y, T, H, own);
-            fill_with_nan(h_last, 1, H, own);
-            fill_with_nan(c_last, 1, H, own);
-            return;
-        }
+        if (__syncthreads_or(late))
+            return give_up(alarm, own, {{gates, T, 4 * H}, {h, T + 1, H}, {c, T + 1, H}, {y, T, H}, {h_last, 1, H},
+                                        {c_last, 1, H}});
 
 #pragma unroll
         for (int e = 0; e < SHARES; e++) {
             if (!own.in_group(e)) continue;
             if (real[e]) {  // (23) else the state is carried through, and the gates are zero
                 Four<float> sum = {0, 0, 0, 0};
+                const float* const part = sums + own.row(e) * SUM_ROW + own.local_unit * 4;
 #pragma unroll
                 for (int n = 0; n < SLICES; n++)
-                    sum += *reinterpret_cast<Four<float>*>(sums + (n * ROWS + own.row(e)) * SUM_ROW + own.local_unit * 4);
+                    sum += *reinterpret_cast<const Four<float>*>(part + n * ROWS * SUM_ROW);
                 gate[e] += bias;
                 gate[e] += sum;  // (1)
                 h_own[e] = step_forward(gate[e], c_own[e]);
@@ -136,8 +133,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
         if (h_last && own.exists(e)) h_last[own.state(0, e)] = h_own[e], c_last[own.state(0, e)] = c_own[e];
 }
 
-// ---- backward: every block multiplies the da of its own units by their columns of W_hh, and sends each owner its share --
-// of dh_prev. The owner adds the shares up, always in the same order.
+// ---- backward -------------------------------------------------------------------------------------------------------
+// At every step a block multiplies the da of its own units by their columns of W_hh, and sends to each owner what that
+// adds to its dh_prev. The owner sums up what came, always in the same order.
 
 constexpr int OUTPUT_TILES = H_PADDED / 32;  // of 32 units, the 32 outputs of a product
 constexpr int WARP_TILES = 32 / UNITS;  // of a warp
@@ -241,29 +239,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
 
         // The only barrier of a step. Behind it all owners of this block have read the last turn. The others send the
         // next turn, over it, when they have read this turn of this block, which is sent below.
-        if (__syncthreads_or(late)) {
-            give_up(alarm);
-            fill_with_nan(da, T, 4 * H, own);
-            fill_with_nan(dh0, 1, H, own);
-            fill_with_nan(dc0, 1, H, own);
-            return;
-        }
+        if (__syncthreads_or(late)) return give_up(alarm, own, {{da, T, 4 * H}, {dh0, 1, H}, {dc0, 1, H}});
         if (t < 0 || first_tile >= OUTPUT_TILES) continue;
 
 #pragma unroll 1
-        for (int row = 0; row < ROWS; row += 8)
+        for (int row = 0; row < ROWS; row += 8) {
+            float out[WARP_TILES][4][2];
+            product(out, w, own_da + row * DA_ROW + part * PART, DA_ROW);  // (18)
+            DAWDLE();
 #pragma unroll
             for (int m = 0; m < WARP_TILES; m++) {
-                float out[4][2];
-                product(out, w[m], own_da + row * DA_ROW + part * PART, DA_ROW);  // (18)
                 const int unit = (first_tile + m) * 32 + 4 * r;
                 Word* const outbox = words + turn % 2 * slot + (size_t)(unit / UNITS) * INBOX +
                                      (blockIdx.x * PARTS + part) * ROWS * UNITS + unit % UNITS;
-                DAWDLE();
 #pragma unroll
                 for (int n = 0; n < 2; n++)
-                    send(outbox + (row + 2 * q + n) * UNITS, out[0][n], out[1][n], out[2][n], out[3][n], turn);
+                    send(outbox + (row + 2 * q + n) * UNITS, turn,
+                         {out[m][0][n], out[m][1][n], out[m][2][n], out[m][3][n]});
             }
+        }
     }
 
 #pragma unroll
