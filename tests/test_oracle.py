@@ -70,7 +70,7 @@ def test_gradients_are_central_differences(cell, join, masked):
             values_[k] = before
             assert gradients[k].value == pytest.approx((above - below) / 2e-4, abs=2e-7, rel=1e-6)
             seen += 1
-    assert seen > 15
+    assert seen >= 15
 
 
 def test_masked_steps_are_not_looked_at():
