@@ -2,13 +2,20 @@
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import lstmcore as lc
+from lstmcore.cli.talk import keeping
+from lstmcore.recipes import text as writing
 from lstmcore.recipes.loops import generator, npz
 
 
@@ -209,6 +216,68 @@ def test_loops_that_cannot_be(tmp_path, words, message):
     assert answer.returncode == 2
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal of POSIX")
+def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
+    """The whole way: begun, interrupted, refused without a word about it, gone on with; bit-identical weights."""
+    (tmp_path / "my text").write_text("to be or not to be, that is the question. " * 60)
+    words = ["train", "text", "my text", "--hidden", "8", "--embedding", "4", "--steps", "10", "--batch", "4"]
+    words += ["--epochs", "30", "--out"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lstmcore.cli import main; main()", *words, "cut"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may have it ignored
+    )  # fmt: skip
+    rows = tmp_path / "cut" / "epochs.csv"
+    while process.poll() is None and (not rows.exists() or rows.read_text().count("\n") < 3):
+        time.sleep(0.01)  # until an epoch or two are done
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 130, told
+    assert "saved: cut/checkpoints/step-0000" in told
+    command = told.partition("go on with: lstmcore ")[2].splitlines()[0]
+    assert command == "train text 'my text' " + " ".join([*words[3:], "cut", "--resume"])
+    metrics = json.loads((tmp_path / "cut" / "metrics.json").read_text())
+    assert metrics["ended"] == "interrupted"
+    assert metrics["updates"] < 30 * 57
+
+    answer = lstmcore(*words, "cut", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert f"cut holds a run; go on with it: lstmcore {command}; or begin anew with --overwrite" in answer.stderr
+
+    answer = lstmcore(*shlex.split(command), cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "cut: goes on after" in answer.stderr
+    options = writing.Options(hidden=8, embedding=4, steps=10, batch=4, epochs=30)
+    whole = writing.run((tmp_path / "my text").read_text(), options, progress=False)
+    for name, w in lc.load(tmp_path / "cut" / "model.safetensors").params.items():
+        assert w.tobytes() == whole.model.params[name].tobytes()
+    assert rows.read_text().count("\n") == 31
+
+
+@pytest.mark.parametrize(
+    ("folder", "resume", "overwrite", "message"),
+    [
+        (None, True, False, "--resume needs the folder of the run: --out FOLDER"),
+        (None, False, True, "--overwrite needs the folder of the run: --out FOLDER"),
+        (Path("run"), True, True, "--resume goes on with a run and --overwrite deletes it"),
+    ],
+)
+def test_options_about_a_run_that_make_no_sense(folder, resume, overwrite, message, capsys):
+    with pytest.raises(typer.Exit) as exit:
+        keeping(folder, resume, overwrite)
+    assert exit.value.exit_code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_learning_rate_is_looked_for(tmp_path):
+    answer = lstmcore("train", "count", *SMALL, "--find-lr", "--out", tmp_path, "--json")
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert 1e-6 < found["fastest"] <= found["lowest"] <= 10
+    assert "the loss falls fastest at" in answer.stdout
+    assert os.listdir(tmp_path) == ["learning-rate.png"]
 
 
 COMMANDS = [

@@ -14,9 +14,10 @@ def interruptible(ask_to_stop: Callable[[], None]) -> Iterator[None]:
     An update writes into the parameters in place, so an exception in its middle would leave them half moved. Where
     somebody else has taken Ctrl-C already, or outside the main thread, nothing is changed.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before not in (
+        signal.default_int_handler,
+        signal.SIG_DFL,
     ):
         yield
         return
@@ -29,4 +30,15 @@ def interruptible(ask_to_stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
+
+
+def die_at_once() -> None:
+    """From here on, wherever it is not `interruptible`, Ctrl-C ends the process, in place of raising KeyboardInterrupt.
+
+    For programs that have nothing to tidy up. Python drops a KeyboardInterrupt that comes while C code calls back, in
+    imports and in compiling: such a Ctrl-C would pass as if nobody had pressed it. Where somebody else has taken it, or
+    it is ignored (nohup), nothing is changed.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,8 +3,10 @@
 import typer
 
 from lstmcore.cli.train import alphabet, count, loops, series, text
+from lstmcore.train.interrupt import die_at_once
 
 train = typer.Typer(help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
+train.callback()(die_at_once)  # before and after the training, which takes Ctrl-C itself
 train.command("count", epilog=count.EPILOG)(count.train_count)
 train.command("alphabet", epilog=alphabet.EPILOG)(alphabet.train_alphabet)
 train.command("text", epilog=text.EPILOG)(text.train_text)
