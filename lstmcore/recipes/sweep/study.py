@@ -61,8 +61,9 @@ def run(
 ) -> Outcome:
     """Does what is left to do of the space, `jobs` trials at a time with `threads` threads each.
 
-    Ctrl-C ends it at once; trials under way are done again next time, and so are those that failed. watch: is called
-    every now and then. Raises ImportError without Optuna, OSError for a folder that cannot be used, or is in use.
+    Ctrl-C ends it at once. The next time, trials that were under way go on from their last checkpoints, and those that
+    failed are tried again. watch: is called every now and then. Raises ImportError without Optuna, OSError for a folder
+    that cannot be used, or is in use.
     """
     began = time.perf_counter()
     stopped: list[str] = []
@@ -85,8 +86,9 @@ def run(
                         running.remove((trial, process))
                         watch(_standing(memory, running, todo, jobs, memory.tell(trial, process)))
         finally:
-            for trial, process in running:
+            for _, process in running:
                 process.stop()
+            for trial, process in running:
                 memory.tell(trial, process)
             memory.close()
     ended = stopped[0] if stopped else "all trials done"
