@@ -10,12 +10,14 @@ import pytest
 from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
-from lstmcore.ops.recurrence import pointwise_gpu, small_gpu
+from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
+from lstmcore.ops.recurrence.launch import LaunchError
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
 REGISTERS = 65_536  # of a multiprocessor, on all of these chips
 MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148}
+SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}  # bytes for one block
 
 
 def assert_fits(file, defines, architecture, threads, entries):
@@ -49,6 +51,39 @@ def test_small(architecture, nightly):
         shapes = itertools.product((1, 20, 200, 1000, 100_000), range(1, small_gpu.FUSED_INPUTS + 2), range(1, 49))
     for (H, inputs, rows), (threads, entries) in small_cuts(architecture, shapes).items():
         assert_fits("small.cu", (("H", H), ("I", inputs), ("ROWS", rows)), architecture, threads, entries)
+
+
+def persistent_cuts(architecture, shapes):
+    """The kernels for all these (B, H), each once: (H filled up, units of a block, rows of a group)."""
+    machine, cuts = Emulator(MULTIPROCESSORS[architecture], SHARED_LIMITS[architecture]), set()
+    for B, H in shapes:
+        try:
+            cuts.add(persistent_gpu.cut(machine, B, H)[:3])
+        except LaunchError:  # one group does not fit this chip, which test_persistent.py looks at
+            assert H > 768
+            assert architecture == "sm_80"
+    return sorted(cuts)
+
+
+# The widest layers of each kind of block, with many rows: the fewest registers to spare.
+PERSISTENT = {"sm_80": [(1, 200, 256)], "sm_90": [(1, 1000, 512), (0, 1000, 1024)], "sm_100": [(0, 64, 512)]}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_persistent(architecture, nightly):
+    """The widest layers. Nightly: all widths from 49 units, all rows, both precisions."""
+    if nightly:
+        shapes = list(itertools.product((1, 16, 50, 100, 200, 400, 10_000), range(49, persistent_gpu.WIDEST + 1)))
+        kernels = {(ieee, *cut) for ieee in (0, 1) for cut in persistent_cuts(architecture, shapes)}
+        assert len(kernels) >= 70
+    else:
+        shapes = PERSISTENT[architecture]
+        kernels = {(ieee, *cut) for ieee, B, H in shapes for cut in persistent_cuts(architecture, [(B, H)])}
+        assert len(kernels) == len(shapes)
+    for ieee, H, units, rows in sorted(kernels):
+        constants = (("H_PADDED", H), ("UNITS", units), ("ROWS", rows), ("IEEE", ieee))
+        entries = ("persistent_forward", "persistent_backward")
+        assert_fits("persistent.cu", constants, architecture, persistent_gpu.THREADS, entries)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

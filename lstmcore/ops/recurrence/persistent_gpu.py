@@ -157,8 +157,8 @@ class Persistent:
         xp = namespace(x)
         xp.matmul(xp.reshape(x, (T * B, I)), params["W_ih"], out=xp.reshape(a, (T * B, 4 * H)))
         inputs = (contiguous(params["W_hh"]), contiguous(params["b"]), a, *map(contiguous, state0), *Strides.of(mask))
-        self._run(machine, "persistent_forward", plan, plan.forward_bytes, plan.forward_words,
-                  (*inputs, *kept, *wanted), a, H)  # fmt: skip
+        arguments = (*inputs, *kept, *wanted)
+        self._run(machine, "persistent_forward", plan, plan.forward_bytes, plan.forward_words, arguments, a)
 
     def backward(
         self,
@@ -177,19 +177,17 @@ class Persistent:
         dstate0 = tuple(xp.empty((B, H), dtype=da.dtype) for _ in dstate)
         inputs = (contiguous(params["W_hh"]), cache.gates, c, *Strides.of(cache.mask), *Strides.of(dy),
                   *map(contiguous, dstate))  # fmt: skip
-        self._run(machine, "persistent_backward", plan, plan.backward_bytes, plan.backward_words,
-                  (*inputs, da, *dstate0), da, H)  # fmt: skip
+        arguments = (*inputs, da, *dstate0)
+        self._run(machine, "persistent_backward", plan, plan.backward_bytes, plan.backward_words, arguments, da)
         dx, dparams = contract(cell, cache.x, h[:-1, ...], da, params)
         return dx, dstate0, dparams
 
-    def _run(self, machine, entry, plan, shared_bytes, words, arguments, like, H) -> None:
-        """Launches the kernel for all rows of the batch; `like` is an array (T, B, ...) of the kernel's library."""
-        xp, (T, B) = namespace(like), like.shape[:2]
+    def _run(self, machine, entry, plan, shared_bytes, words, arguments, a) -> None:
+        """Launches the kernel for all rows of the batch; `a` (T, B, 4, H) is one of its arguments."""
+        xp, (T, B, _, H) = namespace(a), a.shape
         defines = (("H_PADDED", plan.H), ("UNITS", plan.units), ("ROWS", plan.rows), ("IEEE", int(self.ieee)))
         kernel = machine.compile(FILE, entry, defines, together=True)
         grid = (plan.blocks, plan.groups)
-        if kernel.resident_blocks(THREADS, shared_bytes) < grid[0] * grid[1]:
-            raise LaunchError(f"{entry}: {grid[0] * grid[1]} blocks cannot be resident at once")
         for first in range(0, B, plan.groups * plan.rows):
             ring = xp.full(HEADER + words * (2 if self.ieee else 1), 0xFFFFFFFF, dtype=np.uint32)
             kernel(grid, THREADS, shared_bytes, *arguments, T, B, H, first, B, ring, machine.alarm, np.int64(PATIENCE))
