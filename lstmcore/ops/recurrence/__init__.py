@@ -12,9 +12,10 @@ from lstmcore.arrays import library_name
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import fused_cpu, reference
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.fused_gpu import fused_gpu
+from lstmcore.ops.recurrence.fused_gpu import fused_gpu, fused_gpu_tf32
 
-ENGINES: dict[str, Any] = {"reference": reference, "fused-cpu": fused_cpu, "fused-gpu": fused_gpu}  # the last, the best
+ENGINES: dict[str, Any] = {e.NAME: e for e in (reference, fused_cpu, fused_gpu, fused_gpu_tf32)}
+UNASKED = (fused_gpu, fused_cpu, reference)  # in this order where none is named; what computes in TF32 is asked for
 Engine = str | ModuleType | Any | None  # a name, None for the best there is, or an object with the four functions
 
 
@@ -25,7 +26,7 @@ def choose(engine: Engine, cell: Cell, array: Any) -> Any:
     engine's four functions. Raises ValueError for an unknown name and for a named engine that cannot run this.
     """
     if engine is None:
-        return next(e for e in reversed(ENGINES.values()) if _runs(e, cell, array))
+        return next(e for e in UNASKED if _runs(e, cell, array))
     if not isinstance(engine, str):
         return engine
     if engine not in ENGINES:

@@ -9,6 +9,7 @@ in cuda/.
 import functools
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lstmcore.arrays import Array, dtype_name
@@ -24,15 +25,14 @@ PRECISIONS = ("ieee", "tf32")
 class FusedGpu:
     """An engine over the arrays of one library, on the machine that `machine()` gives.
 
-    precision: "ieee" computes in float32 as it is; "tf32" permits products whose factors are rounded to 11 bits, in
-    the kernels that can use them.
+    precision: "ieee" computes in float32 as it is; "tf32" permits products of float32 numbers whose factors are rounded
+    to 11 bits, in the kernels that can use them and in the products around them.
     """
-
-    NAME = "fused-gpu"
 
     def __init__(self, library: str, machine: Callable[[], Machine], precision: str = "ieee"):
         if precision not in PRECISIONS:
             raise ValueError(f"`precision` should be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+        self.NAME = "fused-gpu" if precision == "ieee" else f"fused-gpu-{precision}"
         self.LIBRARY, self.machine, self.precision = library, machine, precision
 
     def supports(self, cell: Cell, dtype: object) -> bool:
@@ -56,7 +56,8 @@ class FusedGpu:
         for family in self._families(machine, cell, x, state0):
             own = reuse if reuse is not None and reuse.private == family.NAME else None
             try:
-                cache = family.forward(machine, cell, x, params, state0, mask, own)
+                with self._products(machine):
+                    cache = family.forward(machine, cell, x, params, state0, mask, own)
             except LaunchError as error:
                 _tell(family.NAME, str(error))
             else:
@@ -70,7 +71,8 @@ class FusedGpu:
         machine = self._ready()
         for family in self._families(machine, cell, x, state0):
             try:
-                return family.predict(machine, cell, x, params, state0, mask)
+                with self._products(machine):
+                    return family.predict(machine, cell, x, params, state0, mask)
             except LaunchError as error:
                 _tell(family.NAME, str(error))
         return reference.predict(cell, x, params, state0, mask)
@@ -88,7 +90,8 @@ class FusedGpu:
         for family in FAMILIES:
             if cache.private == family.NAME:
                 try:
-                    return family.backward(machine, cell, dy, dstate, params, cache)
+                    with self._products(machine):
+                        return family.backward(machine, cell, dy, dstate, params, cache)
                 except LaunchError as error:
                     _tell(f"{family.NAME}, backward", str(error))
         return reference.backward(cell, dy, dstate, params, cache)
@@ -102,6 +105,9 @@ class FusedGpu:
                 "for another. They must all run at once; a debugger, or several programs on one GPU, can prevent it"
             )
         return machine
+
+    def _products(self, machine: Machine) -> AbstractContextManager[None]:
+        return machine.tf32_products() if self.precision == "tf32" else nullcontext()
 
     def _families(self, machine: Machine, cell: Cell, x: Array, state0: tuple[Array, ...]) -> list[Any]:
         if not self.supports(cell, x.dtype):
@@ -125,3 +131,4 @@ def _gpu() -> Machine:
 
 
 fused_gpu = FusedGpu("cupy", _gpu)
+fused_gpu_tf32 = FusedGpu("cupy", _gpu, "tf32")

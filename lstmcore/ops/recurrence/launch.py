@@ -5,6 +5,7 @@ the same text under the same host code. The text lies in the folder cuda/, one k
 """
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -42,6 +43,10 @@ class Machine(Protocol):
 
     def alarm_raised(self) -> bool:
         """Whether a kernel did that since somebody last asked. Waits for no kernel."""
+        ...
+
+    def tf32_products(self) -> AbstractContextManager[None]:
+        """Inside it, the array library's products of float32 matrices may round their factors to 11 bits."""
         ...
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> Kernel:

@@ -5,6 +5,8 @@ as zero, here and wherever the project compiles the same text.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -47,6 +49,21 @@ class Gpu:
         raised = bool(self._alarm[0])
         self._alarm[0] = 0
         return raised
+
+    @contextmanager
+    def tf32_products(self) -> Iterator[None]:
+        """By CuPy's own switch, which has no public name yet; a CuPy without it computes in IEEE float32."""
+        from cupy._core import _routines_linalg as linalg
+
+        if not hasattr(linalg, "set_compute_type"):
+            yield
+            return
+        before = linalg.get_compute_type("f")
+        linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32)
+        try:
+            yield
+        finally:
+            linalg.set_compute_type("f", before)
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> "GpuKernel":
         key = (file, entry, defines, together)
