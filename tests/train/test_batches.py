@@ -259,3 +259,20 @@ def test_weights_draw_rows_with_replacement_in_proportion():
 def test_weights_that_are_none_are_refused(weights, options, message):
     with pytest.raises(ValueError, match=message):
         Batches(np.ones((1, 4, 1)), np.arange(4), batch_size=2, weights=weights, **options)
+
+
+def test_a_loop_that_was_left_can_be_forgotten():
+    """A state that was assigned is not."""
+    x = np.arange(10.0)[None, :, None]
+    one, two = (Batches(x, x, batch_size=3, seed=0, per_step=True) for _ in range(2))
+    for batches in (one, two):
+        next(iter(batches))
+    assert one.state["position"] == 1
+    one.rewind()
+    assert one.state["position"] == 0
+    for got, expected in zip(one, two, strict=True):
+        np.testing.assert_array_equal(got.x, expected.x)
+    one.state = two.state | {"position": 2}
+    one.rewind()
+    assert one.state["position"] == 2
+    assert len(list(one)) == 2

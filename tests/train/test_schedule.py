@@ -1,6 +1,7 @@
 """Schedules against their closed forms."""
 
 import copy
+import json
 import math
 
 import pytest
@@ -113,3 +114,22 @@ def test_warm_up_passes_losses_on_to_a_plateau():
 def test_numbers_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_the_memory_of_a_plateau_behind_a_rise():
+    """It can be saved and put back; a schedule without a memory has none."""
+    one, two = (WarmUp(2, Plateau(1.0, patience=1)) for _ in range(2))
+    for loss in (3.0, 2.0, 2.5):
+        one.observe(loss)
+    two.state = json.loads(json.dumps(one.state))
+    assert two.state == one.state == {"lr": 0.5, "best": 2.0, "waited": 0}
+    assert two(7) == one(7) == 0.5
+    assert WarmUp(2, Cosine(1.0, 5)).state is None
+    for state in (
+        {"lr": 1.0, "best": 1.0},
+        {"lr": None, "best": 1.0, "waited": 0},
+        {"lr": 1, "best": 1, "waited": 0.5},
+    ):
+        with pytest.raises((KeyError, TypeError)):
+            two.state = state
+    assert two(7) == 0.5

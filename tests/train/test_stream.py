@@ -164,3 +164,15 @@ def test_a_carried_state_survives_on_the_host(dtype, engine):
     assert to_host(None) is from_host(None, h) is None
     host[1][0][...] = 0
     assert engine.host(h).all()
+
+
+def test_a_loop_that_was_left_can_be_forgotten():
+    """A state that was assigned is not."""
+    one = stream()
+    next(iter(one))
+    assert one.state == {"position": 1}
+    one.rewind()
+    assert one.state == {"position": 0}
+    one.state = {"position": 2}
+    one.rewind()
+    assert len(list(one)) == len(one) - 2

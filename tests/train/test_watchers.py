@@ -1,5 +1,6 @@
 """The watchers speak when there is a reason, once and with a number, and are silent when all is well."""
 
+import json
 import warnings
 
 import numpy as np
@@ -174,3 +175,25 @@ def test_a_warning_comes_once_and_as_pythons_own():
             fit(regression(), lc.squared_error, [(x, targets)], SGD(0.0), epochs=400, callbacks=[watcher],
                 progress=False)  # fmt: skip
         assert [(w.category, str(w.message)) for w in caught] == [(TrainingWarning, watcher.said)]
+
+
+def test_what_a_watcher_remembers_outlives_a_pause():
+    """Broken off in the midst of an epoch, each in its own words; and what is none of its memories is refused."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 40, 1)).astype("float32")
+    kinds = watchers(print)
+    fit(
+        lc.Linear(1, 1, seed=0), lc.squared_error, Batches(x, 3 * x, batch_size=2, seed=0, per_step=True), SGD(0.1),
+        epochs=1, callbacks=kinds, progress=False,
+    )  # fmt: skip
+    kinds[0].said = "a word"
+    for one, two in zip(kinds, watchers(print)):
+        two.state = one.state
+        assert json.dumps(two.state, default=np.ndarray.tolist) == json.dumps(one.state, default=np.ndarray.tolist)
+    assert kinds[2].state["first"][0] > 0
+    assert kinds[3].state["items"] == 80
+    np.testing.assert_allclose(kinds[3].state["sums"][:, 0], [(3 * x).sum(), (9 * x**2).sum()], rtol=1e-5)
+    before = kinds[2].state
+    with pytest.raises(TypeError, match="ExplodingNorm remembers large; 'x' is none"):
+        kinds[2].state = {"said": None, "first": [], "large": "x"}
+    assert kinds[2].state == before
