@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lstmcore.recipes import run as finished
+from lstmcore.recipes.sweep.memory import Trial
 from lstmcore.recipes.sweep.space import Space, told
-from lstmcore.recipes.sweep.study import Trial
 from lstmcore.train.atomic import write_atomically
 
 
