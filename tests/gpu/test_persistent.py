@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 CASES = {
     "two groups of two blocks": Case((Size(256, 32, 32),), (5, 19, 3, 50), 4, "ieee"),
-    "two launches": Case((Size(256, 32, 16),), (3, 19, 2, 50), 2, "ieee"),
+    "two launches, one of a single group": Case((Size(256, 32, 8),), (3, 19, 2, 50), 4, "ieee"),
     "three blocks, each sum in two parts": Case((Size(256, 32, 32),), (3, 11, 2, 70), 6, "tf32"),
     "blocks of 16 units": Case((Size(512, 16, 64),), (3, 19, 2, 60), 8, "ieee"),
     "blocks of 8 units": Case((Size(1024, 8, 32),), (2, 9, 2, 100), 16, "tf32"),
