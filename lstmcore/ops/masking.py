@@ -13,6 +13,10 @@ def masking_forward(x: Array, mask: Array | None) -> Array:
     if mask is None:
         return x
     xp = namespace(x)
+    if xp is np:
+        y = x.copy()
+        y[~mask] = 0  # whole rows: several times faster in NumPy than `where` with a mask that is broadcast
+        return y
     real = xp.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
     return xp.where(real, x, xp.zeros_like(x))
 
