@@ -17,7 +17,8 @@ from lstmcore.train.sealed import CHECKPOINT, Damaged
 def write(path: Path, state: dict[str, Any], about: Any = None) -> None:
     """Writes `run.state`, whole or not at all. about: plain data that is kept with it.
 
-    Raises ValueError for numbers that are not finite: from there no training goes on. OSError as `sealed.write`.
+    Raises ValueError for numbers that are not finite, from where no training goes on, TypeError for what is neither
+    plain data nor an array, OSError as `sealed.write`.
     """
     arrays: dict[str, np.ndarray] = {}
     rest = {name: _taken_out(part, name, arrays) for name, part in state.items() if name != "config"}
@@ -55,6 +56,10 @@ def _taken_out(tree: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {name: _taken_out(part, f"{place}.{name}", arrays) for name, part in tree.items()}
     if isinstance(tree, list | tuple):
         return [_taken_out(part, f"{place}.{k}", arrays) for k, part in enumerate(tree)]
+    if isinstance(tree, np.generic):
+        return tree.item()
+    if not (tree is None or isinstance(tree, str | int | float)):
+        raise TypeError(f"a state should be plain data and NumPy arrays; {place} is {type(tree).__name__}")
     return tree
 
 

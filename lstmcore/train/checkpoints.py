@@ -28,7 +28,7 @@ class Checkpoints:
 
     It saves before the first update, so that a folder that cannot be written is found before hours have gone by; then
     whenever `every_seconds` have passed, or after so many steps or epochs; and at the end, also on Ctrl-C. The last
-    `keep` are kept, as step-00001234.safetensors, and, if there is a validation set, the one after the best epoch as
+    `keep` are kept, as step-0000001234.safetensors, and, if there is a validation set, the one after the best epoch as
     best.safetensors (lc.load gives its model). A file is written whole or not at all: beside its place, brought to the
     disk, renamed.
 
@@ -128,8 +128,10 @@ class Checkpoints:
     def on_epoch(self, run: Run) -> None:
         loss = run.history[-1].get("validation", math.nan)
         if loss < self.best:
+            before = self.state
             self.best, self.best_epoch = loss, run.epoch
-            self._try(run, BEST)
+            if not self._try(run, BEST):
+                self.state = before  # another one that is better than what is there will do
         if self.every_epochs is not None and run.epoch % self.every_epochs == 0:
             self._try(run)
 
@@ -139,19 +141,22 @@ class Checkpoints:
         if self._saved != (run.epoch, run.step):
             try:
                 self._save(run)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, TypeError) as error:
                 newest = next((path.name for path in self._files()), "none")
                 self.tell(f"{error}; the last checkpoint that there is: {newest}")
                 return
         if run.ended == "interrupted":
             self.tell("; ".join(filter(None, (f"saved: {self.folder / _name(run.step)}", self.go_on))))
 
-    def _try(self, run: Run, name: str | None = None) -> None:
+    def _try(self, run: Run, name: str | None = None) -> bool:
+        """True if it was saved; else why not is told."""
         try:
             self._save(run, name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             self._when = time.monotonic()
             self.tell(f"{error}; the training goes on")
+            return False
+        return True
 
     def _save(self, run: Run, name: str | None = None) -> None:
         """Writes one file, and removes those that are too old."""

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstmcore.train.atomic import write_atomically
 from lstmcore.train.callbacks import Callback
 from lstmcore.train.run import Run
@@ -52,7 +54,8 @@ class Records(Callback):
 
     def _lines(self, row: dict[str, Any]) -> tuple[str, str]:
         """A row of the history as a line of JSON, and one of CSV."""
-        plain = {name: value if math.isfinite(value) else None for name, value in row.items()}
+        row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+        plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(row.get(name) for name in self._columns)
-        return json.dumps(plain) + "\n", line.getvalue()
+        return json.dumps(plain, default=str) + "\n", line.getvalue()

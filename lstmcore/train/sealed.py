@@ -13,6 +13,7 @@ The metadata of the file, all of it text:
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,11 +49,8 @@ class Damaged(ValueError):
 
 def write(path: Path, kind: Kind, config: dict[str, Any], arrays: Mapping[str, np.ndarray], **texts: str) -> None:
     """Writes the file, whole or not at all. Raises OSError where that cannot be."""
-    from safetensors.numpy import save as to_bytes
-
     from lstmcore import __version__
 
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}  # bytes are written as they lie in memory
     texts |= {
         "format": kind.format,
         "version": kind.version,
@@ -61,6 +59,21 @@ def write(path: Path, kind: Kind, config: dict[str, Any], arrays: Mapping[str, n
         "gates": GATES,
     }
     write_atomically(path, to_bytes(arrays, texts | {"sha256": digest(kind, texts, arrays.items())}))
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> bytes:
+    """The content of a safetensors file: equal arrays and texts give equal bytes, which the library's own writer, with
+    its texts in random order, does not promise."""
+    spelt = {dtype: name for name, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(texts.items()))}
+    parts, end = [], 0
+    for name, a in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):  # so that each is aligned
+        begin, end = end, end + a.nbytes
+        header[name] = {"dtype": spelt[a.dtype.name], "shape": a.shape, "data_offsets": (begin, end)}
+        parts.append(a.tobytes())  # in C order, and little-endian like every machine that this runs on
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
 def read(

@@ -109,6 +109,15 @@ def test_two_arrays_of_one_name_are_refused(state, tmp_path):
         checkpoint.write(tmp_path / "c", state | {"a": {"b.c": np.ones(1), "b": {"c": np.ones(1)}}})
 
 
+def test_what_is_no_plain_data(state, tmp_path):
+    """NumPy's numbers are; an object of somebody's own is not, and where it stands is said."""
+    history = [{"epoch": np.int64(1), "accuracy": np.float32(0.5)}]
+    checkpoint.write(tmp_path / "c", state | {"history": history})
+    assert checkpoint.read(tmp_path / "c")[0]["history"] == [{"epoch": 1, "accuracy": 0.5}]
+    with pytest.raises(TypeError, match=r"should be plain data and NumPy arrays; callbacks\.0\.1 is object"):
+        checkpoint.write(tmp_path / "c", state | {"callbacks": [["Mine", object()]]})
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_nothing_to_go_on_from_is_not_saved(bad, state, tmp_path):
     broken = state | {"model": state["model"] | {"1.b": np.full_like(state["model"]["1.b"], bad)}}

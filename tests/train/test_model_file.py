@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import load_file, save_file
 
 import lstmcore as lc
@@ -108,6 +109,32 @@ def test_a_view_of_another_order_is_saved_right(tmp_path):
     model.params._arrays["W"] = np.asfortranarray(model.params["W"])
     save(tmp_path / "m", model)
     np.testing.assert_array_equal(load(tmp_path / "m").params["W"], model.params["W"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_model_gives_the_same_bytes(name, tmp_path):
+    model = MODELS[name]("float32")
+    for path in ("one", "two"):
+        save(tmp_path / path, model)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_bytes_are_those_of_the_format():
+    """Every dtype and an array without elements, as the library reads them; each array begins at a multiple of its
+    item's size."""
+    arrays = {dtype: np.arange(6).reshape(2, 3).astype(dtype) for dtype in sealed.DTYPES.values()}
+    arrays |= {"turned": np.arange(6.0).reshape(2, 3).T, "none": np.zeros((0, 3)), "number": np.array(7, "int8")}
+    data = sealed.to_bytes(arrays, {"ä": "ß\n"})
+    back = from_bytes(data)
+    assert back.keys() == arrays.keys()
+    for name, a in arrays.items():
+        assert back[name].dtype == a.dtype
+        np.testing.assert_array_equal(back[name], a)
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    assert header.pop("__metadata__") == {"ä": "ß\n"}
+    for name, entry in header.items():
+        assert (8 + length + entry["data_offsets"][0]) % arrays[name].itemsize == 0
 
 
 # ---- written whole or not at all ------------------------------------------------------------------------------------

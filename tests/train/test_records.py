@@ -84,6 +84,19 @@ def test_a_number_that_is_not_finite(tmp_path):
     assert math.isnan(float(rows[0]["validation"]))
 
 
+def test_what_others_write_into_a_row(tmp_path):
+    """A number of NumPy's, a word, a path: in the JSON lines; the columns of the CSV are those of `fit`."""
+
+    class Add(Callback):
+        def on_epoch(self, run):
+            run.history[-1] |= {"accuracy": np.float32(0.5), "note": "good", "where": tmp_path}
+
+    train(tmp_path, [Add()])
+    lines, rows = read(tmp_path)
+    assert (lines[0]["accuracy"], lines[0]["note"], lines[0]["where"]) == (0.5, "good", str(tmp_path))
+    assert rows[0].keys() == {"epoch", "step", "loss", "lr", "seconds"}
+
+
 def test_trouble_on_the_way_is_told_once_and_ends_nothing(tmp_path):
     class Vanish(Callback):
         def on_batch(self, run):
