@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
-from lstmcore.train import Adam, Batches, Callback, Checkpoints, EarlyStopping, Plateau, atomic, checkpoint, fit, load
+from lstmcore.train import (
+    Adam,
+    Batches,
+    Callback,
+    Checkpoints,
+    EarlyStopping,
+    Plateau,
+    Stream,
+    atomic,
+    checkpoint,
+    fit,
+    load,
+)
 
 resource = pytest.importorskip("resource") if os.name == "posix" else None
 
@@ -143,6 +155,30 @@ def test_goes_on_bit_for_bit(stop, error, tmp_path):
     assert [{**row, "seconds": 0} for row in rest["epochs"]] == [{**row, "seconds": 0} for row in whole["epochs"]]
     assert rest["ended"] == whole["ended"]
     assert_same(load(tmp_path / "b" / "best.safetensors"), load(tmp_path / "a" / "best.safetensors"))
+
+
+def test_goes_on_with_every_engine(engine, tmp_path):
+    """The file holds host arrays; the parameters, the optimizer's memory and the carried state live where they did."""
+
+    def given():
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((41, 3)).astype("float32")
+        stream = Stream(engine.array(x[:-1]), engine.array(x[1:]), batch_size=4, steps=4)
+        model = lc.Stack([lc.LSTM(3, 5, seed=0), lc.Dropout(0.3), lc.Linear(5, 3, seed=1)])
+        return {
+            "model": engine.place(model), "loss": lc.squared_error, "batches": stream, "opt": Adam(0.01),
+            "carry_state": True, "rng": np.random.default_rng(1),
+        }  # fmt: skip
+
+    whole, _ = run(Checkpoints(tmp_path / "whole"), EarlyStopping(patience=3), given=given())
+    run(Checkpoints(tmp_path / "cut"), EarlyStopping(patience=3), Stop(5), given=given())
+    keep = Checkpoints(tmp_path / "cut")
+    state = keep.last()
+    assert state["carried"][0][0].shape == (4, 5)
+    model, _ = run(keep, EarlyStopping(patience=3), given=given(), resume=state)
+    for name, w in whole.params.items():
+        assert type(model.params[name]) is type(w)
+        np.testing.assert_array_equal(engine.host(model.params[name]), engine.host(w))
 
 
 def test_a_run_that_was_stopped_early_stays_so(tmp_path):
