@@ -12,6 +12,8 @@ SEEDS ?= 0 1 2 3 4
 PEERS ?=
 DATA ?=
 ARGS ?=
+PART ?= tests
+OUT ?= runs/gpu
 
 .PHONY: demo test nightly lint seeds bench gpu clean
 .DELETE_ON_ERROR:
@@ -38,9 +40,7 @@ bench: .venv/peers .venv/demo
 	$(BIN)/python -m benchmarks $(ARGS)
 
 gpu:
-	@$(PYTHON) -c "import cupy; cupy.cuda.runtime.getDeviceCount()" 2>/dev/null || \
-	  { echo "make gpu needs a CUDA GPU and CuPy (pip install 'lstmcore[gpu]'); this machine has none of it"; exit 1; }
-	$(PYTHON) -m pytest --require-gpu $(ARGS)
+	$(PYTHON) -m benchmarks.gpu $(PART) --out $(OUT)
 
 # A stamp per set of extras: made again when the list of dependencies changes.
 .venv/python:

@@ -30,15 +30,16 @@ def current_machine() -> "Gpu":
 
 
 class Gpu:
-    """One GPU. Raises LaunchError where a kernel cannot be compiled or launched."""
+    """One GPU; `extra`: constants for every kernel. Raises LaunchError where one cannot be compiled or launched."""
 
     library = "cupy"
 
-    def __init__(self, device: int):
+    def __init__(self, device: int, extra: Defines = ()):
         attributes = cupy.cuda.Device(device).attributes
         self.multiprocessors: int = attributes["MultiProcessorCount"]
         self.shared_limit: int = attributes["MaxSharedMemoryPerBlockOptin"]
         self.talks_between_blocks = bool(attributes["CooperativeLaunch"])
+        self.extra = extra
         self._kernels: dict[tuple, GpuKernel] = {}
         memory = cupy.cuda.alloc_pinned_memory(4)  # the GPU sees it at the same address
         self.alarm: Argument = np.int64(memory.ptr)
@@ -70,7 +71,9 @@ class Gpu:
         if key not in self._kernels:
             if together and not self.talks_between_blocks:
                 raise LaunchError(f"{entry}: this GPU has no cooperative launches")
-            module = cupy.RawModule(code=source(file, defines), options=OPTIONS, enable_cooperative_groups=together)
+            module = cupy.RawModule(
+                code=source(file, (*self.extra, *defines)), options=OPTIONS, enable_cooperative_groups=together
+            )
             try:
                 self._kernels[key] = GpuKernel(self, module.get_function(entry))
             except (cupy.cuda.compiler.CompileException, driver.CUDADriverError) as error:
