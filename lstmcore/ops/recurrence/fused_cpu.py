@@ -68,7 +68,7 @@ def forward(
             np.zeros((padded, B), bool),
         )
     _, states, kept, y, x_kept, clean = buffers
-    _run(cell, x, params, state0, mask, states, kept, y, x_kept, clean)
+    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, clean))
     if mask is None:
         x_kept, y = x, states[0, 1:]
     else:
@@ -84,17 +84,16 @@ def predict(
     mask: np.ndarray | None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-    T, B, I = x.shape
-    S, K, H = len(state0), len(cell.gates), state0[0].shape[-1]
-    states = np.empty((S, 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
+    T, B, _ = x.shape
+    H = state0[0].shape[-1]
+    states = np.empty((len(state0), 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), x.dtype)
-    unkept = np.empty((0, B, K, H), x.dtype), y, np.empty((0, B, I), x.dtype), np.empty((0, B), bool)
-    _run(cell, x, params, state0, mask, states, *unkept)
+    _run(cell, x, params, state0, mask, states, y, None)
     return y, tuple(states[:, T % 2])
 
 
-def _run(cell, x, params, state0, mask, states, kept, y, x_kept, clean) -> None:
-    """The forward kernels, for `forward` and `predict`."""
+def _run(cell, x, params, state0, mask, states, y, kept) -> None:
+    """The forward kernels, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
     run, kernels = machine.run, machine.kernels(cell.name, dtype)
@@ -105,6 +104,7 @@ def _run(cell, x, params, state0, mask, states, kept, y, x_kept, clean) -> None:
     run(kernels.pack_forward, [(*weights, packed, p.unit_panels, j, p.packers) for j in range(p.packers)], 0)
     for s, s0 in zip(states, state0):
         s[0] = s0
+    kept, x_kept, clean = p.unkept if kept is None else kept
     arrays = _rows(x), p.real if mask is None else mask, states, kept, y, x_kept, clean, packed
     counts = p.parts, p.unit_panels, p.forward_chunk, np.zeros(1, np.int64)
     run(

@@ -46,6 +46,7 @@ class Plan(NamedTuple):
     da_bytes: int  # what parts share in the backward pass
     real: np.ndarray  # (T, B) a mask that is true everywhere
     no_dy: np.ndarray  # (T, B, H) zeros
+    unkept: tuple[np.ndarray, ...]  # in place of gates, x and its clean steps where nothing is kept
     packers: int  # threads that pack the weights
 
 
@@ -82,5 +83,6 @@ def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threa
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),
         np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
+        (np.empty((0, B, K, H), dtype), np.empty((0, B, I), dtype), np.empty((0, B), bool)),
         1 if K * H * (I + H) < PACK else threads,
     )
