@@ -271,6 +271,17 @@ def test_options_about_a_run_that_make_no_sense(folder, resume, overwrite, messa
     assert message in capsys.readouterr().err
 
 
+def test_a_model_without_checkpoints_is_not_overwritten_by_resuming(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(typer.Exit):
+        keeping(tmp_path, resume=True, overwrite=False)
+    assert "holds a model, but no checkpoint to go on from; --overwrite begins anew" in capsys.readouterr().err
+    assert keeping(tmp_path, resume=False, overwrite=True).overwrite
+    (tmp_path / "checkpoints" / "step-0000000003.damaged").touch()  # that is told later, by name
+    assert keeping(tmp_path, resume=True, overwrite=False).resume
+
+
 def test_the_learning_rate_is_looked_for(tmp_path):
     answer = lstmcore("train", "count", *SMALL, "--find-lr", "--out", tmp_path, "--json")
     assert answer.returncode == 0, answer.stderr

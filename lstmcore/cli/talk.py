@@ -61,6 +61,8 @@ def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Keep | None:
     keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}")
     if keep.holds_a_run and not (resume or overwrite):
         fail(f"{folder} holds a run; go on with it: {command}; or begin anew with --overwrite, or in another folder", 2)
+    if resume and keep.holds_only_results:
+        fail(f"{folder} holds a model, but no checkpoint to go on from; --overwrite begins anew", 2)
     if resume and not keep.holds_a_run:
         tell(f"{folder} holds no run to go on with; one begins")
     return keep

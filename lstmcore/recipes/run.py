@@ -50,6 +50,12 @@ class Keep:
         parts = (CHECKPOINTS, TRIALS, *FILES, *records.FILES)
         return any((self.folder / name).exists() for name in parts)
 
+    @property
+    def holds_only_results(self) -> bool:
+        """True if there is a model and no checkpoint: to go on would be to begin anew, over that model."""
+        places = (f"{CHECKPOINTS}/step-*", f"{TRIALS}/*/{CHECKPOINTS}/step-*")
+        return (self.folder / FILES[0]).exists() and not any(any(self.folder.glob(place)) for place in places)
+
     def begin(self) -> "Keep":
         """Deletes, where that is wanted, what `Checkpoints` and `Records` have written here; to be done only once.
 
