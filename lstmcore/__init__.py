@@ -8,6 +8,7 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lstmcore.arrays import from_dlpack
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh, to_cpu, to_gpu
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
@@ -60,6 +61,7 @@ __all__ = [
     "debug",
     "find_lr",
     "fit",
+    "from_dlpack",
     "load",
     "mask_from_lengths",
     "save",

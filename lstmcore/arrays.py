@@ -76,12 +76,33 @@ def to_library(value: Array, library: str) -> Array:
     if library == "numpy":
         return to_numpy(value)
     if library == "cupy":
-        try:
-            import cupy
-        except ImportError as error:
-            raise ImportError('arrays on a GPU need CuPy: pip install "lstmcore[gpu]"') from error
-        return cupy.asarray(value)
+        return _cupy().asarray(value)
     raise ValueError(f'`array` should be "numpy" or "cupy"; got {library!r}')
+
+
+def from_dlpack(value: Any) -> Array:
+    """An array over the same memory as `value`, an array of another library (a torch tensor, say): nothing is copied.
+
+    What lies on the host becomes a NumPy array, what lies on a CUDA GPU a CuPy array. The way back is the other
+    library's own from_dlpack: torch.from_dlpack(array). Raises TypeError for what has no DLPack or lies elsewhere,
+    ImportError where CuPy is not installed; torch refuses a tensor that requires a gradient: pass tensor.detach().
+    """
+    if not hasattr(value, "__dlpack_device__"):
+        raise TypeError(f"`value` should be an array with DLPack (torch, JAX, ...); got {type(value).__name__}")
+    device = int(value.__dlpack_device__()[0])
+    if device in (1, 3):  # the host's memory; 3: pinned
+        return np.from_dlpack(value)
+    if device in (2, 13):  # a CUDA GPU's; 13: managed
+        return _cupy().from_dlpack(value)
+    raise TypeError(f"`value` should lie on the host or on a CUDA GPU; got DLPack's device type {device}")
+
+
+def _cupy() -> ModuleType:
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError('arrays on a GPU need CuPy: pip install "lstmcore[gpu]"') from error
+    return cupy
 
 
 def _is_cupy(value: object) -> bool:

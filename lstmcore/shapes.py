@@ -16,7 +16,7 @@ def check_array(name: str, value: Any, like: Array) -> None:
     if not is_array(value):
         raise TypeError(
             f"`{name}` should be an array of {library_name(like)}; got {type(value).__name__}"
-            + {"torch": " (a tensor: pass tensor.detach().numpy())"}.get(library_name(value), "")
+            + {"torch": " (a tensor: pass lc.from_dlpack(tensor.detach()))"}.get(library_name(value), "")
             + {"list": " (pass numpy.asarray(...))", "tuple": " (a state given as input?)"}.get(library_name(value), "")
         )
     if library_name(value) != library_name(like):

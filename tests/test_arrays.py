@@ -45,3 +45,33 @@ def test_cupy_that_is_not_there(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     with pytest.raises(ImportError, match=r'arrays on a GPU need CuPy: pip install "lstmcore\[gpu\]"'):
         arrays.to_library(np.ones(1), "cupy")
+
+
+def test_memory_of_torch_is_shared_both_ways(torch):
+    tensor = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    x = arrays.from_dlpack(tensor)
+    assert isinstance(x, np.ndarray)
+    assert x.dtype == "float32"
+    tensor[0, 1] = 7
+    assert x.tolist() == [[0, 7, 2], [3, 4, 5]]
+    assert torch.from_dlpack(np.ones(2)).tolist() == [1, 1]
+    with pytest.raises(BufferError, match="detach"):
+        arrays.from_dlpack(tensor.requires_grad_())
+
+
+class Elsewhere:
+    def __init__(self, device):
+        self.device = device
+
+    def __dlpack_device__(self):
+        return self.device, 0
+
+
+def test_memory_that_cannot_be_shared(monkeypatch):
+    with pytest.raises(TypeError, match=r"`value` should be an array with DLPack \(torch, JAX, ...\); got list"):
+        arrays.from_dlpack([1.0])
+    with pytest.raises(TypeError, match="should lie on the host or on a CUDA GPU; got DLPack's device type 8"):
+        arrays.from_dlpack(Elsewhere(8))
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    with pytest.raises(ImportError, match="arrays on a GPU need CuPy"):
+        arrays.from_dlpack(Elsewhere(2))

@@ -110,7 +110,7 @@ COMPLAINTS = [
     ),
     Complaint(
         "tensor", lambda n: n.lstm.forward(Tensor()), TypeError,
-        "`x` should be an array of numpy; got Tensor (a tensor: pass tensor.detach().numpy())",
+        "`x` should be an array of numpy; got Tensor (a tensor: pass lc.from_dlpack(tensor.detach()))",
     ),
     Complaint(
         "no array", lambda n: n.lstm.forward(None), TypeError,
