@@ -125,7 +125,7 @@ __device__ __forceinline__ void forward(
     if (!KEEP && live) h[row * H + j] = h_t, c[row * H + j] = c_t;
 }
 
-extern "C" __global__ void __launch_bounds__(ROWS * H) small_forward(
+extern "C" __global__ void __launch_bounds__(ROWS * H, 1) small_forward(
     const float* x, long long x_step, long long x_row, const float* a, const float* W_ih, const float* W_hh,
     const float* b, const float* h0, const float* c0, const unsigned char* mask, long long mask_step,
     long long mask_row, float* h, float* c, float* gates, float* x_kept, int T, int B) {
@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(ROWS * H) small_forward(
                   T, B);
 }
 
-extern "C" __global__ void __launch_bounds__(ROWS * H) small_predict(
+extern "C" __global__ void __launch_bounds__(ROWS * H, 1) small_predict(
     const float* x, long long x_step, long long x_row, const float* a, const float* W_ih, const float* W_hh,
     const float* b, const float* h0, const float* c0, const unsigned char* mask, long long mask_step,
     long long mask_row, float* h_last, float* c_last, float* y, int T, int B) {
@@ -148,7 +148,7 @@ constexpr int SUMS_EACH = I > 0 ? (SUMS + ROWS * N - 1) / (ROWS * N) : 1;  // of
 
 // x (T, B, I) is zero at masked steps. I == 0: leaves da (T, B, 4, H); else dx (T, B, I), and the block's sums
 // [gridDim.x][N + 1][4][H].
-extern "C" __global__ void __launch_bounds__(ROWS * N) small_backward(
+extern "C" __global__ void __launch_bounds__(ROWS * N, 1) small_backward(
     const float* dy, long long dy_step, long long dy_row, const float* dh_last, const float* dc_last,
     const float* W_ih, const float* W_hh, const unsigned char* mask, long long mask_step, long long mask_row,
     const float* x, long long x_step, long long x_row, const float* h, const float* c, const float* gates, float* da,
