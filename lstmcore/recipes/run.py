@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import layers, train
-from lstmcore.train import checkpoints, records
+from lstmcore.train import records
 from lstmcore.train.atomic import write_atomically
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.watchers import Tell, warn
@@ -53,7 +53,7 @@ class Keep:
     @property
     def holds_only_results(self) -> bool:
         """True if there is a model and no checkpoint: to go on would be to begin anew, over that model."""
-        places = (f"{CHECKPOINTS}/step-*", f"{TRIALS}/*/{CHECKPOINTS}/step-*")
+        places = (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", f"{TRIALS}/*/{CHECKPOINTS}/step-*")
         return (self.folder / FILES[0]).exists() and not any(any(self.folder.glob(place)) for place in places)
 
     def begin(self) -> "Keep":
@@ -63,7 +63,7 @@ class Keep:
         """
         if self.overwrite:
             for folder in (self.folder, *(self.folder / TRIALS).glob("*")):
-                for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/{checkpoints.BEST}", *records.FILES):
+                for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", *records.FILES):
                     for path in folder.glob(pattern):
                         path.unlink(missing_ok=True)
         return replace(self, overwrite=False)

@@ -77,10 +77,11 @@ class Checkpoints:
     def last(self) -> dict[str, Any] | None:
         """The state in the last good checkpoint: what `fit(resume=...)` takes. None where there is no checkpoint.
 
-        A damaged one is told, set aside as *.damaged and skipped. Raises ValueError if all are damaged, if `about`
-        differs (it says where), and for files of a later version; OSError for what cannot be read.
+        A damaged one is told, set aside as *.damaged and skipped; if none of the last ones is good, it is the best one.
+        Raises ValueError if all are damaged, if `about` differs (it says where), and for files of a later version;
+        OSError for what cannot be read.
         """
-        for path in self._files():
+        for path in [*self._files(), *self.folder.glob(BEST)]:
             try:
                 state, about = checkpoint.read(path)
             except Damaged as error:
@@ -94,7 +95,7 @@ class Checkpoints:
             if differences:
                 raise ValueError(f"{path} is of another training: {'; '.join(differences)}")
             return state
-        damaged = sorted(path.name for path in self.folder.glob("step-*.damaged"))
+        damaged = sorted(path.name for path in self.folder.glob("*.damaged"))
         if damaged:
             names = ", ".join(damaged)
             raise ValueError(f"{self.folder} holds no good checkpoint, only {names}: delete them to begin anew")

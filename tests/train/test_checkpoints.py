@@ -313,6 +313,20 @@ def test_only_damaged_ones_are_no_reason_to_begin_anew(tmp_path, told):
     assert len(told) == 2
 
 
+def test_the_best_one_is_the_last_resort(tmp_path, told):
+    batch = [next(iter(parts()["batches"]))]
+    undisturbed, _ = run(Checkpoints(tmp_path / "whole"), validation=batch)
+    run(Checkpoints(tmp_path / "cut", every_seconds=None), Stop(8), validation=batch)
+    for path in (tmp_path / "cut").glob("step-*"):
+        path.write_bytes(b"")
+    keep = Checkpoints(tmp_path / "cut", tell=told.append)
+    state = keep.last()
+    assert state["counts"]["epoch"] == 2
+    assert len(told) == 2
+    model, _ = run(keep, validation=batch, resume=state)
+    assert_same(model, undisturbed)
+
+
 def test_one_that_vanishes_while_we_look(tmp_path, monkeypatch):
     run(Checkpoints(tmp_path, every_seconds=None, every_steps=3))
     read = checkpoint.read
