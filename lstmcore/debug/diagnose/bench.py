@@ -12,6 +12,7 @@ from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.layers import Layer
 
 Numbers = dict[str, np.ndarray]
+BREAKS = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # what a program with two mistakes may raise
 SAMPLES = 8  # runs in float32: their scatter is then known to a quarter
 FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
 
@@ -27,10 +28,19 @@ class Bench:
         self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
-        """The gradients with these mistakes, of the keys that the case gives. ValueError: two on one line."""
+        """The gradients with these mistakes, of the keys that the case gives.
+
+        Raises ValueError for mistakes that cannot be made together: on one line, or such that the program breaks.
+        """
         engine = mutant(*mistakes)
-        ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
-        return self._handed(engine, ours)
+        try:
+            ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
+            return self._handed(engine, ours)
+        except BREAKS as error:
+            if len(mistakes) < 2:
+                raise
+            names = " and ".join(mistake.name for mistake in mistakes)
+            raise ValueError(f"{names} cannot be made together: {error}") from error
 
     def bound(self, *mistakes: Mistake) -> Numbers:
         """How far rounding may move `numbers`, in units of roundoff: so many times the deviation of each number.

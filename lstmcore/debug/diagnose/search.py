@@ -4,18 +4,20 @@ Singles are all run. So are pairs of a mistake in the loop and one that changes 
 an order of blocks): that costs no run. The other pairs are too many, and are put in order by what the singles tell of
 them: the effects of two mistakes on an array add up, as long as they are small or in different places. The pairs whose
 sum leaves least of the deviation are run first. Effects that do not add up are found only if one of the two explains
-much alone: the singles that explain most are run with every other. Every pair that is named has been run.
+much alone: the singles that explain most are run with every other. Two that change what the layers are given may
+explain nothing alone, and are run last. Every pair that is named has been run.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import compress, islice
+from itertools import combinations, compress, islice
 from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore.debug.diagnose.bench import Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import MISTAKES, Mistake
+from lstmcore.debug.mistakes.mistake import GIVEN, READ
 
 PAIRS = 500  # how many pairs are run at most
 
@@ -35,7 +37,7 @@ class Search:
         self.tried: list[Suspicion] = []
 
     def run(self, sets: Iterable[tuple[Mistake, ...]]) -> list[Suspicion]:
-        """Runs each set of mistakes. Two on one line cannot both be made, and are left out."""
+        """Runs each set of mistakes. Two that cannot both be made are left out."""
         ran = []
         for mistakes in sets:
             with suppress(ValueError):
@@ -87,14 +89,20 @@ class Search:
         if self._one_explains(self.tried):
             return
         ranked = _ranked(self.grads, right, numbers)
-        pending = ((singles[a], singles[b]) for a, b in ranked)
-        for _ in range(0, PAIRS, BATCH):
-            if self._one_explains(self.run(islice(pending, BATCH))):
-                return
+        if self._tried_until_one_explains(islice(((singles[a], singles[b]) for a, b in ranked), PAIRS)):
+            return
         alone = _unexplained(self.grads, right, [self.bench.numbers(m) for m in known])
         for k in np.argsort(alone, kind="stable")[:LEADERS]:
             if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
                 return
+        forward = [m for m in known if any(edit.right in (READ, GIVEN) for edit in m.edits)]
+        self._tried_until_one_explains(combinations(forward, 2))
+
+    def _tried_until_one_explains(self, pairs: Iterator[tuple[Mistake, ...]]) -> bool:
+        while batch := list(islice(pairs, BATCH)):
+            if self._one_explains(self.run(batch)):
+                return True
+        return False
 
     def _one_explains(self, tried: list[Suspicion]) -> bool:
         nearest = sorted((s for s in tried if len(s.mistakes) == 2), key=lambda s: s.residual)[:CLOSEST]

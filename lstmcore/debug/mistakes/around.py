@@ -97,7 +97,10 @@ def _lstm(name: str, wrong: str, *needs: str) -> Mistake:
 
 
 NAMES = "ifgo"
+WEIGHTS = "W_ih W_hh b b_hn"
 KINDS = {"W_ih": "dW_ih", "W_hh": "dW_hh", "b": "db"}
+SCALED = {"": "all gradients are", WEIGHTS: "the gradients of weights and biases, not dx, are",
+          **{kind: f"{d} is" for kind, d in KINDS.items()}}  # fmt: skip
 HANDED_OVER = (
     *(_lstm(f"db: gate {NAMES[k]} holds a copy of gate {NAMES[j]}",
             f'grads = each(grads, "b", lambda b: with_block(b, {k}, block(b, {j})))')
@@ -116,7 +119,7 @@ HANDED_OVER = (
     _ours("dx in the order of the loop back (reversed in time)", 'grads["x"] = grads["x"][::-1]'),
     _ours("dx reshaped, not transposed, into batch first and back", 'grads["x"] = batch_first_reshaped(grads["x"])'),
     *(_ours(f"{what} {how}", f'grads = each(grads, "{kind}", lambda a: {wrong})')
-      for kind, what in {"": "all gradients are", **{kind: f"{d} is" for kind, d in KINDS.items()}}.items()
+      for kind, what in SCALED.items()
       for how, wrong in (
           ("averaged over the batch", "a / case.x.shape[1]"),
           ("averaged over time", "a / case.x.shape[0]"),
@@ -125,7 +128,7 @@ HANDED_OVER = (
           ("counted twice", "2 * a"), ("halved", "a / 2"), ("of the wrong sign", "-a"))),
     *(_ours(f"{what} averaged over the real steps",
             f'grads = each(grads, "{kind}", lambda a: a / case.mask.sum())', "mask")
-      for kind, what in {"": "all gradients are", **{kind: f"{d} is" for kind, d in KINDS.items()}}.items()),
+      for kind, what in SCALED.items()),
     *(Mistake(f"{name} bias gets no gradient (zero)", AROUND, THEIRS,
               f"    answer = one_of_two(answer, case.layout, case.cell, {at}, 0)\n{THEIRS}", needs=("two biases",))
       for name, at in (("the second", 1), ("the first", 0))),

@@ -34,6 +34,8 @@ LOOP_MISTAKES = (
             "cell.recurrent_blocks) @ xp.reshape(W_hh, (W_hh.shape[1], W_hh.shape[0]))"),
     Mistake("W_hh not transposed on the way back, block by block", LOOP, PRODUCT,
             "cell.recurrent_blocks) @ blocks_transposed(W_hh).T"),
+    Mistake("W_ih for W_hh on the way back to h_{t-1}", LOOP, PRODUCT,
+            'cell.recurrent_blocks) @ params["W_ih"].T', needs=("square",)),
     Mistake("the loop back stops before the first step", LOOP, BACK, "    da[0, ...] = 0 * cache.gates[0, ...]\n"
             "    for t in reversed(range(1, T)):\n"),
     Mistake("the loop back begins one step too early", LOOP, BACK, "    da[T - 1, ...] = 0 * cache.gates[T - 1, ...]\n"
@@ -132,6 +134,7 @@ PRODUCT_MISTAKES = (
                     Edit(PRODUCTS, SUMS, f"sums = xp.sum(da[{at}, ...], axis=0)")))
       for which, at in (("0", "0"), ("T-1", "-1"))),
     Mistake("the bias takes row 0 of the batch only", PRODUCTS, SUMS, "sums = xp.sum(da[:, 0, ...], axis=0)"),
+    Mistake("W_hh for W_ih on the way back to x", PRODUCTS, DX, DX.replace("W_ih", "W_hh"), needs=("square",)),
     Mistake("dx misses the transpose of W_ih, block by block", PRODUCTS, DX,
             "dx = xp.reshape(da_x @ blocks_transposed(params[\"W_ih\"]).T, (T, B, I))", needs=("square",)),
 )  # fmt: skip
@@ -155,6 +158,7 @@ def cut(k: int, what: str = "dh and dc") -> Mistake:
 
 
 CLIPPED = {  # what is clipped, and where
+    "the cell state, going forward,": (LSTM, "c = f * c_prev + i * g", "c = clipped(f * c_prev + i * g, {0})"),
     "the gradient of c": (LSTM, "do = dh * tanh_c", "dc = clipped(dc, {0})\n        do = dh * tanh_c"),
     "the carried gradient of c": (LSTM, "dc = dc + dh * o", "dc = clipped(dc, {0}) + dh * o"),
     "the carried gradient of h": (LOOP, ADD_DY, "dstate = (clipped(dstate[0], {0}) + dy[t, ...], *dstate[1:])"),

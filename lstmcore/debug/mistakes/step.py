@@ -1,6 +1,6 @@
 """Mistakes inside the time step: derivatives of the activations, partners in products, paths left out."""
 
-from lstmcore.debug.mistakes.mistake import GRU, LOOP, LSTM, RNN, Edit, Mistake
+from lstmcore.debug.mistakes.mistake import GRU, LOOP, LSTM, PRODUCTS, RNN, Edit, Mistake
 
 GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate"}
 SIGMOID = {k: (f"da_{k} = d{k} * {k} * (one - {k})", GATES[k]) for k in "ifo"}  # the right line of each gate
@@ -122,9 +122,19 @@ GRU_AND_RNN = (
     Mistake("RNN: tanh' without its square", RNN, "da_n = dn * (one - n * n)", "da_n = dn * (one - n)"),
 )  # fmt: skip
 
+DX_LINE = 'dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))'
+H_LINE = "        dproduct = gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T"
 PATHS = tuple(
-    Mistake(f"dh_{{t-1}} misses what comes through the {name}", LOOP,
-            "        dproduct = gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T",
-            f"        dproduct = without_block(gates.join(da[t, ...], cell.recurrent_blocks), {k}, K) @ W_hh.T")
+    mistake
     for k, name in enumerate(GATES.values())
+    for into_h, into_x in [(
+        Edit(LOOP, H_LINE, H_LINE.replace("gates.join(da[t, ...], cell.recurrent_blocks)",
+                                          f"without_block(gates.join(da[t, ...], cell.recurrent_blocks), {k}, K)")),
+        Edit(PRODUCTS, DX_LINE, DX_LINE.replace("da_x", f"without_block(da_x, {k}, len(cell.input_blocks))")),
+    )]
+    for mistake in (
+        Mistake(f"dh_{{t-1}} misses what comes through the {name}", *into_h),
+        Mistake(f"dx misses what comes through the {name}", *into_x),
+        Mistake(f"dh_{{t-1}} and dx miss what comes through the {name}", *into_h, more=(into_x,)),
+    )
 )  # fmt: skip

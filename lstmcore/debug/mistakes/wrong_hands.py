@@ -34,8 +34,9 @@ def without_block(a: Array, k: int, K: int) -> Array:
 
 
 def each(arrays: Arrays, kind: str, change: Callable[[np.ndarray], np.ndarray]) -> Arrays:
-    """Every array of one kind ("W_ih", "b", ...; "" for all) changed."""
-    return {name: change(a) if kind in ("", name.rsplit(".")[-1]) else a for name, a in arrays.items()}
+    """Every array of one kind, or of some ("W_ih", "W_ih b", ...; "" for all) changed."""
+    kinds = kind.split()
+    return {name: change(a) if not kinds or name.rsplit(".")[-1] in kinds else a for name, a in arrays.items()}
 
 
 def in_order(arrays: Arrays, order: str, kinds: str = "W_ih W_hh b") -> Arrays:
