@@ -31,3 +31,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Deletes what a kill in the midst of `write_atomically` has left in a folder, where nobody is writing now."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcore.train import checkpoint
+from lstmcore.train.atomic import remove_left_overs
 from lstmcore.train.run import Run
 from lstmcore.train.sealed import Damaged
 from lstmcore.train.watchers import Tell, warn
@@ -117,8 +118,7 @@ class Checkpoints:
                 "(resume=checkpoints.last()), or take another folder"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left_over in self.folder.glob(".*.part"):  # by a kill in the midst of writing
-            left_over.unlink(missing_ok=True)
+        remove_left_overs(self.folder)
         self._save(run)
 
     def on_batch(self, run: Run) -> None:

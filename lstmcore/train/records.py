@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.train.atomic import write_atomically
+from lstmcore.train.atomic import remove_left_overs, write_atomically
 from lstmcore.train.callbacks import Callback
 from lstmcore.train.run import Run
 from lstmcore.train.watchers import Tell, warn
@@ -33,6 +33,7 @@ class Records(Callback):
     def on_start(self, run: Run) -> None:
         """Raises OSError where the files cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_left_overs(self.folder)
         header = ["epoch", "step", "loss", *(["validation"] if run.validation is not None else []), "lr", "seconds"]
         self._columns = header
         rows = [self._lines(row) for row in run.history]

@@ -118,6 +118,13 @@ class Once(Callback):
         self.on_batch = lambda run: other.on_batch(run) if run.step == 1 else None
 
 
+def test_what_a_kill_has_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".model.safetensors.12345678.part").write_bytes(b"half")
+    (tmp_path / ".mine").write_text("kept")
+    train(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "epochs.csv", "epochs.jsonl"]
+
+
 def test_trouble_at_the_start_is_an_error(tmp_path):
     (tmp_path / "run").write_text("in the way")
     with pytest.raises(FileExistsError):
