@@ -6,9 +6,9 @@ calls `job.fit(callbacks, keep)`, where `keep` is what the command line has made
     job = finished.Job(about, net, loss, batches, opt, {"epochs": 5, "schedule": ..., "rng": rng})
     history = job.fit(train.watchers(tell), keep, progress)
 
-`about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py: the options
-ResumeOption, OverwriteOption and FindLrOption of cli/talk.py, `keep = keeping(out_folder, resume, overwrite)` in place
-of `writable`, and `keep` handed to the recipe and to `hand_over`.
+`about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py, the options
+ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; `keep = keeping(out_folder, resume, overwrite)` goes to the
+recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
 """
 
 import hashlib
