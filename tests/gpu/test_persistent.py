@@ -1,27 +1,20 @@
 """The persistent kernels' own text, run on the emulated machine, against the reference engine.
 
 Several blocks per group, several groups, several launches; blocks, threads and the words between blocks in random
-order. What this cannot show: that a GPU's memory keeps the rules that the exchange relies on (it does more than that),
-and how fast anything is.
-
-Tolerances. IEEE: that of test_same_for_all.py, 4 times the float32 reference's own error + 8 eps. tf32: the same, with
-a yardstick that rounds the factors of the recurrent products to 11 bits as the tensor cores do. Both round nearly the
-same numbers, so their errors are nearly the same; 4 is for the few that fall on the other side of a tie.
+order. What this cannot show: that a GPU's memory keeps the rules that the exchange relies on, and how fast anything is.
+What the kernels are held to: yardsticks.py.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import gpu.emulator
 import numpy as np
 import pytest
-from cases import MASKS, Problem, assert_identical, run
+from cases import MASKS, assert_identical, run
 from engines import REFERENCE, Engine
-from test_same_for_all import widened
+from gpu.yardsticks import assert_close, references
 
 import lstmcore as lc
-from lstmcore.debug.mistakes import mutant
-from lstmcore.debug.mistakes.mistake import LOOP, Edit, Mistake
 from lstmcore.ops.recurrence import launch, persistent_gpu
 from lstmcore.ops.recurrence.fused_gpu import FusedGpu
 from lstmcore.ops.recurrence.launch import LaunchError
@@ -45,40 +38,8 @@ CASES = {
 COMMON = "two groups of two blocks"
 
 
-def rounded(factor: str) -> str:
-    """An expression for a float32 array with 11 bits left (Veltkamp's splitting: 2^13 + 1 takes 13 of the 24 off)."""
-    return f"(8193 * {factor} - (8193 * {factor} - {factor}))"
-
-
-FACTORS = "gates.join(da[t, ...], cell.recurrent_blocks)"
-TF32 = mutant(
-    Mistake(
-        "factors of 11 bits", LOOP, "state[0] @ W_hh", f"{rounded('state[0]')} @ {rounded('W_hh')}",
-        (Edit(LOOP, f"{FACTORS} @ W_hh.T", f"{rounded(FACTORS)} @ {rounded('W_hh')}.T"),),
-    )
-)  # fmt: skip
-YARDSTICKS = {"ieee": REFERENCE, "tf32": Engine("factors of 11 bits", TF32, "numpy")}
-
-
 def engine(machine: Any, precision: str = "ieee") -> Engine:
     return Engine("fused-gpu, emulated", FusedGpu("numpy", lambda: machine, precision), "numpy")
-
-
-@cache
-def references(name: str, mask: str, precision: str):
-    """The problem of a case in float32, the truth in float64, and the yardstick's results."""
-    T, B, I, H = CASES[name].shape
-    problem, wide = (Problem(("lstm", I, H), T, B, mask, seed=T, dtype="float32") for _ in range(2))
-    wide.dtype, wide.params = "float64", {key: widened(value) for key, value in wide.params.items()}
-    wide.x, wide.dy, wide.state, wide.dstate = map(widened, (wide.x, wide.dy, wide.state, wide.dstate))
-    return problem, run(wide, REFERENCE), run(problem, YARDSTICKS[precision])
-
-
-def assert_close(got, truth, own):
-    assert got.keys() == truth.keys()
-    for name, want in truth.items():
-        allowed = 4 * np.max(np.abs(own[name] - want)) + 8 * np.finfo("float32").eps * np.max(np.abs(want))
-        assert np.max(np.abs(got[name] - want)) <= allowed, name
 
 
 @pytest.fixture
@@ -97,7 +58,7 @@ def machine(emulator, monkeypatch):
 def test_truth(machine, nightly, name, mask):
     """Outputs, states, and all gradients. Nightly: in both precisions."""
     for precision in ("ieee", "tf32") if nightly else (CASES[name].precision,):
-        problem, truth, own = references(name, mask, precision)
+        problem, truth, own = references(*CASES[name].shape, mask, precision)
         emulated = machine()
         assert_close(run(problem, engine(emulated, precision)), truth, own)
         assert set(emulated.launches) == {"persistent_forward", "persistent_backward"}
@@ -105,14 +66,14 @@ def test_truth(machine, nightly, name, mask):
 
 @pytest.mark.parametrize("mask", [mask for mask in MASKS if mask not in ("none", "gaps")])
 def test_masks(machine, mask):
-    problem, truth, own = references(COMMON, mask, "tf32")
+    problem, truth, own = references(*CASES[COMMON].shape, mask, "tf32")
     assert_close(run(problem, engine(machine(), "tf32")), truth, own)
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32"])
 def test_any_order_gives_the_same_bits(machine, nightly, precision):
     """Another seed is another order of blocks, threads and words. What depends on it is a race."""
-    problem, _, _ = references(COMMON, "gaps", precision)
+    problem, _, _ = references(*CASES[COMMON].shape, "gaps", precision)
     first = run(problem, engine(machine(), precision))
     for seed in range(1, 200 if nightly else 4):
         assert_identical(run(problem, engine(machine(seed=seed), precision)), first)
@@ -132,7 +93,7 @@ def test_races_are_found(machine, monkeypatch, mistake):
     assert text("persistent.cu").count(right) == 1
     monkeypatch.setattr(gpu.emulator, "source", lambda *args: text(*args).replace(right, wrong))
     monkeypatch.setattr(persistent_gpu, "PATIENCE", 10_000)
-    problem, truth, own = references(COMMON, "none", "ieee")
+    problem, truth, own = references(*CASES[COMMON].shape, "none", "ieee")
     layer, emulated = REFERENCE.place(problem.layer()), machine()
     layer.engine = engine(emulated).engine
     y, _, _ = layer.forward(problem.x, problem.state)
@@ -146,7 +107,7 @@ def test_races_are_found(machine, monkeypatch, mistake):
 @pytest.fixture
 def layer(machine):
     """A layer on the emulated machine, its problem, and the machine."""
-    problem, _, _ = references(COMMON, "gaps", "ieee")
+    problem, _, _ = references(*CASES[COMMON].shape, "gaps", "ieee")
     emulated = machine()
     return problem.layer().to(engine=engine(emulated).engine), problem, emulated
 
@@ -234,7 +195,7 @@ ALL_BITS = np.array(0xFFFFFFFF, "uint32").view("float32")  # a NaN that looks li
 def test_what_is_not_finite_goes_where_the_reference_lets_it_go(machine, precision, value):
     """In x, the initial states and the gradients; carried past masked steps too. The same entries become NaN or
     infinite, and the others stay as they were to 2 per thousand (4 roundings of 11 bits)."""
-    problem, _, _ = references(COMMON, "gaps", precision)
+    problem, _, _ = references(*CASES[COMMON].shape, "gaps", precision)
     x, dy = problem.x.copy(), problem.dy.copy()
     state, dstate = (tuple(s.copy() for s in pair) for pair in (problem.state, problem.dstate))
     B = problem.mask.shape[1]
@@ -347,7 +308,7 @@ def test_cuts(emulator):
 def test_a_gpu_that_is_too_small_says_so(emulator, monkeypatch):
     """The next kernel family runs, with a warning that tells why."""
     monkeypatch.setattr(persistent_gpu, "SIZES", (Size(256, 32, 32),))
-    problem, truth, own = references("three blocks, each sum in two parts", "none", "ieee")
+    problem, truth, own = references(*CASES["three blocks, each sum in two parts"].shape, "none", "ieee")
     emulated = emulator(2)
     with pytest.warns(RuntimeWarning, match="'persistent-ieee' cannot run, and a slower one does: H = 70 takes 3"):
         got = run(problem, engine(emulated))
