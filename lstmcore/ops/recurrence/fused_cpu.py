@@ -68,7 +68,8 @@ def forward(
             np.zeros((padded, B), bool),
         )
     _, states, kept, y, x_kept, clean = buffers
-    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, clean))
+    was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
+    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, was_clean))
     if mask is None:
         x_kept, y = x, states[0, 1:]
     else:

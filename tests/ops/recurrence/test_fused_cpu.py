@@ -147,6 +147,27 @@ def test_buffers_hold_nothing_of_another_mask(cut):
         assert not cache.y[~call.mask].any()
 
 
+def test_a_call_broken_off_leaves_nothing_that_looks_clean(monkeypatch):
+    call = Call("lstm", 6, 17, 9, 37, mask=some_mask(6, 17))
+    want, cache = call.run()
+    kernels = fused_cpu._run
+
+    def interrupted(*arguments):
+        kernels(*arguments)
+        raise KeyboardInterrupt
+
+    call.mask = ~call.mask
+    monkeypatch.setattr(fused_cpu, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call.run(reuse=cache)
+    monkeypatch.undo()
+    call.mask = ~call.mask
+    again, cache = call.run(reuse=cache)
+    assert same_bits(again, want)
+    assert not cache.gates[~call.mask].any()
+    assert not cache.x[~call.mask].any()
+
+
 def test_neighbours_do_not_disturb_each_other(cut):
     """Two threads of Python, two models, at the same time."""
     calls = [Call("lstm", 9, 40, 5, 33, seed=1), Call("gru", 5, 30, 7, 20, seed=2)]
