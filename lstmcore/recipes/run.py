@@ -7,8 +7,8 @@ calls `job.fit(callbacks, keep)`, where `keep` is what the command line has made
     history = job.fit(train.watchers(tell), keep, progress)
 
 `about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py, the options
-ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; `keep = keeping(out_folder, resume, overwrite)` goes to the
-recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
+ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; `keep = keeping(out_folder, resume, overwrite)` goes to
+the recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
 """
 
 import hashlib
