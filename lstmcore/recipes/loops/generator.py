@@ -9,8 +9,15 @@ import numpy as np
 
 from lstmcore.recipes.loops.torsions import ALPHABET, CHANNELS, Loops, from_angles
 
-STATES = np.radians([[-65.0, -42.0], [-120.0, 135.0], [-70.0, 148.0], [58.0, 38.0], [85.0, -170.0]])  # (5, 2)
-NAMES = ("helix", "strand", "polyproline", "left-handed", "glycine's own")
+STATES = np.radians(  # (5, 2): phi and psi of the centres
+    [
+        [-65.0, -42.0],  # helix
+        [-120.0, 135.0],  # strand
+        [-70.0, 148.0],  # polyproline
+        [58.0, 38.0],  # left-handed helix
+        [85.0, -170.0],  # where glycine alone can go
+    ]
+)
 CONCENTRATION = 14.0  # of the von Mises distribution about a centre: a standard deviation of 15 degrees
 LETTERS = "ARNDCEQGHILKMFPSTYWV"
 FREQUENT = {"G": 3.0, "S": 2.0, "N": 1.8, "D": 2.0, "P": 1.6, "T": 1.6, "Y": 1.5, "C": 0.4}  # 1 for the others
@@ -57,10 +64,9 @@ def best(loops: Loops) -> np.ndarray:
     The probabilities of the states go forward along the loop; each state gives its centre, shortened by the scatter's
     mean resultant length I1(k) / I0(k) (Mardia & Jupp 2000, section 3.5.4).
     """
-    order = np.arange(2000) * 2 * np.pi / 2000
-    shortened = np.sum(np.cos(order) * np.exp(CONCENTRATION * np.cos(order))) / np.sum(
-        np.exp(CONCENTRATION * np.cos(order))
-    )
+    around = np.arange(2000) * 2 * np.pi / 2000
+    density = np.exp(CONCENTRATION * np.cos(around))
+    shortened = np.sum(np.cos(around) * density) / np.sum(density)
     centres = shortened * np.stack([np.sin(STATES), np.cos(STATES)], axis=-1).reshape(len(STATES), len(CHANNELS))
     means = np.zeros((*loops.index.shape, len(CHANNELS)))
     for row, sequence in zip(means, loops.sequences):

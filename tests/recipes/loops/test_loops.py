@@ -102,8 +102,7 @@ def test_a_leak_is_told():
 
 
 def test_undefined_angles_are_never_learnt_from(tmp_path):
-    """The first phi of every loop is undefined. Another mark's place cannot matter: its numbers are not read, and the
-    run is the same to the bit with any loss on them left out."""
+    """The first phi of every loop is undefined: a mark that was taken for a target would show in the loss."""
     targets = DATA.targets.copy()
     targets[:, 0, :2] = UNDEFINED
     marked = Loops(DATA.index, targets)
