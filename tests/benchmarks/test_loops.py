@@ -29,8 +29,8 @@ def test_the_twin_gives_the_same_answers(twins):
 
 
 def test_it_is_trained_the_same_way(twins):
-    """Two epochs of six updates: the errors agree to 1e-7, a few roundings of float32, and 1e-5 is allowed. A second bias
-    that learns makes 2.5 %, a rate that is off by a tenth 0.7 %, ten times the decay 0.02 %."""
+    """Two epochs of six updates: the errors agree to 1e-7, a few roundings of float32, and 1e-5 is allowed. A second
+    bias that learns makes 2.5 %, a rate that is off by a tenth 0.7 %, ten times the decay 0.02 %."""
     ran, validation, _ = twins.trained(DATA, SMALL)
     ours = loops.run(DATA, SMALL, progress=False).history["epochs"]
     assert ran == 2
