@@ -145,16 +145,3 @@ def test_what_a_run_is_about():
     assert one["data"] != finished.about("text", text.Options(), "abc", np.arange(4))["data"]
     assert json.loads(json.dumps(one)) == one
     assert one["options"]["hidden"] == 256
-
-
-def test_the_range_test_of_a_recipe(tmp_path):
-    """It finds something, and leaves the job as it was."""
-    options, _ = RECIPES["text"]
-    job = text.job(*text.split(RHYME), replace(options, engine=None))
-    before = {name: w.copy() for name, w in job.model.params.items()}
-    found = job.find_lr(progress=False)
-    assert 1e-6 < found.fastest <= found.lowest < 10
-    for name, w in job.model.params.items():
-        np.testing.assert_array_equal(w, before[name])
-    finished.draw_range_test(tmp_path / "lr.png", found)
-    assert (tmp_path / "lr.png").read_bytes()[:4] == b"\x89PNG"
