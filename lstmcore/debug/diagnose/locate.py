@@ -28,9 +28,11 @@ class Place(NamedTuple):
     right: tuple[str, ...]  # the keys that are right
     step: int | None
     gates: tuple[str, ...]
+    layers: tuple[str, ...] = ()  # of several: "0.bw"; what is off in a stack begins in its highest layer that is off
 
     def __str__(self) -> str:
-        where = [f"at step {self.step}" if self.step is not None else "", _gates(self.gates)]
+        where = [f"at step {self.step}" if self.step is not None else ""]
+        where += [f"in layer {' and '.join(self.layers)}" if self.layers else "", _gates(self.gates)]
         starts = "; it starts " + " ".join(part for part in where if part) if any(where) else ""
         rest = f"; right are {', '.join(self.right)}" if self.right else ""
         return f"none of the known ones{starts} (off: {', '.join(self.arrays)}{rest})"
@@ -42,7 +44,7 @@ def locate(bench: Bench, right: Numbers, unit: float) -> Place:
     deviation = {key: case.grads[key] - right[key] for key in case.grads}
     allowed = {key: unit * bound[key] for key in case.grads}
     off = {key: ~(np.abs(deviation[key]) <= allowed[key]) for key in case.grads}
-    step, named = None, _gates_of_blocks(case, off)
+    step, (layers, named) = None, _where_in_the_weights(case, off)
     if len(case.state) == len(CELLS[case.cell].states):  # one layer, one direction: steps are seen through nothing else
         if "x" in off and off["x"].any():
             step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
@@ -50,22 +52,28 @@ def locate(bench: Bench, right: Numbers, unit: float) -> Place:
                 named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
         elif set(case.weights) <= set(off):
             step = _step_by_span(bench, deviation, allowed)
-    return Place(
-        tuple(key for key in off if off[key].any()), tuple(key for key in off if not off[key].any()), step, named
-    )
+    wrong, right_ones = ([key for key in off if off[key].any() == bad] for bad in (True, False))
+    return Place(tuple(wrong), tuple(right_ones), step, named, layers)
 
 
-def _gates_of_blocks(case: Case, off: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """The gates whose blocks of any weight gradient are off."""
+def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The layers, if there are several, and the gates whose blocks of any weight gradient are off.
+
+    Gradients come down through a stack, so what is off in lower layers may have come from the highest that is.
+    """
     cell = CELLS[case.cell]
     ours = _ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
-    found = set()
+    wrong: dict[str, set[str]] = {}  # layer -> gates
     for name, value in ours.items():
-        kind = name.rsplit(".")[-1]
+        layer, _, kind = name.rpartition(".")
         blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks, **cell.biases}[kind]
         parts = gates.split(value, len(blocks))
-        found |= {cell.gates[k] for j, k in enumerate(blocks) if parts[..., j, :].any()}
-    return tuple(g for g in cell.gates if g in found)
+        wrong.setdefault(layer, set()).update(cell.gates[k] for j, k in enumerate(blocks) if parts[..., j, :].any())
+    several, wrong = len(wrong) > 1, {layer: found for layer, found in wrong.items() if found}
+    height = {layer: int(layer.split(".")[0]) if layer[:1].isdigit() else 0 for layer in wrong}
+    first = [layer for layer in wrong if height[layer] == max(height.values())]
+    found = {gate for layer in first for gate in wrong[layer]}
+    return tuple(first) if several else (), tuple(g for g in cell.gates if g in found)
 
 
 def _gates_of_dx(bench: Bench, deviation: np.ndarray, allowed: np.ndarray) -> tuple[str, ...]:

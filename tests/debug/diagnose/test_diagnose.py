@@ -8,6 +8,8 @@ from planting import cast, random_step, somebody_elses
 
 import lstmcore as lc
 from lstmcore.debug.diagnose.bench import BREAKS, Bench, residual, within
+from lstmcore.debug.diagnose.locate import locate
+from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import suspects
 from lstmcore.debug.mistakes import MISTAKES, Mistake
@@ -222,6 +224,26 @@ def test_a_single_wrong_block_is_located():
     place = diagnose(step, grads).place
     assert place.arrays == ("b",)
     assert place.gates == ("f",)
+
+
+def test_the_layer_and_direction_are_located():
+    """Two layers of two directions: one block of the upper backward one is off, and with it all that lies below."""
+    rng = np.random.default_rng(10)
+    make = {"dtype": "float64", "seed": rng}
+    both = [lc.Bidirectional(lc.LSTM(n, 4, **make), lc.LSTM(n, 4, **make)) for n in (3, 8)]
+    model = lc.Stack(both)
+    x, dy = rng.standard_normal((5, 2, 3)), rng.standard_normal((5, 2, 8))
+    _, _, cache = model.forward(x)
+    _, _, grads = model.backward(dy, cache)
+    grads["1.bw.W_hh"][:, 4:8] += rng.standard_normal((4, 4))  # i f g o
+    for name in ("0.fw.W_ih", "0.bw.b"):
+        grads[name] += rng.standard_normal(grads[name].shape)
+    case, model, unit, _ = read_case(dict(model.params), x, dy, grads)
+    bench = Bench(case, model)
+    place = locate(bench, bench.numbers(), unit)
+    assert place.arrays == ("0.fw.W_ih", "0.bw.b", "1.bw.W_hh")
+    assert (place.layers, place.gates) == (("1.bw",), ("f",))
+    assert "it starts in layer 1.bw in gate f (off: " in str(place)
 
 
 # ---- no false alarm ----------------------------------------------------------------------------------------
