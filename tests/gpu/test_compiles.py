@@ -66,7 +66,7 @@ def persistent_cuts(architecture, shapes):
 
 
 # The widest layers of each kind of block, with many rows: the fewest registers to spare.
-PERSISTENT = {"sm_80": [(1, 200, 256)], "sm_90": [(1, 1000, 512), (0, 1000, 1024)], "sm_100": [(0, 64, 512)]}
+PERSISTENT = {"sm_80": [(1, 200, 256)], "sm_90": [(1, 1000, 512), (0, 200, 256)], "sm_100": [(0, 64, 1024)]}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

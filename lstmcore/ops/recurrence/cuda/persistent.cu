@@ -55,8 +55,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
         w[0][n] = k < H && unit < H ? factor(W_hh[(size_t)k * 4 * H + n % 4 * H + unit]) : 0;
     }
 
-    Four<float> bias = {0, 0, 0, 0};
-    if (own.unit < H) bias = {b[own.unit], b[H + own.unit], b[2 * H + own.unit], b[3 * H + own.unit]};
     float h_own[SHARES], c_own[SHARES];
 #pragma unroll
     for (int e = 0; e < SHARES; e++) {
@@ -72,7 +70,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
 #pragma unroll
         for (int e = 0; e < SHARES; e++) {  // asked for before the wait, needed after it
             real[e] = own.exists(e) && (!mask || mask[t * mask_step + own.batch_row(e) * mask_row]);
-            gate[e] = real[e] ? own.load(a, t, e) : Four<float>{0, 0, 0, 0};
+            gate[e] = {0, 0, 0, 0};
+            if (real[e]) gate[e] = own.load(a, t, e), gate[e] += own.load_bias(b);
         }
 
         float* const sums = all_sums + t % 2 * SLICES * ROWS * SUM_ROW;
@@ -114,7 +113,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
 #pragma unroll
                 for (int n = 0; n < SLICES; n++)
                     sum += *reinterpret_cast<const Four<float>*>(part + n * ROWS * SUM_ROW);
-                gate[e] += bias;
                 gate[e] += sum;  // (1)
                 h_own[e] = step_forward(gate[e], c_own[e]);
             }
