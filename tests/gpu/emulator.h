@@ -143,7 +143,8 @@ int call(void (*kernel)(A...), const Launch* how, const char* letters, void** ar
     if (strlen(letters) != sizeof...(A)) return WRONG_ARGUMENTS;
     for (size_t k = 0; k < sizeof...(A); k++) {
         const bool null = letters[k] == '0' && wanted[k] >= 'a';
-        if (!null && letters[k] != wanted[k]) return WRONG_ARGUMENTS;
+        const bool any_64_bits = letters[k] == '*' && (wanted[k] >= 'a' || wanted[k] == 'L');
+        if (!null && !any_64_bits && letters[k] != wanted[k]) return WRONG_ARGUMENTS;
     }
     Call<A...> call = {kernel, arguments};
     return launch(*how, Call<A...>::thread, &call);

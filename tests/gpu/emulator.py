@@ -56,6 +56,10 @@ class Emulator:
         return Kernel(self, entry, getattr(_library(text), f"emulate_{entry}"), together)
 
 
+class Address(int):
+    """64 bits that may be a number or an address, as CuPy passes them."""
+
+
 class Launch(ctypes.Structure):
     """As in emulator.h."""
 
@@ -88,6 +92,8 @@ class Kernel:
                 letters, slot = letters + "0", ctypes.c_void_p(None)
             elif isinstance(value, np.ndarray):
                 letters, slot = letters + LETTERS[value.dtype.name], ctypes.c_void_p(value.ctypes.data)
+            elif isinstance(value, Address):
+                letters, slot = letters + "*", ctypes.c_longlong(value)
             elif isinstance(value, np.int64):
                 letters, slot = letters + "L", ctypes.c_longlong(int(value))
             else:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, to_numpy
+from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
 from lstmcore.debug.gradcheck.numeric import central_difference, complex_step, directions, epsilon
 from lstmcore.debug.trees import cast, leaves, state_names, tree_map
 from lstmcore.layers import Layer
@@ -80,13 +80,14 @@ def gradcheck(
 ) -> GradCheck:
     """Checks the backward of a layer, container or model: every parameter, the input and the initial state.
 
-    layer: runs in float64 on its own engine. x (T, B, I), or integers for an Embedding; state: None means zeros, whose
-    gradient is checked too; mask (T, B). The objective is a random linear function of outputs and final state (drawn
-    from `seed`), or `loss(y) -> (value, dy)`, complex-safe, plus that of the final state. dropout_seed: draw dropout
-    masks from this seed, the same in every pass. directions: None checks every coordinate; a number checks so many
-    random directions per array. method: "complex", or "central" for central differences on the layer's own engine.
-    tolerance: largest relative error per array; None means 4096 units of rounding (9e-13), which a sum of many thousand
-    terms does not reach, and for "central" also what its own truncation and rounding hide.
+    layer: runs in float64 on its own engine, on a GPU if its arrays lie there. x (T, B, I), or integers for an
+    Embedding; state: None means zeros, whose gradient is checked too; mask (T, B). The objective is a random linear
+    function of outputs and final state (drawn from `seed`), or `loss(y) -> (value, dy)`, complex-safe, plus that of
+    the final state. dropout_seed: draw dropout masks from this seed, the same in every pass. directions: None
+    checks every coordinate; a number checks so many random directions per array. method: "complex", or "central"
+    for central differences on the layer's own engine. tolerance: largest relative error per array; None means 4096
+    units of rounding (9e-13), which a sum of many thousand terms does not reach, and for "central" also what its
+    own truncation and rounding hide.
     Raises ValueError for an unknown method, and whatever the layer raises for bad input.
     """
     if method not in ("complex", "central"):
@@ -95,30 +96,39 @@ def gradcheck(
     own = layer.to(dtype="float64")
     x, state = cast(x, np.float64), cast(state, np.float64)
 
+    home = library_name(x)  # where the layer computes; its gradients are judged on the host
+
     y, final, cache = own.forward(x, state, mask, _dropout(dropout_seed))
     if state is None:
-        state = tree_map(np.zeros_like, final)
-    dy = rng.standard_normal(y.shape) if loss is None else loss(y)[1]
-    dstate = tree_map(lambda s: rng.standard_normal(s.shape), final)
+        state = tree_map(lambda s: namespace(s).zeros_like(s), final)
+    dy = to_library(rng.standard_normal(y.shape), home) if loss is None else loss(y)[1]
+    dstate = tree_map(lambda s: to_library(rng.standard_normal(s.shape), home), final)
     dx, dstate0, grads = own.backward(dy, cache, dstate)
 
-    values = {name: value.copy() for name, value in own.params.items()} | dict(leaves(state, state_names(layer)))
-    grads = dict(grads) | dict(leaves(dstate0, state_names(layer)))
+    x, mask, dy, state, dstate, dx, dstate0 = tree_map(to_numpy, (x, mask, dy, state, dstate, dx, dstate0))
+    values = {name: to_numpy(value).copy() for name, value in own.params.items()}
+    values |= dict(leaves(state, state_names(layer)))
+    grads = {name: to_numpy(gradient) for name, gradient in grads.items()}
+    grads |= dict(leaves(dstate0, state_names(layer)))
     if dx is not None:
         values["x"], grads["x"] = x, dx
 
     dtype = np.dtype("complex128" if method == "complex" else "float64")
-    run = layer.to(dtype=dtype, engine="reference") if method == "complex" else own
+    library = "numpy" if method == "complex" else home
+    run = layer.to(dtype=dtype, engine="reference", array="numpy") if method == "complex" else own
+
+    def placed(tree: Any) -> Any:
+        return tree_map(lambda a: to_library(a, library), tree)
 
     def objective(values: Mapping[str, Array]) -> Any:
         values = {name: cast(value, dtype) for name, value in values.items()}
         for name in run.params:
-            run.params[name] = values[name]
+            run.params[name] = placed(values[name])
         initial = iter([values[name] for name, _ in leaves(state, state_names(layer))])
-        state0 = tree_map(lambda _: next(initial), state)
-        y, final, _ = run.forward(values.get("x", x), state0, mask, _dropout(dropout_seed))
-        total = np.sum(dy * y) if loss is None else loss(y)[0]
-        return total + sum(np.sum(d * s) for (_, d), (_, s) in zip(leaves(dstate), leaves(final)))
+        state0 = placed(tree_map(lambda _: next(initial), state))
+        y, final, _ = run.forward(placed(values.get("x", x)), state0, placed(mask), _dropout(dropout_seed))
+        total = np.sum(dy * to_numpy(y)) if loss is None else to_numpy(loss(y)[0])
+        return total + sum(np.sum(d * to_numpy(s)) for (_, d), (_, s) in zip(leaves(dstate), leaves(final)))
 
     return _check(objective, values, grads, method, tolerance, directions, rng)
 

@@ -54,13 +54,14 @@ class Gpu:
     @contextmanager
     def tf32_products(self) -> Iterator[None]:
         """By CuPy's own switch, which has no public name yet; a CuPy without it computes in IEEE float32."""
-        from cupy._core import _routines_linalg as linalg
+        try:
+            from cupy._core import _routines_linalg as linalg
 
-        if not hasattr(linalg, "set_compute_type"):
+            tf32, before = linalg.COMPUTE_TYPE_TF32, linalg.get_compute_type("f")
+        except (ImportError, AttributeError):
             yield
             return
-        before = linalg.get_compute_type("f")
-        linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32)
+        linalg.set_compute_type("f", tf32)
         try:
             yield
         finally:
