@@ -1,11 +1,11 @@
 """Which mistake, or which two, give exactly these numbers?
 
 Singles are all run. So are pairs of a mistake in the loop and one that changes all finished gradients alike (a factor,
-an order of blocks): that costs no run. The other pairs are too many, and are put in order by what the singles tell of
-them: the effects of two mistakes on an array add up, as long as they are small or in different places. The pairs whose
-sum leaves least of the deviation are run first. Effects that do not add up are found only if one of the two explains
-much alone: the singles that explain most are run with every other. Two that change what the layers are given may
-explain nothing alone, and are run last. Every pair that is named has been run.
+an order of blocks), or only those that are off: that costs no run. The other pairs are too many, and are put in order
+by what the singles tell of them: the effects of two mistakes on an array add up, as long as they are small or in
+different places. The pairs whose sum leaves least of the deviation are run first. Effects that do not add up are found
+only if one of the two explains much alone: the singles that explain most are run with every other. Two that change what
+the layers are given may explain nothing alone, and are run last. Every pair that is named has been run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -86,6 +86,7 @@ class Search:
         singles, numbers = list(compress(singles, moved)), list(compress(numbers, moved))
         everywhere = [m for m, n in zip(singles, numbers) if m.afterwards and _moves_all(n, right)]
         self.run((m, after) for m in known if not m.afterwards for after in everywhere)
+        self._within_what_is_off(right, singles, numbers)
         if self._one_explains(self.tried):
             return
         ranked = _ranked(self.grads, right, numbers)
@@ -97,6 +98,16 @@ class Search:
                 return
         forward = [m for m in known if any(edit.right in (READ, GIVEN) for edit in m.edits)]
         self._tried_until_one_explains(combinations(forward, 2))
+
+    def _within_what_is_off(self, right: Numbers, singles: list[Mistake], numbers: list[Numbers]) -> None:
+        """Where some arrays are right: pairs of a mistake that leaves those alone, and a wrong hand-over that does."""
+        bound = self.bench.bound()
+        off = {k for k in right if not within({k: self.grads[k]}, right, bound, self.unit)}
+        if len(off) < len(right):
+            inside = [
+                m for m, n in zip(singles, numbers) if off.issuperset(k for k in right if np.any(n[k] != right[k]))
+            ]
+            self.run((m, after) for m in inside if not m.afterwards for after in inside if after.afterwards)
 
     def _tried_until_one_explains(self, pairs: Iterator[tuple[Mistake, ...]]) -> bool:
         while batch := list(islice(pairs, BATCH)):

@@ -183,6 +183,17 @@ def test_pairs_of_mistakes(nightly):
     assert len(missed) <= 0.1 * pairs, missed
 
 
+def test_a_pair_whose_effects_lie_on_top_of_each_other():
+    """Both spoil db alone, one after the other: their effects do not add up."""
+    step = random_step(77, shape=(8, 4, 1, 2), layout="tf1")
+    pair = (
+        "db handed over in the gate order o f i g",
+        "db is overwritten at each step, not added up: only step 0 is left",
+    )
+    answer = diagnose(step, step.gradients(*(NAMED[name] for name in pair), dtype="float32"))
+    assert set(pair) <= set(answer.names)
+
+
 def test_mistakes_that_cannot_be_made_together_are_left_out():
     """Without a mask there is none to invert; the search goes on."""
     step = random_step(8, shape=(5, 2, 3, 4))
