@@ -79,18 +79,24 @@ def ours(problem: Problem, precision: str) -> Contestant:
     return Contestant(f"lstmcore {kernel}", lc.__version__, call, results)
 
 
-def torchs(problem: Problem, precision: str, graph: bool = False, dtype: torch.dtype = torch.float32) -> Contestant:
+def torchs(
+    problem: Problem,
+    precision: str,
+    graph: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cuda",
+) -> Contestant:
     """torch.nn.LSTM: cuDNN. graph: the pass is recorded once and replayed, which takes the host out of it."""
     allowed = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     shape = problem.shape
-    lstm = torch.nn.LSTM(shape.I, shape.H, bidirectional=shape.both).to("cuda", dtype)
+    lstm = torch.nn.LSTM(shape.I, shape.H, bidirectional=shape.both).to(device, dtype)
     weights = from_lstmcore({name: np.asarray(w) for name, w in problem.model.params.items()}, "torch")
     with torch.no_grad():
         for name, parameter in lstm.named_parameters():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
-    x = torch.from_numpy(problem.x).to("cuda", dtype).requires_grad_()
-    dy = torch.from_numpy(problem.dy).to("cuda", dtype)
+    x = torch.from_numpy(problem.x).to(device, dtype).requires_grad_()
+    dy = torch.from_numpy(problem.dy).to(device, dtype)
     lengths = None if problem.lengths is None else torch.from_numpy(problem.lengths)
     values = [x, *lstm.parameters()]
     held: dict[str, torch.Tensor] = {}
@@ -121,7 +127,6 @@ def torchs(problem: Problem, precision: str, graph: bool = False, dtype: torch.d
 
     def results() -> Results:
         call()
-        torch.cuda.synchronize()
         grads = {name: p.grad.cpu().numpy() for name, p in lstm.named_parameters()}
         return {"y": held["y"].detach().cpu().numpy(), "dx": x.grad.cpu().numpy(), **grads}
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from gpu.conftest import emulator  # noqa: F401 (a fixture)
+from gpu.stand_in import installed
 
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import suite
@@ -51,3 +53,75 @@ def test_the_suite_picks_the_engines_on_a_gpu():
     picked = [engine for name, engine in names.items() if any(word in name for word in wanted)]
     assert [engine.library for engine in picked] == ["cupy"] * len(picked)
     assert len(picked) == sum(engine.library == "cupy" for engine in ALL_ENGINES) > 1
+
+
+# ---- on the stand-in for CuPy --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cupy(emulator):  # noqa: F811
+    modules = ("race", "speed", "contestants", "timing")
+    with installed() as module:
+        yield module
+    for name in modules:  # what imported the stand-in is forgotten
+        sys.modules.pop(f"benchmarks.gpu.{name}", None)
+
+
+def test_a_race_finds_no_difference_where_there_is_none(cupy):
+    from benchmarks.gpu import race
+
+    for case in race.SMALL[:2]:
+        row = race.differences(case, 2, 100)
+        assert (row["kernel"], row["repeats"], row["different_words"], row["nan"]) == ("small", 2, 0, 0)
+
+
+def test_a_race_finds_differences(cupy, monkeypatch):
+    from benchmarks.gpu import race
+
+    calls = iter(range(10))
+    right = race.Call.results
+
+    def wrong(self, engine):
+        family, arrays = right(self, engine)
+        arrays[0][0, 0, 0, 0] += next(calls)  # nothing at first
+        return family, arrays
+
+    monkeypatch.setattr(race.Call, "results", wrong)
+    assert race.differences(race.SMALL[0], 2, 100)["different_words"] == 2
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_bench_checks_before_it_times(cupy, torch, both, padded):
+    """lstmcore and torch in float32 against torch in float64, on its CPU: the rule of speed.py holds, and bites."""
+    from benchmarks.gpu import contestants as c
+
+    problem = c.Problem(c.Shape("tiny", 6, 5, 3, 7, both, padded))
+    truth = c.torchs(problem, "ieee", dtype=torch.float64, device="cpu")
+    assert {"y", "dx", "weight_ih_l0", "bias_hh_l0"} <= truth.results().keys()
+    got = c.ours(problem, "ieee")
+    off, own = (c.errors(who.results(), truth.results()) for who in (got, c.torchs(problem, "ieee", device="cpu")))
+    assert got.name == "lstmcore small"
+    assert off.keys() == truth.results().keys()
+    assert all(off[name] <= 4 * own[name] + 8 * 2**-23 for name in off), (off, own)
+    results = dict(got.results())
+    results["dx"] = results["dx"] * 1.0001
+    assert c.errors(results, truth.results())["dx"] > 4 * own["dx"] + 8 * 2**-23
+
+
+def test_the_report_tells_goals_and_what_is_short(cupy, torch):
+    from benchmarks.gpu import speed
+
+    def row(shape, precision, who, ratio):
+        return speed.Row("now", "GPU", *shape[:7], precision, who, "1", 5, 1.0, 0.9, 1.1, 2.0, ratio, ratio, 1e-7)
+
+    count, loop, *_ = speed.SHAPES
+    text = speed.report(
+        [row(count, "ieee", "lstmcore small", 3.5), row(loop, "tf32", "lstmcore persistent", 1.5),
+         row(loop, "ieee", "lstmcore persistent", 0.5), row(loop, "tf32", "torch graph", 1.0)]
+    )  # fmt: skip
+    assert "count ieee  goal 3.0 x  3.50 x  ok" in text
+    assert "loop256 tf32  goal 3.0 x  1.50 x  SHORT" in text
+    assert "wide512 tf32  goal 2.5 x  not measured" in text
+    assert "loop256 ieee is slower than torch: 0.50 x" in text
+    assert {shape.name for shape in speed.SHAPES} >= {shape for shape, _ in speed.GOALS}

@@ -172,6 +172,9 @@ class Device:
     def __init__(self, _: int = 0):
         pass
 
+    def synchronize(self) -> None:
+        """Emulated kernels have run when their launch returns."""
+
 
 class ComputeTypes:
     """How CuPy multiplies matrices; it remembers what was asked for."""
@@ -211,7 +214,14 @@ def installed() -> Iterator[Module]:
     """As if CuPy were there. What imported it is forgotten again."""
     cupy, cuda, core = Module("cupy"), ModuleType("cupy.cuda"), ModuleType("cupy._core")
     vars(core)["_routines_linalg"] = ComputeTypes()
-    vars(cupy).update(ndarray=ndarray, asarray=asarray, array=asarray, RawModule=RawModule, cuda=cuda)
+    vars(cupy).update(
+        ndarray=ndarray,
+        asarray=asarray,
+        array=asarray,
+        RawModule=RawModule,
+        RawKernel=lambda code, name: None,
+        cuda=cuda,
+    )
     vars(cuda).update(
         Device=Device,
         alloc_pinned_memory=lambda size: PinnedMemory(),
