@@ -51,16 +51,16 @@ def test_truth_under_every_mask(engine, mask, dtype):
     test_truth.check(engine, LAYERS["lstm"], 4, 3, mask, dtype)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_truth_at_every_shape(engine, shape):
-    T, B, I, H = shape
-    for dtype in ("float32", "float64"):
-        test_truth.check(engine, ("lstm", I, H), T, B, "gaps", dtype)
+def test_truth_at_every_shape(engine, nightly):
+    """Each is a kernel of its own, to be compiled first: three of them by day."""
+    for T, B, I, H in SHAPES if nightly else SHAPES[1:4]:
+        for dtype in ("float32", "float64"):
+            test_truth.check(engine, ("lstm", I, H), T, B, "gaps", dtype)
 
 
-@pytest.mark.parametrize("name", ["lstm-last", "bidirectional", "interleaved"])
-def test_truth_of_layers_of_layers(engine, name):
-    test_truth.check(engine, LAYERS[name], 4, 3, "gaps", "float32")
+def test_truth_of_layers_of_layers(engine, nightly):
+    for name in ("lstm-last", "bidirectional", *(("interleaved", "towers") if nightly else ())):
+        test_truth.check(engine, LAYERS[name], 4, 3, "gaps", "float32")
 
 
 def test_truth_of_saturated_gates(engine):
@@ -85,7 +85,7 @@ def test_the_order_of_threads_changes_no_bit(emulator, size):
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("mask", ["gaps", "right", "no step at all"])
+@pytest.mark.parametrize("mask", ["gaps", "no step at all"])
 def test_poison_changes_no_bit(engine, size, mask):
     problem = Problem(("lstm", *size), 4, 5, mask, seed=2, dtype="float32")
     clean = run(problem, engine)
