@@ -29,9 +29,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "two groups of two blocks": Case((Size(256, 32, 32),), (5, 19, 3, 50), 4, "ieee"),
+    "two groups of two blocks": Case((Size(256, 32, 8),), (5, 13, 3, 50), 4, "ieee"),
     "two launches, one of a single group": Case((Size(256, 32, 8),), (3, 19, 2, 50), 4, "ieee"),
-    "three blocks, each sum in two parts": Case((Size(256, 32, 32),), (3, 11, 2, 70), 6, "tf32"),
+    "three blocks, each sum in two parts": Case((Size(256, 32, 32),), (3, 19, 2, 70), 6, "ieee"),
     "blocks of 16 units": Case((Size(512, 16, 64),), (3, 19, 2, 60), 8, "ieee"),
     "blocks of 8 units": Case((Size(1024, 8, 32),), (2, 9, 2, 100), 16, "tf32"),
 }
@@ -62,6 +62,16 @@ def test_truth(machine, nightly, name, mask):
         emulated = machine()
         assert_close(run(problem, engine(emulated, precision)), truth, own)
         assert set(emulated.launches) == {"persistent_forward", "persistent_backward"}
+
+
+def test_the_table_as_it_is(emulator, nightly):
+    """On a machine as large as a GPU. By default its narrowest layer; nightly: groups of 20, 80 and 128 blocks."""
+    for H in (257, 520, 1000) if nightly else (49,):
+        for precision in ("ieee", "tf32") if nightly else ("ieee",):
+            problem, truth, own = references(2, 9, 2, H, "gaps", precision)
+            emulated = emulator(132)
+            assert_close(run(problem, engine(emulated, precision)), truth, own)
+            assert set(emulated.launches) == {"persistent_forward", "persistent_backward"}
 
 
 @pytest.mark.parametrize("mask", [mask for mask in MASKS if mask not in ("none", "gaps")])
@@ -191,7 +201,7 @@ ALL_BITS = np.array(0xFFFFFFFF, "uint32").view("float32")  # a NaN that looks li
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32"])
-@pytest.mark.parametrize("value", [np.nan, ALL_BITS, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("value", [np.nan, ALL_BITS, -np.inf, 3e38])
 def test_what_is_not_finite_goes_where_the_reference_lets_it_go(machine, precision, value):
     """In x, the initial states and the gradients; carried past masked steps too. The same entries become NaN or
     infinite, and the others stay as they were to 2 per thousand (4 roundings of 11 bits)."""
