@@ -98,6 +98,13 @@ def test_pointwise(architecture):
         assert_fits("pointwise.cu", (("REAL", real),), architecture, pointwise_gpu.THREADS, entries)
 
 
+def test_dawdling_threads_compile():
+    """As benchmarks/gpu/race.py asks for them; here they need not fit."""
+    constants = (("HUNT_RACES", 1), ("H", 5), ("I", 1), ("ROWS", 1))
+    with_delays, without = (compiled("small.cu", c, "sm_90")["small_forward"] for c in (constants, constants[1:]))
+    assert with_delays != without
+
+
 def test_a_mistake_does_not_compile():
     with pytest.raises(CompileError, match="nonsense"):
         build('extern "C" __global__ void broken() { nonsense; }', "sm_90")

@@ -76,6 +76,18 @@ def test_float32_like_the_reference(emulator, size, mask):
     assert set(machine.launches) == set(SIZES[size])
 
 
+def test_float32_at_full_size(emulator, nightly):
+    """The demo's batch on a machine as wide as an H100, with gaps; by night others, whose sums are longer."""
+    problems = [((1, 24), 20, 1000, "gaps")]
+    if nightly:
+        problems += [(size, 100, 200, mask) for size in ((1, 24), (4, 32), (13, 37)) for mask in ("none", "gaps")]
+    for size, T, B, mask in problems:
+        machine = Emulator(multiprocessors=132)
+        engine = Engine("fused-gpu, emulated", FusedGpu("numpy", lambda m=machine: m), "numpy")
+        test_same_for_all.check_float32(engine, ("lstm", *size), T, B, mask)
+        assert set(machine.launches) == set(SMALL if size[0] > 8 else SMALL_INSIDE)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_order_of_threads_changes_no_bit(emulator, size):
     problem = Problem(("lstm", *size), 4, 9, "gaps", seed=1, dtype="float32")
