@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
 from lstmcore.shapes import check_lengths, check_size
 
 
@@ -26,12 +26,15 @@ def masking_backward(dy: Array, mask: Array | None) -> Array:
     return masking_forward(dy, mask)
 
 
-def mask_from_lengths(lengths: Any, T: int) -> np.ndarray:
+def mask_from_lengths(lengths: Any, T: int) -> Array:
     """(T, B) bool, true on the first `lengths[b]` steps of row b. lengths: B integers in 0 .. T; 0 is an empty row.
 
-    Raises TypeError for what is not a row of integers, ValueError for a length below 0 or beyond T.
+    A NumPy array; from lengths on a GPU, a CuPy array. Raises TypeError for what is not a row of integers, ValueError
+    for a length below 0 or beyond T.
     """
-    lengths = np.asarray(lengths)
+    home = library_name(lengths)
+    lengths = to_numpy(lengths)
     check_size("T", T)
     check_lengths(lengths, T)
-    return np.arange(T)[:, None] < lengths[None, :]
+    mask = np.arange(T)[:, None] < lengths[None, :]
+    return to_library(mask, home) if home == "cupy" else mask

@@ -179,6 +179,12 @@ def test_mixing_libraries_is_refused(cupy, model, mixed):
         calls[mixed]()
 
 
+def test_a_mask_from_lengths_lies_where_they_lie(cupy):
+    mask = lc.mask_from_lengths(cupy.asarray([0, 1, 3]), 3)
+    assert isinstance(mask, cupy.ndarray)
+    assert np.array_equal(mask.get(), lc.mask_from_lengths([0, 1, 3], 3))
+
+
 # ---- launch_gpu.py -------------------------------------------------------------------------------------------------
 
 
