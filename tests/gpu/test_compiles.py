@@ -25,12 +25,13 @@ SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
 PARKED = {"small_backward": 32}
 
 
-def assert_fits(file, defines, architecture, threads, entries):
-    """A block has room, nothing is spilled, and no array of a thread lies in memory."""
+def assert_fits(file, defines, architecture, threads, entries, spilled=0):
+    """A block has room, nothing (or so many bytes) is spilled, and no array of a thread lies in memory."""
     used = compiled(file, defines, architecture)
     for entry in entries:
-        assert used[entry].spilled_bytes <= PARKED.get(entry, 0), (entry, defines, used[entry])
-        assert used[entry].stack_bytes <= PARKED.get(entry, 0), (entry, defines, used[entry])
+        allowed = max(spilled, PARKED.get(entry, 0))
+        assert used[entry].spilled_bytes <= allowed, (entry, defines, used[entry])
+        assert used[entry].stack_bytes <= allowed, (entry, defines, used[entry])
         assert used[entry].registers * threads <= REGISTERS, (entry, defines, used[entry])
 
 
@@ -71,7 +72,11 @@ def persistent_cuts(architecture, shapes):
 
 
 # The widest layers of each kind of block, with many rows: the fewest registers to spare.
-PERSISTENT = {"sm_80": [(1, 200, 256)], "sm_90": [(1, 1000, 512), (0, 200, 256)], "sm_100": [(0, 64, 1024)]}
+PERSISTENT = {"sm_80": [(0, 400, 256)], "sm_90": [(1, 1000, 512), (0, 200, 256)], "sm_100": [(0, 64, 1024)]}
+
+
+# Of all these kernels one spills: eight numbers of a thread, written and read once a step. (Bytes: both together.)
+SPILLED = {("sm_80", 0, 256, 32, 32): 64}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -88,7 +93,8 @@ def test_persistent(architecture, nightly):
     for ieee, H, units, rows in sorted(kernels):
         constants = (("H_PADDED", H), ("UNITS", units), ("ROWS", rows), ("IEEE", ieee))
         entries = ("persistent_forward", "persistent_backward")
-        assert_fits("persistent.cu", constants, architecture, persistent_gpu.THREADS, entries)
+        spilled = SPILLED.get((architecture, ieee, H, units, rows), 0)
+        assert_fits("persistent.cu", constants, architecture, persistent_gpu.THREADS, entries, spilled)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
