@@ -218,6 +218,13 @@ def test_loops_that_cannot_be(tmp_path, words, message):
     assert "Traceback" not in answer.stderr
 
 
+HEARS_CTRL_C = """import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+from lstmcore.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal of POSIX")
 def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
     """The whole way: begun, interrupted, refused without a word about it, gone on with; bit-identical weights."""
@@ -225,9 +232,8 @@ def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
     words = ["train", "text", "my text", "--hidden", "8", "--embedding", "4", "--steps", "10", "--batch", "4"]
     words += ["--epochs", "30", "--out"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from lstmcore.cli import main; main()", *words, "cut"],
+        [sys.executable, "-c", HEARS_CTRL_C, *words, "cut"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may have it ignored
     )  # fmt: skip
     rows = tmp_path / "cut" / "epochs.csv"
     while process.poll() is None and (not rows.exists() or rows.read_text().count("\n") < 3):

@@ -52,7 +52,7 @@ def test_padding_full_of_nan_changes_nothing():
 def test_every_mistake_in_a_backward_shows():
     """Against each mutant of the engine: they part as far as the mutant is from the right gradient."""
     cells = {LSTM: "lstm", GRU: "gru", RNN: "rnn"}
-    problems = {cell: Problem((cell, 2, 4), 8, 3, "gaps", seed=4) for cell in CELLS}
+    problems = {cell: Problem((cell, 4, 4), 8, 3, "gaps", seed=4) for cell in CELLS}
     witnesses = {cell: weights_of(learned(problem)) for cell, problem in problems.items()}
     right = {cell: backward(problem.layer(), problem) for cell, problem in problems.items()}
     shown = 0

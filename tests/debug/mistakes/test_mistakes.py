@@ -14,7 +14,7 @@ KINDS = {LSTM: (lc.LSTM,), GRU: (lc.GRU,), RNN: (lc.RNN,)}  # a mistake outside 
 T, B, I, H = 32, 3, 2, 4
 
 
-def case(kind, seed=1):
+def case(kind, seed=1, I=I):
     """A layer, an input, a small initial state, a mask with gaps, and upstream gradients."""
     rng = np.random.default_rng(seed)
     layer = kind(I, H, dtype="float64", seed=seed, engine="reference")
@@ -32,9 +32,14 @@ def gradients(layer, x, state, mask, seed):
     return [dx, *dstate0, *grads.values()]
 
 
+def width(mistake: Mistake) -> int:
+    """W_ih and W_hh are taken for each other only where they have the same shape."""
+    return H if "square" in mistake.needs else I
+
+
 def shift(mistake: Mistake, kind) -> float:
     """How far the mistake moves the gradients: the largest relative difference of any array."""
-    layer, x, state, mask, _ = case(kind)
+    layer, x, state, mask, _ = case(kind, I=width(mistake))
     right = gradients(layer, x, state, mask, 2)
     wrong = gradients(layer.to(engine=mutant(mistake)), x, state, mask, 2)
     return max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(right, wrong, strict=True))
@@ -45,7 +50,7 @@ def test_every_mistake_is_caught(mistake):
     shown = 0
     for kind in KINDS.get(mistake.module, (lc.LSTM, lc.GRU, lc.RNN)):
         moved = shift(mistake, kind)
-        layer, x, state, mask, _ = case(kind)
+        layer, x, state, mask, _ = case(kind, I=width(mistake))
         check = lc.debug.gradcheck(layer.to(engine=mutant(mistake)), x, state, mask, seed=3, directions=3)
         if moved > 1e-11:  # a hundred times what rounding leaves (1e-13); below, the numbers are right
             shown += 1
