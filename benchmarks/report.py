@@ -127,7 +127,8 @@ def _bars(axes, rows: list[Row], what: str, label: str) -> None:
         places = [shapes.index(r.shape) + (k + 0.5) * width - 0.4 for r in own]
         whiskers = [[m - q for m, q in zip(middle, low)], [q - m for m, q in zip(middle, high)]]
         axes.bar(places, middle, width, yerr=whiskers, label=name, error_kw={"lw": 0.8})
-    axes.set(yscale="log", ylabel=label, xticks=range(len(shapes)), xticklabels=shapes)
+    axes.set(yscale="log", ylabel=label)
+    axes.set_xticks(range(len(shapes)), shapes, rotation=20, ha="right")  # their names would overlap
     if what == "ratio":
         axes.axhline(1, color="black", lw=0.8)
     axes.legend(fontsize=8)
