@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -116,16 +117,18 @@ enum Outcome { DONE, WRONG_ARGUMENTS, DEADLOCK, RUNAWAY };
 
 Outcome launch(const Launch& launch, void (*thread)(void*), void* argument);
 
-// One letter for the type of each argument: what it points to in small letters, numbers in capitals.
-template <class T> constexpr char letter() {
+// One letter for the type of each argument: what it points to in small letters, numbers in capitals. A struct has one
+// for each 8 bytes, whatever its fields are.
+template <class T> std::string letters() {
     using P = std::remove_cv_t<std::remove_pointer_t<T>>;
-    if (!std::is_pointer_v<T>) return std::is_same_v<T, int> ? 'I' : std::is_same_v<T, long long> ? 'L' : '?';
-    if (std::is_same_v<P, float> || std::is_same_v<P, float2> || std::is_same_v<P, float4>) return 'f';
-    if (std::is_same_v<P, double>) return 'd';
-    if (std::is_same_v<P, unsigned char>) return 'b';
-    if (std::is_same_v<P, int>) return 'i';
-    if (std::is_same_v<P, unsigned> || std::is_same_v<P, uint2> || std::is_same_v<P, uint4>) return 'u';
-    return '?';
+    if (std::is_class_v<T>) return std::string(sizeof(T) / 8, 'w');
+    if (!std::is_pointer_v<T>) return std::is_same_v<T, int> ? "I" : std::is_same_v<T, long long> ? "L" : "?";
+    if (std::is_same_v<P, float> || std::is_same_v<P, float2> || std::is_same_v<P, float4>) return "f";
+    if (std::is_same_v<P, double>) return "d";
+    if (std::is_same_v<P, unsigned char>) return "b";
+    if (std::is_same_v<P, int>) return "i";
+    if (std::is_same_v<P, unsigned> || std::is_same_v<P, uint2> || std::is_same_v<P, uint4>) return "u";
+    return "?";
 }
 
 // A kernel and where its arguments lie.
@@ -138,13 +141,14 @@ template <class... A> struct Call {
 };
 
 template <class... A>
-int call(void (*kernel)(A...), const Launch* how, const char* letters, void** arguments) {
-    const char wanted[] = {letter<A>()..., 0};
-    if (strlen(letters) != sizeof...(A)) return WRONG_ARGUMENTS;
-    for (size_t k = 0; k < sizeof...(A); k++) {
-        const bool null = letters[k] == '0' && wanted[k] >= 'a';
-        const bool any_64_bits = letters[k] == '*' && (wanted[k] >= 'a' || wanted[k] == 'L');
-        if (!null && !any_64_bits && letters[k] != wanted[k]) return WRONG_ARGUMENTS;
+int call(void (*kernel)(A...), const Launch* how, const std::string& given, void** arguments) {
+    const std::string wanted = (letters<A>() + ... + "");
+    if (given.size() != wanted.size()) return WRONG_ARGUMENTS;
+    for (size_t k = 0; k < wanted.size(); k++) {
+        const bool pointer = wanted[k] >= 'a' && wanted[k] != 'w';
+        const bool null = given[k] == '0' && pointer;
+        const bool any_64_bits = given[k] == '*' && (pointer || wanted[k] == 'L');
+        if (!null && !any_64_bits && given[k] != wanted[k]) return WRONG_ARGUMENTS;
     }
     Call<A...> call = {kernel, arguments};
     return launch(*how, Call<A...>::thread, &call);

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmcore.ops.recurrence.launch import LaunchError, source
+from lstmcore.ops.recurrence.launch import LaunchError, source, struct
 
 HERE = Path(__file__).parent
 LETTERS = {"float32": "f", "float64": "d", "bool": "b", "uint8": "b", "int32": "i", "uint32": "u"}
@@ -88,8 +88,12 @@ class Kernel:
             raise LaunchError(f"{self.entry}: {grid[0] * grid[1]} blocks cannot be resident at once")
         letters, slots = "", []
         for value in arguments:
+            if isinstance(value, tuple):
+                value = struct(value, lambda array: array.ctypes.data)
             if value is None:
                 letters, slot = letters + "0", ctypes.c_void_p(None)
+            elif isinstance(value, np.ndarray) and value.dtype.kind == "V":
+                letters, slot = letters + "w" * (value.nbytes // 8), (ctypes.c_char * value.nbytes).from_buffer(value)
             elif isinstance(value, np.ndarray):
                 letters, slot = letters + LETTERS[value.dtype.name], ctypes.c_void_p(value.ctypes.data)
             elif isinstance(value, Address):

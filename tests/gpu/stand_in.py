@@ -49,6 +49,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
             raise AttributeError(name)
         return method(getattr(self.values, name))
 
+    @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(ptr=self.values.ctypes.data)
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -128,12 +132,18 @@ class RawKernel:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         for value in arguments:
-            assert isinstance(value, ndarray | np.int32 | np.int64), f"CuPy would pass {value!r} as 64 bits"
+            allowed = isinstance(value, ndarray | np.int32 | np.int64) or is_struct(value)
+            assert allowed, f"CuPy would pass {value!r} as 64 bits"
         passed = (
-            v.values if isinstance(v, ndarray) else Address(int(v)) if isinstance(v, np.int64) else int(v)
-            for v in arguments
+            v.values if isinstance(v, ndarray) else Address(int(v)) if isinstance(v, np.int64) else
+            v if is_struct(v) else int(v) for v in arguments
         )  # fmt: skip
         self.emulated(grid[:2], block[0], shared_mem, *passed)
+
+
+def is_struct(value: Any) -> bool:
+    """What CuPy passes by value: a host array of one item."""
+    return isinstance(value, np.ndarray) and value.size == 1
 
 
 class RawModule:

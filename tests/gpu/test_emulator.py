@@ -102,6 +102,30 @@ def test_a_deadlock_is_found(emulator):
         emulator().compile_text(text, "half")((1, 1), 10, 0, np.zeros(10, "int32"))
 
 
+STRUCT = """
+struct Rows { const float* values; long long row; };
+struct Pair { Rows of[2]; float* out; };
+extern "C" __global__ void difference(const Pair pair, int n) {
+    const Rows &left = pair.of[0], &right = pair.of[1];
+    for (int k = 0; k < n; k++) pair.out[k] = left.values[k * left.row];
+    for (int k = 0; k < n && right.values; k++) pair.out[k] -= right.values[k * right.row];
+}
+"""
+
+
+def test_a_struct_goes_by_value(emulator):
+    """Pointers and strides one behind the other, tuples in tuples; a field too few is refused."""
+    kernel = emulator().compile_text(STRUCT, "difference")
+    values, out = np.arange(12, dtype="float32"), np.zeros(3, "float32")
+    left, right = (values[1:], np.int64(2)), (values, np.int64(4))
+    kernel((1, 1), 1, 0, ((left, right), out), 3)
+    assert out.tolist() == [1, -1, -3]
+    kernel((1, 1), 1, 0, ((left, (None, np.int64(0))), out), 3)
+    assert out.tolist() == [1, 3, 5]
+    with pytest.raises(LaunchError, match="not those of the kernel"):
+        kernel((1, 1), 1, 0, ((left, (None,)), out), 3)
+
+
 @pytest.mark.parametrize("arguments", [
     (np.zeros(120, "float64"), np.zeros(120, "float32"), 40),
     (np.zeros(120, "float32"), np.zeros(120, "float32")),

@@ -5,6 +5,7 @@ the same text under the same host code. The text lies in the folder cuda/, one k
 """
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,8 +17,8 @@ from lstmcore.arrays import Array, namespace
 FOLDER = Path(__file__).parent / "cuda"
 
 # What a kernel can be given: an array (its address; its strides are the kernel's business), nothing (a null pointer),
-# or a number: int is a C int, np.int64 a C long long.
-Argument = Array | int | np.int64 | None
+# a number (int is a C int, np.int64 a C long long), or a tuple of these but for int: a C struct, passed by value.
+Argument = Array | int | np.int64 | tuple | None
 Defines = tuple[tuple[str, int | str], ...]  # constants of a kernel's text, by name
 
 
@@ -78,6 +79,22 @@ def source(file: str, defines: Defines = ()) -> str:
 
     constants = "".join(f"#define {name} {value}\n" for name, value in defines)
     return constants + expanded(file)
+
+
+def struct(fields: tuple, address: Callable[[Array], int]) -> np.ndarray:
+    """The bytes of a C struct, as an array of one item. Every field takes 8 bytes; a tuple is a struct within it."""
+
+    def words(fields: tuple) -> Iterator[int]:
+        for field in fields:
+            if isinstance(field, tuple):
+                yield from words(field)
+            elif field is None:
+                yield 0
+            else:
+                yield int(field) if isinstance(field, np.int64) else address(field)
+
+    values = np.array(list(words(fields)), np.int64)
+    return values.view(f"V{values.nbytes}")
 
 
 class Strides(NamedTuple):

@@ -13,7 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import driver
 
-from lstmcore.ops.recurrence.launch import Argument, Defines, LaunchError, source
+from lstmcore.ops.recurrence.launch import Argument, Defines, LaunchError, source, struct
 
 OPTIONS = ("--std=c++17",)
 
@@ -113,7 +113,10 @@ class GpuKernel:
 
 
 def _passed(argument: Any) -> Any:
-    """CuPy would pass a Python int as 64 bits; and a null pointer is a number of 64 bits."""
+    """CuPy would pass a Python int as 64 bits; a null pointer is a number of 64 bits; and a struct is a host array of
+    one item, whose bytes are passed by value."""
     if argument is None:
         return np.int64(0)
+    if isinstance(argument, tuple):
+        return struct(argument, lambda array: array.data.ptr)
     return np.int32(argument) if isinstance(argument, int) else argument
