@@ -6,6 +6,8 @@ Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype
 
 from typing import Any
 
+import numpy as np
+
 from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
 
 
@@ -148,10 +150,8 @@ def check_targets(targets: Any, logits: Array, mask: Any) -> None:
             f"`targets` should be {shape}, the shape of the logits without V; got {tuple(targets.shape)}{hint}"
         )
     check_valid(mask, targets, "targets")
-    xp = namespace(targets)
-    outside = (targets < 0) | (targets >= V) if mask is None else ((targets < 0) | (targets >= V)) & mask
-    if bool(xp.any(outside)):
-        where = tuple(int(axis[0]) for axis in xp.nonzero(outside))
+    where = _outside(targets, V, mask)
+    if where is not None:
         raise ValueError(
             f"`targets` should lie in 0 .. {V - 1}; got {int(targets[where])} at {where} "
             "(a mark for what does not count? give its mask)"
@@ -195,10 +195,8 @@ def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
         raise ValueError(f"`x` should be (T, B) or (B,); got {tuple(index.shape)} (one-hot? pass x.argmax(-1))")
     check_not_empty("x", index, "TB"[-index.ndim :])
     check_mask(mask, index)
-    xp = namespace(index)
-    outside = (index < 0) | (index >= V) if mask is None else ((index < 0) | (index >= V)) & mask
-    if bool(xp.any(outside)):
-        where = tuple(int(axis[0]) for axis in xp.nonzero(outside))
+    where = _outside(index, V, mask)
+    if where is not None:
         raise ValueError(f"`x` should lie in 0 .. {V - 1}; got {int(index[where])} at {where} (padding? give its mask)")
 
 
@@ -217,6 +215,15 @@ def check_size(name: str, value: Any) -> None:
     """A width: a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` should be a positive int; got {value!r}")
+
+
+def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
+    """The place of the first valid index that does not lie in [0, V); None if all do."""
+    if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:
+        return None  # decides nearly always, in half the time of what follows
+    xp = namespace(index)
+    outside = (index < 0) | (index >= V) if mask is None else ((index < 0) | (index >= V)) & mask
+    return tuple(int(axis[0]) for axis in xp.nonzero(outside)) if bool(xp.any(outside)) else None
 
 
 def _check_output(name: str, value: Any, letters: str, ndim: int) -> None:

@@ -1,7 +1,14 @@
 """Losses and their gradients, averaged over the valid items. Targets of masked items are never read."""
 
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
 from lstmcore.arrays import Array, namespace, real
 from lstmcore.shapes import check_targets, check_valid, check_values
+
+COMPILED = {np.dtype("float32"), np.dtype("float64")}
 
 
 def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
@@ -12,6 +19,8 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     a target out of range, and a mask without a valid item.
     """
     check_targets(targets, logits, mask)
+    if type(logits) is np.ndarray and logits.dtype in COMPILED:
+        return _compiled()(logits, targets, mask)
     loss, p = softmax_cross_entropy_forward(logits, targets, mask)
     return loss, softmax_cross_entropy_backward(p, targets, mask)
 
@@ -93,3 +102,11 @@ def _mean(losses: Array, mask: Array | None, n: int) -> Array:
     if mask is not None:
         losses = xp.where(mask, losses, xp.zeros_like(losses))
     return xp.asarray(xp.sum(losses) / n)
+
+
+@functools.cache
+def _compiled() -> Callable:
+    """The compiled softmax cross-entropy, imported when it is needed: Numba takes a while."""
+    from lstmcore.ops.losses_cpu import softmax_cross_entropy
+
+    return softmax_cross_entropy

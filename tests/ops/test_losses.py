@@ -2,11 +2,13 @@
 
 import math
 
+import numba
 import numpy as np
 import pytest
 from cases import by_complex_step
 
 import lstmcore as lc
+from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 
 EPS = np.finfo(float).eps
 
@@ -46,6 +48,77 @@ def test_cross_entropy_is_never_infinite():
     loss, dlogits = lc.softmax_cross_entropy(logits, np.array([1, 1]))
     assert loss == 1000.0
     assert dlogits.tolist() == [[0.5, -0.5], [0.0, 0.0]]
+
+
+def logits_of(shape, V, dtype):
+    rng = np.random.default_rng(V)
+    return (3 * rng.standard_normal((*shape, V))).astype(dtype), rng.integers(0, V, shape), rng.random(shape) < 0.6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "V"), [((50,), 21), ((7, 6), 1), ((9,), 32), ((5, 4), 65), ((40, 30), 100)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_compiled_as_array_code(shape, V, dtype, masked):
+    """The compiled loss and the array code in long doubles. With logits up to D in size, e^(l - max) errs by D eps for
+    its rounded exponent and 1.1 eps for exp, their sum by V / 2 eps more; p and the gradient by three roundings."""
+    logits, targets, mask = logits_of(shape, V, dtype)
+    mask = mask if masked else None
+    n, D = targets.size if mask is None else mask.sum(), np.abs(logits).max()
+    allowed = (2 * D + V / 2 + 5) * np.finfo(dtype).eps
+    exact, p = softmax_cross_entropy_forward(logits.astype(np.longdouble), targets, mask)
+    loss, dlogits = lc.softmax_cross_entropy(logits, targets, mask)
+    assert abs(loss - exact) <= allowed + exact * np.finfo(dtype).eps
+    assert np.abs(dlogits - softmax_cross_entropy_backward(p, targets, mask)).max() <= allowed / n
+
+
+def test_every_layout_gives_the_same_bits():
+    logits, targets, mask = logits_of((6, 5), 21, "float32")
+    loss, dlogits = lc.softmax_cross_entropy(logits, targets, mask)
+    wide = np.zeros((6, 5, 42), "float32")
+    wide[..., ::2] = logits
+    odd = np.frombuffer(b"-" + logits.tobytes(), "float32", offset=1).reshape(logits.shape)
+    assert not odd.flags.aligned
+    for other in (wide[..., ::2], np.asfortranarray(logits), odd):
+        for marks in (targets.astype("uint8"), np.asfortranarray(targets)):
+            again, dagain = lc.softmax_cross_entropy(other, marks, np.asfortranarray(mask))
+            assert again == loss
+            np.testing.assert_array_equal(dagain, dlogits)
+
+
+def test_threads_change_no_bit():
+    logits, targets, mask = logits_of((100, 100), 21, "float32")
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in range(1, before + 1):
+            numba.set_num_threads(threads)
+            results.append(lc.softmax_cross_entropy(logits, targets, mask))
+    finally:
+        numba.set_num_threads(before)
+    for loss, dlogits in results:
+        assert loss == results[0][0]
+        np.testing.assert_array_equal(dlogits, results[0][1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("V", [3, 21])
+def test_nan_and_infinity_stay_in_their_rows(V, dtype):
+    """NaN and plus infinity leave no probability; minus infinity is a class that cannot be."""
+    logits, targets, _ = logits_of((4,), V, dtype)
+    targets[:] = 1
+    _, want = lc.softmax_cross_entropy(logits, targets)
+    for where in (0, V - 1):
+        for bad in (math.nan, math.inf):
+            spoilt = logits.copy()
+            spoilt[2, where] = bad
+            loss, dlogits = lc.softmax_cross_entropy(spoilt, targets)
+            assert math.isnan(loss)
+            assert np.isnan(dlogits[2]).all()
+            np.testing.assert_array_equal(dlogits[[0, 1, 3]], want[[0, 1, 3]])
+        logits[2, where] = -math.inf
+        loss, dlogits = lc.softmax_cross_entropy(logits, targets)
+        assert math.isfinite(loss)
+        assert dlogits[2, where] == 0
 
 
 @pytest.mark.parametrize("mark", [-1, -100, 99])

@@ -185,7 +185,9 @@ class Vectors(NamedTuple):
     load: Callable  # (address) -> vector
     store: Callable  # (address, vector)
     load_some: Callable  # (address, count) -> vector whose other lanes are zero
+    load_padded: Callable  # (address, count, scalar) -> vector whose other lanes hold the scalar
     store_some: Callable  # (address, count, vector)
+    keep_some: Callable  # (vector, count) -> its first lanes, zero in the others
     load_each: Callable  # (count of vectors, address, distance, lanes read of each) -> tuple of vectors
     store_each: Callable  # (tuple of vectors, address, distance, lanes written of each)
     read: Callable  # load_some as instructions: (builder, address, count) -> value
@@ -199,7 +201,7 @@ def vectors(dtype: str) -> Vectors:
     lanes = register_bytes() // size
     vector = Vector(numba.from_dtype(np.dtype(dtype)), lanes)
     wide = llvm_type(vector)
-    mask = ir.VectorType(ir.IntType(1), lanes)
+    mask, zeros = ir.VectorType(ir.IntType(1), lanes), ir.Constant(wide, None)
     suffix = f"v{lanes}f{8 * size}.p0"
 
     def first(builder, count):
@@ -207,12 +209,10 @@ def vectors(dtype: str) -> Vectors:
         numbers = ir.Constant(ir.VectorType(INT64, lanes), list(range(lanes)))
         return builder.icmp_signed("<", numbers, spread(builder, count, ir.VectorType(INT64, lanes)))
 
-    def read(builder, address, count):
+    def read(builder, address, count, others=zeros):
         type_ = ir.FunctionType(wide, [wide.as_pointer(), INT32, mask, wide])
         function = cgutils.get_or_insert_function(builder.module, type_, f"llvm.masked.load.{suffix}")
-        return builder.call(
-            function, [at(builder, address, wide), INT32(size), first(builder, count), ir.Constant(wide, None)]
-        )
+        return builder.call(function, [at(builder, address, wide), INT32(size), first(builder, count), others])
 
     def write(builder, address, count, value):
         type_ = ir.FunctionType(ir.VoidType(), [wide, wide.as_pointer(), INT32, mask])
@@ -246,12 +246,27 @@ def vectors(dtype: str) -> Vectors:
         return vector(types.intp, types.intp), generate
 
     @intrinsic
+    def load_padded(typing, address, count, value):
+        def generate(context, builder, signature, operands):
+            address, count, value = operands
+            return read(builder, address, count, spread(builder, value, wide))
+
+        return vector(types.intp, types.intp, vector.scalar), generate
+
+    @intrinsic
     def store_some(typing, address, count, value):
         def generate(context, builder, signature, operands):
             write(builder, *operands)
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp, vector), generate
+
+    @intrinsic
+    def keep_some(typing, value, count):
+        def generate(context, builder, signature, operands):
+            return builder.select(first(builder, operands[1]), operands[0], zeros)
+
+        return vector(vector, types.intp), generate
 
     @intrinsic(prefer_literal=True)
     def load_each(typing, number, address, distance, count):
@@ -280,5 +295,6 @@ def vectors(dtype: str) -> Vectors:
         return types.void(values, types.intp, types.intp, types.intp), generate
 
     return Vectors(
-        vector, lanes, size, constant, load, store, load_some, store_some, load_each, store_each, read, write
-    )
+        vector, lanes, size, constant, load, store, load_some, load_padded, store_some, keep_some,
+        load_each, store_each, read, write,
+    )  # fmt: skip
