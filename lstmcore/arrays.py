@@ -59,6 +59,14 @@ def is_complex(value: Array) -> bool:
     return kind == "c" if kind else dtype_name(value.dtype).startswith("complex")
 
 
+def is_recorded(value: Array) -> bool:
+    """True while what is done with `value` is not done now but recorded, as a CUDA graph, on CuPy's current stream.
+
+    Its numbers then are nobody's to know: whoever wants to look at one must leave it. Where nobody records, False.
+    """
+    return _is_cupy(value) and sys.modules["cupy"].cuda.get_current_stream().is_capturing()
+
+
 def to_numpy(value: Array) -> np.ndarray:
     """A copy on the host (or the array itself, if it is NumPy's)."""
     if isinstance(value, np.ndarray | np.generic):

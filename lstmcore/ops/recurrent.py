@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.matmul import product
 
 
 def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
@@ -15,12 +16,12 @@ def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
     xp = namespace(x)
     T, B, I = x.shape
     K = len(cell.gates)
-    product = xp.reshape(x, (T * B, I)) @ params["W_ih"]  # (T B, len(input_blocks) H)
+    products = product(xp.reshape(x, (T * B, I)), params["W_ih"])  # (T B, len(input_blocks) H)
     bias = gates.split(xp.concat([params[name] for name in cell.biases]), K)  # (K, H)
     if len(cell.input_blocks) == K:
-        a = gates.split(product, K) + bias
+        a = gates.split(products, K) + bias
     else:
-        a = gates.add(xp.broadcast_to(bias, (T * B, *bias.shape)), cell.input_blocks, product)
+        a = gates.add(xp.broadcast_to(bias, (T * B, *bias.shape)), cell.input_blocks, products)
     return xp.reshape(a, (T, B, K, -1))
 
 
@@ -34,7 +35,7 @@ def contract(
     da_h = xp.reshape(gates.join(da, cell.recurrent_blocks), (T * B, -1))  # what reached h_prev @ W_hh
     sums = xp.sum(xp.sum(da, axis=1), axis=0)  # (K, H); rows, then steps: two short chains round less than a long one
     dbiases = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (19)
-    dW_hh = xp.reshape(h_prev, (T * B, -1)).T @ da_h  # (20)
-    dW_ih = xp.reshape(x, (T * B, I)).T @ da_x  # (21)
-    dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))  # (22)
+    dW_hh = product(xp.reshape(h_prev, (T * B, -1)).T, da_h)  # (20)
+    dW_ih = product(xp.reshape(x, (T * B, I)).T, da_x)  # (21)
+    dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))  # (22)
     return dx, {"W_ih": dW_ih, "W_hh": dW_hh, **dbiases}

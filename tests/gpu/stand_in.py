@@ -2,17 +2,19 @@
 
 It is as strict as CuPy where code that was only ever run on NumPy goes wrong: a NumPy array never meets one of its
 arrays, nothing is turned into a NumPy array unasked (`get` does it), and a single element is an array, too. What it
-knows of CuPy's own interface is what launch_gpu.py uses.
+knows of CuPy's own interface is what launch_gpu.py uses, and graphs.py.
 """
 
 import contextlib
 import ctypes
+import operator
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from gpu import graphs
 from gpu.emulator import Address, Emulator
 
 from lstmcore.ops.recurrence.launch import LaunchError
@@ -27,22 +29,24 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self.values = values
 
     def get(self) -> np.ndarray:
+        graphs.ask()
         return self.values.copy()
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        return wrapped(getattr(ufunc, method)(*bare(inputs), **bare(options)))
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        return wrapped(graphs.run(function, bare(inputs), bare(options)))
 
     def __array_function__(self, function: Any, _: Any, arguments: tuple, options: dict) -> Any:
-        return wrapped(function(*bare(arguments), **bare(options)))
+        return wrapped(graphs.run(function, bare(arguments), bare(options)))
 
     def __getitem__(self, key: Any) -> "ndarray":
-        return ndarray(np.asarray(self.values[bare(key)]))
+        return ndarray(np.asarray(graphs.run(operator.getitem, (self.values, bare(key)), {})))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.values[bare(key)] = bare(value)
+        graphs.run(operator.setitem, (self.values, bare(key), bare(value)), {})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -60,22 +64,22 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return (self[k] for k in range(len(self.values)))
 
     def __bool__(self) -> bool:
-        return bool(self.values)
+        return bool(self.get())
 
     def __int__(self) -> int:
-        return int(self.values)
+        return int(self.get())
 
     def __float__(self) -> float:
-        return float(self.values)
+        return float(self.get())
 
     def __index__(self) -> int:
-        return self.values.__index__()
+        return self.get().__index__()
 
     def __copy__(self) -> "ndarray":
-        return ndarray(self.values.copy())
+        return ndarray(graphs.run(np.copy, (self.values,), {}))
 
     def __deepcopy__(self, _: Any) -> "ndarray":
-        return ndarray(self.values.copy())
+        return self.__copy__()
 
     def __repr__(self) -> str:
         return repr(self.values)
@@ -104,7 +108,7 @@ def method(value: Any) -> Any:
         return wrapped(value)
 
     def call(*arguments: Any, **options: Any) -> Any:
-        return wrapped(value(*bare(arguments), **bare(options)))
+        return wrapped(graphs.run(value, bare(arguments), bare(options)))
 
     for name in set(dir(value)) & {"at", "reduce", "accumulate"}:
         setattr(call, name, method(getattr(value, name)))
@@ -138,7 +142,11 @@ class RawKernel:
             v.values if isinstance(v, ndarray) else Address(int(v)) if isinstance(v, np.int64) else
             v if is_struct(v) else int(v) for v in arguments
         )  # fmt: skip
-        self.emulated(grid[:2], block[0], shared_mem, *passed)
+        launch = (grid[:2], block[0], shared_mem, *passed)
+        if (graph := graphs.recording()) is None:
+            self.emulated(*launch)
+        else:
+            graph.kernel(self.name, self.emulated, launch)
 
 
 def is_struct(value: Any) -> bool:
@@ -206,7 +214,9 @@ class ComputeTypes:
 def asarray(value: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None) -> ndarray:
     """From a host array too: this is the way to the GPU, and always copies."""
     if isinstance(value, ndarray):
-        return ndarray(np.asarray(value.values, dtype=dtype, order=order, copy=copy))
+        how = {"dtype": dtype, "order": order, "copy": copy}
+        return ndarray(graphs.run(np.asarray, (value.values,), how))
+    graphs.ask()
     return ndarray(np.array(value, dtype=dtype, order=order))
 
 
@@ -234,6 +244,11 @@ def installed() -> Iterator[Module]:
     )
     vars(cuda).update(
         Device=Device,
+        Stream=graphs.Stream,
+        MemoryPool=graphs.MemoryPool,
+        get_current_stream=graphs.get_current_stream,
+        using_allocator=graphs.using_allocator,
+        runtime=SimpleNamespace(CUDARuntimeError=graphs.CUDARuntimeError),
         alloc_pinned_memory=lambda size: PinnedMemory(),
         compiler=SimpleNamespace(CompileException=CompileException),
         driver=SimpleNamespace(CUDADriverError=CUDADriverError, occupancyMaxActiveBlocksPerMultiprocessor=occupancy),

@@ -10,6 +10,7 @@ import pytest
 from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
+from lstmcore.ops import matmul_gpu
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
 from lstmcore.ops.recurrence.launch import LaunchError
 
@@ -102,6 +103,12 @@ def test_pointwise(architecture):
     for real in pointwise_gpu.REAL.values():
         entries = ("pointwise_forward", "pointwise_backward")
         assert_fits("pointwise.cu", (("REAL", real),), architecture, pointwise_gpu.THREADS, entries)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_matmul(architecture):
+    for real, _ in matmul_gpu.REAL.values():
+        assert_fits("matmul.cu", (("REAL", real),), architecture, matmul_gpu.THREADS, ("matmul", "matmul_sum"))
 
 
 def test_dawdling_threads_compile():

@@ -22,9 +22,11 @@ def rounded(factor: str) -> str:
 
 
 def tf32(module: str, product: str) -> Edit:
-    """The product with both factors rounded."""
-    left, right = product.split(" @ ")
-    return Edit(module, product, f"{rounded(left)} @ {rounded(right)}")
+    """The product, `left @ right` or `product(left, right)`, with both factors rounded."""
+    called = product.startswith("product(")
+    left, right = product[len("product(") : -1].rsplit(", ", 1) if called else product.split(" @ ")
+    wrong = f"{rounded(left)}, {rounded(right)}" if called else f"{rounded(left)} @ {rounded(right)}"
+    return Edit(module, product, f"product({wrong})" if called else wrong)
 
 
 RECURRENT = (
@@ -32,10 +34,10 @@ RECURRENT = (
     tf32(LOOP, "gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T"),
 )
 AROUND = (
-    tf32(PRODUCTS, 'xp.reshape(x, (T * B, I)) @ params["W_ih"]'),
-    tf32(PRODUCTS, "xp.reshape(h_prev, (T * B, -1)).T @ da_h"),
-    tf32(PRODUCTS, "xp.reshape(x, (T * B, I)).T @ da_x"),
-    tf32(PRODUCTS, 'da_x @ params["W_ih"].T'),
+    tf32(PRODUCTS, 'product(xp.reshape(x, (T * B, I)), params["W_ih"])'),
+    tf32(PRODUCTS, "product(xp.reshape(h_prev, (T * B, -1)).T, da_h)"),
+    tf32(PRODUCTS, "product(xp.reshape(x, (T * B, I)).T, da_x)"),
+    tf32(PRODUCTS, 'product(da_x, params["W_ih"].T)'),
 )
 
 

@@ -10,9 +10,9 @@ DH_PREV = 'dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else d
 CONTRACT = "    dx, dparams = contract("
 H_PREV = "cache.states[0][:-1, ...], da"
 SUMS = "sums = xp.sum(xp.sum(da, axis=1), axis=0)"
-DW_HH = "dW_hh = xp.reshape(h_prev, (T * B, -1)).T @ da_h"
-DW_IH = "dW_ih = xp.reshape(x, (T * B, I)).T @ da_x"
-DX = 'dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))'
+DW_HH = "dW_hh = product(xp.reshape(h_prev, (T * B, -1)).T, da_h)"
+DW_IH = "dW_ih = product(xp.reshape(x, (T * B, I)).T, da_x)"
+DX = 'dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))'
 
 LOOP_MISTAKES = (
     Mistake("the carry of dh is dropped", LOOP, ADD_DY, "dstate = (dy[t, ...], *dstate[1:])"),
@@ -116,27 +116,28 @@ PRODUCT_MISTAKES = (
     Mistake("the last step is left out of the bias", PRODUCTS, "xp.sum(da, axis=1), axis=0",
             "xp.sum(da[:-1, ...], axis=1), axis=0"),
     Mistake("the first step is left out of dW_ih", PRODUCTS, DW_IH,
-            "dW_ih = xp.reshape(x[1:, ...], ((T - 1) * B, I)).T @ da_x[B:, ...]"),
+            "dW_ih = product(xp.reshape(x[1:, ...], ((T - 1) * B, I)).T, da_x[B:, ...])"),
     Mistake("the last step is left out of dW_ih", PRODUCTS, DW_IH,
-            "dW_ih = xp.reshape(x[:-1, ...], ((T - 1) * B, I)).T @ da_x[:-B, ...]"),
+            "dW_ih = product(xp.reshape(x[:-1, ...], ((T - 1) * B, I)).T, da_x[:-B, ...])"),
     Mistake("x_{t+1} for x_t in dW_ih", PRODUCTS, DW_IH,
-            "dW_ih = xp.reshape(x[1:, ...], ((T - 1) * B, I)).T @ da_x[:-B, ...]"),
+            "dW_ih = product(xp.reshape(x[1:, ...], ((T - 1) * B, I)).T, da_x[:-B, ...])"),
     Mistake("x_{t-1} for x_t in dW_ih", PRODUCTS, DW_IH,
-            "dW_ih = xp.reshape(x[:-1, ...], ((T - 1) * B, I)).T @ da_x[B:, ...]"),
+            "dW_ih = product(xp.reshape(x[:-1, ...], ((T - 1) * B, I)).T, da_x[B:, ...])"),
     *(Mistake(f"{name} is overwritten at each step, not added up: only step {which} is left", module, right, wrong)
       for which, at in (("0", "0"), ("T-1", "-1")) for name, module, right, wrong in (
-          ("dW_ih", PRODUCTS, DW_IH, f"dW_ih = x[{at}, ...].T @ xp.reshape(da_x, (T, B, -1))[{at}, ...]"),
-          ("dW_hh", PRODUCTS, DW_HH, f"dW_hh = h_prev[{at}, ...].T @ xp.reshape(da_h, (T, B, -1))[{at}, ...]"),
+          ("dW_ih", PRODUCTS, DW_IH, f"dW_ih = product(x[{at}, ...].T, xp.reshape(da_x, (T, B, -1))[{at}, ...])"),
+          ("dW_hh", PRODUCTS, DW_HH, f"dW_hh = product(h_prev[{at}, ...].T, xp.reshape(da_h, (T, B, -1))[{at}, ...])"),
           ("db", PRODUCTS, SUMS, f"sums = xp.sum(da[{at}, ...], axis=0)"))),
     *(Mistake(f"all weight gradients are overwritten at each step: only step {which} is left", PRODUCTS, DW_IH,
-              f"dW_ih = x[{at}, ...].T @ xp.reshape(da_x, (T, B, -1))[{at}, ...]",
-              more=(Edit(PRODUCTS, DW_HH, f"dW_hh = h_prev[{at}, ...].T @ xp.reshape(da_h, (T, B, -1))[{at}, ...]"),
+              f"dW_ih = product(x[{at}, ...].T, xp.reshape(da_x, (T, B, -1))[{at}, ...])",
+              more=(Edit(PRODUCTS, DW_HH,
+                         f"dW_hh = product(h_prev[{at}, ...].T, xp.reshape(da_h, (T, B, -1))[{at}, ...])"),
                     Edit(PRODUCTS, SUMS, f"sums = xp.sum(da[{at}, ...], axis=0)")))
       for which, at in (("0", "0"), ("T-1", "-1"))),
     Mistake("the bias takes row 0 of the batch only", PRODUCTS, SUMS, "sums = xp.sum(da[:, 0, ...], axis=0)"),
     Mistake("W_hh for W_ih on the way back to x", PRODUCTS, DX, DX.replace("W_ih", "W_hh"), needs=("square",)),
     Mistake("dx misses the transpose of W_ih, block by block", PRODUCTS, DX,
-            "dx = xp.reshape(da_x @ blocks_transposed(params[\"W_ih\"]).T, (T, B, I))", needs=("square",)),
+            "dx = xp.reshape(product(da_x, blocks_transposed(params[\"W_ih\"]).T), (T, B, I))", needs=("square",)),
 )  # fmt: skip
 
 

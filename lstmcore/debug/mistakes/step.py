@@ -122,7 +122,7 @@ GRU_AND_RNN = (
     Mistake("RNN: tanh' without its square", RNN, "da_n = dn * (one - n * n)", "da_n = dn * (one - n)"),
 )  # fmt: skip
 
-DX_LINE = 'dx = xp.reshape(da_x @ params["W_ih"].T, (T, B, I))'
+DX_LINE = 'dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))'
 H_LINE = "        dproduct = gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T"
 PATHS = tuple(
     mistake
