@@ -1,6 +1,7 @@
 """Checks at the public edge. A complaint says what, what was expected in letters and numbers, what came, and why.
 
 Called before anything is changed; below the layers nothing is checked again (compiled kernels have no bounds checks).
+What is recorded, to be done later, has no values yet: there shapes and kinds are checked, and no value.
 Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype, library) TypeError.
 """
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
+from lstmcore.arrays import Array, dtype_name, is_array, is_recorded, library_name, namespace
 
 
 def check_array(name: str, value: Any, like: Array) -> None:
@@ -181,7 +182,7 @@ def check_valid(mask: Any, items: Array, name: str) -> None:
             f"`mask` should be {tuple(items.shape)}, the shape of {name} (or that less its last axis); "
             f"got {tuple(mask.shape)}"
         )
-    if not bool(namespace(mask).any(mask)):
+    if not is_recorded(mask) and not bool(namespace(mask).any(mask)):
         raise ValueError("`mask` should have at least one valid item; got none (the mean of nothing is undefined)")
 
 
@@ -218,9 +219,11 @@ def check_size(name: str, value: Any) -> None:
 
 
 def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
-    """The place of the first valid index that does not lie in [0, V); None if all do."""
+    """The place of the first valid index that does not lie in [0, V); None if all do, or nobody can know."""
     if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:
         return None  # decides nearly always, in half the time of what follows
+    if is_recorded(index):
+        return None
     xp = namespace(index)
     outside = (index < 0) | (index >= V) if mask is None else ((index < 0) | (index >= V)) & mask
     return tuple(int(axis[0]) for axis in xp.nonzero(outside)) if bool(xp.any(outside)) else None

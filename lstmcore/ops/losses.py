@@ -51,7 +51,7 @@ def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | N
     logits (..., V), targets (...) integers, mask (...) bool or None -> loss (), p (..., V).
     """
     xp = namespace(logits)
-    n = _count(mask, targets)
+    n = _count(mask, targets, logits)
     shifted = _shifted(logits)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
@@ -63,7 +63,7 @@ def softmax_cross_entropy_forward(logits: Array, targets: Array, mask: Array | N
 def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None) -> Array:
     """dlogits (..., V) = (p - onehot(target)) / n on valid rows, zero elsewhere."""
     xp = namespace(p)
-    n = _count(mask, targets)
+    n = _count(mask, targets, p)
     dlogits = (p - xp.astype(_one_hot(targets, p), p.dtype)) / n  # (62) undoes (61)
     return dlogits if mask is None else xp.where(mask[..., None], dlogits, xp.zeros_like(dlogits))
 
@@ -74,12 +74,12 @@ def squared_error_forward(y: Array, targets: Array, mask: Array | None) -> tuple
     difference = y - targets
     if mask is not None:
         difference = xp.where(mask, difference, xp.zeros_like(difference))
-    return _mean(difference * difference, None, _count(mask, y)), difference  # (63)
+    return _mean(difference * difference, None, _count(mask, y, y)), difference  # (63)
 
 
 def squared_error_backward(difference: Array, mask: Array | None) -> Array:
     """dy (...) = 2 (y - t) / n on valid items, zero elsewhere."""
-    return 2 * difference / _count(mask, difference)  # (64) undoes (63)
+    return 2 * difference / _count(mask, difference, difference)  # (64) undoes (63)
 
 
 def _shifted(logits: Array) -> Array:
@@ -92,12 +92,16 @@ def _one_hot(targets: Array, logits: Array) -> Array:
     return targets[..., None] == namespace(logits).arange(logits.shape[-1])
 
 
-def _count(mask: Array | None, items: Array) -> int:
-    """How many items are valid."""
-    return items.size if mask is None else int(namespace(mask).count_nonzero(mask))
+def _count(mask: Array | None, items: Array, like: Array) -> Array | int:
+    """How many items are valid. From a mask on a GPU an array () of the dtype of `like`: the host need not know."""
+    if mask is None:
+        return items.size
+    xp = namespace(mask)
+    n = xp.count_nonzero(mask)
+    return int(n) if xp is np else xp.astype(n, like.dtype)
 
 
-def _mean(losses: Array, mask: Array | None, n: int) -> Array:
+def _mean(losses: Array, mask: Array | None, n: Array | int) -> Array:
     xp = namespace(losses)
     if mask is not None:
         losses = xp.where(mask, losses, xp.zeros_like(losses))
