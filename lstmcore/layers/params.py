@@ -17,10 +17,14 @@ class Params(MutableMapping[str, Array]):
         self._arrays = arrays
 
     def __getitem__(self, name: str) -> Array:
-        return self._arrays[self._known(name)]
+        try:
+            return self._arrays[name]
+        except KeyError:
+            there = ", ".join(self._arrays) or "none"
+            raise KeyError(f"no parameter {name!r}; there are {there}") from None
 
     def __setitem__(self, name: str, value: Any) -> None:
-        array = self._arrays[self._known(name)]
+        array = self[name]
         check_like(name, value, tuple(array.shape), "the shape of the parameter", array)
         array[...] = value
 
@@ -38,11 +42,6 @@ class Params(MutableMapping[str, Array]):
 
     def __repr__(self) -> str:
         return "Params(" + ", ".join(f"{name} {tuple(a.shape)}" for name, a in self._arrays.items()) + ")"
-
-    def _known(self, name: str) -> str:
-        if name not in self._arrays:
-            raise KeyError(f"no parameter {name!r}; there are {', '.join(self._arrays) or 'none'}")
-        return name
 
 
 def joined(parts: dict[str, Any]) -> Params:

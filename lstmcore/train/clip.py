@@ -1,7 +1,8 @@
 """Limits on gradients, in place: on the norm of all together (Pascanu, Mikolov & Bengio 2013), or on each number."""
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 
 import numpy as np
@@ -11,7 +12,7 @@ from lstmcore.arrays import Array, is_array, namespace
 # Squares below 1e-38 are lost in float32: less than one part in 1e7 of a sum that exceeds this for each of its terms.
 SMALLEST_MEAN_SQUARE = 1e-31
 
-ONE_THREAD = 10_000  # a longer dot product wakes BLAS's own threads, which then spin beside those of the recurrence
+COMPILED = {np.dtype("float32"), np.dtype("float64")}
 
 
 def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
@@ -49,8 +50,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     """
     _check_arrays(grads)
     arrays = [g for g in grads.values() if g.size > 0]
-    with np.errstate(over="ignore"):
-        squares = sum(_sum_of_squares(g) for g in arrays)
+    squares = sum([_sum_of_squares(g) for g in arrays])
     if SMALLEST_MEAN_SQUARE * sum(g.size for g in arrays) < squares < math.inf:
         return math.sqrt(squares)
     peaks = [float(namespace(g).max(namespace(g).abs(g))) for g in arrays]
@@ -61,10 +61,19 @@ def global_norm(grads: Mapping[str, Array]) -> float:
 
 
 def _sum_of_squares(g: Array) -> float:
-    flat = namespace(g).reshape(g, (-1,))
-    if flat.size > ONE_THREAD:
-        return float(namespace(g).sum(flat * flat))
-    return float(flat @ flat)
+    """Infinite where a square or the sum is too large."""
+    if type(g) is np.ndarray and g.dtype in COMPILED and g.flags.c_contiguous:
+        return _compiled()(g)
+    with np.errstate(over="ignore"):
+        return float(namespace(g).sum(g * g))
+
+
+@functools.cache
+def _compiled() -> Callable[[np.ndarray], float]:
+    """The compiled sum, imported when it is needed: Numba takes a while."""
+    from lstmcore.train.clip_cpu import sum_of_squares
+
+    return sum_of_squares
 
 
 def _check_limit(limit: float) -> None:

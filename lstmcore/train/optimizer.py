@@ -2,8 +2,9 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Optimizer:
         self.weight_decay = number("weight_decay", weight_decay)
         self.l1 = number("l1", l1)
         self._state: dict[str, dict[str, Any]] = {}
+        self._ready: dict[str, _Ready] = {}
 
     numbers: Callable[..., tuple[float, ...]]
     rule: Callable[..., tuple]
@@ -50,14 +52,16 @@ class Optimizer:
         freeze one. Raises KeyError for a gradient without a parameter, ValueError or TypeError for another shape, dtype
         or array library; then nothing has been changed.
         """
-        steps = [(*self._checked(params, name, dw), dw) for name, dw in grads.items()]
-        for name, w, memory, dw in steps:
-            self._state[name] = memory
-            memory["t"] += 1
-            keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0
-            decay = 0.0 if self.decoupled else self.weight_decay
-            arrays = (w, *(memory[slot] for slot in self.slots))
-            _update(self.rule, arrays, dw, (keep, decay, self.l1), self.numbers(self.lr, memory["t"]))
+        ready = [(name, self._checked(params, name, dw), dw) for name, dw in grads.items()]
+        keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0
+        decay = 0.0 if self.decoupled else self.weight_decay
+        numbers: dict[int, tuple[float, ...]] = {}  # by t, which is the same for all but those that were frozen
+        for name, one, dw in ready:
+            self._ready[name], self._state[name] = one, one.memory
+            t = one.memory["t"] = one.memory["t"] + 1
+            if t not in numbers:
+                numbers[t] = (keep, decay, self.l1, *self.numbers(self.lr, t))
+            one.move(dw, numbers[t])
 
     @property
     def lr(self) -> float:
@@ -95,43 +99,67 @@ class Optimizer:
         constants = {"lr": self.lr} | {k: v for k, v in vars(self).items() if not k.startswith("_")}
         return f"{type(self).__name__}({', '.join(f'{name}={value:g}' for name, value in constants.items())})"
 
-    def _checked(self, params: Mapping[str, Array], name: str, dw: Array) -> tuple[str, Array, dict[str, Any]]:
-        """The parameter, and what is remembered of it, once they are found to fit its gradient."""
-        if name not in params:
-            raise KeyError(f"gradient {name!r} has no parameter; there are {', '.join(params)} (of another model?)")
-        w = params[name]
-        _check_fits(f"grads[{name!r}]", dw, w)
-        memory = self._state.get(name)
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: what is ready names the very arrays, and a copy has its own."""
+        return vars(self) | {"_ready": {}}
+
+    def _checked(self, params: Mapping[str, Array], name: str, dw: Array) -> "_Ready":
+        """The parameter and what is remembered of it, once they are found to fit its gradient."""
+        try:
+            w = params[name]
+        except KeyError:
+            there = f"there are {', '.join(params)} (of another model?)"
+            raise KeyError(f"gradient {name!r} has no parameter; {there}") from None
+        if not _fits(dw, w):
+            check_like(f"grads[{name!r}]", dw, tuple(w.shape), "the shape of the parameter", w)
+        memory, ready = self._state.get(name), self._ready.get(name)
         if memory is None:
             if not dtype_name(w.dtype).startswith("float"):
                 raise TypeError(f"`params[{name!r}]` should be float32 or float64 to be trained; got {w.dtype}")
-            return name, w, {"t": 0} | {slot: namespace(w).zeros_like(w) for slot in self.slots}
-        for slot in self.slots:
-            _check_fits(f"state[{name!r}][{slot!r}]", memory[slot], w)
-        return name, w, memory
+            memory = {"t": 0} | {slot: namespace(w).zeros_like(w) for slot in self.slots}
+        arrays = (w, *[memory[slot] for slot in self.slots])
+        if ready is not None and ready.memory is memory and all(map(operator.is_, ready.arrays, arrays)):
+            return ready  # nearly always
+        for slot, a in zip(self.slots, arrays[1:]):
+            if not _fits(a, w):
+                check_like(f"state[{name!r}][{slot!r}]", a, tuple(w.shape), "the shape of the parameter", w)
+        return _Ready(memory, arrays, _mover(self.rule, arrays))
 
 
-def _update(
-    rule: Callable, arrays: tuple[Array, ...], dw: Array, decays: tuple[float, float, float], numbers: tuple[float, ...]
-) -> None:
-    """One step of one parameter and its slots, `arrays`, in place: compiled for NumPy, in array code elsewhere."""
+class _Ready(NamedTuple):
+    """A parameter, and what is remembered of it, that have been found to fit each other."""
+
+    memory: dict[str, Any]
+    arrays: tuple[Array, ...]  # w and the slots
+    move: Callable[[Array, tuple[float, ...]], None]  # (dw, numbers): one step of the arrays, in place
+
+
+def _mover(rule: Callable, arrays: tuple[Array, ...]) -> Callable[[Array, tuple[float, ...]], None]:
+    """`move` of `_Ready`: compiled for NumPy, in array code elsewhere.
+
+    numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
+    dw + decay w + l1 sign(w).
+    """
     w, *slots = arrays
-    if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in (dw, *arrays)):
-        _compiled()(rule, arrays, dw, (*decays, *numbers))
-        return
+    if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in arrays):
+        return _compiled()(rule, arrays)
     xp = namespace(w)
-    keep, decay, l1 = decays
-    dw = dw + decay * w + l1 * xp.sign(w)
-    for a, new in zip(arrays, rule(xp.sqrt, keep * w, dw, *slots, *numbers)):
-        a[...] = new
+
+    def move(dw: Array, numbers: tuple[float, ...]) -> None:
+        keep, decay, l1, *own = numbers
+        dw = dw + decay * w + l1 * xp.sign(w)
+        for a, new in zip(arrays, rule(xp.sqrt, keep * w, dw, *slots, *own)):
+            a[...] = new
+
+    return move
 
 
 @functools.cache
 def _compiled() -> Callable:
     """The compiled update, imported when it is needed: Numba takes a while."""
-    from lstmcore.train.update_cpu import update
+    from lstmcore.train.update_cpu import mover
 
-    return update
+    return mover
 
 
 def number(name: str, value: float, below: float = math.inf) -> float:
@@ -145,8 +173,6 @@ def number(name: str, value: float, below: float = math.inf) -> float:
     return checked
 
 
-def _check_fits(name: str, value: Array, w: Array) -> None:
-    # The first line decides nearly always; it is short because it runs for every parameter at every step.
-    if type(value) is type(w) and value.shape == w.shape and value.dtype == w.dtype:
-        return
-    check_like(name, value, tuple(w.shape), "the shape of the parameter", w)
+def _fits(value: Array, w: Array) -> bool:
+    """So it is nearly always, at every step; else `check_like` finds the words for what is wrong."""
+    return type(value) is type(w) and value.shape == w.shape and value.dtype == w.dtype

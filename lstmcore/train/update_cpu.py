@@ -24,21 +24,26 @@ PIECE = 65_536  # numbers for one thread at the least: some 20 us of work
 NO_SCRATCH = np.empty(0, np.uint8)
 
 
-def update(rule: Callable, arrays: tuple[np.ndarray, ...], dw: np.ndarray, numbers: tuple[float, ...]) -> None:
-    """(w, *slots) <- rule(...), in place; all C-contiguous, of one shape and dtype.
+def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarray, tuple[float, ...]], None]:
+    """move(dw, numbers), which moves (w, *slots) = `arrays` in place; all C-contiguous, of one shape and dtype.
 
     numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
     dw + decay w + l1 sign(w).
     """
-    kernel = _kernel(rule, dw.dtype, len(arrays) - 1, len(numbers) - 3)
-    own = np.array(numbers, dw.dtype)
-    *flat, dw = [a.reshape(-1) for a in (*arrays, dw)]
-    pieces = min(thread_count(), dw.size // PIECE)
-    if pieces < 2:
-        kernel(tuple(flat), dw, own, NO_SCRATCH)
-        return
-    cuts = [slice(k * dw.size // pieces, (k + 1) * dw.size // pieces) for k in range(pieces)]
-    run(kernel, [(tuple([a[cut] for a in flat]), dw[cut], own) for cut in cuts], 0)
+    w, slots = arrays[0], len(arrays) - 1
+    count = len(inspect.signature(rule).parameters) - len(("sqrt", "w", "dw")) - slots
+    kernel, flat = _kernel(rule, w.dtype, slots, count), tuple([a.reshape(-1) for a in arrays])
+
+    def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:
+        dw = dw.reshape(-1)
+        pieces = min(thread_count(), dw.size // PIECE)
+        if pieces < 2:
+            kernel(flat, dw, numbers, NO_SCRATCH)
+            return
+        cuts = [slice(k * dw.size // pieces, (k + 1) * dw.size // pieces) for k in range(pieces)]
+        run(kernel, [(tuple([a[cut] for a in flat]), dw[cut], numbers) for cut in cuts], 0)
+
+    return move
 
 
 @functools.cache
@@ -46,12 +51,12 @@ def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable
     """The kernel of one rule and dtype."""
     compiled_rule = register_jitable(rule)
     load, store = _slots(slots)
-    zero, one = dtype.type(0), dtype.type(1)
+    number, zero, one = dtype.type, dtype.type(0), dtype.type(1)
 
     def kernel(arrays, dw, numbers, scratch):
         w = arrays[0]
-        keep, decay, l1 = numbers[0], numbers[1], numbers[2]
-        own = to_fixed_tuple(numbers[3:], count)
+        keep, decay, l1 = number(numbers[0]), number(numbers[1]), number(numbers[2])
+        own = to_fixed_tuple(np.array(numbers).astype(number)[3:], count)
         for i in range(dw.size):  # the numbers of one parameter do not meet: a vector of them is computed at once
             sign = one if w[i] > zero else (-one if w[i] < zero else zero)
             gradient = dw[i] + decay * w[i] + l1 * sign
@@ -60,7 +65,8 @@ def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable
     scalar = numba.from_dtype(dtype)
     array = types.Array(scalar, 1, "C")
     moved = types.UniTuple(array, slots + 1)  # type: ignore[attr-defined]
-    signature = types.void(moved, array, array, types.Array(types.uint8, 1, "C"))
+    numbers = types.UniTuple(types.float64, 3 + count)  # type: ignore[attr-defined]
+    signature = types.void(moved, array, numbers, types.Array(types.uint8, 1, "C"))
     name = f"{rule.__qualname__.split('.')[0].lower()}-update-{dtype.name}"
     return compile_kernel(kernel, name, signature, (Path(__file__), Path(inspect.getfile(rule))))
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -167,6 +168,39 @@ def test_a_saved_state_goes_on_bit_for_bit(name):
         for slot in resumed.slots:
             np.testing.assert_array_equal(resumed.state[key][slot], undisturbed.state[key][slot])
             assert saved[key][slot] is not resumed.state[key][slot]
+
+
+@EVERY
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_moves_its_own_arrays(name, copied):
+    """An optimizer copied in the midst of a run goes on by itself, and leaves what it was copied from as it is."""
+    opt, w = PAIRS[name][0](), start()
+    opt.step(w, gradients()[0])
+    twin, v = (copied(opt), copy.deepcopy(w)) if copied is copy.copy else copied((opt, w))
+    before = copy.deepcopy(w)
+    twin.step(v, gradients()[1])
+    for key in w:
+        np.testing.assert_array_equal(w[key], before[key])
+    if copied is not copy.copy:  # a shallow copy shares what is remembered
+        opt.step(w, gradients()[1])
+        for key in w:
+            np.testing.assert_array_equal(w[key], v[key])
+
+
+def test_arrays_put_in_the_place_of_others_are_the_ones_that_move():
+    """Another model's parameters, or a memory exchanged by hand: the step looks at what there is now."""
+    opt, w, v = PAIRS["Adam"][0](), start(), start()
+    expected, u = PAIRS["Adam"][0](), start()
+    opt.step(w, gradients()[0])
+    expected.step(u, gradients()[0])
+    opt.step(v, gradients()[1])  # the memory goes along
+    for key in w:
+        np.testing.assert_array_equal(w[key], u[key])
+        assert not np.array_equal(v[key], start()[key])
+    m = opt.state["W"]["m"] = expected.state["W"]["m"].copy()
+    kept = m.copy()
+    opt.step(w, gradients()[1])
+    assert not np.array_equal(m, kept)
 
 
 @EVERY
