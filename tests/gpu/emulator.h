@@ -41,6 +41,7 @@ template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __ldg(address) (*(address))
 
 // ---- the machine (emulator.cpp) --------------------------------------------------------------------------------

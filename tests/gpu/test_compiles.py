@@ -114,7 +114,7 @@ def test_matmul(architecture):
 def test_dawdling_threads_compile():
     """As benchmarks/gpu/race.py asks for them; here they need not fit."""
     constants = (("HUNT_RACES", 1), ("H", 5), ("I", 1), ("ROWS", 1))
-    with_delays, without = (compiled("small.cu", c, "sm_90")["small_forward"] for c in (constants, constants[1:]))
+    with_delays, without = (compiled("small.cu", c, "sm_90")["small_backward"] for c in (constants, constants[1:]))
     assert with_delays != without
 
 

@@ -17,7 +17,7 @@ from gpu.stand_in import CompileException, RawModule, installed
 import lstmcore as lc
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
 from lstmcore.ops.recurrence import choose
-from lstmcore.ops.recurrence.launch import LaunchError
+from lstmcore.ops.recurrence.launch import LaunchError, both
 
 REFERENCE_THERE = Engine("reference on CuPy", "reference", "cupy")
 FUSED = Engine("fused-gpu", "fused-gpu", "cupy")
@@ -216,7 +216,7 @@ def test_blocks_that_talk_must_fit(gpu, cupy):
     kernel = gpu.compile("small.cu", "small_sum", (("H", 2), ("I", 1), ("ROWS", 1)), together=True)
     sums, out = cupy.zeros(1, dtype="float32"), cupy.ones(100, dtype="float32")
     with pytest.raises(LaunchError, match="small_sum: 5 blocks cannot be resident at once"):
-        kernel((5, 1), 32, 0, sums, out, out, out, 1)
+        kernel((5, 1), 32, 0, both([(sums, out, out, out)]), 1)
     assert out.get().all()
 
 

@@ -23,7 +23,7 @@ class Call(NamedTuple):
 
 
 class Row(NamedTuple):
-    family: Any  # a module or an object: NAME, forward, predict and backward
+    family: Any  # a module or an object: NAME, forward, predict and backward, each of one direction or two at once
     condition: str
     holds: Callable[[Call], bool]
     reason: str

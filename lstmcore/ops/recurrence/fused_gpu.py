@@ -3,7 +3,7 @@
 This file computes nothing: it asks dispatch_gpu.py which kernel family fits, hands the call on, and falls back where a
 kernel cannot run. The families: small_gpu.py (one launch per sequence, weights in registers), persistent_gpu.py (the
 same over several multiprocessors, which talk) and pointwise_gpu.py (two launches per step, any size). Their text lies
-in cuda/.
+in cuda/. The first two run both directions of a bidirectional layer in one launch.
 """
 
 import functools
@@ -16,6 +16,7 @@ from lstmcore.arrays import Array, dtype_name
 from lstmcore.ops.cells import Cell, lstm
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.dispatch_gpu import TABLE, Call, families
 from lstmcore.ops.recurrence.launch import LaunchError, Machine
 
@@ -52,30 +53,13 @@ class FusedGpu:
 
         The cache's `private` names the kernel family that ran.
         """
-        machine = self._ready()
-        for family in self._families(machine, cell, x, state0):
-            own = reuse if reuse is not None and reuse.private == family.NAME else None
-            try:
-                with self._products(machine):
-                    cache = family.forward(machine, cell, x, params, state0, mask, own)
-            except LaunchError as error:
-                _tell(family.NAME, str(error))
-            else:
-                return cache._replace(engine=self.NAME, private=family.NAME)
-        return reference.forward(cell, x, params, state0, mask)
+        return self.forward_all(cell, (Forward(x, params, state0, mask, reuse),))[0]
 
     def predict(
         self, cell: Cell, x: Array, params: Mapping[str, Array], state0: tuple[Array, ...], mask: Array | None
     ) -> tuple[Array, tuple[Array, ...]]:
         """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-        machine = self._ready()
-        for family in self._families(machine, cell, x, state0):
-            try:
-                with self._products(machine):
-                    return family.predict(machine, cell, x, params, state0, mask)
-            except LaunchError as error:
-                _tell(family.NAME, str(error))
-        return reference.predict(cell, x, params, state0, mask)
+        return self.predict_all(cell, (Forward(x, params, state0, mask),))[0]
 
     def backward(
         self,
@@ -84,17 +68,45 @@ class FusedGpu:
         dstate: tuple[Array, ...],  # (B, H) each: the gradients of the final state
         params: Mapping[str, Array],
         cache: Cache,
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+    ) -> Gradients:
         """Undoes `forward` by the family that ran it: dx (T, B, I), dstate0, and the gradient of every parameter."""
+        return self.backward_all(cell, (Backward(dy, dstate, params, cache),))[0]
+
+    def forward_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
+        """`forward` of one direction or of two of the same sizes; two at once where the kernels can."""
+        machine = self._ready()
+        for family in self._families(machine, cell, directions[0]):
+            try:
+                with self._products(machine):
+                    caches = family.forward(machine, cell, tuple(_own(d, family) for d in directions))
+            except LaunchError as error:
+                _tell(family.NAME, str(error))
+            else:
+                return tuple(cache._replace(engine=self.NAME, private=family.NAME) for cache in caches)
+        return tuple(reference.forward(cell, *d[:4]) for d in directions)
+
+    def predict_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
+        """`predict` likewise."""
+        machine = self._ready()
+        for family in self._families(machine, cell, directions[0]):
+            try:
+                with self._products(machine):
+                    return family.predict(machine, cell, directions)
+            except LaunchError as error:
+                _tell(family.NAME, str(error))
+        return tuple(reference.predict(cell, *d[:4]) for d in directions)
+
+    def backward_all(self, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
+        """`backward` likewise, of what one call of `forward_all` made."""
         machine = self._ready()
         for family in FAMILIES:
-            if cache.private == family.NAME:
+            if all(d.cache.private == family.NAME for d in directions):
                 try:
                     with self._products(machine):
-                        return family.backward(machine, cell, dy, dstate, params, cache)
+                        return family.backward(machine, cell, directions)
                 except LaunchError as error:
                     _tell(f"{family.NAME}, backward", str(error))
-        return reference.backward(cell, dy, dstate, params, cache)
+        return tuple(reference.backward(cell, *d) for d in directions)
 
     def _ready(self) -> Machine:
         """The machine. Raises RuntimeError if a kernel of an earlier call broke since anybody looked."""
@@ -109,11 +121,15 @@ class FusedGpu:
     def _products(self, machine: Machine) -> AbstractContextManager[None]:
         return machine.tf32_products() if self.precision == "tf32" else nullcontext()
 
-    def _families(self, machine: Machine, cell: Cell, x: Array, state0: tuple[Array, ...]) -> list[Any]:
-        if not self.supports(cell, x.dtype):
+    def _families(self, machine: Machine, cell: Cell, d: Forward) -> list[Any]:
+        if not self.supports(cell, d.x.dtype):
             return []
-        _, B, I = x.shape
-        return families(Call(machine, dtype_name(x.dtype), self.precision, B, I, state0[0].shape[-1]))
+        return families(Call(machine, dtype_name(d.x.dtype), self.precision, *d.sizes[1:]))
+
+
+def _own(d: Forward, family: Any) -> Forward:
+    """With a cache to reuse only if it is the family's own."""
+    return d if d.reuse is None or d.reuse.private == family.NAME else d._replace(reuse=None)
 
 
 FAMILIES = tuple({row.family.NAME: row.family for row in TABLE}.values())

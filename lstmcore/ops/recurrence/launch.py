@@ -97,6 +97,11 @@ def struct(fields: tuple, address: Callable[[Array], int]) -> np.ndarray:
     return values.view(f"V{values.nbytes}")
 
 
+def both(directions: list[tuple]) -> tuple:
+    """The structs of one direction or two as cuda/directions.cuh has them: one that runs alone stands there twice."""
+    return directions[0], directions[-1]
+
+
 class Strides(NamedTuple):
     """An array over (step, row, ...) as a kernel takes it: where it begins, and how many numbers on the next one is.
 

@@ -6,7 +6,6 @@ step. This file says how the work is cut, makes the memory that they talk throug
 Shapes: T time, B batch, I input width, H hidden width. All arrays keep their public layout.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +14,8 @@ from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.launch import LaunchError, Machine, Strides, contiguous
-from lstmcore.ops.recurrent import contract
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
+from lstmcore.ops.recurrence.launch import LaunchError, Machine, Strides, both, contiguous
 
 FILE = "persistent.cu"
 WARPS = 8  # of a block: few threads, so that each may have 255 registers, of which 128 hold weights
@@ -40,12 +39,12 @@ WIDEST = SIZES[-1].widest  # then a group has 128 blocks, and an H100 has 132 mu
 
 
 class Cut(NamedTuple):
-    """How the work is cut. A group of blocks holds W_hh once; each group has its own rows of the batch."""
+    """How the work is cut. A group of blocks holds a W_hh once; each group has its own rows of one direction."""
 
     H: int  # filled up with zero weights, so that every warp has whole tiles
     units: int  # of a block
     rows: int  # of a group
-    groups: int  # of a launch; the rows of the batch may need several launches
+    groups: int  # of a launch at most; all rows of all directions may need several launches
 
     @property
     def blocks(self) -> int:
@@ -68,17 +67,17 @@ class Cut(NamedTuple):
 
     @property
     def forward_words(self) -> int:
-        """Of the ring: h of all units, in two slots."""
-        return 2 * self.groups * self.rows * self.H
+        """Of the ring, for a group: h of all units, in two slots."""
+        return 2 * self.rows * self.H
 
     @property
     def backward_words(self) -> int:
-        """Of the ring: what every block, or part of one, adds to dh of all units, in two slots."""
+        """Of the ring, for a group: what every block, or part of one, adds to dh of all units, in two slots."""
         parts = max(1, WARPS // (self.H // 32))
-        return 2 * self.groups * self.blocks * parts * self.rows * self.H
+        return 2 * self.blocks * parts * self.rows * self.H
 
 
-def cut(machine: Machine, B: int, H: int) -> Cut:
+def cut(machine: Machine, B: int, H: int, directions: int = 1) -> Cut:
     """The fewest blocks that hold W_hh, as many groups as fit, and as few rows per group as then suffice.
 
     Rows are a power of two, so that few kernels are ever compiled. Raises LaunchError where one group does not fit.
@@ -88,10 +87,14 @@ def cut(machine: Machine, B: int, H: int) -> Cut:
     at_once = machine.multiprocessors // (filled // size.units)
     if at_once == 0:
         raise LaunchError(f"H = {H} takes {filled // size.units} multiprocessors, of {machine.multiprocessors}")
+
+    def groups(rows: int) -> int:
+        return directions * -(-B // rows)
+
     rows = 8
-    while rows < size.rows and rows * at_once < B and Cut(filled, size.units, 2 * rows, 1).fits(machine):
+    while rows < size.rows and at_once < groups(rows) and Cut(filled, size.units, 2 * rows, 1).fits(machine):
         rows *= 2
-    return Cut(filled, size.units, rows, min(at_once, -(-B // rows)))
+    return Cut(filled, size.units, rows, min(at_once, groups(rows)))
 
 
 def fill_up(H: int, units: int) -> int:
@@ -112,85 +115,64 @@ class Persistent:
         self.NAME = f"persistent-{precision}"
         self.ieee = precision == "ieee"
 
-    def forward(
-        self,
-        machine: Machine,
-        cell: Cell,
-        x: Array,
-        params: Mapping[str, Array],
-        state0: tuple[Array, ...],
-        mask: Array | None,
-        reuse: Cache | None,
-    ) -> Cache:
-        """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-        xp, (T, B, _), H = namespace(x), x.shape, state0[0].shape[-1]
-        x = masking_forward(x, mask)
-        if reuse is not None and reuse.gates.shape == (T, B, 4, H):
-            states, gates = reuse.states, reuse.gates
-        else:
-            states = tuple(xp.empty((T + 1, B, H), dtype=x.dtype) for _ in state0)
-            gates = xp.empty((T, B, 4, H), dtype=x.dtype)
-        self._loop(machine, x, params, state0, mask, gates, kept=(gates, *states), wanted=(None, None, None))
-        return Cache(x, states, gates, mask, self.NAME)
+    def forward(self, machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
+        """All steps of each direction, with everything kept that `backward` needs."""
+        caches, arguments = [], []
+        for d in directions:
+            x, states, gates = masking_forward(d.x, d.mask), d.states(), d.gates()
+            caches.append(Cache(x, states, gates, d.mask, self.NAME))
+            arguments.append((*_inputs(d, x, gates), gates, *states, None, None, None))
+        self._run(machine, "persistent_forward", directions, arguments)
+        return tuple(caches)
 
     def predict(
-        self,
-        machine: Machine,
-        cell: Cell,
-        x: Array,
-        params: Mapping[str, Array],
-        state0: tuple[Array, ...],
-        mask: Array | None,
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-        xp, (T, B, _), H = namespace(x), x.shape, state0[0].shape[-1]
-        y, a = xp.empty((T, B, H), dtype=x.dtype), xp.empty((T, B, 4, H), dtype=x.dtype)
-        last = tuple(xp.empty((B, H), dtype=x.dtype) for _ in state0)
-        x = masking_forward(x, mask)
-        self._loop(machine, x, params, state0, mask, a, kept=(None, None, None), wanted=(y, *last))
-        return y, last
+        self, machine: Machine, cell: Cell, directions: tuple[Forward, ...]
+    ) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
+        """All steps of each direction, with nothing kept but y (T, B, H), zero at masked steps, and the final state."""
+        results, arguments = [], []
+        for d in directions:
+            T, B, _, H = d.sizes
+            y, last = d.outputs()
+            results.append((y, last))
+            inputs = _inputs(d, masking_forward(d.x, d.mask), d.empty(T, B, 4, H))
+            arguments.append((*inputs, None, None, None, y, *last))
+        self._run(machine, "persistent_forward", directions, arguments)
+        return tuple(results)
 
-    def _loop(self, machine, x, params, state0, mask, a, kept, wanted) -> None:
-        """The product of all inputs into `a`, without the bias, which the kernel adds; then the loop."""
-        (T, B, I), H = x.shape, state0[0].shape[-1]
-        plan = cut(machine, B, H)
-        xp = namespace(x)
-        xp.matmul(xp.reshape(x, (T * B, I)), params["W_ih"], out=xp.reshape(a, (T * B, 4 * H)))
-        inputs = (contiguous(params["W_hh"]), contiguous(params["b"]), a, *map(contiguous, state0), *Strides.of(mask))
-        arguments = (*inputs, *kept, *wanted)
-        self._run(machine, "persistent_forward", plan, plan.forward_bytes, plan.forward_words, arguments, a)
+    def backward(self, machine: Machine, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
+        """Undoes `forward` in each direction, last step first: dx (T, B, I), dstate0, gradients of all parameters."""
+        made, arguments = [], []
+        for d in directions:
+            da, dstate0, (_, c) = d.da(), d.dstate0(), d.cache.states
+            made.append((da, dstate0))
+            kept = contiguous(d.params["W_hh"]), d.cache.gates, c, Strides.of(d.cache.mask)
+            arguments.append((*kept, Strides.of(d.dy), *map(contiguous, d.dstate), da, *dstate0))
+        self._run(machine, "persistent_backward", directions, arguments)
+        return tuple(d.gradients(cell, *of_one) for d, of_one in zip(directions, made))
 
-    def backward(
-        self,
-        machine: Machine,
-        cell: Cell,
-        dy: Array | None,
-        dstate: tuple[Array, ...],
-        params: Mapping[str, Array],
-        cache: Cache,
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
-        """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-        xp, (h, c) = namespace(cache.x), cache.states
-        B, H = dstate[0].shape
-        plan = cut(machine, B, H)
-        da = xp.empty_like(cache.gates)  # the cache keeps its own
-        dstate0 = tuple(xp.empty((B, H), dtype=da.dtype) for _ in dstate)
-        inputs = (contiguous(params["W_hh"]), cache.gates, c, *Strides.of(cache.mask), *Strides.of(dy),
-                  *map(contiguous, dstate))  # fmt: skip
-        arguments = (*inputs, da, *dstate0)
-        self._run(machine, "persistent_backward", plan, plan.backward_bytes, plan.backward_words, arguments, da)
-        dx, dparams = contract(cell, cache.x, h[:-1, ...], da, params)
-        return dx, dstate0, dparams
-
-    def _run(self, machine, entry, plan, shared_bytes, words, arguments, a) -> None:
-        """Launches the kernel for all rows of the batch; `a` (T, B, 4, H) is one of its arguments."""
-        xp, (T, B, _, H) = namespace(a), a.shape
+    def _run(self, machine: Machine, entry: str, directions: tuple, arguments: list[tuple]) -> None:
+        """Launches the kernel until all groups of all directions have run."""
+        T, B, _, H = directions[0].sizes
+        plan = cut(machine, B, H, len(directions))
+        shared_bytes, words = {
+            "persistent_forward": (plan.forward_bytes, plan.forward_words),
+            "persistent_backward": (plan.backward_bytes, plan.backward_words),
+        }[entry]
         defines = (("H_PADDED", plan.H), ("UNITS", plan.units), ("ROWS", plan.rows), ("IEEE", int(self.ieee)))
         kernel = machine.compile(FILE, entry, defines, together=True)
-        grid = (plan.blocks, plan.groups)
-        for first in range(0, B, plan.groups * plan.rows):
-            ring = xp.full(HEADER + words * (2 if self.ieee else 1), 0xFFFFFFFF, dtype=np.uint32)
-            kernel(grid, THREADS, shared_bytes, *arguments, T, B, H, first, B, ring, machine.alarm, np.int64(PATIENCE))
+        xp, count = namespace(arguments[0][0]), len(directions) * -(-B // plan.rows)  # groups
+        for first in range(0, count, plan.groups):
+            groups = min(plan.groups, count - first)
+            ring = xp.full(HEADER + groups * words * (2 if self.ieee else 1), 0xFFFFFFFF, dtype=np.uint32)
+            sizes, waiting = (len(directions), T, B, H, first), (ring, machine.alarm, np.int64(PATIENCE))
+            kernel((plan.blocks, groups), THREADS, shared_bytes, both(arguments), *sizes, *waiting)
+
+
+def _inputs(d: Forward, x: Array, a: Array) -> tuple:
+    """What the forward kernel reads. `a` gets the product of all inputs, without the bias, which the kernel adds."""
+    xp, (T, B, I, H) = namespace(x), d.sizes
+    xp.matmul(xp.reshape(x, (T * B, I)), d.params["W_ih"], out=xp.reshape(a, (T * B, 4 * H)))
+    return contiguous(d.params["W_hh"]), contiguous(d.params["b"]), a, *map(contiguous, d.state0), Strides.of(d.mask)
 
 
 ieee, tf32 = Persistent("ieee"), Persistent("tf32")

@@ -4,15 +4,14 @@ Two launches per step make it slow where the products are small; nothing can kee
 reference's loop with its pointwise lines in one kernel, in float32 and float64.
 """
 
-from collections.abc import Mapping
-
 from lstmcore.arrays import Array, dtype_name, namespace
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, contiguous
-from lstmcore.ops.recurrent import contract, project
+from lstmcore.ops.recurrent import project
 
 NAME = "pointwise"
 FILE = "pointwise.cu"
@@ -24,67 +23,55 @@ def kernel(machine: Machine, entry: str, dtype: object) -> Kernel:
     return machine.compile(FILE, entry, (("REAL", REAL[dtype_name(dtype)]),))
 
 
-def forward(
-    machine: Machine,
-    cell: Cell,
-    x: Array,
-    params: Mapping[str, Array],
-    state0: tuple[Array, ...],
-    mask: Array | None,
-    reuse: Cache | None,
-) -> Cache:
-    """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-    xp, (T, B, _), H = namespace(x), x.shape, state0[0].shape[-1]
-    x = masking_forward(x, mask)
-    kept = project(cell, x, params)  # (T, B, 4, H): pre-activations, whose places the gates take
-    if reuse is not None and reuse.states[0].shape == (T + 1, B, H):
-        states = reuse.states
-    else:
-        states = tuple(xp.empty((T + 1, B, H), dtype=x.dtype) for _ in state0)
-    for s, s0 in zip(states, state0):
+def forward(machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
+    """All steps, with everything kept that `backward` needs: one direction after the other."""
+    return tuple(_forward(machine, cell, d) for d in directions)
+
+
+def _forward(machine: Machine, cell: Cell, d: Forward) -> Cache:
+    xp, (T, B, _, H) = namespace(d.x), d.sizes
+    x = masking_forward(d.x, d.mask)
+    kept = project(cell, x, d.params)  # (T, B, 4, H): pre-activations, whose places the gates take
+    states = d.states()
+    for s, s0 in zip(states, d.state0):
         s[0, ...] = s0
     h, c = states
-    W_hh, product = contiguous(params["W_hh"]), xp.empty((B, 4 * H), dtype=x.dtype)
-    step, blocks, real = kernel(machine, "pointwise_forward", x.dtype), -(-B * H // THREADS), Strides.of(mask)
+    W_hh, product = contiguous(d.params["W_hh"]), d.empty(B, 4 * H)
+    step, blocks, real = kernel(machine, "pointwise_forward", x.dtype), -(-B * H // THREADS), Strides.of(d.mask)
     for t in range(T):
         xp.matmul(h[t, ...], W_hh, out=product)
         step((blocks, 1), THREADS, 0, product, kept, h, c, *real, t, B, H)
-    return Cache(x, states, kept, mask, NAME)
+    return Cache(x, states, kept, d.mask, NAME)
 
 
 def predict(
-    machine: Machine,
-    cell: Cell,
-    x: Array,
-    params: Mapping[str, Array],
-    state0: tuple[Array, ...],
-    mask: Array | None,
-) -> tuple[Array, tuple[Array, ...]]:
+    machine: Machine, cell: Cell, directions: tuple[Forward, ...]
+) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
     """As `forward`, whose buffers are let go: they are small beside what its products read."""
-    states = forward(machine, cell, x, params, state0, mask, None).states
-    return masking_forward(states[0][1:, ...], mask), tuple(contiguous(s[-1, ...]) for s in states)  # (42)
+    results = []
+    for d in directions:
+        states = _forward(machine, cell, d).states
+        y = masking_forward(states[0][1:, ...], d.mask)  # (42)
+        results.append((y, tuple(contiguous(s[-1, ...]) for s in states)))
+    return tuple(results)
 
 
-def backward(
-    machine: Machine,
-    cell: Cell,
-    dy: Array | None,
-    dstate: tuple[Array, ...],
-    params: Mapping[str, Array],
-    cache: Cache,
-) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
-    """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-    xp, mask, (h, c) = namespace(cache.x), cache.mask, cache.states
-    T, B, _, H = cache.gates.shape
-    da = xp.empty_like(cache.gates)  # the cache keeps its own
-    dh, dc = (xp.array(d, copy=True, order="C") for d in dstate)
-    W_hh_T, product = contiguous(params["W_hh"].T), xp.empty((B, H), dtype=da.dtype)
+def backward(machine: Machine, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
+    """Undoes `forward`, last step first, in one direction after the other."""
+    return tuple(_backward(machine, cell, d) for d in directions)
+
+
+def _backward(machine: Machine, cell: Cell, d: Backward) -> Gradients:
+    cache, (T, B, _, H) = d.cache, d.sizes
+    xp, mask, c = namespace(cache.x), cache.mask, cache.states[1]
+    da = d.da()
+    dh, dc = (xp.array(last, copy=True, order="C") for last in d.dstate)
+    W_hh_T, product = contiguous(d.params["W_hh"].T), d.empty(B, H)
     step, blocks = kernel(machine, "pointwise_backward", da.dtype), -(-B * H // THREADS)
-    dy_strides, real = Strides.of(dy), Strides.of(mask)
+    dy, real = Strides.of(d.dy), Strides.of(mask)
     for t in reversed(range(T)):
         later = None if t == T - 1 else product
-        step((blocks, 1), THREADS, 0, *dy_strides, later, dh, dc, cache.gates, c, da, *real, t, B, H)
+        step((blocks, 1), THREADS, 0, *dy, later, dh, dc, cache.gates, c, da, *real, t, B, H)
         xp.matmul(gates.join(da[t, ...], cell.recurrent_blocks), W_hh_T, out=product)  # (18)
     dh = product if mask is None else xp.where(mask[0, :, None], product, dh)  # (25)
-    dx, dparams = contract(cell, cache.x, h[:-1, ...], da, params)
-    return dx, (dh, dc), dparams
+    return d.gradients(cell, da, (dh, dc))

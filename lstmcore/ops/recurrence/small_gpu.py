@@ -4,15 +4,15 @@ Shapes: T time, B batch, I input width, H hidden width. All arrays keep their pu
 the blocks i f g o as they are, so nothing is packed, and a forward pass is one launch.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, contiguous
-from lstmcore.ops.recurrent import contract, project
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
+from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, both, contiguous
+from lstmcore.ops.recurrent import project
 
 NAME = "small"
 FILE = "small.cu"
@@ -65,95 +65,86 @@ def kernel(machine: Machine, entry: str, H: int, geometry: Geometry) -> Kernel:
     return machine.compile(FILE, entry, (("H", H), ("I", geometry.inputs), ("ROWS", geometry.rows)))
 
 
-def forward(
-    machine: Machine,
-    cell: Cell,
-    x: Array,
-    params: Mapping[str, Array],
-    state0: tuple[Array, ...],
-    mask: Array | None,
-    reuse: Cache | None,
-) -> Cache:
-    """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-    xp, (T, B, I), H = namespace(x), x.shape, state0[0].shape[-1]
-    cut = forward_geometry(machine, B, I, H)
-    if reuse is not None and reuse.gates.shape == (T, B, 4, H):
-        states, gates = reuse.states, reuse.gates
-    else:
-        states = tuple(xp.empty((T + 1, B, H), dtype=x.dtype) for _ in state0)
-        gates = xp.empty((T, B, 4, H), dtype=x.dtype)
-    if cut.inputs:
-        x_kept = None if mask is None else xp.empty((T, B, I), dtype=x.dtype)
-        kernel(machine, "small_forward", H, cut)(
-            (cut.blocks, 1), cut.threads, cut.shared_bytes,
-            *_inputs(x, None, params, state0, mask), *states, gates, x_kept, T, B,
-        )  # fmt: skip
-        return Cache(x if x_kept is None else x_kept, states, gates, mask, NAME)
-    x = masking_forward(x, mask)
-    a = project(cell, x, params)
-    kernel(machine, "small_forward", H, cut)(
-        (cut.blocks, 1), cut.threads, cut.shared_bytes,
-        *_inputs(None, a, params, state0, mask), *states, gates, None, T, B,
-    )  # fmt: skip
-    return Cache(x, states, gates, mask, NAME)
+def forward(machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
+    """All steps of each direction, with everything kept that `backward` needs."""
+    cut = forward_geometry(machine, *directions[0].sizes[1:])
+    caches, arguments = [], []
+    for d in directions:
+        x, states, gates = _x(d, cut), d.states(), d.gates()
+        x_kept = d.empty(*x.shape) if cut.inputs and d.mask is not None else None
+        caches.append(Cache(x if x_kept is None else x_kept, states, gates, d.mask, NAME))
+        arguments.append((*_inputs(cell, d, x, cut), *states, gates, x_kept, None))
+    _run(machine, "small_forward", cut, directions, arguments)
+    return tuple(caches)
 
 
 def predict(
-    machine: Machine,
-    cell: Cell,
-    x: Array,
-    params: Mapping[str, Array],
-    state0: tuple[Array, ...],
-    mask: Array | None,
-) -> tuple[Array, tuple[Array, ...]]:
-    """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-    xp, (T, B, I), H = namespace(x), x.shape, state0[0].shape[-1]
-    cut = forward_geometry(machine, B, I, H)
-    y = xp.empty((T, B, H), dtype=x.dtype)
-    last = tuple(xp.empty((B, H), dtype=x.dtype) for _ in state0)
-    a = None if cut.inputs else project(cell, masking_forward(x, mask), params)
-    kernel(machine, "small_predict", H, cut)(
-        (cut.blocks, 1), cut.threads, cut.shared_bytes,
-        *_inputs(x if cut.inputs else None, a, params, state0, mask), *last, y, T, B,
-    )  # fmt: skip
-    return y, last
+    machine: Machine, cell: Cell, directions: tuple[Forward, ...]
+) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
+    """All steps of each direction, with nothing kept but y (T, B, H), zero at masked steps, and the final state."""
+    cut = forward_geometry(machine, *directions[0].sizes[1:])
+    results, arguments = [], []
+    for d in directions:
+        y, last = d.outputs()
+        results.append((y, last))
+        arguments.append((*_inputs(cell, d, _x(d, cut), cut), *last, None, None, y))
+    _run(machine, "small_predict", cut, directions, arguments)
+    return tuple(results)
 
 
-def _inputs(x, a, params, state0, mask) -> tuple:
-    """What both forward kernels read."""
-    weights = (contiguous(params[name]) for name in ("W_ih", "W_hh", "b"))
-    return (*Strides.of(x), a, *weights, *map(contiguous, state0), *Strides.of(mask))
+def _x(d: Forward, cut: Geometry) -> Array:
+    """The kernel reads x itself and looks at the mask; the products around it must not see padding."""
+    return d.x if cut.inputs else masking_forward(d.x, d.mask)
 
 
-def backward(
-    machine: Machine,
-    cell: Cell,
-    dy: Array | None,
-    dstate: tuple[Array, ...],
-    params: Mapping[str, Array],
-    cache: Cache,
-) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
-    """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-    xp, x, mask = namespace(cache.x), cache.x, cache.mask
-    (T, B, I), H = x.shape, cache.gates.shape[-1]
+def _inputs(cell: Cell, d: Forward, x: Array, cut: Geometry) -> tuple:
+    """What both forward kernels read: x, or the product of all its steps."""
+    x, a = (x, None) if cut.inputs else (None, project(cell, x, d.params))
+    weights = (contiguous(d.params[name]) for name in ("W_ih", "W_hh", "b"))
+    return Strides.of(x), a, *weights, *map(contiguous, d.state0), Strides.of(d.mask)
+
+
+class Made(NamedTuple):
+    """What the backward kernel writes of one direction."""
+
+    da: Array | None  # (T, B, 4, H), for the products after it; or, with inputs inside:
+    dx: Array | None  # (T, B, I)
+    dstate0: tuple[Array, ...]  # (B, H) each
+    sums: Array | None  # (blocks, H + I + 1, 4H): [h_prev | x | 1]^T da of each block
+
+
+def backward(machine: Machine, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
+    """Undoes `forward` in each direction, last step first: dx (T, B, I), dstate0, the gradient of every parameter."""
+    T, B, I, H = directions[0].sizes
     cut = backward_geometry(machine, B, I, H)
-    inside = cut.inputs > 0
-    da = None if inside else xp.empty_like(cache.gates)  # the cache keeps its own
-    dx = xp.empty((T, B, I), dtype=x.dtype) if inside else None
-    sums = xp.empty((cut.blocks, H + I + 1, 4 * H), dtype=x.dtype) if inside else None
-    dstate0 = tuple(xp.empty((B, H), dtype=x.dtype) for _ in dstate)
-    h, c = cache.states
-    kernel(machine, "small_backward", H, cut)(
-        (cut.blocks, 1), cut.threads, cut.shared_bytes,
-        *Strides.of(dy), *map(contiguous, dstate), *(contiguous(params[name]) for name in ("W_ih", "W_hh")),
-        *Strides.of(mask), *Strides.of(x if inside else None), h, c, cache.gates, da, dx, *dstate0, sums, T, B,
-    )  # fmt: skip
-    if not inside:
-        dx, dparams = contract(cell, x, h[:-1, ...], da, params)
-        return dx, dstate0, dparams
-    dparams = {name: xp.empty(params[name].shape, dtype=x.dtype) for name in ("W_hh", "W_ih", "b")}
-    count = (H + I + 1) * 4 * H
-    kernel(machine, "small_sum", H, cut)(
-        (-(-count // SUM_THREADS), 1), SUM_THREADS, 0, sums, *dparams.values(), cut.blocks
-    )  # fmt: skip
-    return dx, dstate0, dparams
+    made, arguments = [], []
+    for d in directions:
+        if cut.inputs:
+            made.append(Made(None, d.empty(T, B, I), d.dstate0(), d.empty(cut.blocks, H + I + 1, 4 * H)))
+        else:
+            made.append(Made(d.da(), None, d.dstate0(), None))
+        weights = (contiguous(d.params[name]) for name in ("W_ih", "W_hh"))
+        x = Strides.of(d.cache.x if cut.inputs else None)
+        kept = (*d.cache.states, d.cache.gates)
+        mask = Strides.of(d.cache.mask)
+        arguments.append((Strides.of(d.dy), *map(contiguous, d.dstate), *weights, mask, x, *kept, made[-1]))
+    _run(machine, "small_backward", cut, directions, arguments)
+    if cut.inputs:
+        return tuple((m.dx, m.dstate0, sums) for m, sums in zip(made, _added_up(machine, cut, directions, made)))
+    return tuple(d.gradients(cell, m.da, m.dstate0) for d, m in zip(directions, made))
+
+
+def _added_up(machine: Machine, cut: Geometry, directions: tuple[Backward, ...], made: list[Made]) -> list[dict]:
+    """The gradient of every parameter, from the sums of the blocks."""
+    *_, I, H = directions[0].sizes
+    dparams = [{name: d.empty(*d.params[name].shape) for name in ("W_hh", "W_ih", "b")} for d in directions]
+    grid = -(-(H + I + 1) * 4 * H // SUM_THREADS), len(directions)
+    arguments = [(m.sums, *of_one.values()) for m, of_one in zip(made, dparams)]
+    kernel(machine, "small_sum", H, cut)(grid, SUM_THREADS, 0, both(arguments), cut.blocks)
+    return dparams
+
+
+def _run(machine: Machine, entry: str, cut: Geometry, directions: tuple, arguments: list[tuple]) -> None:
+    T, B, _, H = directions[0].sizes
+    grid = cut.blocks, len(directions)
+    kernel(machine, entry, H, cut)(grid, cut.threads, cut.shared_bytes, both(arguments), T, B)

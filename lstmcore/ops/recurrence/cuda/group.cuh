@@ -15,9 +15,9 @@ struct Owner {
     int B, H, row_first, rows;  // the group's rows that exist, and the first of them in the batch
     int local_unit, unit;  // in the block, in the layer
 
-    __device__ __forceinline__ Owner(int B, int H, int row_first, int row_end) : B(B), H(H) {
-        this->row_first = row_first + blockIdx.y * ROWS;
-        rows = min(ROWS, row_end - this->row_first);
+    __device__ __forceinline__ Owner(int B, int H, int group) : B(B), H(H) {  // `group`: of its direction
+        row_first = group * ROWS;
+        rows = min(ROWS, B - row_first);
         local_unit = threadIdx.x % UNITS;
         unit = blockIdx.x * UNITS + local_unit;
     }

@@ -4,10 +4,14 @@
 // (BLOCKS, groups). Each block owns UNITS units of the layer: it alone computes their gates, keeps their c in registers
 // and tells the other blocks of its group their h. All blocks must be on the processor at once: a cooperative launch.
 //
+// Group n of all, some of which are in this launch, works for direction n % directions, on its ROWS rows from
+// n / directions * ROWS on.
+//
 // Compiled for one geometry: H_PADDED (H filled up with zero weights), UNITS of a block, ROWS of a group, IEEE (1:
 // float32 multiplications and additions; 0: products in tf32). T, B and H are arguments. Numbers in brackets are the
 // equations of docs/derivation.md.
 #include "dialect.cuh"
+#include "directions.cuh"
 #include "exchange.cuh"
 #include "group.cuh"
 #include "product.cuh"
@@ -23,23 +27,29 @@ constexpr int SLICE = H_PADDED / SLICES;
 constexpr int SLICE_ROW = padded(SLICE);
 constexpr int SUM_ROW = 4 * UNITS + 4;  // floats: rows that are written at once lie in different banks
 
+struct Forward {
+    const float* W_hh;  // (H, 4H)
+    const float* b;  // (4H,)
+    const float* a;  // (T, B, 4, H): x W_ih
+    const float *h0, *c0;  // (B, H)
+    Mask mask;
+    float* gates;  // (T, B, 4, H), may be `a`; null, here and below: not wanted
+    float *h, *c;  // (T+1, B, H)
+    float* y;  // (T, B, H), zero at masked steps
+    float *h_last, *c_last;  // (B, H)
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
-    const float* W_hh,  // (H, 4H)
-    const float* b,  // (4H,)
-    const float* a,  // (T, B, 4, H): x W_ih
-    const float* h0, const float* c0,  // (B, H)
-    const unsigned char* mask, long long mask_step, long long mask_row,  // (T, B), strides in bytes; null: all is real
-    float* gates,  // (T, B, 4, H), may be `a`; null, here and below: not wanted
-    float* h, float* c,  // (T+1, B, H)
-    float* y,  // (T, B, H), zero at masked steps
-    float* h_last, float* c_last,  // (B, H)
-    int T, int B, int H, int row_first, int row_end,  // the rows of this launch
+    const __grid_constant__ Directions<Forward> both, int directions,  // the number of them
+    int T, int B, int H, int first_group,
     unsigned* ring,  // HEADER, then words [2][groups][ROWS][H_PADDED]; all bits set
     unsigned* alarm,  // of the host: becomes 1 if the run breaks
     long long patience_ns  // for one wait
 ) {
+    const int group = first_group + blockIdx.y;
+    const Forward& d = both.of[group % directions];
     DYNAMIC_SHARED(float, shared);  // [WARPS][8][SLICE_ROW]: a slice of h for each warp; [2][SLICES][ROWS][SUM_ROW]
-    const Owner own(B, H, row_first, row_end);
+    const Owner own(B, H, group / directions);
     const Patience patience = {ring, patience_ns};
     const int warp = threadIdx.x / 32, tile = warp % TILES, slice = warp / TILES;
     const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;  // of the lane: see product.cuh
@@ -52,15 +62,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
 #pragma unroll
     for (int n = 0; n < SLICE; n++) {
         const int k = slice * SLICE + n / 16 * 16 + 4 * q + n % 16 / 4, unit = blockIdx.x * UNITS + 8 * tile + r;
-        w[0][n] = k < H && unit < H ? factor(W_hh[(size_t)k * 4 * H + n % 4 * H + unit]) : 0;
+        w[0][n] = k < H && unit < H ? factor(d.W_hh[(size_t)k * 4 * H + n % 4 * H + unit]) : 0;
     }
 
     float h_own[SHARES], c_own[SHARES];
 #pragma unroll
     for (int e = 0; e < SHARES; e++) {
-        h_own[e] = own.exists(e) ? h0[own.state(0, e)] : 0;
-        c_own[e] = own.exists(e) ? c0[own.state(0, e)] : 0;
-        if (own.exists(e) && h) h[own.state(0, e)] = h_own[e], c[own.state(0, e)] = c_own[e];
+        h_own[e] = own.exists(e) ? d.h0[own.state(0, e)] : 0;
+        c_own[e] = own.exists(e) ? d.c0[own.state(0, e)] : 0;
+        if (own.exists(e) && d.h) d.h[own.state(0, e)] = h_own[e], d.c[own.state(0, e)] = c_own[e];
         if (own.in_group(e)) store_relaxed(words + own.row(e) * H_PADDED + own.unit, to_word(factor(h_own[e]), 0));
     }
 
@@ -69,9 +79,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
         Four<float> gate[SHARES];
 #pragma unroll
         for (int e = 0; e < SHARES; e++) {  // asked for before the wait, needed after it
-            real[e] = own.exists(e) && (!mask || mask[t * mask_step + own.batch_row(e) * mask_row]);
+            real[e] = own.exists(e) && d.mask.real(t, own.batch_row(e));
             gate[e] = {0, 0, 0, 0};
-            if (real[e]) gate[e] = own.load(a, t, e), gate[e] += own.load_bias(b);
+            if (real[e]) gate[e] = own.load(d.a, t, e), gate[e] += own.load_bias(d.b);
         }
 
         float* const sums = all_sums + t % 2 * SLICES * ROWS * SUM_ROW;
@@ -101,8 +111,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
         // The only barrier of a step. Behind it all warps of this block have read turn t. The others write turn t + 2
         // when they have read turn t + 1 of this block, which is written below.
         if (__syncthreads_or(late))
-            return give_up(alarm, own, {{gates, T, 4 * H}, {h, T + 1, H}, {c, T + 1, H}, {y, T, H}, {h_last, 1, H},
-                                        {c_last, 1, H}});
+            return give_up(alarm, own, {{d.gates, T, 4 * H}, {d.h, T + 1, H}, {d.c, T + 1, H}, {d.y, T, H},
+                                        {d.h_last, 1, H}, {d.c_last, 1, H}});
 
 #pragma unroll
         for (int e = 0; e < SHARES; e++) {
@@ -120,15 +130,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
             store_relaxed(words + (t + 1) % 2 * slot + own.row(e) * H_PADDED + own.unit,
                           to_word(factor(h_own[e]), t + 1));
             if (!own.exists(e)) continue;
-            if (gates) own.store(gates, t, e, gate[e]);
-            if (h) h[own.state(t + 1, e)] = h_own[e], c[own.state(t + 1, e)] = c_own[e];
-            if (y) y[own.state(t, e)] = real[e] ? h_own[e] : 0;  // (42)
+            if (d.gates) own.store(d.gates, t, e, gate[e]);
+            if (d.h) d.h[own.state(t + 1, e)] = h_own[e], d.c[own.state(t + 1, e)] = c_own[e];
+            if (d.y) d.y[own.state(t, e)] = real[e] ? h_own[e] : 0;  // (42)
         }
     }
 
 #pragma unroll
     for (int e = 0; e < SHARES; e++)
-        if (h_last && own.exists(e)) h_last[own.state(0, e)] = h_own[e], c_last[own.state(0, e)] = c_own[e];
+        if (d.h_last && own.exists(e)) d.h_last[own.state(0, e)] = h_own[e], d.c_last[own.state(0, e)] = c_own[e];
 }
 
 // ---- backward -------------------------------------------------------------------------------------------------------
@@ -162,22 +172,26 @@ __device__ __forceinline__ bool receive_sums(float (&dh)[SHARES], const Word* in
     return true;
 }
 
+struct Backward {
+    const float* W_hh;  // (H, 4H)
+    const float* gates;  // (T, B, 4, H)
+    const float* c;  // (T+1, B, H)
+    Mask mask;
+    Strided<const float> dy;  // (T, B, H); none: zeros
+    const float *dh_last, *dc_last;  // (B, H)
+    float* da;  // (T, B, 4, H)
+    float *dh0, *dc0;  // (B, H)
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
-    const float* W_hh,  // (H, 4H)
-    const float* gates,  // (T, B, 4, H)
-    const float* c,  // (T+1, B, H)
-    const unsigned char* mask, long long mask_step, long long mask_row,  // (T, B), strides in bytes; null: all is real
-    const float* dy, long long dy_step, long long dy_row,  // (T, B, H), strides in floats; null: zeros
-    const float* dh_last, const float* dc_last,  // (B, H)
-    float* da,  // (T, B, 4, H)
-    float* dh0, float* dc0,  // (B, H)
-    int T, int B, int H, int row_first, int row_end,  // the rows of this launch
+    const __grid_constant__ Directions<Backward> both, int directions, int T, int B, int H, int first_group,
     unsigned* ring,  // HEADER, then words [2][groups][BLOCKS to][SOURCES from][ROWS][UNITS]; all bits set
-    unsigned* alarm,  // of the host: becomes 1 if the run breaks
-    long long patience_ns  // for one wait
+    unsigned* alarm, long long patience_ns  // as above
 ) {
+    const int group = first_group + blockIdx.y;
+    const Backward& d = both.of[group % directions];
     DYNAMIC_SHARED(float, shared);  // [2][ROWS][DA_ROW]: da of own units, unit by unit, i f g o
-    const Owner own(B, H, row_first, row_end);
+    const Owner own(B, H, group / directions);
     const Patience patience = {ring, patience_ns};
     const int warp = threadIdx.x / 32, part = warp % PARTS, first_tile = warp / PARTS * WARP_TILES;
     const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;  // of the lane: see product.cuh
@@ -192,15 +206,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
         for (int n = 0; n < PART; n++) {
             const int output = (first_tile + m) * 32 + 4 * r + n % 4, gate = n % 16 / 4;
             const int unit = blockIdx.x * UNITS + part * PART / 4 + n / 16 * 4 + q;
-            w[m][n] = output < H && unit < H ? factor(W_hh[(size_t)output * 4 * H + gate * H + unit]) : 0;
+            w[m][n] = output < H && unit < H ? factor(d.W_hh[(size_t)output * 4 * H + gate * H + unit]) : 0;
         }
 
     float dh[SHARES], carried[SHARES], dc[SHARES];
     bool arrives[SHARES];  // dh of this step: it comes from the others; else it is carried, past a masked step
 #pragma unroll
     for (int e = 0; e < SHARES; e++) {
-        carried[e] = own.exists(e) ? dh_last[own.state(0, e)] : 0;
-        dc[e] = own.exists(e) ? dc_last[own.state(0, e)] : 0;
+        carried[e] = own.exists(e) ? d.dh_last[own.state(0, e)] : 0;
+        dc[e] = own.exists(e) ? d.dc_last[own.state(0, e)] : 0;
         arrives[e] = false;
     }
 
@@ -212,11 +226,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
         float c_now[SHARES], c_prev[SHARES], dy_own[SHARES];
 #pragma unroll
         for (int e = 0; e < SHARES; e++) {  // asked for before the wait, needed after it
-            real[e] = t >= 0 && own.exists(e) && (!mask || mask[t * mask_step + own.batch_row(e) * mask_row]);
-            gate[e] = real[e] ? own.load(gates, t, e) : Four<float>{0, 0, 0, 0};
-            c_now[e] = real[e] ? c[own.state(t + 1, e)] : 0;
-            c_prev[e] = real[e] ? c[own.state(t, e)] : 0;
-            dy_own[e] = real[e] && dy ? dy[t * dy_step + own.batch_row(e) * dy_row + own.unit] : 0;
+            real[e] = t >= 0 && own.exists(e) && d.mask.real(t, own.batch_row(e));
+            gate[e] = real[e] ? own.load(d.gates, t, e) : Four<float>{0, 0, 0, 0};
+            c_now[e] = real[e] ? d.c[own.state(t + 1, e)] : 0;
+            c_prev[e] = real[e] ? d.c[own.state(t, e)] : 0;
+            dy_own[e] = real[e] && d.dy.array ? d.dy.at(t, own.batch_row(e))[own.unit] : 0;
         }
 
         if (turn > 0 && own.in_group(0)) late = !receive_sums(dh, inbox + (turn - 1) % 2 * slot, turn - 1, patience);
@@ -227,17 +241,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
             if (!own.in_group(e)) continue;
             if (arrives[e]) carried[e] = dh[e];  // (25)
             if (t < 0) continue;
-            Four<float> d = {0, 0, 0, 0};  // (24)
-            if (real[e]) d = step_backward(carried[e] + dy_own[e], dc[e], gate[e], c_prev[e], c_now[e]);  // (43)
+            Four<float> da_t = {0, 0, 0, 0};  // (24)
+            if (real[e]) da_t = step_backward(carried[e] + dy_own[e], dc[e], gate[e], c_prev[e], c_now[e]);  // (43)
             arrives[e] = real[e];
             *reinterpret_cast<Four<float>*>(own_da + own.row(e) * DA_ROW + own.local_unit * 4) = {
-                factor(d.i), factor(d.f), factor(d.g), factor(d.o)};
-            if (own.exists(e)) own.store(da, t, e, d);
+                factor(da_t.i), factor(da_t.f), factor(da_t.g), factor(da_t.o)};
+            if (own.exists(e)) own.store(d.da, t, e, da_t);
         }
 
         // The only barrier of a step. Behind it all owners of this block have read the last turn. The others send the
         // next turn, over it, when they have read this turn of this block, which is sent below.
-        if (__syncthreads_or(late)) return give_up(alarm, own, {{da, T, 4 * H}, {dh0, 1, H}, {dc0, 1, H}});
+        if (__syncthreads_or(late)) return give_up(alarm, own, {{d.da, T, 4 * H}, {d.dh0, 1, H}, {d.dc0, 1, H}});
         if (t < 0 || first_tile >= OUTPUT_TILES) continue;
 
 #pragma unroll 1
@@ -260,5 +274,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
 
 #pragma unroll
     for (int e = 0; e < SHARES; e++)
-        if (own.exists(e)) dh0[own.state(0, e)] = carried[e], dc0[own.state(0, e)] = dc[e];
+        if (own.exists(e)) d.dh0[own.state(0, e)] = carried[e], d.dc0[own.state(0, e)] = dc[e];
 }

@@ -1,0 +1,86 @@
+"""What one direction of a layer hands to an engine, as one value, and memory for what it gets back.
+
+An engine that can run both directions of a bidirectional layer at once is given two of these in one call.
+Shapes: T time, B batch, I input width, H hidden width.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lstmcore.arrays import Array, namespace
+from lstmcore.ops.cells import Cell
+from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrent import contract
+
+Gradients = tuple[Array, tuple[Array, ...], dict[str, Array]]  # what `backward` gives: dx, dstate0, dparams
+
+
+class Forward(NamedTuple):
+    """What `forward` takes beside the cell, in the seam's order; `predict` the same, but for `reuse`."""
+
+    x: Array  # (T, B, I)
+    params: Mapping[str, Array]
+    state0: tuple[Array, ...]  # (B, H) each
+    mask: Array | None  # (T, B) bool
+    reuse: Cache | None = None  # its memory is overwritten where it fits
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, B, I, H."""
+        T, B, I = self.x.shape
+        return T, B, I, self.state0[0].shape[-1]
+
+    def empty(self, *shape: int) -> Array:
+        """New memory, of the dtype of x and beside it."""
+        return namespace(self.x).empty(shape, dtype=self.x.dtype)
+
+    def states(self) -> tuple[Array, ...]:
+        """Memory for the states, (T+1, B, H) each."""
+        T, B, _, H = self.sizes
+        if self.reuse is not None and self.reuse.states[0].shape == (T + 1, B, H):
+            return self.reuse.states
+        return tuple(self.empty(T + 1, B, H) for _ in self.state0)
+
+    def gates(self) -> Array:
+        """Memory for an LSTM's gates, (T, B, 4, H)."""
+        T, B, _, H = self.sizes
+        if self.reuse is not None and self.reuse.gates.shape == (T, B, 4, H):
+            return self.reuse.gates
+        return self.empty(T, B, 4, H)
+
+    def outputs(self) -> tuple[Array, tuple[Array, ...]]:
+        """Memory for what `predict` gives: y (T, B, H), and the final state."""
+        T, B, _, H = self.sizes
+        return self.empty(T, B, H), tuple(self.empty(B, H) for _ in self.state0)
+
+
+class Backward(NamedTuple):
+    """What `backward` takes beside the cell, in the seam's order."""
+
+    dy: Array | None  # (T, B, H); None: nothing reaches the outputs
+    dstate: tuple[Array, ...]  # (B, H) each: the gradients of the final state
+    params: Mapping[str, Array]
+    cache: Cache
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, B, I, H."""
+        T, B, I = self.cache.x.shape
+        return T, B, I, self.cache.gates.shape[-1]
+
+    def empty(self, *shape: int) -> Array:
+        """New memory, of the dtype of x and beside it."""
+        return namespace(self.cache.x).empty(shape, dtype=self.cache.x.dtype)
+
+    def da(self) -> Array:
+        """Memory for an LSTM's da, (T, B, 4, H): the cache keeps its own."""
+        return self.empty(*self.cache.gates.shape)
+
+    def dstate0(self) -> tuple[Array, ...]:
+        """Memory for the gradients of the initial state, (B, H) each."""
+        return tuple(self.empty(*d.shape) for d in self.dstate)
+
+    def gradients(self, cell: Cell, da: Array, dstate0: tuple[Array, ...]) -> Gradients:
+        """All that `backward` gives, once the loop over time has made da."""
+        dx, dparams = contract(cell, self.cache.x, self.cache.states[0][:-1, ...], da, self.params)
+        return dx, dstate0, dparams
