@@ -42,10 +42,14 @@ def run(kernel: Callable, arguments: Sequence[tuple], scratch: int) -> None:
 
 
 def workspace(size: int) -> np.ndarray:
-    """`size` bytes that belong to this thread, aligned to 64; the next call hands out the same memory."""
+    """`size` bytes that belong to this thread, aligned to 64; the next call hands out the same memory.
+
+    Zero at first: vectors read lanes that belong to nobody, and what stands in fresh memory may be numbers below the
+    smallest normal one, with which every instruction takes a hundred cycles.
+    """
     memory = getattr(_own, "memory", None)
     if memory is None or memory.size < size:
-        memory = np.empty(size + 64, np.uint8)
+        memory = np.zeros(size + 64, np.uint8)
         memory = memory[-memory.ctypes.data % 64 :]
         _own.memory = memory
     return memory
