@@ -7,7 +7,7 @@ from numbers import Real
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_array, namespace
+from lstmcore.arrays import Array, is_array, library_name, namespace
 
 # Squares below 1e-38 are lost in float32: less than one part in 1e7 of a sum that exceeds this for each of its terms.
 SMALLEST_MEAN_SQUARE = 1e-31
@@ -23,7 +23,9 @@ def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
     them, and a scale of NaN would spread the damage to every array. Ask math.isfinite(norm) before the step, as `fit`
     does. Raises ValueError for a limit that is not above zero, TypeError for what is not an array.
     """
-    _check_limit(limit)
+    check_limit("limit", limit)
+    if _on_gpu(grads):
+        return float(clip_on_gpu(grads, limit))
     norm = global_norm(grads)
     if limit < norm < math.inf:
         for g in grads.values():
@@ -31,12 +33,20 @@ def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
     return norm
 
 
+def clip_on_gpu(grads: Mapping[str, Array], limit: float) -> Array:
+    """clip_by_global_norm for gradients that lie on a GPU; the norm, () float64, stays there, and nobody waits."""
+    from lstmcore.ops.recurrence.launch_gpu import current_machine
+    from lstmcore.train.clip_gpu import clip_by_global_norm
+
+    return clip_by_global_norm(current_machine(), grads, limit)
+
+
 def clip_by_value(grads: Mapping[str, Array], limit: float) -> None:
     """Moves every number into [-limit, limit], in place: infinities too, and NaN stays NaN.
 
     Unlike the norm's limit this turns the direction of the step. Raises as clip_by_global_norm does.
     """
-    _check_limit(limit)
+    check_limit("limit", limit)
     _check_arrays(grads)
     for g in grads.values():
         g[...] = namespace(g).clip(g, -limit, limit)
@@ -48,7 +58,8 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     Right wherever the norm itself is a float: where squares would overflow or vanish, everything is first divided by
     the largest absolute value.
     """
-    _check_arrays(grads)
+    if _on_gpu(grads):
+        return float(clip_on_gpu(grads, math.inf))
     arrays = [g for g in grads.values() if g.size > 0]
     squares = sum([_sum_of_squares(g) for g in arrays])
     if SMALLEST_MEAN_SQUARE * sum(g.size for g in arrays) < squares < math.inf:
@@ -58,6 +69,14 @@ def global_norm(grads: Mapping[str, Array]) -> float:
         return sum(peaks)  # NaN if there is one, else infinity
     peak = max(peaks, default=0.0)
     return peak * math.sqrt(sum(_sum_of_squares(g / peak) for g in arrays)) if peak > 0 else 0.0
+
+
+def _on_gpu(grads: Mapping[str, Array]) -> bool:
+    """True where all are real arrays of CuPy, and there is at least one number in each."""
+    _check_arrays(grads)
+    return len(grads) > 0 and all(
+        library_name(g) == "cupy" and g.dtype in COMPILED and g.size > 0 for g in grads.values()
+    )
 
 
 def _sum_of_squares(g: Array) -> float:
@@ -76,9 +95,9 @@ def _compiled() -> Callable[[np.ndarray], float]:
     return sum_of_squares
 
 
-def _check_limit(limit: float) -> None:
+def check_limit(name: str, limit: float) -> None:
     if isinstance(limit, bool) or not isinstance(limit, Real) or not limit > 0:
-        raise ValueError(f"`limit` should be a number above zero; got {limit!r}")
+        raise ValueError(f"`{name}` should be a number above zero; got {limit!r}")
 
 
 def _check_arrays(grads: Mapping[str, Array]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.arrays import Array, dtype_name, library_name, namespace
 from lstmcore.shapes import check_like
 
 
@@ -39,7 +39,7 @@ class Optimizer:
         self.weight_decay = number("weight_decay", weight_decay)
         self.l1 = number("l1", l1)
         self._state: dict[str, dict[str, Any]] = {}
-        self._ready: dict[str, _Ready] = {}
+        self._ready: dict[str, Ready] = {}
 
     numbers: Callable[..., tuple[float, ...]]
     rule: Callable[..., tuple]
@@ -52,16 +52,41 @@ class Optimizer:
         freeze one. Raises KeyError for a gradient without a parameter, ValueError or TypeError for another shape, dtype
         or array library; then nothing has been changed.
         """
-        ready = [(name, self._checked(params, name, dw), dw) for name, dw in grads.items()]
+        ready = self.ready(params, grads)
+        numbers = self.advance(ready)
+        if ready and all(one.on_gpu for one in ready.values()):
+            self.move_on_gpu(ready, grads, np.array(numbers))
+            return
+        for one, dw, own in zip(ready.values(), grads.values(), numbers):
+            one.move(dw, own)
+
+    def ready(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> "dict[str, Ready]":
+        """The first part of a step: what is to move, checked. Nothing is changed, and raises as `step` does."""
+        return {name: self._checked(params, name, dw) for name, dw in grads.items()}
+
+    def advance(self, ready: "Mapping[str, Ready]") -> list[tuple[float, ...]]:
+        """The second part, on the host: counts one more step of these parameters. The numbers of each for that step:
+        keep, decay, l1, and those of the rule, which starts from keep w and sees dw + decay w + l1 sign(w)."""
         keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0
         decay = 0.0 if self.decoupled else self.weight_decay
         numbers: dict[int, tuple[float, ...]] = {}  # by t, which is the same for all but those that were frozen
-        for name, one, dw in ready:
+        steps = []
+        for name, one in ready.items():
             self._ready[name], self._state[name] = one, one.memory
             t = one.memory["t"] = one.memory["t"] + 1
             if t not in numbers:
                 numbers[t] = (keep, decay, self.l1, *self.numbers(self.lr, t))
-            one.move(dw, numbers[t])
+            steps.append(numbers[t])
+        return steps
+
+    def move_on_gpu(self, ready: "Mapping[str, Ready]", grads: Mapping[str, Array], numbers: Array) -> None:
+        """The third part, where all are `on_gpu`: one launch. numbers: `advance`'s as an array, a row for each."""
+        from lstmcore.ops.recurrence.launch_gpu import current_machine
+        from lstmcore.train.update_gpu import update
+
+        entries = [(*one.arrays, grads[name]) for name, one in ready.items()]
+        xp = namespace(entries[0][0])
+        update(current_machine(), self.rule, entries, xp.asarray(numbers, dtype=xp.float64))
 
     @property
     def lr(self) -> float:
@@ -103,7 +128,7 @@ class Optimizer:
         """For copies: what is ready names the very arrays, and a copy has its own."""
         return vars(self) | {"_ready": {}}
 
-    def _checked(self, params: Mapping[str, Array], name: str, dw: Array) -> "_Ready":
+    def _checked(self, params: Mapping[str, Array], name: str, dw: Array) -> "Ready":
         """The parameter and what is remembered of it, once they are found to fit its gradient."""
         try:
             w = params[name]
@@ -123,19 +148,21 @@ class Optimizer:
         for slot, a in zip(self.slots, arrays[1:]):
             if not _fits(a, w):
                 check_like(f"state[{name!r}][{slot!r}]", a, tuple(w.shape), "the shape of the parameter", w)
-        return _Ready(memory, arrays, _mover(self.rule, arrays))
+        on_gpu = all(library_name(a) == "cupy" and a.dtype.char in "fd" and a.flags.c_contiguous for a in arrays)
+        return Ready(memory, arrays, _mover(self.rule, arrays), on_gpu)
 
 
-class _Ready(NamedTuple):
+class Ready(NamedTuple):
     """A parameter, and what is remembered of it, that have been found to fit each other."""
 
     memory: dict[str, Any]
     arrays: tuple[Array, ...]  # w and the slots
     move: Callable[[Array, tuple[float, ...]], None]  # (dw, numbers): one step of the arrays, in place
+    on_gpu: bool  # a kernel there can do that for many parameters at once
 
 
 def _mover(rule: Callable, arrays: tuple[Array, ...]) -> Callable[[Array, tuple[float, ...]], None]:
-    """`move` of `_Ready`: compiled for NumPy, in array code elsewhere.
+    """`move` of `Ready`: compiled for NumPy, in array code elsewhere.
 
     numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
     dw + decay w + l1 sign(w).

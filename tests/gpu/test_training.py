@@ -1,0 +1,120 @@
+"""Clipping and the optimizers' steps on a GPU: one launch for many arrays, the same numbers as on the host."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+from gpu.stand_in import installed
+
+import lstmcore as lc
+from lstmcore.train import clip_gpu, optimizers, table_gpu
+from lstmcore.train.optimizer import Optimizer
+from lstmcore.train.update_gpu import as_cuda, update
+
+RULES = [
+    c for _, c in inspect.getmembers(optimizers, inspect.isclass) if issubclass(c, Optimizer) and c is not Optimizer
+]
+SHAPES = ((3, 5), (2000,), (1,), (40, 70))
+
+
+def draw(dtype, seed=0, shapes=SHAPES):
+    rng = np.random.default_rng(seed)
+    return {str(k): rng.normal(size=shape).astype(dtype) for k, shape in enumerate(shapes)}
+
+
+def test_all_rules_are_tried():
+    assert len(RULES) == 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", RULES, ids=lambda c: c.__name__)
+def test_a_rule_in_c_is_the_rule_in_python(emulator, kind, dtype):
+    """Bit for bit, in array code over NumPy: the emulation fuses no multiplication with an addition."""
+    opt, w, dw = kind(weight_decay=0.1, l1=0.01), draw(dtype), draw(dtype, 1)
+    slots = {name: [np.abs(a) for _, a in zip(opt.slots, (dw[name], w[name]))] for name in w}
+    numbers = (0.9, 0.1, 0.01, *opt.numbers(0.1, 3))
+    want = {}
+    for name in w:
+        keep, decay, l1, *own = numbers
+        g = dw[name] + decay * w[name] + l1 * np.sign(w[name])
+        want[name] = opt.rule(np.sqrt, keep * w[name], g, *slots[name], *own)
+    update(emulator(), opt.rule, [(w[n], *slots[n], dw[n]) for n in w], np.array([numbers] * len(w)))
+    for name in w:
+        for got, array in zip((w[name], *slots[name]), want[name], strict=True):
+            assert np.array_equal(got, array), name
+
+
+def test_more_arrays_than_a_table_holds_and_both_dtypes(emulator):
+    """Each array gets the numbers of its own row."""
+    arrays = [np.ones(3, "float64" if k % 5 == 0 else "float32") for k in range(2 * table_gpu.ENTRIES)]
+    numbers = np.array([(1, 0, 0, k) for k in range(len(arrays))], float)
+    machine = emulator()
+    update(machine, lc.SGD.rule, [(w, np.ones_like(w)) for w in arrays], numbers)
+    assert [w[0] for w in arrays] == [1 - k for k in range(len(arrays))]
+    assert machine.launches == ["update"] * 3
+
+
+def test_a_rule_that_is_no_arithmetic_is_refused():
+    def rule(sqrt, w, dw, lr):
+        return (w - lr * max(dw, w),)
+
+    with pytest.raises(TypeError, match=r"a rule should be made of \+ - \* / and sqrt alone; got w - lr \* max\(dw, w\)"):
+        as_cuda(rule, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e30])
+def test_the_norm(emulator, dtype, size):
+    """Squares of float32 fit a float64, whose sum in any order of n terms is off by n eps at most, and the root by half
+    of that; of float64, numbers are scaled by powers of two, which rounds nothing."""
+    size = size if dtype == "float32" else size**6  # 1e-180, 1e180: squares beyond what a float64 holds
+    grads = {name: g * g.dtype.type(size) for name, g in draw(dtype).items()}
+    want = math.sqrt(sum(np.sum((g.astype("longdouble") / size) ** 2) for g in grads.values())) * size
+    n = sum(g.size for g in grads.values())
+    assert clip_gpu.global_norm(emulator(), grads) == pytest.approx(want, rel=n * np.finfo(float).eps, abs=0)
+
+
+def test_large_and_small_numbers_together(emulator):
+    for values in ([3e200, 4e200, 1e-200], [3e-200, 4e-200, 0.0], [1e-160, 3.0, 4.0], [0.0, 0.0]):
+        want = math.hypot(*values)
+        assert clip_gpu.global_norm(emulator(), {"g": np.array(values)}) == pytest.approx(want, rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_touches_nothing(emulator, bad):
+    grads = draw("float32")
+    grads["1"][7] = bad
+    before = {name: g.copy() for name, g in grads.items()}
+    norm = clip_gpu.clip_by_global_norm(emulator(), grads, 0.1)
+    assert np.isnan(norm) if np.isnan(bad) else norm == np.inf
+    assert all(np.array_equal(grads[name], before[name], equal_nan=True) for name in grads)
+
+
+@pytest.mark.parametrize("limit", [0.5, 1e9])
+def test_clipping_is_the_hosts(emulator, limit):
+    grads, there = draw("float64"), draw("float64")
+    norm = lc.clip_by_global_norm(grads, limit)
+    assert float(clip_gpu.clip_by_global_norm(emulator(), there, limit)) == pytest.approx(norm, rel=1e-12)
+    for name, g in grads.items():
+        assert np.allclose(there[name], g, rtol=1e-12, atol=0), name
+
+
+def test_launches_on_the_stand_in(emulator):
+    """Two for the norm, one for the step of all parameters."""
+    from gpu.stand_in import machine
+
+    with installed() as cupy:
+        params, grads = ({n: cupy.asarray(a) for n, a in draw("float32", seed).items()} for seed in (0, 1))
+        before = len(machine.launches)
+        assert lc.clip_by_global_norm(grads, 1e-3) > 1
+        lc.AdamW(0.1).step(params, grads)
+        assert machine.launches[before:] == ["clip_squares", "clip_norm", "update"]
+        assert not np.array_equal(params["1"].get(), draw("float32")["1"])
+
+
+def test_what_does_not_lie_in_a_row_goes_by_array_code(emulator):
+    with installed() as cupy:
+        params = {"w": cupy.asarray(draw("float32")["3"]).T}
+        lc.SGD(0.5).step(params, {"w": cupy.ones(params["w"].shape, dtype="float32")})
+        assert np.array_equal(params["w"].get(), draw("float32")["3"].T - np.float32(0.5))
