@@ -19,6 +19,8 @@ from lstmcore.ops.compiled.tile_cpu import panel_vectors
 from lstmcore.ops.compiled.tile_cpu import product as product_of
 from lstmcore.ops.compiled.vector_cpu import vectors
 
+TASK = 500_000  # multiplications of a task, at least: some 10 us of work, which a second thread takes to wake
+PACK = 500_000  # numbers of b below which one thread packs them: in less time than a second takes to wake
 ROWS = 96  # rows of a block: what they give for one panel stays in the cache
 DEPTH = 256  # terms summed at once: a panel of so many rows stays in the cache, and a long sum rounds block by block
 
@@ -31,12 +33,13 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     V = -(-N // lanes)
     panels = panel_count(N, lanes, 1)
     packed, out = np.empty(V * D * lanes, a.dtype), np.empty((M, N), a.dtype)
-    threads = thread_count()
+    packers = thread_count() if b.size >= PACK else 1
     pack = _pack(dtype, transposed=not b.flags.c_contiguous)
     b = b if b.flags.c_contiguous else b.T
-    run(pack, [(b, packed, panels, k * panels // threads, (k + 1) * panels // threads) for k in range(threads)], 0)
-    blocks = [(a, packed, out, first, min(first + ROWS, M)) for first in range(0, M, ROWS)]
-    run(_multiply(dtype), blocks, ROWS * panel_vectors() * 64)
+    run(pack, [(b, packed, panels, k * panels // packers, (k + 1) * panels // packers) for k in range(packers)], 0)
+    tasks = max(1, min(-(-M // ROWS), M * D * N // TASK))
+    parts = [(a, packed, out, k * M // tasks, (k + 1) * M // tasks) for k in range(tasks)]
+    run(_multiply(dtype), parts, ROWS * panel_vectors() * 64)
     return out
 
 
@@ -65,31 +68,30 @@ def _pack(dtype: str, transposed: bool) -> Callable:
 def _multiply(dtype: str) -> Callable:
     """Rows `first` to `end` of a @ b."""
     v = vectors(dtype)
-    lanes, size, constant, store = v.lanes, v.size, v.constant, v.store
-    copy, product = packing(dtype).copy, product_of(dtype)
-    widest, zero = panel_vectors(), np.dtype(dtype).type(0)
+    lanes, size, widest = v.lanes, v.size, panel_vectors()
+    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
 
     def multiply(a, packed, out, first, end, scratch):
         D, N = a.shape[1], out.shape[1]
         V = (N + lanes - 1) // lanes
         panels = (V + widest - 1) // widest
-        rows = end - first
         sums = scratch.ctypes.data
-        # Panels outside: a panel of b stays in the cache while all rows of the block pass.
-        for p in range(panels):
-            u, width = p * V // panels, (p + 1) * V // panels - p * V // panels
-            for i in range(rows * width):
-                store(sums + i * lanes * size, constant(zero))
-            for k in range(0, D, DEPTH):  # in blocks, each from zero
-                product(
-                    rows, width, min(DEPTH, D - k),
-                    a.ctypes.data + first * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
-                    packed.ctypes.data + (u * D + k * width) * lanes * size, width * lanes * size,
-                    sums, width * lanes * size, sums, width * lanes * size,
-                )  # fmt: skip
-            count = min(width * lanes, N - u * lanes)
-            for i in range(rows):
-                copy(out.ctypes.data + ((first + i) * N + u * lanes) * size, sums + i * width * lanes * size, count)
+        for row in range(first, end, ROWS):
+            rows = min(ROWS, end - row)
+            # Panels inside, block by block: a panel of b stays in the cache while all rows of the block pass.
+            for p in range(panels):
+                u, width = p * V // panels, (p + 1) * V // panels - p * V // panels
+                clear(sums, rows * width * lanes)
+                for k in range(0, D, DEPTH):  # in blocks, each from zero
+                    product(
+                        rows, width, min(DEPTH, D - k),
+                        a.ctypes.data + row * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
+                        packed.ctypes.data + (u * D + k * width) * lanes * size, width * lanes * size,
+                        sums, width * lanes * size, sums, width * lanes * size,
+                    )  # fmt: skip
+                count = min(width * lanes, N - u * lanes)
+                for i in range(rows):
+                    copy(out.ctypes.data + ((row + i) * N + u * lanes) * size, sums + i * width * lanes * size, count)
 
     matrix, flat, scratch = _types(dtype)
     signature = types.void(matrix("A"), flat, matrix("C"), types.intp, types.intp, scratch)
