@@ -9,6 +9,7 @@ from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.model_file import load, save
 from lstmcore.train.noise import GradientNoise, add_noise
 from lstmcore.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.recorded import RecordedStep
 from lstmcore.train.records import Records
 from lstmcore.train.run import Run
 from lstmcore.train.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
@@ -36,6 +37,7 @@ __all__ = [
     "Plateau",
     "RMSProp",
     "RangeTest",
+    "RecordedStep",
     "Records",
     "Run",
     "Step",
