@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from lstmcore.arrays import Array, namespace
+from lstmcore.layers.both import backward_both, forward_both, predict_both
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import joined
 from lstmcore.shapes import check_cache, check_columns, check_parts
@@ -40,10 +41,9 @@ class Bidirectional(Layer):
         if reuse is not None:
             check_cache(reuse, self)
         # (46) the backward direction reads x and mask in flipped time; (47) its outputs are turned back and joined
-        y_fw, s_fw, c_fw = self.fw.forward(x, state and state[0], mask, rng, reuse and reuse.parts[0])
-        y_bw, s_bw, c_bw = self.bw.forward(
-            _flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1]
-        )
+        fw = (x, state and state[0], mask, rng, reuse and reuse.parts[0])
+        bw = (_flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1])
+        (y_fw, s_fw, c_fw), (y_bw, s_bw, c_bw) = forward_both((self.fw, self.bw), (fw, bw))
         cache = BidirectionalCache((c_fw, c_bw), (y_fw.shape[-1], y_bw.shape[-1]), self)
         return self._merged(y_fw, y_bw), (s_fw, s_bw), cache
 
@@ -51,16 +51,18 @@ class Bidirectional(Layer):
         check_cache(cache, self)
         check_parts("dstate", dstate, 2, "Bidirectional")
         dy_fw, dy_bw = self._split(dy, cache.widths)  # (48) undoes (47)
-        dx_bw, ds_bw, g_bw = self.bw.backward(_in_time(dy_bw), cache.parts[1], dstate and dstate[1])
-        dx_fw, ds_fw, g_fw = self.fw.backward(dy_fw, cache.parts[0], dstate and dstate[0])
+        bw = (_in_time(dy_bw), cache.parts[1], dstate and dstate[1])
+        fw = (dy_fw, cache.parts[0], dstate and dstate[0])
+        (dx_bw, ds_bw, g_bw), (dx_fw, ds_fw, g_fw) = backward_both((self.bw, self.fw), (bw, fw))
         grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
         dx = None if dx_fw is None else dx_fw + _flipped(dx_bw)  # (49) undoes (46): both directions read x
         return dx, (ds_fw, ds_bw), grads
 
     def predict(self, x, state=None, mask=None):
         check_parts("state", state, 2, "Bidirectional")
-        y_fw, s_fw = self.fw.predict(x, state and state[0], mask)
-        y_bw, s_bw = self.bw.predict(_flipped(x), state and state[1], _flipped(mask))
+        fw = (x, state and state[0], mask)
+        bw = (_flipped(x), state and state[1], _flipped(mask))
+        (y_fw, s_fw), (y_bw, s_bw) = predict_both((self.fw, self.bw), (fw, bw))
         return self._merged(y_fw, y_bw), (s_fw, s_bw)
 
     def step(self, x, state=None):

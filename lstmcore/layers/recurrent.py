@@ -13,6 +13,7 @@ from lstmcore.ops import cells, gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence import Cache, Engine, choose
+from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
 
 
@@ -85,20 +86,33 @@ class Recurrent(Layer):
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
         """x (T, B, I) -> y (T, B, H), zero at masked steps; or, without return_sequences, the final h (B, H)."""
+        given = self.before_forward(x, state, mask, rng, reuse)
+        return self.after_forward(self.own_engine().forward(self.cell, *given))
+
+    def before_forward(self, x, state=None, mask=None, rng=None, reuse=None) -> Forward:
+        """What `forward` and `predict` hand to an engine, checked."""
         state = self._checked(x, state, mask)
         if reuse is not None:
             check_cache(reuse, self)
-        cache = self._engine().forward(self.cell, x, self.params, state, mask, reuse)
+        return Forward(x, self.params, state, mask, reuse)
+
+    def after_forward(self, cache: Cache) -> tuple[Array, tuple[Array, ...], Cache]:
+        """What `forward` makes of an engine's answer."""
         cache = cache._replace(owner=self)
-        xp = namespace(x)
+        xp = namespace(cache.x)
         state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
         if not self.return_sequences:
             return state[0], state, cache  # (44)
-        y = masking_forward(cache.states[0][1:, ...], mask) if cache.y is None else cache.y  # (42)
+        y = masking_forward(cache.states[0][1:, ...], cache.mask) if cache.y is None else cache.y  # (42)
         return y, state, cache
 
     def backward(self, dy, cache: Cache, dstate=None):
         """dy as y -> dx (T, B, I), dstate0 a tuple of (B, H), gradients of every parameter."""
+        given = self.before_backward(dy, cache, dstate)
+        return self.own_engine().backward(self.cell, *given)
+
+    def before_backward(self, dy, cache: Cache, dstate=None) -> Backward:
+        """What `backward` hands to an engine, checked."""
         check_cache(cache, self)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
@@ -111,12 +125,15 @@ class Recurrent(Layer):
         else:
             check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)
             dstate, dy = (dstate[0] + dy, *dstate[1:]), None  # (45) undoes (44)
-        return self._engine().backward(self.cell, dy, tuple(dstate), self.params, cache)
+        return Backward(dy, tuple(dstate), self.params, cache)
 
     def predict(self, x, state=None, mask=None):
         """x (T, B, I) -> y, final state, as `forward` gives them, with no cache kept."""
-        state = self._checked(x, state, mask)
-        y, state = self._engine().predict(self.cell, x, self.params, state, mask)
+        *given, _ = self.before_forward(x, state, mask)
+        return self.after_predict(*self.own_engine().predict(self.cell, *given))
+
+    def after_predict(self, y: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """What `predict` makes of an engine's answer."""
         return (y if self.return_sequences else state[0]), state
 
     def step(self, x, state=None):
@@ -144,7 +161,8 @@ class Recurrent(Layer):
         last = "" if self.return_sequences else ", return_sequences=False"
         return f"{self.cell.name.upper()}({self.input_size}, {self.hidden_size}{last})"
 
-    def _engine(self) -> ModuleType | Any:
+    def own_engine(self) -> ModuleType | Any:
+        """The engine that runs this layer now."""
         return choose(self.engine, self.cell, self.params["W_hh"])
 
     def _checked(self, x: Any, state: Any, mask: Any) -> tuple[Array, ...]:

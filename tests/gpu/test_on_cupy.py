@@ -12,7 +12,7 @@ import test_poison
 import test_truth
 from cases import LAYERS, MASKS, Problem, run
 from engines import REFERENCE, Engine
-from gpu.stand_in import CompileException, RawModule, installed
+from gpu.stand_in import CompileException, RawModule, installed, machine
 
 import lstmcore as lc
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
@@ -82,6 +82,20 @@ def test_unasked_the_exact_engine_runs(cupy, model):
     assert choose(None, lstm.cell, lstm.params["W_hh"]).NAME == "fused-gpu"
     assert choose(None, lstm.cell, np.zeros(1, "float32")).NAME == "fused-cpu"
     assert choose(None, lc.GRU(1, 1).cell, lstm.params["W_hh"]).NAME == "reference"
+
+
+@pytest.mark.parametrize(("units", "forward", "backward"), [
+    (H, ["small_forward"], ["small_backward", "small_sum"]),
+    (50, ["persistent_forward"], ["persistent_backward"]),
+])  # fmt: skip
+def test_both_directions_in_one_launch(cupy, emulator, units, forward, backward):
+    problem = Problem(("bidirectional", ("lstm", I, units), ("lstm", I, units)), T, B, "gaps", dtype="float32")
+    machine.launches.clear()
+    got = run(problem, FUSED)
+    loops = [entry for entry in machine.launches if not entry.startswith("matmul")]  # the products around are more
+    assert loops == forward + backward
+    for name, want in run(problem, REFERENCE).items():  # both in float32: sums of 15 rows and steps, or of 4 x 50 terms
+        assert np.max(np.abs(got[name] - want)) <= 200 * np.finfo("float32").eps * np.max(np.abs(want)), name
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared error"])

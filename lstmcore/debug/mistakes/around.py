@@ -6,7 +6,6 @@ from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GIVEN, OURS, READ, THE
 
 FLIPPED = "return None if x is None else x[::-1, ...]"
 BW_FORWARD = "_flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1]"
-BW_BACKWARD = "self.bw.backward(_in_time(dy_bw), cache"
 IN_TIME = "return _flipped(y) if y.ndim == 3 else y"
 MASKED_DY = "dy = dy if mask is None else np.where(mask[..., None], dy, 0)"
 
