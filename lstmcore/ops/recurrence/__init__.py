@@ -1,8 +1,9 @@
 """Many steps, at several speeds: the engines, and choosing one.
 
 An engine has four functions, `supports`, `forward`, `predict` and `backward`, its NAME, and the array LIBRARY that it
-is for (None: any): a module, or an object where there is something to set. It is chosen by the type of the arrays, or
-by an explicit argument; there is no global switch.
+is for (None: any): a module, or an object where there is something to set. One that can run both directions of a layer
+at once has `forward_all`, `predict_all` and `backward_all`, too (docs/design.md, section 3). An engine is chosen by the
+type of the arrays, or by an explicit argument; there is no global switch.
 """
 
 from types import ModuleType
