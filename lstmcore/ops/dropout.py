@@ -11,7 +11,7 @@ def dropout_scale(rng, shape: tuple[int, ...], p: float, like: Array) -> Array:
     Drawn by a NumPy Generator on the host, in one order whatever the dtype: the same seed repeats them everywhere.
     """
     xp = namespace(like)
-    return xp.asarray((rng.random(shape) >= p) / (1 - p), dtype=like.dtype)
+    return xp.asarray(rng.random(shape) >= p, dtype=like.dtype) * (1 / (1 - p))
 
 
 def dropout_forward(x: Array, scale: Array) -> Array:
