@@ -26,7 +26,7 @@ def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
     check_limit("limit", limit)
     if _on_gpu(grads):
         return float(clip_on_gpu(grads, limit))
-    norm = global_norm(grads)
+    norm = _norm(grads)
     if limit < norm < math.inf:
         for g in grads.values():
             g *= limit / norm
@@ -60,6 +60,11 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     """
     if _on_gpu(grads):
         return float(clip_on_gpu(grads, math.inf))
+    return _norm(grads)
+
+
+def _norm(grads: Mapping[str, Array]) -> float:
+    """global_norm of arrays of any library."""
     arrays = [g for g in grads.values() if g.size > 0]
     squares = sum([_sum_of_squares(g) for g in arrays])
     if SMALLEST_MEAN_SQUARE * sum(g.size for g in arrays) < squares < math.inf:
