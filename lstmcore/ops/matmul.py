@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_recorded, library_name
+from lstmcore.arrays import Array, is_recorded, library_name, namespace
 
 LARGE = 2**18  # multiplications above which NumPy's BLAS would wake its own threads
 LARGE_ON_GPU = 2**24  # below it a product takes a kernel of ours as long as cuBLAS, and Python not longer
@@ -26,14 +26,15 @@ def matmul(a: Array, b: Array) -> Array:
     return product(a, b)
 
 
-def product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b for matrices (M, D) and (D, N), by the array library; on a GPU small real ones by a kernel of ours.
 
-    So are all that are recorded into a CUDA graph, where CuPy's cuBLAS refuses to run.
+    So are all that are recorded into a CUDA graph, where CuPy's cuBLAS refuses to run. out: a C-contiguous (M, N) array
+    for the result.
     """
     if library_name(a) == "cupy" and a.dtype.char in "fd" and (a.size * b.shape[-1] <= LARGE_ON_GPU or is_recorded(a)):
         from lstmcore.ops.matmul_gpu import matmul as own
         from lstmcore.ops.recurrence.launch_gpu import current_machine
 
-        return own(current_machine(), a, b)
-    return a @ b
+        return own(current_machine(), a, b, out)
+    return a @ b if out is None else namespace(a).matmul(a, b, out=out)

@@ -22,16 +22,14 @@ def rounded(factor: str) -> str:
 
 
 def tf32(module: str, product: str) -> Edit:
-    """The product, `left @ right` or `product(left, right)`, with both factors rounded."""
-    called = product.startswith("product(")
-    left, right = product[len("product(") : -1].rsplit(", ", 1) if called else product.split(" @ ")
-    wrong = f"{rounded(left)}, {rounded(right)}" if called else f"{rounded(left)} @ {rounded(right)}"
-    return Edit(module, product, f"product({wrong})" if called else wrong)
+    """`product(left, right)` with both factors rounded."""
+    left, right = product.removeprefix("product(").removesuffix(")").rsplit(", ", 1)
+    return Edit(module, product, f"product({rounded(left)}, {rounded(right)})")
 
 
 RECURRENT = (
-    tf32(LOOP, "state[0] @ W_hh"),
-    tf32(LOOP, "gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T"),
+    tf32(LOOP, "product(state[0], W_hh)"),
+    tf32(LOOP, "product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)"),
 )
 AROUND = (
     tf32(PRODUCTS, 'product(xp.reshape(x, (T * B, I)), params["W_ih"])'),

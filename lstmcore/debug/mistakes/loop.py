@@ -4,7 +4,7 @@ from lstmcore.debug.mistakes.mistake import LOOP, LSTM, PRODUCTS, Edit, Mistake
 
 ADD_DY = "dstate = (dstate[0] + dy[t, ...], *dstate[1:])"
 BACK = "    for t in reversed(range(T)):\n"
-PRODUCT = "cell.recurrent_blocks) @ W_hh.T"
+PRODUCT = "cell.recurrent_blocks), W_hh.T)"
 STEP_BACK = "out = step_backward(*dstate, *("
 DH_PREV = 'dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct'
 CONTRACT = "    dx, dparams = contract("
@@ -31,11 +31,11 @@ LOOP_MISTAKES = (
     Mistake("dy read in the order of the loop back (dy_{T-1-t} for dy_t)", LOOP, ADD_DY,
             "dstate = (dstate[0] + dy[T - 1 - t, ...], *dstate[1:])"),
     Mistake("W_hh not transposed on the way back", LOOP, PRODUCT,
-            "cell.recurrent_blocks) @ xp.reshape(W_hh, (W_hh.shape[1], W_hh.shape[0]))"),
+            "cell.recurrent_blocks), xp.reshape(W_hh, (W_hh.shape[1], W_hh.shape[0])))"),
     Mistake("W_hh not transposed on the way back, block by block", LOOP, PRODUCT,
-            "cell.recurrent_blocks) @ blocks_transposed(W_hh).T"),
+            "cell.recurrent_blocks), blocks_transposed(W_hh).T)"),
     Mistake("W_ih for W_hh on the way back to h_{t-1}", LOOP, PRODUCT,
-            'cell.recurrent_blocks) @ params["W_ih"].T', needs=("square",)),
+            'cell.recurrent_blocks), params["W_ih"].T)', needs=("square",)),
     Mistake("the loop back stops before the first step", LOOP, BACK, "    da[0, ...] = 0 * cache.gates[0, ...]\n"
             "    for t in reversed(range(1, T)):\n"),
     Mistake("the loop back begins one step too early", LOOP, BACK, "    da[T - 1, ...] = 0 * cache.gates[T - 1, ...]\n"

@@ -123,7 +123,7 @@ GRU_AND_RNN = (
 )  # fmt: skip
 
 DX_LINE = 'dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))'
-H_LINE = "        dproduct = gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T"
+H_LINE = "        dproduct = product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)"
 PATHS = tuple(
     mistake
     for k, name in enumerate(GATES.values())

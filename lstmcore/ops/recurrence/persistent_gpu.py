@@ -13,6 +13,7 @@ import numpy as np
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
+from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.launch import LaunchError, Machine, Strides, both, contiguous
@@ -171,7 +172,7 @@ class Persistent:
 def _inputs(d: Forward, x: Array, a: Array) -> tuple:
     """What the forward kernel reads. `a` gets the product of all inputs, without the bias, which the kernel adds."""
     xp, (T, B, I, H) = namespace(x), d.sizes
-    xp.matmul(xp.reshape(x, (T * B, I)), d.params["W_ih"], out=xp.reshape(a, (T * B, 4 * H)))
+    product(xp.reshape(x, (T * B, I)), d.params["W_ih"], out=xp.reshape(a, (T * B, 4 * H)))
     return contiguous(d.params["W_hh"]), contiguous(d.params["b"]), a, *map(contiguous, d.state0), Strides.of(d.mask)
 
 

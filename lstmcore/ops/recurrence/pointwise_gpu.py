@@ -8,6 +8,7 @@ from lstmcore.arrays import Array, dtype_name, namespace
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
+from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, contiguous
@@ -29,18 +30,18 @@ def forward(machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tu
 
 
 def _forward(machine: Machine, cell: Cell, d: Forward) -> Cache:
-    xp, (T, B, _, H) = namespace(d.x), d.sizes
+    T, B, _, H = d.sizes
     x = masking_forward(d.x, d.mask)
     kept = project(cell, x, d.params)  # (T, B, 4, H): pre-activations, whose places the gates take
     states = d.states()
     for s, s0 in zip(states, d.state0):
         s[0, ...] = s0
     h, c = states
-    W_hh, product = contiguous(d.params["W_hh"]), d.empty(B, 4 * H)
+    W_hh, products = contiguous(d.params["W_hh"]), d.empty(B, 4 * H)
     step, blocks, real = kernel(machine, "pointwise_forward", x.dtype), -(-B * H // THREADS), Strides.of(d.mask)
     for t in range(T):
-        xp.matmul(h[t, ...], W_hh, out=product)
-        step((blocks, 1), THREADS, 0, product, kept, h, c, *real, t, B, H)
+        product(h[t, ...], W_hh, out=products)
+        step((blocks, 1), THREADS, 0, products, kept, h, c, *real, t, B, H)
     return Cache(x, states, kept, d.mask, NAME)
 
 
@@ -66,12 +67,12 @@ def _backward(machine: Machine, cell: Cell, d: Backward) -> Gradients:
     xp, mask, c = namespace(cache.x), cache.mask, cache.states[1]
     da = d.da()
     dh, dc = (xp.array(last, copy=True, order="C") for last in d.dstate)
-    W_hh_T, product = contiguous(d.params["W_hh"].T), d.empty(B, H)
+    W_hh_T, products = contiguous(d.params["W_hh"].T), d.empty(B, H)
     step, blocks = kernel(machine, "pointwise_backward", da.dtype), -(-B * H // THREADS)
     dy, real = Strides.of(d.dy), Strides.of(mask)
     for t in reversed(range(T)):
-        later = None if t == T - 1 else product
+        later = None if t == T - 1 else products
         step((blocks, 1), THREADS, 0, *dy, later, dh, dc, cache.gates, c, da, *real, t, B, H)
-        xp.matmul(gates.join(da[t, ...], cell.recurrent_blocks), W_hh_T, out=product)  # (18)
-    dh = product if mask is None else xp.where(mask[0, :, None], product, dh)  # (25)
+        product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh_T, out=products)  # (18)
+    dh = products if mask is None else xp.where(mask[0, :, None], products, dh)  # (25)
     return d.gradients(cell, da, (dh, dc))

@@ -11,6 +11,7 @@ from lstmcore.ops import gates
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrent import contract, project
 
@@ -73,7 +74,7 @@ def _steps(
     T, K = a.shape[0], len(cell.gates)
     step_forward, _ = cell.make_step(array_maths(xp))
     for t in range(T):
-        a_t = gates.add(a[t, ...], cell.recurrent_blocks, state[0] @ W_hh)  # (1)  (B, K, H)
+        a_t = gates.add(a[t, ...], cell.recurrent_blocks, product(state[0], W_hh))  # (1)  (B, K, H)
         previous = [s for s, name in zip(state, cell.states) if name in cell.previous]
         out = step_forward(*(a_t[:, k, :] for k in range(K)), *previous)
         gates_t, new = out[:K], out[K:]
@@ -112,7 +113,7 @@ def backward(
             da_t = tuple(xp.where(m, d, xp.zeros_like(d)) for d in da_t)  # (24) undoes (23)
         for k, d in enumerate(da_t):
             da[t, :, k, :] = d
-        dproduct = gates.join(da[t, ...], cell.recurrent_blocks) @ W_hh.T  # (18) undoes (1)  (B, H)
+        dproduct = product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)  # (18) undoes (1)  (B, H)
         dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct
         new = tuple(dprevious[name] for name in cell.states)
         if mask is not None:
