@@ -1,7 +1,7 @@
 """One training step on a GPU, recorded and run again: forward, loss, backward, clipping and update by one launch.
 
 A step of a small model is some fifty kernels of a few microseconds each, and Python takes longer to ask for one than
-the GPU takes to run it. Recorded as a CUDA graph, they all cost one call.
+the GPU takes to run it. Recorded as a CUDA graph, all together cost one call.
 """
 
 import copy
@@ -12,6 +12,7 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.ops.recurrence.fused_gpu import fused_gpu
 from lstmcore.train.batches import Batch
 from lstmcore.train.clip import check_limit, clip_on_gpu
 from lstmcore.train.loop import Loss
@@ -37,10 +38,10 @@ class RecordedStep:
 
     All batches must be alike in shape and dtype; what else does not fit the model or the loss raises at the first call
     as it does there, before anything is changed. Values are looked at in the first batch only: afterwards an index out
-    of range is not noticed, and a mask without a valid item gives a loss of NaN.
+    of range is not noticed, and a mask without a valid item gives NaN.
 
-    What cannot be recorded raises RuntimeError at the first call, and nothing is changed: recurrent layers that run on
-    the reference or the pointwise kernels (GRU, RNN, float64, H > 1024), and losses of your own that look at a value.
+    What cannot be recorded raises RuntimeError at the first call, and nothing is changed: a loss or a layer of your own
+    that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call).
     """
 
     def __init__(self, model: Layer, loss: Loss, opt: Optimizer, clip: float | None = None, rng: Seed = None):
@@ -57,6 +58,7 @@ class RecordedStep:
             self._record(batch)
         else:
             self._check(batch, self._batch)
+            fused_gpu.ready()  # raises if a kernel of an earlier step gave up
             for own, given in zip(self._batch, batch):
                 if own is not None:
                     own[...] = given
@@ -64,7 +66,7 @@ class RecordedStep:
         numbers = np.array(self.opt.advance(self._ready))
         self._numbers[...] = namespace(x).asarray(numbers)
         self._graph.launch()
-        return namespace(x).asarray(self._value, copy=True)  # the next step writes over its own
+        return namespace(x).asarray(self._graph.result, copy=True)  # the next step writes over its own
 
     def _record(self, batch: Batch) -> None:
         """Rehearses the step, which changes nothing, and records it."""
@@ -75,28 +77,28 @@ class RecordedStep:
             )
         from lstmcore.train.graph_gpu import Graph
 
-        xp, graph = namespace(batch.x), Graph()
+        xp = namespace(batch.x)
         own = Batch(*(None if a is None else xp.asarray(a, copy=True) for a in batch))
         self._draws.begin(xp)
         try:
-            ready = self.opt.ready(self.model.params, graph.rehearse(lambda: self._rehearsal(own)))
+            ready = self.opt.ready(self.model.params, self._rehearsal(own))
             if not all(one.on_gpu for one in ready.values()):
                 raise RuntimeError("a parameter is neither float32 nor float64, or does not lie in a row")
             self._numbers = xp.zeros((len(ready), 3 + len(self.opt.numbers(self.opt.lr, 1))), dtype=xp.float64)
             self._draws.repeat()
-            self._value = graph.record(lambda: self._step(own, ready))
+            self._graph = Graph(lambda: self._step(own, ready))
         except BaseException as error:
             self._draws.forget()
             if not isinstance(error, RuntimeError):
                 raise
             raise RuntimeError(
-                f"this step cannot be recorded, and nothing was changed: {error} (does a layer run on the reference or "
-                "the pointwise kernels? does the loss look at a value?)"
+                f"this step cannot be recorded, and nothing was changed: {error} (does a loss or a layer of your own "
+                "look at a value, or multiply matrices by @?)"
             ) from error
-        self._batch, self._graph, self._ready = own, graph, ready
+        self._batch, self._ready = own, ready
 
     def _step(self, batch: Batch, ready: dict[str, Ready]) -> Array:
-        """What is recorded."""
+        """What is recorded; the loss."""
         value, grads = self._gradients(batch)
         self.opt.move_on_gpu(ready, grads, self._numbers)
         return value

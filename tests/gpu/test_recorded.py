@@ -104,6 +104,33 @@ def test_values_under_a_mask(cupy, opt):
     assert_twenty_steps(cupy, build, loss, opt, 0.5, per_step=True, mask=True, count=5)
 
 
+@pytest.mark.parametrize(
+    ("build", "engine", "kernels"),
+    [
+        (lambda: lc.LSTM(9, 33, seed=0), None, ["small_forward", "small_backward"]),
+        (lambda: lc.LSTM(9, 50, seed=0), None, ["persistent_forward", "persistent_backward"]),
+        (lambda: lc.LSTM(9, 50, seed=0), "fused-gpu-tf32", ["persistent_forward", "persistent_backward"]),
+        (lambda: lc.LSTM(9, 5, seed=0, dtype="float64"), None, ["pointwise_forward"] * 3 + ["pointwise_backward"] * 3),
+        (lambda: lc.GRU(9, 5, seed=0), None, []),
+        (lambda: lc.RNN(9, 5, seed=0), None, []),
+    ],
+    ids=["small", "persistent", "tf32", "pointwise", "GRU", "RNN"],
+)
+def test_every_kernel_family(cupy, build, engine, kernels):
+    """Three steps; those that the host asks for step by step, too."""
+    pair = [build().to(engine=engine, array="cupy") for _ in range(2)]
+    opts, rng = [lc.Momentum(0.1) for _ in range(2)], np.random.default_rng(0)
+    dtype, shape = pair[0].params["b"].dtype, (3, 2, pair[0].hidden_size)
+    step = lc.RecordedStep(pair[0], lc.squared_error, opts[0])
+    for _ in range(3):
+        x, targets = (cupy.asarray(rng.normal(size=s).astype(dtype)) for s in ((3, 2, 9), shape))
+        mask = cupy.asarray(np.arange(3)[:, None] < rng.integers(1, 4, 2))
+        value = step(x, targets, mask)
+        assert float(value) == float(by_hand(pair[1], lc.squared_error, opts[1], None, None, (x, targets, mask)))
+    assert_same(pair[0], opts[0], pair[1], opts[1])
+    assert [k for k in launches(step) if not k.startswith(("matmul", "update"))] == kernels
+
+
 def launches(step):
     """The kernels of ours in the graph."""
     return step._graph._graph.launches
@@ -238,6 +265,20 @@ def test_a_loss_that_looks(cupy, unchanged, look):
     with pytest.raises(RuntimeError, match=r"this step cannot be recorded, and nothing was changed: .*not permitted"):
         step(*batch)
     by_hand(lc.to_gpu(counting()), loss, lc.Adam(0.1), None, None, batch)  # which it is, by hand
+
+
+def test_a_kernel_that_gave_up_in_an_earlier_step(cupy, unchanged):
+    """As every call of the engine says it."""
+    from lstmcore.ops.recurrence.launch_gpu import current_machine
+
+    (batch,) = batches(cupy, 1)
+    things = a_step(cupy)
+    step = things[-1]
+    step(*batch)
+    unchanged(*things)
+    current_machine()._alarm[:] = 1
+    with pytest.raises(RuntimeError, match="an LSTM kernel that ran before gave up"):
+        step(*batch)
 
 
 def test_a_state_that_was_replaced(cupy, unchanged):

@@ -74,7 +74,7 @@ class FusedGpu:
 
     def forward_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
         """`forward` of one direction or of two of the same sizes; two at once where the kernels can."""
-        machine = self._ready()
+        machine = self.ready()
         for family in self._families(machine, cell, directions[0]):
             try:
                 with self._products(machine):
@@ -87,7 +87,7 @@ class FusedGpu:
 
     def predict_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
         """`predict` likewise."""
-        machine = self._ready()
+        machine = self.ready()
         for family in self._families(machine, cell, directions[0]):
             try:
                 with self._products(machine):
@@ -98,7 +98,7 @@ class FusedGpu:
 
     def backward_all(self, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
         """`backward` likewise, of what one call of `forward_all` made."""
-        machine = self._ready()
+        machine = self.ready()
         for family in FAMILIES:
             if all(d.cache.private == family.NAME for d in directions):
                 try:
@@ -108,7 +108,7 @@ class FusedGpu:
                     _tell(f"{family.NAME}, backward", str(error))
         return tuple(reference.backward(cell, *d) for d in directions)
 
-    def _ready(self) -> Machine:
+    def ready(self) -> Machine:
         """The machine. Raises RuntimeError if a kernel of an earlier call broke since anybody looked."""
         machine = self.machine()
         if machine.alarm_raised():
