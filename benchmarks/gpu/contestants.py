@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import lstmcore as lc
 from lstmcore.interop.convert import from_lstmcore
 from lstmcore.ops.recurrence import ENGINES
+from lstmcore.train.graph_gpu import Graph
 
 Results = Mapping[str, np.ndarray]
 
@@ -53,8 +54,9 @@ class Contestant(NamedTuple):
     results: Callable[[], Results]  # of one more call: y, dx and the gradients, named as torch does
 
 
-def ours(problem: Problem, precision: str) -> Contestant:
-    """The engine as people use it, through the layer; a cache's buffers are used again, as in training."""
+def ours(problem: Problem, precision: str, graph: bool = False) -> Contestant:
+    """The engine as people use it, through the layer; a cache's buffers are used again, as in training. graph: the pass
+    is recorded once and replayed, as torch's."""
     engine = "fused-gpu" if precision == "ieee" else f"fused-gpu-{precision}"
     model = problem.model.to(engine=engine, array="cupy")
     x, dy = cupy.asarray(problem.x), cupy.asarray(problem.dy)
@@ -67,16 +69,21 @@ def ours(problem: Problem, precision: str) -> Contestant:
         dx, _, grads = model.backward(dy, cache)
         return y, dx, grads
 
+    call()
+    recorded = Graph(call) if graph else None
+
     def results() -> Results:
-        y, dx, grads = call()
+        if recorded is not None:
+            recorded.launch()
+        y, dx, grads = call() if recorded is None else recorded.result
         named = from_lstmcore({name: g.get() for name, g in grads.items()}, "torch", gradients=True)
         return {"y": y.get(), "dx": dx.get(), **named}
 
-    call()
     cache = held["cache"]
     kernel = getattr(cache.parts[0] if problem.shape.both else cache, "private", None)
     assert engine in ENGINES
-    return Contestant(f"lstmcore {kernel}", lc.__version__, call, results)
+    name = f"lstmcore {kernel}{'' if recorded is None else ' recorded'}"
+    return Contestant(name, lc.__version__, call if recorded is None else recorded.launch, results)
 
 
 def torchs(

@@ -1,4 +1,4 @@
-"""lstmcore against torch.nn.LSTM, forward and backward: checked, then timed, then written.
+"""lstmcore against torch.nn.LSTM, forward and backward, and whole training steps: checked, then timed, then written.
 
 The truth is torch.nn.LSTM in float64. lstmcore may be off by at most 4 times what torch is off in the same precision,
 plus 8 eps: the rule of tests/test_same_for_all.py, with its reasons. What does not pass is not timed.
@@ -14,6 +14,7 @@ import cupy
 import numpy as np
 import torch
 
+from benchmarks.gpu import step
 from benchmarks.gpu.contestants import Contestant, Problem, Shape, errors, ours, torchs
 from benchmarks.gpu.timing import race
 from benchmarks.rows import append
@@ -31,6 +32,8 @@ SHAPES = (
     Shape("middle128", 100, 64, 128, 128),
     Shape("middle160", 100, 64, 128, 160),
 )
+STEPS = (Shape("step", 20, 50, 1, 24), Shape("step1000", 20, 1000, 1, 24))  # whole training steps (step.py)
+WALL_GOAL = 3.0  # of a whole training step: the wall time of torch's, step by step / that of ours, the better one
 GOALS = {  # the ratio of device times that we want at least: (shape, precision) -> torch's time / ours
     ("count", "ieee"): 3.0,
     ("loop256", "tf32"): 3.0,
@@ -67,7 +70,7 @@ class Row(NamedTuple):
 
 def main(out: Path) -> int:
     started, rows = time.monotonic(), []
-    duels = [(shape, precision) for shape in SHAPES for precision in shape.precisions]
+    duels = [(shape, "ieee") for shape in STEPS] + [(shape, p) for shape in SHAPES for p in shape.precisions]
     for k, (shape, precision) in enumerate(duels):
         left = SECONDS - (time.monotonic() - started)
         if left < 10:
@@ -85,11 +88,15 @@ def main(out: Path) -> int:
 
 def duel(shape: Shape, precision: str, seconds: float) -> list[Row]:
     """One shape in one precision: everybody is checked, and those who are right are timed in turn."""
-    problem = Problem(shape)
-    truth = torchs(problem, "ieee", dtype=torch.float64).results()
+    if shape in STEPS:
+        lesson = step.Lesson(shape)
+        truth, makers = step.truth(lesson), step.makers(lesson)
+    else:
+        problem = Problem(shape)
+        truth, makers = torchs(problem, "ieee", dtype=torch.float64).results(), passes(problem, precision)
     there: list[Contestant] = []
     notes: dict[str, str] = {}
-    for name, make in makers(problem, precision):
+    for name, make in makers:
         try:
             there.append(make())
         except (RuntimeError, ValueError) as error:  # torch and cuDNN raise both where they cannot record a graph
@@ -124,11 +131,12 @@ def duel(shape: Shape, precision: str, seconds: float) -> list[Row]:
     return rows + [Row(*common, name, "", note=note) for name, note in notes.items() if note.startswith("absent")]
 
 
-def makers(problem: Problem, precision: str) -> list[tuple[str, Callable[[], Contestant]]]:
+def passes(problem: Problem, precision: str) -> list[tuple[str, Callable[[], Contestant]]]:
     return [
         ("torch eager", lambda: torchs(problem, precision)),
         ("torch graph", lambda: torchs(problem, precision, graph=True)),
         ("lstmcore", lambda: ours(problem, precision)),
+        ("lstmcore recorded", lambda: ours(problem, precision, graph=True)),
     ]
 
 
@@ -154,6 +162,10 @@ def report(rows: list[Row]) -> str:
             lines.append(
                 f"{shape:>10} {precision}  goal {goal} x  {got[0]:.2f} x  {'ok' if got[0] >= goal else 'SHORT'}"
             )
+    for shape in STEPS:
+        walls = [r.wall_ratio for r in rows if r.shape == shape.name and _is_ours(r) and r.wall_ratio is not None]
+        got = f"{max(walls):.2f} x  {'ok' if max(walls) >= WALL_GOAL else 'SHORT'}" if walls else "not measured"
+        lines.append(f"{shape.name:>10} ieee  goal {WALL_GOAL} x of wall time, against torch step by step  {got}")
     slow = [r for r in rows if _is_ours(r) and r.precision == "ieee" and r.device_ratio and r.device_ratio < 1]
     lines += [f"{r.shape:>10} ieee is slower than torch: {r.device_ratio:.2f} x" for r in slow]
     return "\n".join([*lines, "", *map(line, rows), ""])

@@ -60,7 +60,7 @@ def test_the_suite_picks_the_engines_on_a_gpu():
 
 @pytest.fixture
 def cupy(emulator):  # noqa: F811
-    modules = ("race", "speed", "contestants", "timing")
+    modules = ("race", "speed", "step", "contestants", "timing")
     with installed() as module:
         yield module
     for name in modules:  # what imported the stand-in is forgotten
@@ -109,6 +109,34 @@ def test_the_bench_checks_before_it_times(cupy, torch, both, padded):
     assert c.errors(results, truth.results())["dx"] > 4 * own["dx"] + 8 * 2**-23
 
 
+def test_a_recorded_pass_is_checked_like_any_other(cupy, torch):
+    from benchmarks.gpu import contestants as c
+
+    problem = c.Problem(c.Shape("tiny", 4, 3, 3, 7, True, True))
+    plain, recorded = c.ours(problem, "ieee"), c.ours(problem, "ieee", graph=True)
+    assert recorded.name == "lstmcore small recorded"
+    recorded.call()
+    for name, want in plain.results().items():
+        assert (recorded.results()[name] == want).all(), name
+
+
+def test_whole_steps_are_checked_before_they_are_timed(cupy, torch):
+    """The losses of five steps of the same model, against torch in float64; lstmcore's two ways give the same bits."""
+    from benchmarks.gpu import contestants as c
+    from benchmarks.gpu import step
+
+    lesson = step.Lesson(c.Shape("tiny", 5, 4, 1, 6))
+    truth = step.truth(lesson, device="cpu")
+    own = c.errors(step.torchs(lesson, device="cpu").results(), truth)["loss"]
+    both = [step.ours(lesson, recorded) for recorded in (False, True)]
+    for who in both:
+        who.call()
+        assert c.errors(who.results(), truth)["loss"] <= 4 * own + 8 * 2**-23
+    assert both[0].results()["loss"].tolist() == both[1].results()["loss"].tolist()
+    assert both[0].results()["loss"][-1] < both[0].results()["loss"][0]
+    assert [who.name for who in both] == ["lstmcore step by step", "lstmcore recorded"]
+
+
 def test_the_report_tells_goals_and_what_is_short(cupy, torch):
     from benchmarks.gpu import speed
 
@@ -118,10 +146,13 @@ def test_the_report_tells_goals_and_what_is_short(cupy, torch):
     count, loop, *_ = speed.SHAPES
     text = speed.report(
         [row(count, "ieee", "lstmcore small", 3.5), row(loop, "tf32", "lstmcore persistent", 1.5),
+         row(speed.STEPS[0], "ieee", "lstmcore recorded", 4.0), row(speed.STEPS[0], "ieee", "lstmcore step", 2.0),
          row(loop, "ieee", "lstmcore persistent", 0.5), row(loop, "tf32", "torch graph", 1.0)]
     )  # fmt: skip
     assert "count ieee  goal 3.0 x  3.50 x  ok" in text
     assert "loop256 tf32  goal 3.0 x  1.50 x  SHORT" in text
     assert "wide512 tf32  goal 2.5 x  not measured" in text
+    assert "step ieee  goal 3.0 x of wall time, against torch step by step  4.00 x  ok" in text
+    assert "step1000 ieee  goal 3.0 x of wall time, against torch step by step  not measured" in text
     assert "loop256 ieee is slower than torch: 0.50 x" in text
     assert {shape.name for shape in speed.SHAPES} >= {shape for shape, _ in speed.GOALS}
