@@ -47,13 +47,12 @@ class Stack(Layer):
     def backward(self, dy, cache, dstate=None):
         check_cache(cache, self)
         check_parts("dstate", dstate, len(self.layers), "Stack")
-        grads: dict[str, Array] = {}
-        dstates: list[Any] = []
+        dstates: list[Any] = [None] * len(self.layers)
+        grads: list[dict[str, Array]] = [{}] * len(self.layers)
         for k in reversed(range(len(self.layers))):
-            dy, ds, g = self.layers[k].backward(dy, cache.parts[k], dstate and dstate[k])
-            grads |= {f"{k}.{name}": value for name, value in g.items()}
-            dstates.append(ds)
-        return dy, tuple(reversed(dstates)), {name: grads[name] for name in self.params}
+            dy, dstates[k], grads[k] = self.layers[k].backward(dy, cache.parts[k], dstate and dstate[k])
+        named = {f"{k}.{name}": g for k, part in enumerate(grads) for name, g in part.items()}
+        return dy, tuple(dstates), named
 
     def predict(self, x, state=None, mask=None):
         check_parts("state", state, len(self.layers), "Stack")

@@ -35,7 +35,7 @@ def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarra
     kernel, flat = _kernel(rule, w.dtype, slots, count), tuple([a.reshape(-1) for a in arrays])
 
     def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:
-        dw = dw.reshape(-1)
+        dw = np.ascontiguousarray(dw).reshape(-1)
         pieces = min(thread_count(), dw.size // PIECE)
         if pieces < 2:
             kernel(flat, dw, numbers, NO_SCRATCH)

@@ -256,6 +256,18 @@ def test_strided_arrays_take_the_array_code(name):
         np.testing.assert_allclose(w[key], copies[key], rtol=0, atol=tolerance(name, 0.0))
 
 
+@EVERY
+def test_a_strided_gradient_moves_as_its_copy_does(name):
+    """Rows of a wider array, as a layer of one unit gives them: bit for bit, for the rule is the same."""
+    opt, other = (PAIRS[name][0]() for _ in range(2))
+    w, copies = {"w": np.ones((4, 1))}, {"w": np.ones((4, 1))}
+    for _ in range(3):
+        dw = np.random.default_rng(0).standard_normal((4, 16))[:, :1]
+        opt.step(w, {"w": dw})
+        other.step(copies, {"w": dw.copy()})
+    np.testing.assert_array_equal(w["w"], copies["w"])
+
+
 def test_trains_the_live_mapping_of_a_layer():
     layer = lc.Linear(3, 2, dtype="float64", seed=0)
     W = layer.params["W"]
