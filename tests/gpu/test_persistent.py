@@ -2,17 +2,18 @@
 
 Several blocks per group, several groups, several launches; blocks, threads and the words between blocks in random
 order. What this cannot show: that a GPU's memory keeps the rules that the exchange relies on, and how fast anything is.
-What the kernels are held to: yardsticks.py.
+What the kernels are held to: steps.py.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import gpu.emulator
 import numpy as np
 import pytest
 from cases import MASKS, assert_identical, run
-from engines import REFERENCE, Engine
-from gpu.yardsticks import assert_close, references
+from engines import Engine
+from gpu.steps import LOST, check, check_backward, check_forward, problem_of, run_backward, run_forward
 
 import lstmcore as lc
 from lstmcore.ops.recurrence import launch, persistent_gpu
@@ -58,9 +59,8 @@ def machine(emulator, monkeypatch):
 def test_truth(machine, nightly, name, mask):
     """Outputs, states, and all gradients. Nightly: in both precisions."""
     for precision in ("ieee", "tf32") if nightly else (CASES[name].precision,):
-        problem, truth, own = references(*CASES[name].shape, mask, precision)
         emulated = machine()
-        assert_close(run(problem, engine(emulated, precision)), truth, own)
+        check(problem_of(*CASES[name].shape, mask), engine(emulated, precision), precision)
         assert set(emulated.launches) == {"persistent_forward", "persistent_backward"}
 
 
@@ -68,22 +68,20 @@ def test_the_table_as_it_is(emulator, nightly):
     """On a machine as large as a GPU. By default its narrowest layer; nightly: groups of 20, 80 and 128 blocks."""
     for H in (257, 520, 1000) if nightly else (49,):
         for precision in ("ieee", "tf32") if nightly else ("ieee",):
-            problem, truth, own = references(2, 9, 2, H, "gaps", precision)
             emulated = emulator(132)
-            assert_close(run(problem, engine(emulated, precision)), truth, own)
+            check(problem_of(2, 9, 2, H, "gaps"), engine(emulated, precision), precision)
             assert set(emulated.launches) == {"persistent_forward", "persistent_backward"}
 
 
 @pytest.mark.parametrize("mask", [mask for mask in MASKS if mask not in ("none", "gaps")])
 def test_masks(machine, mask):
-    problem, truth, own = references(*CASES[COMMON].shape, mask, "tf32")
-    assert_close(run(problem, engine(machine(), "tf32")), truth, own)
+    check(problem_of(*CASES[COMMON].shape, mask), engine(machine(), "tf32"), "tf32")
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32"])
 def test_any_order_gives_the_same_bits(machine, nightly, precision):
     """Another seed is another order of blocks, threads and words. What depends on it is a race."""
-    problem, _, _ = references(*CASES[COMMON].shape, "gaps", precision)
+    problem = problem_of(*CASES[COMMON].shape, "gaps")
     first = run(problem, engine(machine(), precision))
     for seed in range(1, 200 if nightly else 4):
         assert_identical(run(problem, engine(machine(seed=seed), precision)), first)
@@ -103,12 +101,25 @@ def test_races_are_found(machine, monkeypatch, mistake):
     assert text("persistent.cu").count(right) == 1
     monkeypatch.setattr(gpu.emulator, "source", lambda *args: text(*args).replace(right, wrong))
     monkeypatch.setattr(persistent_gpu, "PATIENCE", 10_000)
-    problem, truth, own = references(*CASES[COMMON].shape, "none", "ieee")
-    layer, emulated = REFERENCE.place(problem.layer()), machine()
-    layer.engine = engine(emulated).engine
-    y, _, _ = layer.forward(problem.x, problem.state)
+    problem = problem_of(*CASES[COMMON].shape, "none")
+    _, _, forward = run_forward(problem, engine(machine()))
     with pytest.raises(AssertionError):
-        assert_close({"y": y}, {"y": truth["y"]}, own)
+        check_forward(problem, forward, LOST["ieee"])
+
+
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+def test_a_lost_term_is_found(machine, precision):
+    """One weight of 10,000 is none: one term of 50 or 200 of one sum at each step."""
+    problem, place, lost = problem_of(*CASES[COMMON].shape, "gaps"), engine(machine(), precision), LOST[precision]
+    layer, cache, forward = run_forward(problem, place)
+    backward = run_backward(problem, place, layer, cache)
+    check_forward(problem, forward, lost)
+    check_backward(problem, forward, backward, lost)
+    problem.params["W_hh"][7, 5] = 0
+    with pytest.raises(AssertionError, match="gate i: off by"):
+        check_forward(problem, forward, lost)
+    with pytest.raises(AssertionError, match=r"da of ., step .: off by"):
+        check_backward(problem, forward, backward, lost)
 
 
 # ---- what the seam asks for ------------------------------------------------------------------------------------
@@ -117,7 +128,7 @@ def test_races_are_found(machine, monkeypatch, mistake):
 @pytest.fixture
 def layer(machine):
     """A layer on the emulated machine, its problem, and the machine."""
-    problem, _, _ = references(*CASES[COMMON].shape, "gaps", "ieee")
+    problem = problem_of(*CASES[COMMON].shape, "gaps")
     emulated = machine()
     return problem.layer().to(engine=engine(emulated).engine), problem, emulated
 
@@ -205,7 +216,7 @@ ALL_BITS = np.array(0xFFFFFFFF, "uint32").view("float32")  # a NaN that looks li
 def test_what_is_not_finite_goes_where_the_reference_lets_it_go(machine, precision, value):
     """In x, the initial states and the gradients; carried past masked steps too. The same entries become NaN or
     infinite, and the others stay as they were to 2 per thousand (4 roundings of 11 bits)."""
-    problem, _, _ = references(*CASES[COMMON].shape, "gaps", precision)
+    problem = problem_of(*CASES[COMMON].shape, "gaps")
     x, dy = problem.x.copy(), problem.dy.copy()
     state, dstate = (tuple(s.copy() for s in pair) for pair in (problem.state, problem.dstate))
     B = problem.mask.shape[1]
@@ -301,26 +312,25 @@ def test_cuts(emulator):
     for multiprocessors in (108, 132, 148):
         machine = emulator(multiprocessors, shared_limit=163 * 1024 if multiprocessors == 108 else 227 * 1024)
         for H in range(1, SIZES[-1].widest + 1):
-            for B in (1, 8, 9, 64, 200, 1000):
+            for B, directions in itertools.product((1, 8, 9, 64, 200, 1000), (1, 2)):
                 if H > 768 and multiprocessors == 108:
                     with pytest.raises(LaunchError, match=f"H = {H} takes 1[12][28] multiprocessors, of 108"):
-                        cut(machine, B, H)
+                        cut(machine, B, H, directions)
                     continue
-                c = cut(machine, B, H)
+                c = cut(machine, B, H, directions)
                 assert H <= c.H < H + 128
                 assert 4 * c.units * c.H <= 128 * persistent_gpu.THREADS
                 assert c.blocks * c.groups <= multiprocessors
                 assert c.fits(machine)
-                assert c.rows * c.groups < B + c.rows  # no group without a row
+                assert c.groups <= directions * -(-B // c.rows)  # no group without a row
                 assert c.units * c.rows <= 4 * persistent_gpu.THREADS
 
 
 def test_a_gpu_that_is_too_small_says_so(emulator, monkeypatch):
     """The next kernel family runs, with a warning that tells why."""
     monkeypatch.setattr(persistent_gpu, "SIZES", (Size(256, 32, 32),))
-    problem, truth, own = references(*CASES["three blocks, each sum in two parts"].shape, "none", "ieee")
+    problem = problem_of(*CASES["three blocks, each sum in two parts"].shape, "none")
     emulated = emulator(2)
     with pytest.warns(RuntimeWarning, match="'persistent-ieee' cannot run, and a slower one does: H = 70 takes 3"):
-        got = run(problem, engine(emulated))
-    assert_close(got, truth, own)
+        check(problem, engine(emulated), "ieee")
     assert set(emulated.launches) == {"pointwise_forward", "pointwise_backward"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import assert_identical, run
 from engines import Engine
-from gpu.yardsticks import assert_close, references
+from gpu.steps import check, problem_of
 
 IEEE, TF32 = (Engine(name, name, "cupy") for name in ("fused-gpu", "fused-gpu-tf32"))
 both = pytest.mark.parametrize("engine", [IEEE, TF32], ids=["ieee", "tf32"], indirect=True)
@@ -16,23 +16,22 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def yardstick(engine: Engine) -> str:
-    return "tf32 around" if engine.engine.endswith("tf32") else "ieee"
+def precision(engine: Engine) -> str:
+    return "tf32" if engine.engine.endswith("tf32") else "ieee"
 
 
 @both
 @pytest.mark.parametrize("mask", ["none", "gaps"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_truth(engine, shape, mask):
-    problem, truth, own = references(*shape, mask, yardstick(engine))
-    assert_close(run(problem, engine), truth, own)
+    check(problem_of(*shape, mask), engine, precision(engine))
 
 
 @both
 @pytest.mark.parametrize("shape", SHAPES[::2], ids=str)
 def test_repeats_are_the_same_bits(engine, shape, nightly):
     """Nothing is summed in the order in which it happens to arrive."""
-    problem, _, _ = references(*shape, "gaps", yardstick(engine))
+    problem = problem_of(*shape, "gaps")
     first = run(problem, engine)
     for _ in range(1000 if nightly else 50):
         assert_identical(run(problem, engine), first)
@@ -40,16 +39,16 @@ def test_repeats_are_the_same_bits(engine, shape, nightly):
 
 @both
 def test_the_persistent_kernels_ran(engine):
-    problem, _, _ = references(*SHAPES[0], "none", yardstick(engine))
+    problem = problem_of(*SHAPES[0], "none")
     _, _, cache = engine.place(problem.layer()).forward(engine.array(problem.x))
-    assert cache.private == f"persistent-{yardstick(engine).split()[0]}"
+    assert cache.private == f"persistent-{precision(engine)}"
 
 
 @both
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_ends_in_its_row(engine, value):
     """The run ends, and the other rows keep their bits."""
-    problem, _, _ = references(*SHAPES[5], "none", yardstick(engine))
+    problem = problem_of(*SHAPES[5], "none")
     layer, x, state = engine.place(problem.layer()), problem.x.copy(), tuple(s.copy() for s in problem.state)
     whole, _, _ = layer.forward(engine.array(x), engine.array(state))
     x[1, 3, 0] = state[0][4, 2] = value
