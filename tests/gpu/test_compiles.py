@@ -26,11 +26,11 @@ SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
 PARKED = {"small_backward": 32}
 
 
-def assert_fits(file, defines, architecture, threads, entries, spilled=0):
-    """A block has room, nothing (or so many bytes) is spilled, and no array of a thread lies in memory."""
+def assert_fits(file, defines, architecture, threads, entries):
+    """A block has room, nothing is spilled but for what may be parked, and no array of a thread lies in memory."""
     used = compiled(file, defines, architecture)
     for entry in entries:
-        allowed = max(spilled, PARKED.get(entry, 0))
+        allowed = PARKED.get(entry, 0)
         assert used[entry].spilled_bytes <= allowed, (entry, defines, used[entry])
         assert used[entry].stack_bytes <= allowed, (entry, defines, used[entry])
         assert used[entry].registers * threads <= REGISTERS, (entry, defines, used[entry])
@@ -61,11 +61,11 @@ def test_small(architecture, nightly):
 
 
 def persistent_cuts(architecture, shapes):
-    """The kernels for all these (B, H), each once: (H filled up, units of a block, rows of a group)."""
+    """The kernels for all these (B, H), each once, of one direction or two: (H filled up, units, rows of a group)."""
     machine, cuts = Emulator(MULTIPROCESSORS[architecture], SHARED_LIMITS[architecture]), set()
-    for B, H in shapes:
+    for (B, H), directions in itertools.product(shapes, (1, 2)):
         try:
-            cuts.add(persistent_gpu.cut(machine, B, H)[:3])
+            cuts.add(persistent_gpu.cut(machine, B, H, directions)[:3])
         except LaunchError:  # one group does not fit this chip, which test_persistent.py looks at
             assert H > 768
             assert architecture == "sm_80"
@@ -74,10 +74,6 @@ def persistent_cuts(architecture, shapes):
 
 # The widest layers of each kind of block, with many rows: the fewest registers to spare.
 PERSISTENT = {"sm_80": [(0, 400, 256)], "sm_90": [(1, 1000, 512), (0, 200, 256)], "sm_100": [(0, 64, 1024)]}
-
-
-# Of all these kernels one spills: eight numbers of a thread, written and read once a step. (Bytes: both together.)
-SPILLED = {("sm_80", 0, 256, 32, 32): 64}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -90,12 +86,11 @@ def test_persistent(architecture, nightly):
     else:
         shapes = PERSISTENT[architecture]
         kernels = {(ieee, *cut) for ieee, B, H in shapes for cut in persistent_cuts(architecture, [(B, H)])}
-        assert len(kernels) == len(shapes)
+        assert len(kernels) >= len(shapes)
     for ieee, H, units, rows in sorted(kernels):
         constants = (("H_PADDED", H), ("UNITS", units), ("ROWS", rows), ("IEEE", ieee))
         entries = ("persistent_forward", "persistent_backward")
-        spilled = SPILLED.get((architecture, ieee, H, units, rows), 0)
-        assert_fits("persistent.cu", constants, architecture, persistent_gpu.THREADS, entries, spilled)
+        assert_fits("persistent.cu", constants, architecture, persistent_gpu.THREADS, entries)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
