@@ -17,6 +17,7 @@ import cupy
 import numpy as np
 
 from lstmcore.ops.cells import lstm
+from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.ops.recurrence.fused_gpu import FusedGpu
 from lstmcore.ops.recurrence.launch_gpu import Gpu
 
@@ -34,25 +35,31 @@ class Case(NamedTuple):
     H: int
     masked: bool
     precision: str = "ieee"
+    directions: int = 1  # in one launch
 
 
 CASES = (
     Case(20, 100, 1, 24, False),
-    Case(20, 100, 1, 24, True),
+    Case(20, 100, 1, 24, True, directions=2),
     Case(20, 33, 12, 37, True),
     Case(31, 40, 21, 64, True),
-    Case(31, 40, 21, 64, True, "tf32"),
-    Case(31, 200, 21, 256, False),
+    Case(31, 40, 21, 64, True, "tf32", directions=2),
+    Case(31, 200, 21, 256, False, directions=2),
     Case(31, 200, 21, 256, True, "tf32"),
     Case(40, 64, 64, 512, True, "tf32"),
     Case(40, 16, 64, 768, False, "tf32"),
     Case(20, 5, 7, 1024, True),
 )
-SMALL = (Case(3, 5, 2, 7, True), Case(3, 9, 12, 37, True), Case(3, 9, 5, 64, True, "tf32"), Case(2, 3, 2, 130, True))
+SMALL = (
+    Case(3, 5, 2, 7, True, directions=2),
+    Case(3, 9, 12, 37, True),
+    Case(3, 9, 5, 64, True, "tf32", directions=2),
+    Case(2, 3, 2, 130, True),
+)
 
 
 class Call:
-    """One forward, predict and backward pass on random numbers."""
+    """One forward, predict and backward pass on random numbers, every second direction in flipped time."""
 
     def __init__(self, case: Case):
         rng = np.random.default_rng(0)
@@ -61,17 +68,25 @@ class Call:
             return cupy.asarray(rng.normal(size=shape).astype("float32"))
 
         T, B, I, H = case[:4]
-        self.x, self.dy = normal(T, B, I), normal(T, B, H)
-        self.params = {name: normal(*shape) / shape[0] ** 0.5 for name, shape in lstm.shapes(I, H).items()}
-        self.state, self.dstate = ((normal(B, H), normal(B, H)) for _ in range(2))
-        self.mask = cupy.asarray(rng.random((T, B)) < 0.7) if case.masked else None
+        x, mask = normal(T, B, I), cupy.asarray(rng.random((T, B)) < 0.7) if case.masked else None
+        self.inputs, self.upstream = [], []
+        for k in range(case.directions):
+            params = {name: normal(*shape) / shape[0] ** 0.5 for name, shape in lstm.shapes(I, H).items()}
+            state, dstate = ((normal(B, H), normal(B, H)) for _ in range(2))
+            flip = slice(None, None, -1 if k % 2 else 1)
+            self.inputs.append(Forward(x[flip], params, state, None if mask is None else mask[flip]))
+            self.upstream.append((normal(T, B, H)[flip], dstate, params))
 
     def results(self, engine: FusedGpu) -> tuple[str, list[cupy.ndarray]]:
         """The kernel family that ran, and every array that came out."""
-        cache = engine.forward(lstm, self.x, self.params, self.state, self.mask)
-        y, last = engine.predict(lstm, self.x, self.params, self.state, self.mask)
-        dx, dstate0, dparams = engine.backward(lstm, self.dy, self.dstate, self.params, cache)
-        return str(cache.private), [cache.gates, *cache.states, y, *last, dx, *dstate0, *dparams.values()]
+        caches = engine.forward_all(lstm, tuple(self.inputs))
+        arrays = [array for cache in caches for array in (cache.gates, *cache.states)]
+        for y, last in engine.predict_all(lstm, tuple(self.inputs)):
+            arrays += [y, *last]
+        undone = tuple(Backward(*given, cache) for given, cache in zip(self.upstream, caches))
+        for dx, dstate0, dparams in engine.backward_all(lstm, undone):
+            arrays += [dx, *dstate0, *dparams.values()]
+        return str(caches[0].private), arrays
 
 
 def differences(case: Case, repeats: int, seconds: float) -> dict[str, object]:
