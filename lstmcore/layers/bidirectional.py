@@ -22,6 +22,8 @@ class Bidirectional(Layer):
     keys "fw.W_ih", ..., "bw.W_ih", .... Because a masked step carries the state through, flipping x and mask is right
     for every mask: the backward direction starts at each row's last real step. With return_sequences=False in both
     directions y is (B, 2H): each direction's final state, the backward one's at the row's first real step.
+
+    Two plain recurrent layers run at once where their engine can do that (both.py): the results are the same.
     """
 
     def __init__(self, fw: Layer, bw: Layer, merge: str = "concat"):

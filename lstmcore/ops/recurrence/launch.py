@@ -5,7 +5,7 @@ the same text under the same host code. The text lies in the folder cuda/, one k
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -83,18 +83,20 @@ def source(file: str, defines: Defines = ()) -> str:
 
 def struct(fields: tuple, address: Callable[[Array], int]) -> np.ndarray:
     """The bytes of a C struct, as an array of one item. Every field takes 8 bytes; a tuple is a struct within it."""
-
-    def words(fields: tuple) -> Iterator[int]:
-        for field in fields:
-            if isinstance(field, tuple):
-                yield from words(field)
-            elif field is None:
-                yield 0
-            else:
-                yield int(field) if isinstance(field, np.int64) else address(field)
-
-    values = np.array(list(words(fields)), np.int64)
+    values = np.array(_words(fields, address), np.int64)
     return values.view(f"V{values.nbytes}")
+
+
+def _words(fields: tuple, address: Callable[[Array], int]) -> list[int]:
+    words = []
+    for field in fields:
+        if field is None:
+            words.append(0)
+        elif isinstance(field, tuple):
+            words += _words(field, address)
+        else:
+            words.append(int(field) if isinstance(field, np.int64) else address(field))
+    return words
 
 
 def both(directions: list[tuple]) -> tuple:
