@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace, real
+from lstmcore.arrays import Array, library_name, namespace, real
 from lstmcore.shapes import check_targets, check_valid, check_values
 
 COMPILED = {np.dtype("float32"), np.dtype("float64")}
@@ -21,6 +21,8 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     check_targets(targets, logits, mask)
     if type(logits) is np.ndarray and logits.dtype in COMPILED:
         return _compiled()(logits, targets, mask)
+    if library_name(logits) == "cupy" and logits.dtype in COMPILED:
+        return _on_gpu(logits, targets, mask)
     loss, p = softmax_cross_entropy_forward(logits, targets, mask)
     return loss, softmax_cross_entropy_backward(p, targets, mask)
 
@@ -106,6 +108,14 @@ def _mean(losses: Array, mask: Array | None, n: Array | int) -> Array:
     if mask is not None:
         losses = xp.where(mask, losses, xp.zeros_like(losses))
     return xp.asarray(xp.sum(losses) / n)
+
+
+def _on_gpu(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Softmax cross-entropy by a kernel."""
+    from lstmcore.ops.losses_gpu import softmax_cross_entropy
+    from lstmcore.ops.recurrence.launch_gpu import current_machine
+
+    return softmax_cross_entropy(current_machine(), logits, targets, mask)
 
 
 @functools.cache

@@ -1,38 +1,38 @@
-"""The norm of all gradients on a GPU, and clipping by it, without a word to the host: two launches for the norm."""
+"""Clipping by the norm of all gradients on a GPU, in three launches and without a word to the host."""
 
 import math
 from collections.abc import Mapping
 
 from lstmcore.arrays import Array, namespace
-from lstmcore.ops.recurrence.launch import Machine, contiguous
-from lstmcore.train.table_gpu import ENTRIES, THREADS, tables
+from lstmcore.ops.recurrence.launch import Kernel, Machine, contiguous
+from lstmcore.train.table_gpu import ENTRIES, THREADS, Table, tables
 
 FILE = "clip.cu"
 
 
 def clip_by_global_norm(machine: Machine, grads: Mapping[str, Array], limit: float) -> Array:
-    """As `clip_by_global_norm` of clip.py; the norm, () float64, stays on the GPU."""
-    norm = global_norm(machine, grads)
-    if limit < math.inf:
-        xp = namespace(norm)
-        factor = xp.where(norm < math.inf, limit / xp.maximum(norm, limit), xp.ones_like(norm))  # 1 if it is not above
-        for g in grads.values():
-            g *= xp.astype(factor, g.dtype)
-    return norm
-
-
-def global_norm(machine: Machine, grads: Mapping[str, Array]) -> Array:
-    """The norm of all numbers in all arrays, () float64. At least one array; none is empty."""
-    xp = namespace(next(iter(grads.values())))
-    found = list(tables(machine, [(contiguous(g),) for g in grads.values()]))
-    blocks = found[0].blocks
-    sums, norm = xp.empty((len(grads), blocks, 3), dtype=xp.float64), xp.empty((), dtype=xp.float64)
+    """As `clip_by_global_norm` of clip.py, for one array or more, none of them empty. The norm, () float64, stays on
+    the GPU."""
+    arrays = list(grads.values())
+    xp, dense = namespace(arrays[0]), [contiguous(g) for g in arrays]
+    found = xp.full(2, limit, dtype=xp.float64)  # the norm, and the factor
+    lists = list(tables(machine, [(g,) for g in dense]))
+    blocks = lists[0].blocks
+    sums = xp.empty((len(arrays), blocks, 3), dtype=xp.float64)
     first = 0
-    for table in found:
-        defines = (("REAL", table.real), ("ENTRIES", ENTRIES), ("THREADS", THREADS))
-        squares = machine.compile(FILE, "clip_squares", defines)
-        squares((blocks, len(table.places)), THREADS, THREADS * 24, table.argument, sums, first)
+    for table in lists:
+        grid = (blocks, len(table.places))
+        kernel(machine, "clip_squares", table)(grid, THREADS, THREADS * 24, table.argument, sums, first)
         first += len(table.places)
-    last = machine.compile(FILE, "clip_norm", defines)
-    last((1, 1), THREADS, THREADS * 24, sums, norm, len(grads) * blocks)
-    return norm
+    kernel(machine, "clip_norm", lists[0])((1, 1), THREADS, THREADS * 24, sums, found, len(arrays) * blocks)
+    if limit < math.inf:
+        for table in lists:
+            kernel(machine, "clip_scale", table)((blocks, len(table.places)), THREADS, 0, table.argument, found)
+        for g, scaled in zip(arrays, dense):
+            if scaled is not g:
+                g[...] = scaled
+    return found[0, ...]
+
+
+def kernel(machine: Machine, entry: str, table: Table) -> Kernel:
+    return machine.compile(FILE, entry, (("REAL", table.real), ("ENTRIES", ENTRIES), ("THREADS", THREADS)))

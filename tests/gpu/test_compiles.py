@@ -10,9 +10,11 @@ import pytest
 from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
-from lstmcore.ops import matmul_gpu
+from lstmcore.ops import losses_gpu, matmul_gpu
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
 from lstmcore.ops.recurrence.launch import LaunchError
+from lstmcore.train import AdamW, table_gpu
+from lstmcore.train.update_gpu import as_cuda
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -22,8 +24,9 @@ SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
 
 
 # Where the sums for the weight gradients fill all registers, the compiler may park what a step needs once: some loads
-# and stores beside several hundred multiplications. An array in memory would be 100 bytes and more.
-PARKED = {"small_backward": 32}
+# and stores beside several hundred multiplications; and what a thread holds stands aside where a division of doubles is
+# a call. An array in memory would be 100 bytes and more.
+PARKED = {"small_backward": 32, "cross_entropy": 40}
 
 
 def assert_fits(file, defines, architecture, threads, entries):
@@ -104,6 +107,20 @@ def test_pointwise(architecture):
 def test_matmul(architecture):
     for real, _ in matmul_gpu.REAL.values():
         assert_fits("matmul.cu", (("REAL", real),), architecture, matmul_gpu.THREADS, ("matmul", "matmul_sum"))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training(architecture):
+    """Losses, clipping, and the rule with the most numbers."""
+    for real in losses_gpu.REAL.values():
+        threads = losses_gpu.THREADS
+        constants: tuple = (("REAL", real), ("THREADS", threads))
+        assert_fits("losses.cu", constants, architecture, threads, ("cross_entropy", "mean_loss"))
+        constants = (("REAL", real), ("ENTRIES", table_gpu.ENTRIES), ("THREADS", table_gpu.THREADS))
+        entries = ("clip_squares", "clip_norm", "clip_scale")
+        assert_fits("clip.cu", constants, architecture, table_gpu.THREADS, entries)
+        rule = (("SLOTS", 2), ("NUMBERS", 9), ("RULE", as_cuda(AdamW.rule, 2)))
+        assert_fits("update.cu", (*constants, *rule), architecture, table_gpu.THREADS, ("update",))
 
 
 def test_dawdling_threads_compile():

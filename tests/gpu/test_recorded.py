@@ -80,8 +80,9 @@ def assert_twenty_steps(cupy, build, loss, make_opt, clip, **kind):
 def test_counting(cupy, clip):
     step = assert_twenty_steps(cupy, counting, lc.softmax_cross_entropy, lambda: lc.AdamW(weight_decay=0.1), clip)
     ours = [kernel for kernel in launches(step) if not kernel.startswith("matmul")]
-    norm = [] if clip is None else ["clip_squares", "clip_norm"]
-    assert ours == ["small_forward", "small_backward", "small_sum", *norm, "update"]
+    norm = [] if clip is None else ["clip_squares", "clip_norm", "clip_scale"]
+    loss = ["cross_entropy", "mean_loss"]
+    assert ours == ["small_forward", *loss, "small_backward", "small_sum", *norm, "update"]
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -68,6 +68,10 @@ def test_a_rule_that_is_no_arithmetic_is_refused():
         as_cuda(rule, 0)
 
 
+def norm_of(machine, grads):
+    return clip_gpu.clip_by_global_norm(machine, grads, math.inf)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1.0, 1e-30, 1e30])
 def test_the_norm(emulator, dtype, size):
@@ -77,13 +81,13 @@ def test_the_norm(emulator, dtype, size):
     grads = {name: g * g.dtype.type(size) for name, g in draw(dtype).items()}
     want = math.sqrt(sum(np.sum((g.astype("longdouble") / size) ** 2) for g in grads.values())) * size
     n = sum(g.size for g in grads.values())
-    assert clip_gpu.global_norm(emulator(), grads) == pytest.approx(want, rel=n * np.finfo(float).eps, abs=0)
+    assert norm_of(emulator(), grads) == pytest.approx(want, rel=n * np.finfo(float).eps, abs=0)
 
 
 def test_large_and_small_numbers_together(emulator):
     for values in ([3e200, 4e200, 1e-200], [3e-200, 4e-200, 0.0], [1e-160, 3.0, 4.0], [0.0, 0.0]):
         want = math.hypot(*values)
-        assert clip_gpu.global_norm(emulator(), {"g": np.array(values)}) == pytest.approx(want, rel=1e-15, abs=0)
+        assert norm_of(emulator(), {"g": np.array(values)}) == pytest.approx(want, rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -106,7 +110,7 @@ def test_clipping_is_the_hosts(emulator, limit):
 
 
 def test_launches_on_the_stand_in(emulator):
-    """Two for the norm, one for the step of all parameters."""
+    """Three for clipping, one for the step of all parameters."""
     from gpu.stand_in import machine
 
     with installed() as cupy:
@@ -114,7 +118,7 @@ def test_launches_on_the_stand_in(emulator):
         before = len(machine.launches)
         assert lc.clip_by_global_norm(grads, 1e-3) > 1
         lc.AdamW(0.1).step(params, grads)
-        assert machine.launches[before:] == ["clip_squares", "clip_norm", "update"]
+        assert machine.launches[before:] == ["clip_squares", "clip_norm", "clip_scale", "update"]
         assert not np.array_equal(params["1"].get(), draw("float32")["1"])
 
 
@@ -123,3 +127,10 @@ def test_what_does_not_lie_in_a_row_goes_by_array_code(emulator):
         params = {"w": cupy.asarray(draw("float32")["3"]).T}
         lc.SGD(0.5).step(params, {"w": cupy.ones(params["w"].shape, dtype="float32")})
         assert np.array_equal(params["w"].get(), draw("float32")["3"].T - np.float32(0.5))
+
+
+def test_gradients_that_do_not_lie_in_a_row_are_clipped_where_they_are(emulator):
+    grads, there = draw("float64"), {name: np.asfortranarray(g) for name, g in draw("float64").items()}
+    for g in (grads, there):
+        clip_gpu.clip_by_global_norm(emulator(), g, 0.5)
+    assert all(np.array_equal(there[name], g) for name, g in grads.items())

@@ -1,0 +1,83 @@
+"""Softmax cross-entropy on a GPU: the kernel against the array text of ops/losses.py in float64."""
+
+import numpy as np
+import pytest
+from gpu.stand_in import installed
+
+import lstmcore as lc
+from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from lstmcore.ops.losses_gpu import softmax_cross_entropy
+
+
+def problem(N, V, dtype, masked):
+    rng = np.random.default_rng(N + V)
+    logits, targets = rng.normal(size=(N, V)).astype(dtype) * 3, rng.integers(0, V, N)
+    if not masked:
+        return logits, targets, None
+    mask = rng.random(N) < 0.6
+    mask[0] = True
+    logits[~mask], targets[~mask] = np.nan, -1
+    return logits, targets, mask
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 12), (50, 33), (300, 2)], ids=str)
+def test_loss_and_gradient(emulator, shape, dtype, masked):
+    """Relative to the largest entry: a row's sum of V positive terms, added in V / 32 + 5 steps, an exp, a log and a
+    quotient, each a rounding or two. So V / 32 + 16 roundings for each array, at most; the mean of the losses is made
+    in float64 (N is small beside 1 / eps there).
+    """
+    logits, targets, mask = problem(*shape, dtype, masked)
+    loss, dlogits = softmax_cross_entropy(emulator(), logits, targets, mask)
+    with np.errstate(invalid="ignore"):  # the array text computes masked rows, and then selects them out
+        want, p = softmax_cross_entropy_forward(logits.astype(float), targets, mask)
+    dwant = softmax_cross_entropy_backward(p, targets, mask)
+    allowed = (shape[1] / 32 + 16) * np.finfo(dtype).eps
+    assert abs(loss - want) <= allowed * max(want, 1)
+    assert np.max(np.abs(dlogits - dwant)) <= allowed * np.max(np.abs(dwant))
+    if masked:
+        assert not dlogits[~mask].any()
+
+
+def test_rows_go_on_from_where_the_others_are(emulator):
+    """Any number of axes; the order of threads changes no bit."""
+    logits, targets, mask = problem(30, 7, "float32", True)
+    flat = softmax_cross_entropy(emulator(), logits, targets, mask)
+    cut = [a.reshape(5, 6, *a.shape[1:]) for a in (logits, targets, mask)]
+    for seed in range(3):
+        loss, dlogits = softmax_cross_entropy(emulator(seed=seed), *cut)
+        assert loss == flat[0]
+        assert np.array_equal(dlogits.reshape(30, 7), flat[1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_shows(emulator, bad):
+    logits, targets, _ = problem(5, 12, "float32", False)
+    logits[3, 4] = bad
+    loss, dlogits = softmax_cross_entropy(emulator(), logits, targets, None)
+    assert np.isnan(loss)
+    assert np.isnan(dlogits[3]).any()
+    assert np.isfinite(np.delete(dlogits, 3, axis=0)).all()
+
+
+def test_logits_that_would_overflow(emulator):
+    logits = np.array([[1e4, 0, -1e4]], "float32")
+    loss, dlogits = softmax_cross_entropy(emulator(), logits, np.array([0]), None)
+    assert loss == 0
+    assert not dlogits.any()
+
+
+def test_it_runs_by_its_public_name(emulator):
+    from gpu.stand_in import machine
+
+    with installed() as cupy:
+        logits, targets, mask = (cupy.asarray(a) for a in problem(12, 5, "float32", True))
+        before = len(machine.launches)
+        loss, dlogits = lc.softmax_cross_entropy(logits, targets, mask)
+        assert machine.launches[before:] == ["cross_entropy", "mean_loss"]
+        assert loss.shape == ()
+        assert dlogits.shape == (12, 5)
+        twin = cupy.ones((12, 5), dtype="complex128")  # for a complex step: array code
+        lc.softmax_cross_entropy(twin, cupy.abs(targets))
+        assert len(machine.launches) == before + 2
