@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import test_poison
 import test_same_for_all
+import test_truth
 from cases import Problem, assert_identical, build, flatten, run
 from engines import REFERENCE, Engine
 from gpu.emulator import Emulator
@@ -90,6 +91,14 @@ def test_like_the_reference(engines, name):
     T, B, I, H = CASES[name].shape
     both, _, _ = engines(CASES[name])
     test_same_for_all.check_float32(both, ("bidirectional", ("lstm", I, H), ("lstm", I, H)), T, B, "gaps")
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 5, 1), (1, 4, 3, 2)], ids=str)
+def test_truth_of_the_smallest(engines, shape):
+    T, B, I, H = shape
+    both, _, machine = engines(CASES["small, inputs inside"])
+    test_truth.check(both, ("bidirectional", ("lstm", I, H), ("lstm", I, H)), T, B, "gaps", "float32")
+    assert machine.launches == ["small_forward", "small_backward", "small_sum"]
 
 
 @pytest.mark.parametrize("kind", ["bidirectional", "sum"])
