@@ -1,7 +1,7 @@
 """Losses and their gradients, averaged over the valid items. Targets of masked items are never read."""
 
 import functools
-from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     """
     check_targets(targets, logits, mask)
     if type(logits) is np.ndarray and logits.dtype in COMPILED:
-        return _compiled()(logits, targets, mask)
+        return _compiled().softmax_cross_entropy(logits, targets, mask)
     if library_name(logits) == "cupy" and logits.dtype in COMPILED:
         return _on_gpu(logits, targets, mask)
     loss, p = softmax_cross_entropy_forward(logits, targets, mask)
@@ -34,9 +34,14 @@ def squared_error(y: Array, targets: Array, mask: Array | None = None) -> tuple[
     loss () and dy (...), zero at masked items. Raises TypeError and ValueError for what does not fit.
     """
     check_values(targets, y)
-    if mask is not None and getattr(mask, "shape", None) == targets.shape[:-1]:
+    of_rows = targets.ndim > 0 and mask is not None and getattr(mask, "shape", None) == targets.shape[:-1]
+    check_valid(None if of_rows else mask, targets, "targets")
+    if of_rows:
+        check_valid(mask, targets[..., 0], "targets")
+    if type(y) is np.ndarray and y.dtype in COMPILED:
+        return _compiled().squared_error(y, targets, mask)
+    if mask is not None and of_rows:
         mask = namespace(mask).broadcast_to(mask[..., None], targets.shape)
-    check_valid(mask, targets, "targets")
     loss, difference = squared_error_forward(y, targets, mask)
     return loss, squared_error_backward(difference, mask)
 
@@ -119,8 +124,8 @@ def _on_gpu(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, A
 
 
 @functools.cache
-def _compiled() -> Callable:
-    """The compiled softmax cross-entropy, imported when it is needed: Numba takes a while."""
-    from lstmcore.ops.losses_cpu import softmax_cross_entropy
+def _compiled() -> ModuleType:
+    """The compiled losses, imported when they are needed: Numba takes a while."""
+    from lstmcore.ops import losses_cpu
 
-    return softmax_cross_entropy
+    return losses_cpu

@@ -1,6 +1,8 @@
-"""Softmax cross-entropy, compiled: one pass over the rows, loss and gradient of each while it is at hand.
+"""The losses, compiled: one pass over the rows, loss and gradient of each while it is at hand.
 
-The formulas are those of losses.py, which tests hold this to; only the order of the sums is another.
+The formulas are those of losses.py, which tests hold this to; only the order of the sums is another. Rows do not meet
+but in the loss, whose sum is one of sums over pieces that follow from the shape: the bits are the same for any number
+of threads. Targets and masks have been checked.
 """
 
 import functools
@@ -19,33 +21,57 @@ from lstmcore.ops.compiled.panels_cpu import packing
 from lstmcore.ops.compiled.threads_cpu import run
 from lstmcore.ops.compiled.vector_cpu import vectors, where_less
 
-PIECE = 65_536  # logits of a task, about: some 100 us of work
+PIECE = 65_536  # numbers of a task, about: some 100 us of work
+BLOCK = 4096  # squares that are summed in their own dtype, and then in float64
 NO_MASK = np.empty(0, bool)
 
 
 def softmax_cross_entropy(
     logits: np.ndarray, targets: np.ndarray, mask: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """loss () and dlogits (..., V), both of the dtype of the logits (..., V), float32 or float64.
-
-    targets (...) and mask (...) have been checked. Rows do not meet but in the loss, whose sum is one of sums over
-    pieces that follow from the shape: the bits are the same for any number of threads.
-    """
+    """loss () and dlogits (..., V) of logits (..., V), float32 or float64; targets and mask (...)."""
     V = logits.shape[-1]
-    N, n = targets.size, targets.size if mask is None else np.count_nonzero(mask)
-    own = _rows(logits, logits.dtype).reshape(N, V)
-    targets = _rows(targets, np.int64).reshape(N)
-    valid = NO_MASK if mask is None else _rows(mask, np.bool_).reshape(N)
-    dlogits = np.empty((N, V), logits.dtype)
-    rows = max(1, PIECE // V)
-    losses = np.empty(-(-N // rows))  # of each task
-    tasks = [(own, targets, valid, n, k * rows, min((k + 1) * rows, N), losses, k, dlogits) for k in range(losses.size)]
-    run(_kernel(logits.dtype), tasks, 0)
-    return np.array(sum(losses.tolist()) / n, logits.dtype), dlogits.reshape(logits.shape)
+    n = targets.size if mask is None else np.count_nonzero(mask)
+    dlogits = np.empty(logits.shape, logits.dtype)
+    total = _over_pieces(
+        _cross_entropy(logits.dtype),
+        (_rows(logits, logits.dtype).reshape(-1, V), _rows(targets, np.int64).reshape(-1), _flat(mask), n),
+        targets.size,
+        dlogits.reshape(-1, V),
+    )
+    return np.array(total / n, logits.dtype), dlogits
+
+
+def squared_error(y: np.ndarray, targets: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """loss () and dy of y and targets of one shape, float32 or float64; mask of the same, or of that less its last
+    axis."""
+    N = y.size if mask is None else mask.size
+    columns = y.size // N
+    n = columns * (N if mask is None else np.count_nonzero(mask))
+    dy = np.empty(y.shape, y.dtype)
+    total = _over_pieces(
+        _squared_error(y.dtype),
+        (_rows(y, y.dtype).reshape(N, -1), _rows(targets, y.dtype).reshape(N, -1), _flat(mask), n),
+        N,
+        dy.reshape(N, -1),
+    )
+    return np.array(total / n, y.dtype), dy
+
+
+def _over_pieces(kernel: Callable, given: tuple, N: int, gradient: np.ndarray) -> float:
+    """Hands the rows to the threads, piece by piece; the sum of what the pieces add to the loss."""
+    rows = max(1, PIECE // gradient.shape[1])
+    losses = np.empty(-(-N // rows))
+    run(
+        kernel,
+        [(*given, k * rows, min((k + 1) * rows, N), losses, k, gradient) for k in range(losses.size)],
+        0,
+    )
+    return sum(losses.tolist())
 
 
 @functools.cache
-def _kernel(dtype: np.dtype) -> Callable:
+def _cross_entropy(dtype: np.dtype) -> Callable:
     """Rows `first` to `end`: what they add to the loss, and their gradients."""
     v = vectors(dtype.name)
     lanes, size, constant = v.lanes, v.size, v.constant
@@ -78,16 +104,56 @@ def _kernel(dtype: np.dtype) -> Callable:
             dlogits[i, target] = (p - one) * weight  # (62)
         losses[task] = loss
 
+    target = types.Array(types.int64, 1, "C", readonly=True)
+    return compile_kernel(kernel, f"softmax-cross-entropy-{dtype.name}", _signature(dtype, target), SOURCES)
+
+
+@functools.cache
+def _squared_error(dtype: np.dtype) -> Callable:
+    """Rows `first` to `end`: what they add to the loss, and their gradients. Neighbours that are valid go as one."""
+    v = vectors(dtype.name)
+    lanes, size, constant, load_some, store_some = v.lanes, v.size, v.constant, v.load_some, v.store_some
+    clear, number, zero = packing(dtype.name).clear, dtype.type, dtype.type(0)
+
+    def kernel(y, targets, mask, n, first, end, losses, task, dy, scratch):
+        columns, loss = y.shape[1], 0.0
+        i = first
+        while i < end:
+            j, valid = i + 1, mask.size == 0 or mask[i]
+            while j < end and (mask.size == 0 or mask[j] == valid):
+                j += 1
+            here, count = i * columns * size, (j - i) * columns
+            i = j
+            if not valid:
+                clear(dy.ctypes.data + here, count)
+                continue
+            for block in range(0, count, BLOCK):
+                squares = constant(zero)
+                for k in range(block, min(block + BLOCK, count), lanes):
+                    place = here + k * size
+                    t = load_some(targets.ctypes.data + place, count - k)
+                    difference = load_some(y.ctypes.data + place, count - k) - t
+                    squares = squares + difference * difference  # (63)
+                    store_some(dy.ctypes.data + place, count - k, (difference + difference) / number(n))  # (64)
+                loss += sum_of(squares)
+        losses[task] = loss
+
+    values = types.Array(numba.from_dtype(dtype), 2, "C", readonly=True)
+    return compile_kernel(kernel, f"squared-error-{dtype.name}", _signature(dtype, values), SOURCES)
+
+
+def _signature(dtype: np.dtype, targets: types.Array) -> numba.core.typing.Signature:
+    """(outputs, targets, mask, valid items, first row, end, losses of the tasks, task, gradient, scratch)."""
     scalar, count = numba.from_dtype(dtype), types.int64
-
-    def given(kind, ndim):
-        return types.Array(kind, ndim, "C", readonly=True)
-
-    signature = types.void(
-        given(scalar, 2), given(count, 1), given(types.boolean, 1), *[count] * 3,
+    mask = types.Array(types.boolean, 1, "C", readonly=True)
+    return types.void(
+        types.Array(scalar, 2, "C", readonly=True), targets, mask, *[count] * 3,
         types.Array(types.float64, 1, "C"), count, types.Array(scalar, 2, "C"), types.Array(types.uint8, 1, "C"),
     )  # fmt: skip
-    return compile_kernel(kernel, f"softmax-cross-entropy-{dtype.name}", signature, SOURCES)
+
+
+def _flat(mask: np.ndarray | None) -> np.ndarray:
+    return NO_MASK if mask is None else _rows(mask, np.bool_).reshape(-1)
 
 
 def _rows(a: np.ndarray, dtype: np.dtype | type) -> np.ndarray:

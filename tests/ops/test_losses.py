@@ -8,7 +8,12 @@ import pytest
 from cases import by_complex_step
 
 import lstmcore as lc
-from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from lstmcore.ops.losses import (
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+    squared_error_backward,
+    squared_error_forward,
+)
 
 EPS = np.finfo(float).eps
 
@@ -71,6 +76,31 @@ def test_compiled_as_array_code(shape, V, dtype, masked):
     assert np.abs(dlogits - softmax_cross_entropy_backward(p, targets, mask)).max() <= allowed / n
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [(shape, kind) for shape in [(1,), (50, 3), (7, 6, 33), (40, 30, 6)] for kind in ("none", "items", "rows")]
+    + [((), "none"), ((), "items")],
+)
+def test_squared_error_compiled_as_array_code(shape, kind, dtype):
+    """A mean of n squares of differences, two roundings each, in long doubles; the gradient is array code's own."""
+    rng = np.random.default_rng(0)
+    y, targets = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    mask = {"none": None, "items": rng.random(shape) < 0.6, "rows": rng.random(shape[:-1]) < 0.6}[kind]
+    whole = None
+    if mask is not None:
+        mask = np.asarray(mask)
+        mask.flat[0] = True
+        whole = np.broadcast_to(mask[..., None], shape) if kind == "rows" else mask
+    targets = targets if whole is None else np.where(whole, targets, np.asarray(np.nan, dtype))
+    loss, dy = lc.squared_error(y, targets, mask)
+    exact, _ = squared_error_forward(y.astype(np.longdouble), targets.astype(np.longdouble), whole)
+    n = y.size if whole is None else whole.sum()
+    assert abs(loss - exact) <= (n + 3) * np.finfo(dtype).eps * exact
+    assert loss.dtype == dy.dtype == dtype
+    np.testing.assert_array_equal(dy, squared_error_backward(squared_error_forward(y, targets, whole)[1], whole))
+
+
 def test_every_layout_gives_the_same_bits():
     logits, targets, mask = logits_of((6, 5), 21, "float32")
     loss, dlogits = lc.softmax_cross_entropy(logits, targets, mask)
@@ -83,6 +113,11 @@ def test_every_layout_gives_the_same_bits():
             again, dagain = lc.softmax_cross_entropy(other, marks, np.asfortranarray(mask))
             assert again == loss
             np.testing.assert_array_equal(dagain, dlogits)
+    loss, dy = lc.squared_error(logits, 2 * logits, mask)
+    for other in (wide[..., ::2], np.asfortranarray(logits), odd):
+        again, dagain = lc.squared_error(other, 2 * other, np.asfortranarray(mask))
+        assert again == loss
+        np.testing.assert_array_equal(dagain, dy)
 
 
 def test_threads_change_no_bit():
@@ -92,12 +127,13 @@ def test_threads_change_no_bit():
     try:
         for threads in range(1, before + 1):
             numba.set_num_threads(threads)
-            results.append(lc.softmax_cross_entropy(logits, targets, mask))
+            results.append((lc.softmax_cross_entropy(logits, targets, mask), lc.squared_error(logits, -logits, mask)))
     finally:
         numba.set_num_threads(before)
-    for loss, dlogits in results:
-        assert loss == results[0][0]
-        np.testing.assert_array_equal(dlogits, results[0][1])
+    for result in results:
+        for (loss, gradient), (first, dfirst) in zip(result, results[0], strict=True):
+            assert loss == first
+            np.testing.assert_array_equal(gradient, dfirst)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
