@@ -29,7 +29,7 @@ def clip_by_global_norm(machine: Machine, grads: Mapping[str, Array], limit: flo
         for table in lists:
             kernel(machine, "clip_scale", table)((blocks, len(table.places)), THREADS, 0, table.argument, found)
         for g, scaled in zip(arrays, dense):
-            if scaled is not g:
+            if not g.flags.c_contiguous:
                 g[...] = scaled
     return found[0, ...]
 

@@ -1,6 +1,6 @@
 """One training step on a GPU, recorded and run again: forward, loss, backward, clipping and update by one launch.
 
-A step of a small model is some fifty kernels of a few microseconds each, and Python takes longer to ask for one than
+A step of a small model is some thirty kernels of a few microseconds each, and Python takes longer to ask for one than
 the GPU takes to run it. Recorded as a CUDA graph, all together cost one call.
 """
 
