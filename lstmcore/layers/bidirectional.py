@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, is_array, namespace
 from lstmcore.layers.both import backward_both, forward_both, predict_both
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import joined
@@ -98,8 +98,8 @@ class Bidirectional(Layer):
 
 
 def _flipped(x: Array | None) -> Array | None:
-    """Time reversed, as a view: engines accept any stride in time."""
-    return None if x is None else x[::-1, ...]
+    """Time reversed, as a view: engines accept any stride in time. What is no array, or one number, layers refuse."""
+    return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x
 
 
 def _in_time(y: Array) -> Array:
