@@ -1,7 +1,7 @@
 """The small products of a dense layer, compiled: all of a pass in one call, where NumPy's calls outlast their work.
 
-The product tile reads whole vectors. So what it multiplies with is packed into panels, whose lanes beyond the last
-column hold zeros, and what it gives is copied from there to its place.
+The product tile reads whole vectors of what it multiplies with. So that is packed into panels, whose lanes beyond the
+last column hold zeros.
 """
 
 import functools
@@ -12,7 +12,6 @@ import numba
 import numpy as np
 from numba.core import types
 
-from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.kernel_cpu import compile_kernel
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.threads_cpu import workspace
@@ -48,59 +47,56 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
     """Forward and backward."""
     v = vectors(dtype.name)
     lanes, size, wide, number = v.lanes, v.size, v.lanes * panel_vectors(), dtype.type
-    copy, clear = packing(dtype.name).copy, packing(dtype.name).clear
-    pack, pack_transposed = packing(dtype.name).pack, packing(dtype.name).pack_transposed
-    product, one = product_of(dtype.name), number(1)
-
-    @jitable(dtype.name)
-    def copy_rows(out, columns, vector, source, rows, width):
-        """`rows` rows of one panel, to the columns of a matrix at `out` that begin with this vector."""
-        for i in range(rows):
-            here = out + (i * columns + vector * lanes) * size
-            copy(here, source + i * width * lanes * size, min(width * lanes, columns - vector * lanes))
+    clear, pack, pack_transposed = (
+        packing(dtype.name).clear,
+        packing(dtype.name).pack,
+        packing(dtype.name).pack_transposed,
+    )
+    product, zero, one = product_of(dtype.name), number(0), number(1)
 
     def forward(x, W, b, y, scratch):
         (N, I), O = x.shape, W.shape[1]
         panels = -(-O // wide)
-        packed, bias, sums = scratch.ctypes.data, scratch.ctypes.data + PANEL, scratch.ctypes.data + 2 * PANEL
+        packed = scratch.ctypes.data
         for p in range(panels):
             u, width = panel_range(p, O, lanes, panels)
-            row = width * lanes * size
+            place, columns = u * lanes * size, min(width * lanes, O - u * lanes)
             pack(packed, W.ctypes.data, O * size, I, O, u, width)
-            pack(bias, b.ctypes.data, 0, 1, O, u, width)
             for n in range(0, N, ROWS):
-                rows = min(ROWS, N - n)
-                here = x.ctypes.data + n * I * size
-                product(rows, width, I, here, I * size, size, packed, row, bias, 0, sums, row)  # (50)
-                copy_rows(y.ctypes.data + n * O * size, O, u, sums, rows, width)
+                rows, here, out = min(ROWS, N - n), x.ctypes.data + n * I * size, y.ctypes.data + n * O * size + place
+                bias = b.ctypes.data + place
+                product(
+                    rows, columns, I, here, I * size, size, packed, width * lanes * size, bias, 0, out, O * size
+                )  # (50)
 
     def backward(dy, x, W, dx, dW, db, scratch):
         (N, I), O = x.shape, W.shape[1]
-        packed, ones, sums = scratch.ctypes.data, scratch[PANEL:].view(number), scratch.ctypes.data + 2 * PANEL
+        packed, ones = scratch.ctypes.data, scratch[PANEL:].view(number)
         ones[0] = one
         panels = -(-O // wide)
+        clear(dW.ctypes.data, I * O)
+        clear(db.ctypes.data, O)
         for p in range(panels):
             u, width = panel_range(p, O, lanes, panels)
-            row = width * lanes * size
-            clear(sums, (I + 1) * width * lanes)
+            row, place, columns = width * lanes * size, u * lanes * size, min(width * lanes, O - u * lanes)
+            out, last = dW.ctypes.data + place, db.ctypes.data + place
             for n in range(0, N, DEPTH):
                 rows, here = min(DEPTH, N - n), x.ctypes.data + n * I * size
                 pack(packed, dy.ctypes.data + n * O * size, O * size, rows, O, u, width)
-                product(I, width, rows, here, size, I * size, packed, row, sums, row, sums, row)  # (52)
-                last = sums + I * row
-                product(1, width, rows, ones.ctypes.data, 0, 0, packed, row, last, row, last, row)  # (51)
-            copy_rows(dW.ctypes.data, O, u, sums, I, width)
-            copy_rows(db.ctypes.data, O, u, sums + I * row, 1, width)
+                product(I, columns, rows, here, size, I * size, packed, row, out, O * size, out, O * size)  # (52)
+                product(1, columns, rows, ones.ctypes.data, 0, 0, packed, row, last, 0, last, 0)  # (51)
+        zeros = ones  # their place
+        zeros[:wide] = zero
         panels = -(-I // wide)
         for p in range(panels):
             u, width = panel_range(p, I, lanes, panels)
-            row = width * lanes * size
+            row, place, columns = width * lanes * size, u * lanes * size, min(width * lanes, I - u * lanes)
             pack_transposed(packed, W.ctypes.data, O * size, O, I, u, width)
             for n in range(0, N, ROWS):
-                rows, here = min(ROWS, N - n), dy.ctypes.data + n * O * size
-                clear(sums, rows * width * lanes)
-                product(rows, width, O, here, O * size, size, packed, row, sums, row, sums, row)  # (53)
-                copy_rows(dx.ctypes.data + n * I * size, I, u, sums, rows, width)
+                rows, here, out = min(ROWS, N - n), dy.ctypes.data + n * O * size, dx.ctypes.data + n * I * size + place
+                product(
+                    rows, columns, O, here, O * size, size, packed, row, zeros.ctypes.data, 0, out, I * size
+                )  # (53)
 
     scalar = numba.from_dtype(dtype)
     given, made = (functools.partial(types.Array, scalar, layout="C", readonly=readonly) for readonly in (True, False))
@@ -114,6 +110,6 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
 
 
 PANEL = (max(WIDEST, ROWS, DEPTH) + 1) * panel_vectors() * register_bytes()  # bytes of a panel, at most
-SCRATCH = 3 * PANEL
+SCRATCH = PANEL + panel_vectors() * register_bytes()  # and a row
 HERE = Path(__file__).parent
 SOURCES = (HERE / "linear_cpu.py", HERE / "linear.py", HERE / "compiled")

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from numba.extending import register_jitable
 
 
-def jitable(*identity: object) -> Callable[[Callable], Callable]:
-    """Decorator: `function` may be called from kernels; `identity` is all that distinguishes it from its siblings."""
+def jitable(*identity: object, inlined: bool = False) -> Callable[[Callable], Callable]:
+    """Decorator: `function` may be called from kernels; `identity` is all that distinguishes it from its siblings.
+
+    inlined: its machine code is put where it is called, and fitted to arguments that are constants there.
+    """
 
     def register(function: Callable) -> Callable:
         function.__qualname__ = "_".join([function.__qualname__, *map(str, identity)])
-        return register_jitable(function)
+        return register_jitable(forceinline=inlined)(function)
 
     return register

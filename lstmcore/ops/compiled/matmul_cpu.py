@@ -39,7 +39,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     run(pack, [(b, packed, panels, k * panels // packers, (k + 1) * panels // packers) for k in range(packers)], 0)
     tasks = max(1, min(-(-M // ROWS), M * D * N // TASK))
     parts = [(a, packed, out, k * M // tasks, (k + 1) * M // tasks) for k in range(tasks)]
-    run(_multiply(dtype), parts, ROWS * panel_vectors() * 64)
+    run(_multiply(dtype), parts, 0)
     return out
 
 
@@ -69,29 +69,26 @@ def _multiply(dtype: str) -> Callable:
     """Rows `first` to `end` of a @ b."""
     v = vectors(dtype)
     lanes, size, widest = v.lanes, v.size, panel_vectors()
-    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
+    product = product_of(dtype)
 
     def multiply(a, packed, out, first, end, scratch):
         D, N = a.shape[1], out.shape[1]
         V = (N + lanes - 1) // lanes
         panels = (V + widest - 1) // widest
-        sums = scratch.ctypes.data
+        zeros = np.zeros(widest * lanes, out.dtype)
         for row in range(first, end, ROWS):
-            rows = min(ROWS, end - row)
             # Panels inside, block by block: a panel of b stays in the cache while all rows of the block pass.
             for p in range(panels):
                 u, width = p * V // panels, (p + 1) * V // panels - p * V // panels
-                clear(sums, rows * width * lanes)
+                here = out.ctypes.data + (row * N + u * lanes) * size
                 for k in range(0, D, DEPTH):  # in blocks, each from zero
+                    before, before_row = (here, N * size) if k > 0 else (zeros.ctypes.data, 0)
                     product(
-                        rows, width, min(DEPTH, D - k),
+                        min(ROWS, end - row), min(width * lanes, N - u * lanes), min(DEPTH, D - k),
                         a.ctypes.data + row * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
                         packed.ctypes.data + (u * D + k * width) * lanes * size, width * lanes * size,
-                        sums, width * lanes * size, sums, width * lanes * size,
+                        before, before_row, here, N * size,
                     )  # fmt: skip
-                count = min(width * lanes, N - u * lanes)
-                for i in range(rows):
-                    copy(out.ctypes.data + ((row + i) * N + u * lanes) * size, sums + i * width * lanes * size, count)
 
     matrix, flat, scratch = _types(dtype)
     signature = types.void(matrix("A"), flat, matrix("C"), types.intp, types.intp, scratch)

@@ -42,19 +42,22 @@ def tile_rows(width):
 def product(dtype: str) -> Callable:
     """The compiled `out = init + A @ B` for "float32" or "float64", where B is one panel of vectors.
 
-    product(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row): `rows` rows of the result,
-    `width` vectors wide, summed over `depth` steps of k. All else is bytes: A[m, k] is the number at
-    A + m a_row + k a_step, B[k] the vectors at B + k b_step, and rows of init and out are init_row and out_row apart.
-    `out` may be `init`; init_row = 0 gives every row the same start.
+    product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row): `rows` rows of the result
+    with `columns` numbers each, at most panel_vectors() vectors, summed over `depth` steps of k. All else is bytes:
+    A[m, k] is the number at A + m a_row + k a_step, B[k] the vectors at B + k b_step, and rows of init and out are
+    init_row and out_row apart. `out` may be `init`; init_row = 0 gives every row the same start. Of B the last vector
+    is read whole, of init and out only `columns` numbers are touched.
 
     While the first tiles of a panel are summed they ask for the panel that lies behind it in memory, one cache line per
     step of k: weights too many for the cache arrive while others are in use.
     """
     tile = _tile(dtype)
-    lines = vectors(dtype).lanes * vectors(dtype).size / 64  # cache lines of one vector
+    lanes = vectors(dtype).lanes
+    lines = lanes * vectors(dtype).size / 64  # cache lines of one vector
 
     @jitable(dtype)
-    def product(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
+    def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
+        width = (columns + lanes - 1) // lanes
         most = tile_rows(width)
         tiles = (rows + most - 1) // most
         for i in range(tiles):  # rows in tiles of nearly equal height; B stays in the cache from one to the next
@@ -62,32 +65,21 @@ def product(dtype: str) -> Callable:
             height = (i + 1) * rows // tiles - first
             ahead = B + depth * b_step + i * depth * 64 if i < width * lines else B
             tile(
-                height,
-                width,
-                depth,
-                A + first * a_row,
-                a_row,
-                a_step,
-                B,
-                b_step,
-                ahead,
-                init + first * init_row,
-                init_row,
-                out + first * out_row,
-                out_row,
-            )
+                height, width, columns - (width - 1) * lanes, depth, A + first * a_row, a_row, a_step, B, b_step, ahead,
+                init + first * init_row, init_row, out + first * out_row, out_row,
+            )  # fmt: skip
 
     return product
 
 
 def _tile(dtype: str) -> Callable:
-    """One tile of `width` vectors (1 to panel_vectors()) by `height` rows (at least 1, at most tile_rows(width));
-    arguments as in `product`.
+    """One tile of `width` vectors (1 to panel_vectors()) by `height` rows (at least 1, at most tile_rows(width)), of
+    whose last vector `last` lanes count; arguments as in `product`.
     """
-    vector = vectors(dtype).type
+    v = vectors(dtype)
 
     @intrinsic
-    def tile(typing, height, width, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
+    def tile(typing, height, width, last, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
         def generate(context, builder, signature, operands):
             height, width, *rest = operands
             end = builder.append_basic_block("end")
@@ -98,27 +90,28 @@ def _tile(dtype: str) -> Callable:
                     body = builder.append_basic_block(f"tile_{rows}_{columns}")
                     switch.add_case(INT64(rows * (panel_vectors() + 1) + columns), body)
                     builder.position_at_end(body)
-                    _tile_body(builder, vector, rows, columns, *rest)
+                    _tile_body(builder, v, rows, columns, *rest)
                     builder.branch(end)
             builder.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 13), generate
+        return types.void(*[types.intp] * 14), generate
 
     return tile
 
 
-def _tile_body(builder, vector, rows, columns, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
+def _tile_body(
+    builder, v, rows, columns, last, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row
+):
     """Writes the instructions of one tile of a fixed size."""
-    wide = llvm_type(vector)
+    wide, size = llvm_type(v.type), v.size
     scalar = wide.element
-    size = vector.scalar.bitwidth // 8
 
     def row_starts(base, distance):
         return [builder.add(base, builder.mul(distance, INT64(m))) for m in range(rows)]
 
     def column(base, j):
-        return at(builder, builder.add(base, INT64(j * vector.lanes * size)), wide)
+        return builder.add(base, INT64(j * v.lanes * size))
 
     a_rows = row_starts(A, a_row)
     sums = [[cgutils.alloca_once_value(builder, ir.Constant(wide, None)) for _ in range(columns)] for _ in range(rows)]
@@ -129,13 +122,32 @@ def _tile_body(builder, vector, rows, columns, depth, A, a_row, a_step, B, b_ste
         b = builder.add(B, builder.mul(loop.index, b_step))
         offset = builder.mul(loop.index, a_step)
         prefetch(builder, builder.add(ahead, builder.mul(loop.index, INT64(64))))
-        b_vectors = [builder.load(column(b, j), align=size) for j in range(columns)]
+        b_vectors = [builder.load(at(builder, column(b, j), wide), align=size) for j in range(columns)]
         for m in range(rows):
             number = builder.load(at(builder, builder.add(a_rows[m], offset), scalar), align=size)
             a_vector = spread(builder, number, wide)
             for j in range(columns):
                 builder.store(fuse(builder, a_vector, b_vectors[j], builder.load(sums[m][j])), sums[m][j])
-    for m, (start, end) in enumerate(zip(row_starts(init, init_row), row_starts(out, out_row))):
-        for j in range(columns):
-            total = builder.fadd(builder.load(column(start, j), align=size), builder.load(sums[m][j]))
-            builder.store(total, column(end, j), align=size)
+
+    def finish(read, write):
+        for m, (start, end) in enumerate(zip(row_starts(init, init_row), row_starts(out, out_row))):
+            for j in range(columns):
+                total = builder.fadd(read(j, column(start, j)), builder.load(sums[m][j]))
+                write(j, column(end, j), total)
+
+    whole = builder.icmp_signed("==", last, INT64(v.lanes))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            finish(
+                lambda j, address: builder.load(at(builder, address, wide), align=size),
+                lambda j, address, total: builder.store(total, at(builder, address, wide), align=size),
+            )
+        with otherwise:  # what lies beside the result may be anything, and stays
+
+            def lanes(j):
+                return last if j == columns - 1 else INT64(v.lanes)
+
+            finish(
+                lambda j, address: v.read(builder, address, lanes(j)),
+                lambda j, address, total: v.write(builder, address, lanes(j), total),
+            )

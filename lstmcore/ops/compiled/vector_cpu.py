@@ -190,6 +190,10 @@ class Vectors(NamedTuple):
     keep_some: Callable  # (vector, count) -> its first lanes, zero in the others
     load_each: Callable  # (count of vectors, address, distance, lanes read of each) -> tuple of vectors
     store_each: Callable  # (tuple of vectors, address, distance, lanes written of each)
+    # The same across the end of a row: `here` lanes at `address`; if `there` are not 0, all others at `following`,
+    # which is where lane 0 would lie.
+    load_across: Callable  # (count of vectors, address, following, distance, here, there) -> tuple of vectors
+    store_across: Callable  # (tuple of vectors, address, following, distance, here, there)
     read: Callable  # load_some as instructions: (builder, address, count) -> value
     write: Callable  # store_some as instructions: (builder, address, count, value)
 
@@ -204,20 +208,22 @@ def vectors(dtype: str) -> Vectors:
     mask, zeros = ir.VectorType(ir.IntType(1), lanes), ir.Constant(wide, None)
     suffix = f"v{lanes}f{8 * size}.p0"
 
-    def first(builder, count):
-        """The mask of the first `count` lanes."""
-        numbers = ir.Constant(ir.VectorType(INT64, lanes), list(range(lanes)))
-        return builder.icmp_signed("<", numbers, spread(builder, count, ir.VectorType(INT64, lanes)))
+    def chosen(builder, relation, count):
+        """The mask of the first `count` lanes ("<"), or of all others (">=")."""
+        numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
+        return builder.icmp_signed(relation, numbers, spread(builder, builder.trunc(count, INT32), numbers.type))
 
-    def read(builder, address, count, others=zeros):
+    def read(builder, address, count, relation="<", others=zeros):
         type_ = ir.FunctionType(wide, [wide.as_pointer(), INT32, mask, wide])
         function = cgutils.get_or_insert_function(builder.module, type_, f"llvm.masked.load.{suffix}")
-        return builder.call(function, [at(builder, address, wide), INT32(size), first(builder, count), others])
+        lanes_read = chosen(builder, relation, count)
+        return builder.call(function, [at(builder, address, wide), INT32(size), lanes_read, others])
 
-    def write(builder, address, count, value):
+    def write(builder, address, count, value, relation="<"):
         type_ = ir.FunctionType(ir.VoidType(), [wide, wide.as_pointer(), INT32, mask])
         function = cgutils.get_or_insert_function(builder.module, type_, f"llvm.masked.store.{suffix}")
-        builder.call(function, [value, at(builder, address, wide), INT32(size), first(builder, count)])
+        lanes_written = chosen(builder, relation, count)
+        builder.call(function, [value, at(builder, address, wide), INT32(size), lanes_written])
 
     @intrinsic
     def constant(typing, value):
@@ -249,7 +255,7 @@ def vectors(dtype: str) -> Vectors:
     def load_padded(typing, address, count, value):
         def generate(context, builder, signature, operands):
             address, count, value = operands
-            return read(builder, address, count, spread(builder, value, wide))
+            return read(builder, address, count, others=spread(builder, value, wide))
 
         return vector(types.intp, types.intp, vector.scalar), generate
 
@@ -264,7 +270,7 @@ def vectors(dtype: str) -> Vectors:
     @intrinsic
     def keep_some(typing, value, count):
         def generate(context, builder, signature, operands):
-            return builder.select(first(builder, operands[1]), operands[0], zeros)
+            return builder.select(chosen(builder, "<", operands[1]), operands[0], zeros)
 
         return vector(vector, types.intp), generate
 
@@ -294,7 +300,43 @@ def vectors(dtype: str) -> Vectors:
 
         return types.void(values, types.intp, types.intp, types.intp), generate
 
+    @intrinsic(prefer_literal=True)
+    def load_across(typing, number, address, following, distance, here, there):
+        if not isinstance(number, types.IntegerLiteral):
+            return None
+        result = types.UniTuple(vector, number.literal_value)  # type: ignore[attr-defined]
+
+        def generate(context, builder, signature, operands):
+            _, address, following, distance, here, there = operands
+            steps = [builder.mul(distance, INT64(j)) for j in range(number.literal_value)]
+            values = [read(builder, builder.add(address, step), here) for step in steps]
+            slots = [cgutils.alloca_once_value(builder, value) for value in values]
+            for slot, value in zip(slots, values):
+                builder.store(value, slot)
+            with builder.if_then(builder.icmp_signed(">", there, INT64(0))):
+                for slot, value, step in zip(slots, values, steps):
+                    builder.store(read(builder, builder.add(following, step), here, ">=", value), slot)
+            return context.make_tuple(builder, result, [builder.load(slot) for slot in slots])
+
+        return result(number, *[types.intp] * 5), generate
+
+    @intrinsic
+    def store_across(typing, values, address, following, distance, here, there):
+        def generate(context, builder, signature, operands):
+            group, address, following, distance, here, there = operands
+            pairs = [
+                (value, builder.mul(distance, INT64(j))) for j, value in enumerate(cgutils.unpack_tuple(builder, group))
+            ]
+            for value, step in pairs:
+                write(builder, builder.add(address, step), here, value)
+            with builder.if_then(builder.icmp_signed(">", there, INT64(0))):
+                for value, step in pairs:
+                    write(builder, builder.add(following, step), here, value, ">=")
+            return context.get_dummy_value()
+
+        return types.void(values, *[types.intp] * 5), generate
+
     return Vectors(
         vector, lanes, size, constant, load, store, load_some, load_padded, store_some, keep_some,
-        load_each, store_each, read, write,
+        load_each, store_each, load_across, store_across, read, write,
     )  # fmt: skip

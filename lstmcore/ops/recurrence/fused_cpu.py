@@ -98,16 +98,16 @@ def _run(cell, x, params, state0, mask, states, y, kept) -> None:
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
     run, kernels = machine.run, machine.kernels(cell.name, dtype)
-    p = machine.plan(len(cell.gates), T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
+    p = machine.plan(cell.name, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
     packed = np.empty(p.forward_packed, x.dtype)
-    run(kernels.pack_forward, [(*weights, packed, p.unit_panels, j, p.packers) for j in range(p.packers)], 0)
+    run(kernels.pack_forward, [(*weights, packed, p.weights.panels, j, p.packers) for j in range(p.packers)], 0)
     for s, s0 in zip(states, state0):
         s[0] = s0
     kept, x_kept, clean = p.unkept if kept is None else kept
-    arrays = _rows(x), p.real if mask is None else mask, states, kept, y, x_kept, clean, packed
-    counts = p.parts, p.unit_panels, p.forward_chunk, np.zeros(1, np.int64)
+    arrays = _rows(x), p.real if mask is None else mask, states, kept, y, x_kept, clean, packed, *p.weights[:3]
+    counts = p.parts, p.forward_chunk, np.zeros(1, np.int64)
     run(
         kernels.forward,
         [(*arrays, first, end, part, *counts) for first, end in p.tiles for part in range(p.parts)],
@@ -128,13 +128,14 @@ def backward(
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
     run, kernels = machine.run, machine.kernels(cell.name, dtype)
-    p = machine.plan(K, T, B, I, H, dtype, mask is not None, machine.thread_count())
+    p = machine.plan(cell.name, T, B, I, H, dtype, mask is not None, machine.thread_count())
     packed = np.empty(p.backward_packed, x.dtype)
-    weights = params["W_ih"], params["W_hh"], packed, p.input_panels, p.unit_panels
+    W_ih, W_hh = params["W_ih"], params["W_hh"]
+    weights = W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), packed, p.input_panels, p.unit_panels
     run(kernels.pack_backward, [(*weights, j, p.packers) for j in range(p.packers)], 0)
     dstate0 = np.array(dstate, order="C")  # (S, B, H), a copy
     dx = np.empty((T, B, I), x.dtype)
-    sums = np.zeros((len(p.tiles), I + 1 + H, K, -(-H // p.lanes) * p.lanes), x.dtype)  # every tile sums for itself
+    sums = np.zeros((len(p.tiles), I + 1 + H, K, H), x.dtype)  # every tile sums for itself
     shared = np.empty(p.da_bytes, np.uint8)
     arrays = (
         _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept, packed,
@@ -150,7 +151,7 @@ def backward(
         ],
         p.backward_scratch,
     )
-    total, *others = sums[..., :H]
+    total, *others = sums
     for other in others:  # always in this order
         total += other
     dparams = {

@@ -18,7 +18,7 @@ SOURCES = (  # every file in which a kernel's text stands: an edit of any makes 
     HERE.parent / "compiled",
     HERE.parent / "cells",
     HERE.parent / "gates.py",
-    *(HERE / f"{name}_cpu.py" for name in ("kernels", "loop", "scratch", "weights")),
+    *(HERE / f"{name}_cpu.py" for name in ("contract", "kernels", "loop", "scratch", "step", "weights")),
 )
 
 
@@ -42,13 +42,17 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
         """An array of ours, C-contiguous, to be written."""
         return types.Array(scalar, ndim, "C")
 
+    def table(rows):
+        return given(1, "C", numba.from_dtype(rows))
+
     weights, mask = given(2, "C"), given(2, "A", types.boolean)
     counter, scratch = made(1, types.int64), made(1, types.uint8)
     signatures = {
-        "pack_forward": (weights, weights, given(1, "C"), made(1), *[count] * 3, scratch),
+        "pack_forward": (weights, weights, given(1, "C"), made(1), table(weights_cpu.PANELS), *[count] * 2, scratch),
         "forward": (
             given(3), mask, made(4), made(4), made(3), made(3), mask,
-            given(1, "C"), *[count] * 6, counter, scratch,
+            given(1, "C"), table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, *[count] * 5,
+            counter, scratch,
         ),
         "pack_backward": (weights, weights, made(1), *[count] * 4, scratch),
         "backward": (

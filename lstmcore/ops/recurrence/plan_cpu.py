@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.ops.cells import CELLS
 from lstmcore.ops.compiled.panels_cpu import panel_count
 from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch
+from lstmcore.ops.recurrence.weights_cpu import Layout, forward_layout
 
 SMALL = 1_000_000  # multiplications in all below which a second thread is not worth its waking, some 20 us
 PACK = 500_000  # weights below which one thread packs them: in less time than a second takes to wake
@@ -34,9 +36,9 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold,
 class Plan(NamedTuple):
     tiles: tuple[tuple[int, int], ...]  # first row and end of each
     parts: int  # of the units
-    lanes: int  # of a vector
-    unit_panels: int
-    input_panels: int
+    weights: Layout  # of the forward loop
+    unit_panels: int  # of the backward loop
+    input_panels: int  # 0: dx is computed beside dh_prev
     forward_chunk: int  # steps
     backward_chunk: int
     forward_scratch: int  # bytes
@@ -51,9 +53,10 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
+def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
     """The plan for one shape, with a mask or without, on `threads` threads."""
-    v = vectors(dtype)
+    cell, v = CELLS[cell_name], vectors(dtype)
+    K = len(cell.gates)
     step = B * K * H * H
     tiles, parts = 1, 1
     if T * (step + B * K * H * I) >= SMALL:
@@ -67,18 +70,23 @@ def plan(K: int, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threa
     rows = -(-B // tiles)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
-    backward_bytes = backward_scratch(rows, backward_chunk, K, I, H, v.lanes, v.size)
+    layout = forward_layout(cell, I, H, dtype, parts)
+    most = int((layout.groups["end"] - layout.groups["first"]).max())
+    each = -(-len(layout.groups) // parts)  # groups of a part
+    # The empty lanes of dh_prev's last vector give dx for nothing, where it fits.
+    beside = cell.input_blocks == cell.recurrent_blocks and parts == 1 and -(-(H + I) // v.lanes) == -(-H // v.lanes)
+    backward_bytes = backward_scratch(rows, backward_chunk, I if beside else 0, K, I, H, v.lanes, v.size)
     return Plan(
         tuple(pairwise(edges)),
         parts,
-        v.lanes,
+        layout,
         panel_count(H, v.lanes, parts),
-        panel_count(I, v.lanes, parts),
+        0 if beside else panel_count(I, v.lanes, parts),
         forward_chunk,
         backward_chunk,
-        forward_scratch(rows, forward_chunk, K, I, H, v.lanes, v.size)[-1],
+        forward_scratch(rows, forward_chunk, each, most, layout.joined, K, I, H, v.lanes, v.size)[-1],
         backward_bytes[-1],
-        K * (I + H + 1) * -(-H // v.lanes) * v.lanes + LINE,
+        layout.numbers + LINE,
         K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),

@@ -6,31 +6,47 @@ task, `chunk` the steps of a chunk, so that rows * chunk rows are real at most.
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
+from lstmcore.ops.recurrence.weights_cpu import line
 
 DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
+FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
+PAGED = 2048  # bytes from which rows count as lying in different pages, DEPTH of which are more than are found at once
 WIDTH = panel_vectors()
 
 
 @jitable()
-def forward_scratch(rows, chunk, K, I, H, lanes, size):
-    """Distances of rows of x and of h_prev (and of a); places of x, h_prev, a; the end."""
+def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
+    """Distances of rows of x and of `a`, from one block of `a` to the next and from one group; places of x, h_prev, a;
+    the end.
+
+    units: of a group at most; joined: the blocks of a row of `a` lie one behind the other without a gap, else every
+    block of a group by itself. Rows of h_prev have no gaps. A vector of the step may begin a row early.
+    """
     x_row = -(-I // lanes) * lanes * size
-    h_row = -(-H // lanes) * lanes * size
+    a_row = -(-(K if joined else 1) * units // lanes) * lanes * size
+    a_block = units * size if joined else rows * chunk * a_row
+    a_group = rows * chunk * a_row * (1 if joined else K)
     h = rows * chunk * x_row
-    a = h + rows * h_row
-    return x_row, h_row, 0, h, a, a + K * rows * chunk * h_row
+    a = line(h + rows * H * size) + lanes * size
+    return x_row, a_row, a_block, a_group, 0, h, a, a + groups * a_group
 
 
 @jitable()
-def backward_scratch(rows, chunk, K, I, H, lanes, size):
-    """Distances of rows of (x, 1, h_prev), dh_prev and da; places of these three and of one panel; the end."""
-    factor_row = _odd_lines((I + 1 + H) * size)
-    dh_row = -(-H // lanes) * lanes * size
+def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
+    """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
+    rows of dh_prev, with so many columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
+    the end.
+    """
+    width = FACTORS if (I + 1 + H) * size > PAGED else I + 1 + H
+    factor_row = _odd_lines(width * size)
+    factor_block = rows * chunk * factor_row
     da_row = _odd_lines((K * H + lanes) * size)  # the last vector of the last block may reach beyond it
-    dh = rows * chunk * factor_row
-    da = dh + rows * dh_row
+    dh_row = (H + beside) * size
+    dh = -(-(I + 1 + H) // width) * factor_block
+    da = line(dh + rows * dh_row) + lanes * size
     panel = da + rows * chunk * da_row
-    return factor_row, dh_row, da_row, 0, dh, da, panel, panel + rows * chunk * WIDTH * lanes * size
+    end = panel + max(rows * chunk, DEPTH) * WIDTH * lanes * size
+    return (width, factor_row, factor_block), dh_row, da_row, 0, dh, da, panel, end
 
 
 @jitable()

@@ -1,65 +1,132 @@
 """The weights of a layer in the order in which the loop's products read them: see ../compiled/panels_cpu.py.
 
-Forward, panel by panel of units, the blocks of one panel side by side: W_ih and W_hh as they are. Backward, W_ih and
-W_hh transposed. Packing is done anew in every call, since the weights may have changed, and costs a hundredth to a
-twentieth of it. All that one pass reads lies in one array, one matrix behind the other.
+Backward that is W_ih and W_hh transposed, one behind the other. Forward, units may be cut into groups, of which a
+thread works on one after the other, and a table says, panel by panel, which columns of which matrix give which part of
+`a`. Narrow layers whose units do not fill their vectors have their blocks joined: a row of `a` holds them one behind
+the other without a gap, and they are cut into panels as if they were one wide block. 4 x 24 columns fill six vectors,
+four blocks by themselves eight.
+
+Packing is done anew in every call, since the weights may have changed, and costs a hundredth to a twentieth of it.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.panels_cpu import packing, panel_range
+from lstmcore.ops.compiled.panels_cpu import packing, panel_count, panel_range
 from lstmcore.ops.compiled.vector_cpu import vectors
 
+JOINED = 128  # units at most: what a product gives should still be in the cache when the gate functions come
+
+GROUPS = np.dtype([(name, np.int64) for name in (
+    "first", "end",  # units
+    "input_first", "input_end",  # panels of W_ih, or of the bias alone: every number of a row of `a` once
+    "recurrent_first", "recurrent_end",  # panels of W_hh
+)])  # fmt: skip
+PANELS = np.dtype([(name, np.int64) for name in (
+    "start",  # in the packed weights, in vectors; those of an input panel begin with the bias
+    "depth",  # rows of the matrix
+    "column",  # of the matrix
+    "bias",  # first number of the bias; -1: a panel of W_hh
+    "block", "place",  # in `a`: of which block, how many numbers behind its first one
+    "columns",
+)])  # fmt: skip
+
+
+class Layout(NamedTuple):
+    """The weights of the forward loop."""
+
+    groups: np.ndarray
+    panels: np.ndarray
+    joined: bool
+    numbers: int  # in the packed weights
+
+
+def forward_layout(cell: Cell, I: int, H: int, dtype: str, parts: int) -> Layout:
+    """How the units and the weights are cut on `parts` threads."""
+    K, lanes = len(cell.gates), vectors(dtype).lanes
+    joined = parts == 1 and H <= JOINED and H % lanes > 0
+    count = 1 if joined else panel_count(H, lanes, parts)
+    groups = np.zeros(count, GROUPS)
+    panels: list[tuple[int, ...]] = []
+    edges = [g * -(-H // lanes) // count * lanes for g in range(count)] + [H]
+    unfed = tuple(k for k in range(K) if k not in cell.input_blocks)
+    start = 0
+
+    def cut(blocks, left, units, depth, recurrent):
+        """The panels of the matrix that feeds `blocks`, for some units."""
+        nonlocal start
+        first_panel = len(panels)
+        for first, many, before in runs(blocks) if joined else [(k, 1, place) for place, k in enumerate(blocks)]:
+            N = many * units
+            for p in range(panel_count(N, lanes, 1)):
+                vector, width = panel_range(p, N, lanes, panel_count(N, lanes, 1))
+                done = vector * lanes
+                panels.append((
+                    start, depth, before * H + left + done, -1 if recurrent else first * H + left + done,
+                    first, done, min(width * lanes, N - done),
+                ))  # fmt: skip
+                start += (depth + (not recurrent)) * width
+        return first_panel, len(panels)
+
+    for g in range(count):
+        left, units = edges[g], edges[g + 1] - edges[g]
+        first, _ = cut(cell.input_blocks, left, units, I, False)
+        _, end = cut(unfed, left, units, 0, False)
+        groups[g] = left, left + units, first, end, 0, 0
+    for g in range(count):  # behind the others, so that what every step reads lies together
+        left, units = edges[g], edges[g + 1] - edges[g]
+        groups[g]["recurrent_first"], groups[g]["recurrent_end"] = cut(cell.recurrent_blocks, left, units, H, True)
+    return Layout(groups, np.array(panels, PANELS), joined, start * lanes)
+
+
+def runs(blocks: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
+    """Neighbouring blocks joined: (first block, how many, how many blocks of the weight matrix come before)."""
+    found: list[tuple[int, int, int]] = []
+    for place, k in enumerate(blocks):
+        if found and sum(found[-1][:2]) == k:
+            first, count, before = found[-1]
+            found[-1] = (first, count + 1, before)
+        else:
+            found.append((k, 1, place))
+    return tuple(found)
+
 
 @jitable()
-def forward_places(packed, I, H, inputs, recurrents, lanes, size):
-    """Where W_ih, W_hh and the bias begin in the packed weights of the forward loop; they feed so many blocks."""
-    row = -(-H // lanes) * lanes * size
-    W_ih = _line(packed)
-    W_hh = W_ih + inputs * I * row
-    return W_ih, W_hh, W_hh + recurrents * H * row
-
-
-@jitable()
-def backward_places(packed, I, H, inputs, lanes, size):
-    """Where W_ih and W_hh begin in the packed weights of the backward loop."""
-    W_ih = _line(packed)
-    return W_ih, W_ih + -(-I // lanes) * lanes * inputs * H * size
-
-
-@jitable()
-def _line(address):
+def line(address):
     """The next start of a cache line of 64 bytes: a vector across two lines is fetched twice."""
     return (address + 63) // 64 * 64
 
 
+@jitable()
+def backward_places(packed, I, H, inputs, lanes, size):
+    """Where W_ih and W_hh, which feed so many blocks, begin in the packed weights of the backward loop."""
+    W_ih = line(packed)
+    return W_ih, W_ih + -(-I // lanes) * lanes * inputs * H * size
+
+
 def pack_forward(cell: Cell, dtype: str) -> Callable:
-    """The kernel that packs W_ih, W_hh and the bias of every block for the forward loop; part `part` of `parts`."""
-    K, input_count, recurrent_count = len(cell.gates), len(cell.input_blocks), len(cell.recurrent_blocks)
+    """The kernel that packs W_ih, W_hh and the biases for the forward loop; part `part` of `parts` of the panels."""
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     pack = packing(dtype).pack
 
-    @jitable(dtype)
-    def pack_blocks(W, place, count, H, u, width):
-        """The panel that starts at vector u, of all `count` blocks of W (depth, count H)."""
-        depth = W.shape[0]
-        for j in range(count):
-            start = place + (count * u + j * width) * depth * lanes * size
-            pack(start, W.ctypes.data + j * H * size, W.shape[1] * size, depth, H, u, width)
-
     def pack_forward(W_ih, W_hh, bias, packed, panels, part, parts, scratch):
-        I, H = W_ih.shape[0], W_hh.shape[0]
-        ih, hh, b = forward_places(packed.ctypes.data, I, H, input_count, recurrent_count, lanes, size)
-        for p in range(part * panels // parts, (part + 1) * panels // parts):
-            u, width = panel_range(p, H, lanes, panels)
-            pack_blocks(W_ih, ih, input_count, H, u, width)
-            pack_blocks(W_hh, hh, recurrent_count, H, u, width)
-            for k in range(K):  # bias (K H,), a row of vectors for each block
-                start = b + (k * -(-H // lanes) + u) * lanes * size
-                pack(start, bias.ctypes.data + k * H * size, 0, 1, H, u, width)
+        first = line(packed.ctypes.data)
+        for p in range(part * len(panels) // parts, (part + 1) * len(panels) // parts):
+            panel = panels[p]
+            out = first + panel.start * lanes * size
+            width = (panel.columns + lanes - 1) // lanes
+            W = W_hh
+            if panel.bias >= 0:
+                pack(out, bias.ctypes.data + panel.bias * size, 0, 1, panel.columns, 0, width)
+                out += width * lanes * size
+                W = W_ih
+            source = W.ctypes.data + panel.column * size
+            pack(out, source, W.shape[1] * size, panel.depth, panel.columns, 0, width)
 
     return pack_forward
 
@@ -80,7 +147,8 @@ def pack_backward(cell: Cell, dtype: str) -> Callable:
             pack_transposed(start, W.ctypes.data, depth * size, depth, N, u, width)
 
     def pack_backward(W_ih, W_hh, packed, input_panels, unit_panels, part, parts, scratch):
-        ih, hh = backward_places(packed.ctypes.data, W_ih.shape[0], W_hh.shape[0], input_count, lanes, size)
+        inputs = W_ih.shape[0] if input_panels > 0 else 0  # without panels of their own, its rows stand below W_hh's
+        ih, hh = backward_places(packed.ctypes.data, inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
         pack_panels(W_ih, ih, input_panels, part, parts)
         pack_panels(W_hh, hh, unit_panels, part, parts)
 

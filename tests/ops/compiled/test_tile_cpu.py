@@ -18,29 +18,33 @@ def panel_product(dtype: str):
     function = product(dtype)
 
     @numba.njit
-    def run(rows, width, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
+    def run(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
         function(
-            rows, width, depth, A.ctypes.data, a_row, a_step, B.ctypes.data, b_step,
+            rows, columns, depth, A.ctypes.data, a_row, a_step, B.ctypes.data, b_step,
             init.ctypes.data, init_row, out.ctypes.data, out_row,
         )  # fmt: skip
 
     return run
 
 
-def multiply(A: np.ndarray, B: np.ndarray, init: np.ndarray, transposed: bool = False) -> np.ndarray:
-    """init + A @ B, B one panel wide; A read along its columns if it lies transposed; init one row or all."""
+def multiply(
+    A: np.ndarray, B: np.ndarray, init: np.ndarray, transposed: bool = False, columns: int | None = None
+) -> np.ndarray:
+    """init + A @ B, B one panel wide; A read along its columns if it lies transposed; init one row or all; the first
+    `columns` columns, or all.
+    """
     (rows, depth), size, dtype = A.shape, A.itemsize, A.dtype.name
-    width = B.shape[1] // vectors(dtype).lanes
+    columns = columns or B.shape[1]
     a = np.ascontiguousarray(A.T) if transposed else np.ascontiguousarray(A)
     a_row, a_step = (size, rows * size) if transposed else (depth * size, size)
     out = np.full((rows + 1, B.shape[1] + 3), 7, dtype)
     init_row = init.strides[0] if init.ndim == 2 else 0
     panel_product(dtype)(
-        rows, width, depth, a, a_row, a_step, B, B.strides[0], init, init_row, out, out.strides[0]
+        rows, columns, depth, a, a_row, a_step, B, B.strides[0], init, init_row, out, out.strides[0]
     )  # fmt: skip
     assert (out[rows:] == 7).all(), "wrote below the result"
-    assert (out[:, B.shape[1] :] == 7).all(), "wrote beside the result"
-    return out[:rows, : B.shape[1]]
+    assert (out[:, columns:] == 7).all(), "wrote beside the result"
+    return out[:rows, :columns]
 
 
 def operands(rows, width, depth, dtype, seed=0):
@@ -61,6 +65,19 @@ def test_every_size_of_tile(rows, width, dtype):
             bound = (depth + 2) * np.finfo(dtype).eps * (np.abs(start) + np.abs(A) @ np.abs(B))
             assert (np.abs(multiply(A, B, start) - want) <= bound).all()
         assert np.array_equal(multiply(A, B, init, transposed=True), multiply(A, B, init))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 5, 13])
+def test_a_result_may_end_within_a_vector(rows, dtype):
+    """Not even NaN in the rest of B's last vector comes near it, nor what lies beside the result."""
+    A, B, init = operands(rows, panel_vectors(), 9, dtype)
+    for columns in range(1, B.shape[1] + 1):
+        width = -(-columns // vectors(dtype).lanes) * vectors(dtype).lanes
+        panel = B[:, :width].copy()
+        want = multiply(A, panel, init[:, :width].copy())[:, :columns]
+        panel[:, columns:] = np.nan
+        assert np.array_equal(multiply(A, panel, init[:, :columns].copy(), columns=columns), want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -81,7 +81,7 @@ def test_every_cut_is_right_and_threads_change_no_bit(cut, threads, cell, dtype,
     for count in {1, numba.config.NUMBA_NUM_THREADS}:
         threads(count)
         results += [call.run()[0], call.run()[0]]
-    plan = plan_cpu.plan(len(call.cell.gates), 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
+    plan = plan_cpu.plan(call.cell.name, 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
     assert (len(plan.tiles) > 1) == (cut == ROWS)
     for result in results:
         assert same_bits(result, results[0])
