@@ -10,7 +10,8 @@ REAL = {"float32": "float", "float64": "double"}
 
 def softmax_cross_entropy(machine: Machine, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
     """loss (), dlogits (..., V) of float32 or float64 logits (..., V), with targets and mask (...) that have been
-    checked. Nothing is asked of the host; a mask without a valid item gives a loss of NaN."""
+    checked, but for their values: a target that is no class, or a mask without a valid item, gives a loss of NaN.
+    """
     xp, N, V = namespace(logits), targets.size, logits.shape[-1]
     dlogits, losses = xp.empty(logits.shape, dtype=logits.dtype), xp.empty(N, dtype=logits.dtype)
     mean = xp.empty((), dtype=logits.dtype)

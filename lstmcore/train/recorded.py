@@ -37,8 +37,8 @@ class RecordedStep:
     they are drawn on the host before each step, in the order of the lines above. `opt.lr` may change between steps.
 
     All batches must be alike in shape and dtype; what else does not fit the model or the loss raises at the first call
-    as it does there, before anything is changed. Values are looked at in the first batch only: afterwards an index out
-    of range is not noticed, and a mask without a valid item gives NaN.
+    as it does there, before anything is changed. Values are looked at in the first batch only: later a class out of
+    range, or a mask without a valid item, shows as a loss of NaN, and an embedding's index out of range not at all.
 
     What cannot be recorded raises RuntimeError at the first call, and nothing is changed: a loss or a layer of your own
     that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call).
@@ -122,13 +122,17 @@ class RecordedStep:
     def _check(self, batch: Batch, own: Batch) -> None:
         """Another shape would need another recording."""
         for name, given, want in zip(Batch._fields, batch, own):
-            if _kind(given) != _kind(want):
+            if not _alike(given, want):
                 raise ValueError(
                     f"`{name}` should be {_kind(want)}, as this step was recorded; got {_kind(given)} "
                     "(batches of another shape: make another RecordedStep for them)"
                 )
         if any(self.opt.state.get(name) is not one.memory for name, one in self._ready.items()):
             raise ValueError("`opt.state` was replaced after this step was recorded: make another RecordedStep")
+
+
+def _alike(given: Any, want: Any) -> bool:
+    return type(given) is type(want) and (want is None or (given.shape == want.shape and given.dtype == want.dtype))
 
 
 def _kind(value: Any) -> str:

@@ -61,6 +61,18 @@ def test_what_is_not_finite_shows(emulator, bad):
     assert np.isfinite(np.delete(dlogits, 3, axis=0)).all()
 
 
+@pytest.mark.parametrize("target", [-1, 12, 2**31 - 1])
+def test_a_target_that_is_no_class_is_not_looked_up(emulator, target):
+    """Checked before, where it can be; in a recorded step it shows in the loss, and its row gives nothing."""
+    logits, targets, _ = problem(5, 12, "float32", False)
+    _, whole = softmax_cross_entropy(emulator(), logits, targets, None)
+    targets[2] = target
+    loss, dlogits = softmax_cross_entropy(emulator(), logits, targets, None)
+    assert np.isnan(loss)
+    assert not dlogits[2].any()
+    assert np.array_equal(np.delete(dlogits, 2, axis=0), np.delete(whole, 2, axis=0))
+
+
 def test_logits_that_would_overflow(emulator):
     logits = np.array([[1e4, 0, -1e4]], "float32")
     loss, dlogits = softmax_cross_entropy(emulator(), logits, np.array([0]), None)

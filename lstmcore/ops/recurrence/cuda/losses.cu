@@ -14,7 +14,8 @@ __device__ __forceinline__ REAL over_warp(REAL value, Combine combine) {
 }
 
 // losses (N): -log softmax(logits)[target]; dlogits (N, V); both zero where mask (N), if there is one, is false.
-// count: how many rows are valid; null: all.
+// count: how many rows are valid; null: all. A target that is no class, which nobody checks where a step is recorded,
+// is not looked up: its loss is NaN, so that it shows, and its row of dlogits zero.
 extern "C" __global__ void __launch_bounds__(THREADS) cross_entropy(
     const REAL* logits, const int* targets, const unsigned char* mask, const double* count, REAL* losses,
     REAL* dlogits, int N, int V) {
@@ -34,11 +35,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) cross_entropy(
     total = over_warp(total, sum);
 
     const int target = valid ? targets[row] : 0;
+    const bool known = 0 <= target && target < V;
     const REAL n = count ? REAL(*count) : REAL(N);
-    if (lane == 0) losses[row] = valid ? log(total) - (logits[target] - largest) : REAL(0);
+    if (lane == 0) losses[row] = !valid ? 0 : known ? log(total) - (logits[target] - largest) : sqrt(REAL(-1));
     for (int v = lane; v < V; v += 32) {
-        const REAL p = exp(logits[v] - largest) / total;              // (60)
-        dlogits[v] = valid ? (p - (v == target ? 1 : 0)) / n : REAL(0);  // (62) undoes (61)
+        const REAL p = exp(logits[v] - largest) / total;  // (60)
+        dlogits[v] = valid && known ? (p - (v == target ? 1 : 0)) / n : REAL(0);  // (62) undoes (61)
     }
 }
 
