@@ -1,11 +1,10 @@
 """Softmax cross-entropy on a GPU, loss and gradient in two launches: the host's side of cuda/losses.cu."""
 
 from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.recurrence.launch import Machine, contiguous
+from lstmcore.ops.recurrence.launch import REAL, Machine, contiguous
 
 FILE = "losses.cu"
 THREADS = 128  # per block
-REAL = {"float32": "float", "float64": "double"}
 
 
 def softmax_cross_entropy(machine: Machine, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:

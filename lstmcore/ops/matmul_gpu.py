@@ -3,12 +3,11 @@
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.recurrence.launch import Kernel, Machine
+from lstmcore.ops.recurrence.launch import REAL, Kernel, Machine
 
 FILE = "matmul.cu"
 TILE, DEPTH = 64, 16  # as in the kernel's text
 THREADS = 256  # per block
-REAL = {"float32": ("float", 4), "float64": ("double", 8)}  # and its bytes
 SHORTEST = 64  # of the sum over D: what a block of its own is worth
 
 
@@ -25,9 +24,8 @@ def matmul(machine: Machine, a: Array, b: Array, out: Array | None = None) -> Ar
     if out is None:
         out = xp.empty((M, N), dtype=a.dtype)
     sums = out if parts == 1 else xp.empty((parts, M, N), dtype=a.dtype)
-    itemsize = REAL[dtype_name(a.dtype)][1]
     kernel(machine, "matmul", a.dtype)(
-        (tiles, parts), THREADS, 2 * DEPTH * (TILE + 4) * itemsize, *_strided(a), *_strided(b), sums, M, D, N, part
+        (tiles, parts), THREADS, 2 * DEPTH * (TILE + 4) * a.itemsize, *_strided(a), *_strided(b), sums, M, D, N, part
     )
     if parts > 1:
         kernel(machine, "matmul_sum", a.dtype)((-(-M * N // THREADS), 1), THREADS, 0, sums, out, M * N, parts)
@@ -35,7 +33,7 @@ def matmul(machine: Machine, a: Array, b: Array, out: Array | None = None) -> Ar
 
 
 def kernel(machine: Machine, entry: str, dtype: object) -> Kernel:
-    return machine.compile(FILE, entry, (("REAL", REAL[dtype_name(dtype)][0]),))
+    return machine.compile(FILE, entry, (("REAL", REAL[dtype_name(dtype)]),))
 
 
 def _part(machine: Machine, tiles: int, D: int) -> int:

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name
-from lstmcore.ops.recurrence.launch import Machine
+from lstmcore.ops.recurrence.launch import REAL, Machine
 
 ENTRIES = 32  # of a table, which must fit the 4 KiB of a kernel's arguments
 THREADS = 256  # per block
 EACH = 8  # numbers of a thread, before there are more blocks for an entry
-REAL = {"float32": "float", "float64": "double"}
 
 
 class Table(NamedTuple):

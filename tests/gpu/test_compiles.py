@@ -12,7 +12,7 @@ from gpu.emulator import Emulator
 
 from lstmcore.ops import losses_gpu, matmul_gpu
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
-from lstmcore.ops.recurrence.launch import LaunchError
+from lstmcore.ops.recurrence.launch import REAL, LaunchError
 from lstmcore.train import AdamW, table_gpu
 from lstmcore.train.update_gpu import as_cuda
 
@@ -98,21 +98,21 @@ def test_persistent(architecture, nightly):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_pointwise(architecture):
-    for real in pointwise_gpu.REAL.values():
+    for real in REAL.values():
         entries = ("pointwise_forward", "pointwise_backward")
         assert_fits("pointwise.cu", (("REAL", real),), architecture, pointwise_gpu.THREADS, entries)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_matmul(architecture):
-    for real, _ in matmul_gpu.REAL.values():
+    for real in REAL.values():
         assert_fits("matmul.cu", (("REAL", real),), architecture, matmul_gpu.THREADS, ("matmul", "matmul_sum"))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_training(architecture):
     """Losses, clipping, and the rule with the most numbers."""
-    for real in losses_gpu.REAL.values():
+    for real in REAL.values():
         threads = losses_gpu.THREADS
         constants: tuple = (("REAL", real), ("THREADS", threads))
         assert_fits("losses.cu", constants, architecture, threads, ("cross_entropy", "mean_loss"))

@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "cuda"
 # a number (int is a C int, np.int64 a C long long), or a tuple of these but for int: a C struct, passed by value.
 Argument = Array | int | np.int64 | tuple | None
 Defines = tuple[tuple[str, int | str], ...]  # constants of a kernel's text, by name
+REAL = {"float32": "float", "float64": "double"}  # what texts for either call their numbers
 
 
 class Kernel(Protocol):

@@ -11,13 +11,12 @@ from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
-from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, contiguous
+from lstmcore.ops.recurrence.launch import REAL, Kernel, Machine, Strides, contiguous
 from lstmcore.ops.recurrent import project
 
 NAME = "pointwise"
 FILE = "pointwise.cu"
 THREADS = 256  # per block
-REAL = {"float32": "float", "float64": "double"}
 
 
 def kernel(machine: Machine, entry: str, dtype: object) -> Kernel:
