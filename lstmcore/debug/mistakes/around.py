@@ -4,7 +4,7 @@ from itertools import permutations
 
 from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GIVEN, OURS, READ, THEIRS, Edit, Mistake
 
-FLIPPED = "return None if x is None else x[::-1, ...]"
+FLIPPED = "return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x"
 BW_FORWARD = "_flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1]"
 IN_TIME = "return _flipped(y) if y.ndim == 3 else y"
 MASKED_DY = "dy = dy if mask is None else np.where(mask[..., None], dy, 0)"
