@@ -66,7 +66,19 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
                 rows, here, out = min(ROWS, N - n), x.ctypes.data + n * I * size, y.ctypes.data + n * O * size + place
                 bias = b.ctypes.data + place
                 product(
-                    rows, columns, I, here, I * size, size, packed, width * lanes * size, bias, 0, out, O * size
+                    rows,
+                    columns,
+                    I,
+                    here,
+                    I * size,
+                    size,
+                    packed,
+                    width * lanes * size,
+                    bias,
+                    0,
+                    out,
+                    O * size,
+                    packed,
                 )  # (50)
 
     def backward(dy, x, W, dx, dW, db, scratch):
@@ -83,8 +95,10 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
             for n in range(0, N, DEPTH):
                 rows, here = min(DEPTH, N - n), x.ctypes.data + n * I * size
                 pack(packed, dy.ctypes.data + n * O * size, O * size, rows, O, u, width)
-                product(I, columns, rows, here, size, I * size, packed, row, out, O * size, out, O * size)  # (52)
-                product(1, columns, rows, ones.ctypes.data, 0, 0, packed, row, last, 0, last, 0)  # (51)
+                product(
+                    I, columns, rows, here, size, I * size, packed, row, out, O * size, out, O * size, packed
+                )  # (52)
+                product(1, columns, rows, ones.ctypes.data, 0, 0, packed, row, last, 0, last, 0, packed)  # (51)
         zeros = ones  # their place
         zeros[:wide] = zero
         panels = -(-I // wide)
@@ -95,7 +109,7 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
             for n in range(0, N, ROWS):
                 rows, here, out = min(ROWS, N - n), dy.ctypes.data + n * O * size, dx.ctypes.data + n * I * size + place
                 product(
-                    rows, columns, O, here, O * size, size, packed, row, zeros.ctypes.data, 0, out, I * size
+                    rows, columns, O, here, O * size, size, packed, row, zeros.ctypes.data, 0, out, I * size, packed
                 )  # (53)
 
     scalar = numba.from_dtype(dtype)

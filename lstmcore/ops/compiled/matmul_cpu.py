@@ -83,11 +83,12 @@ def _multiply(dtype: str) -> Callable:
                 here = out.ctypes.data + (row * N + u * lanes) * size
                 for k in range(0, D, DEPTH):  # in blocks, each from zero
                     before, before_row = (here, N * size) if k > 0 else (zeros.ctypes.data, 0)
+                    part = packed.ctypes.data + (u * D + k * width) * lanes * size
                     product(
                         min(ROWS, end - row), min(width * lanes, N - u * lanes), min(DEPTH, D - k),
                         a.ctypes.data + row * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
-                        packed.ctypes.data + (u * D + k * width) * lanes * size, width * lanes * size,
-                        before, before_row, here, N * size,
+                        part, width * lanes * size, before, before_row, here, N * size,
+                        part + min(DEPTH, D - k) * width * lanes * size,
                     )  # fmt: skip
 
     matrix, flat, scratch = _types(dtype)

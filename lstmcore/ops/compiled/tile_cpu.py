@@ -42,30 +42,31 @@ def tile_rows(width):
 def product(dtype: str) -> Callable:
     """The compiled `out = init + A @ B` for "float32" or "float64", where B is one panel of vectors.
 
-    product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row): `rows` rows of the result
-    with `columns` numbers each, at most panel_vectors() vectors, summed over `depth` steps of k. All else is bytes:
-    A[m, k] is the number at A + m a_row + k a_step, B[k] the vectors at B + k b_step, and rows of init and out are
-    init_row and out_row apart. `out` may be `init`; init_row = 0 gives every row the same start. Of B the last vector
-    is read whole, of init and out only `columns` numbers are touched.
+    product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead): `rows` rows of the
+    result with `columns` numbers each, at most panel_vectors() vectors, summed over `depth` steps of k. All else is
+    bytes: A[m, k] is the number at A + m a_row + k a_step, B[k] the vectors at B + k b_step, and rows of init and out
+    are init_row and out_row apart. `out` may be `init`; init_row = 0 gives every row the same start. Of B the last
+    vector is read whole, of init and out only `columns` numbers are touched.
 
-    While the first tiles of a panel are summed they ask for the panel that lies behind it in memory, one cache line per
-    step of k: weights too many for the cache arrive while others are in use.
+    While the first tiles are summed they ask for what lies at `ahead`, as many bytes as B, one cache line per step of
+    k: the next panel of weights too many for the cache arrives while this one is in use.
     """
     tile = _tile(dtype)
     lanes = vectors(dtype).lanes
     lines = lanes * vectors(dtype).size / 64  # cache lines of one vector
 
     @jitable(dtype)
-    def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
+    def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead):
         width = (columns + lanes - 1) // lanes
         most = tile_rows(width)
         tiles = (rows + most - 1) // most
         for i in range(tiles):  # rows in tiles of nearly equal height; B stays in the cache from one to the next
             first = i * rows // tiles
             height = (i + 1) * rows // tiles - first
-            ahead = B + depth * b_step + i * depth * 64 if i < width * lines else B
+            wanted = ahead + i * depth * 64 if i < width * lines else B
             tile(
-                height, width, columns - (width - 1) * lanes, depth, A + first * a_row, a_row, a_step, B, b_step, ahead,
+                height, width, columns - (width - 1) * lanes, depth,
+                A + first * a_row, a_row, a_step, B, b_step, wanted,
                 init + first * init_row, init_row, out + first * out_row, out_row,
             )  # fmt: skip
 

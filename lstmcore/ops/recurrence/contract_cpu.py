@@ -88,7 +88,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
                         product(
                             height, columns, depth,
                             factors + block * factor_block + q * factor_row + column * size, size, factor_row,
-                            da_here, da_distance, here, sums_row, here, sums_row,
+                            da_here, da_distance, here, sums_row, here, sums_row, da_here,
                         )  # fmt: skip
                         m += height
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.barrier_cpu import meet
+from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.tile_cpu import product as product_of
 from lstmcore.ops.compiled.vector_cpu import vectors
@@ -25,6 +26,12 @@ from lstmcore.ops.recurrence.contract_cpu import contract
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch, real_rows
 from lstmcore.ops.recurrence.step_cpu import step_backward, step_forward
 from lstmcore.ops.recurrence.weights_cpu import backward_places, line, runs
+
+
+@jitable()
+def turned(i, first, end, t):
+    """The i of first to end in the order of step t: forward at even steps, back at odd ones."""
+    return first + end - 1 - i if t % 2 else i
 
 
 def forward(cell: Cell, dtype: str) -> Callable:
@@ -60,6 +67,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         rows = row_end - row_first
         group_first, group_end = part * len(groups) // parts, (part + 1) * len(groups) // parts
         left, right = groups[group_first].first, groups[group_end - 1].end  # this part's units
+        first_panel, end_panel = groups[group_first].recurrent_first, groups[group_end - 1].recurrent_end
         most = max([groups[g].end - groups[g].first for g in range(len(groups))])
         numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
         x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
@@ -87,6 +95,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
                     product(
                         filled, panel.columns, panel.depth, x_rows, x_row, size, bias + b_row, b_row, bias, 0,
                         a + (g - group_first) * a_group + panel.block * a_block + panel.place * size, a_row,
+                        weights + panels[min(p + 1, len(panels) - 1)].start * lanes * size,
                     )  # fmt: skip
 
             for t in range(t_first, t_end):
@@ -102,17 +111,22 @@ def forward(cell: Cell, dtype: str) -> Callable:
                     for q in range(q_first, q_end):
                         copy(h_rows + (q - q_first) * state_row, before + numbers[q] * state_row, H)
 
-                # Groups outside, rows inside: what the products give is at hand for the gate functions.
-                for g in range(group_first, group_end):
+                # Groups outside, rows inside: what the products give is at hand for the gate functions. To and fro, so
+                # that a step begins with the weights that the one before it ended with: they are still in the cache.
+                way = 1 - t % 2 * 2
+                for i in range(group_first, group_end):
+                    g = turned(i, group_first, group_end, t)
                     first, units = groups[g].first, groups[g].end - groups[g].first
                     a_here = a + (g - group_first) * a_group
-                    for p in range(groups[g].recurrent_first, groups[g].recurrent_end):  # a += h_prev W_hh (1)
-                        panel = panels[p]
+                    for j in range(groups[g].recurrent_first, groups[g].recurrent_end):  # a += h_prev W_hh (1)
+                        p = turned(j, groups[g].recurrent_first, groups[g].recurrent_end, t)
+                        panel, following = panels[p], panels[max(first_panel, min(p + way, end_panel - 1))]
                         b_row = -(-panel.columns // lanes) * lanes * size
                         sums = a_here + panel.block * a_block + q_first * a_row + panel.place * size
                         product(
                             q_end - q_first, panel.columns, H, h_prev, state_row, size,
                             weights + panel.start * lanes * size, b_row, sums, a_row, sums, a_row,
+                            weights + following.start * lanes * size,
                         )  # fmt: skip
                     places = a_here, before, after, kept, shown
                     step(q_first, q_end, units, numbers, places, (a_row, a_block, state_size), first, H)
@@ -212,14 +226,19 @@ def backward(cell: Cell, dtype: str) -> Callable:
                 if beside:
                     for q in range(q_end - q_first):
                         clear(dh_rows + q * dh_row + H * size, I)
-                for p in range(panel_first, panel_end):  # dh_prev += da W_hh^T (18), neighbouring blocks of da in one
+                # dh_prev += da W_hh^T (18), neighbouring blocks of da in one; to and fro, as forward.
+                way = 1 - t % 2 * 2
+                for i in range(panel_first, panel_end):
+                    p = turned(i, panel_first, panel_end, t)
                     u, width = panel_range(p, H, lanes, unit_panels)
+                    following, _ = panel_range(max(panel_first, min(p + way, panel_end - 1)), H, lanes, unit_panels)
                     dh, columns = dh_rows + u * lanes * size, min(width * lanes, H + beside - u * lanes)
                     for first, count, place in recurrent_runs:
                         weights = W_hh + (recurrent_count * u + place * width) * H * lanes * size
                         product(
                             q_end - q_first, columns, count * H, da + q_first * da_row + first * H * size, da_row, size,
                             weights, width * lanes * size, dh, dh_row, dh, dh_row,
+                            W_hh + recurrent_count * following * H * lanes * size,
                         )  # fmt: skip
                 for q in range(q_first, q_end):  # back to its row; a masked row's gradient stays as it came (25)
                     dh = dh_rows + (q - q_first) * dh_row
@@ -240,7 +259,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     weights = W_ih + (input_count * u + place * width) * H * lanes * size
                     product(
                         filled, columns, count * H, da + first * H * size, da_row, size, weights, width * lanes * size,
-                        panel, dx_row, panel, dx_row,
+                        panel, dx_row, panel, dx_row, weights + count * H * width * lanes * size,
                     )  # fmt: skip
                 for t in range(t_first, t_end):
                     for q in range(starts[t - t_first], starts[t - t_first + 1]):

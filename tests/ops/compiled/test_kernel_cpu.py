@@ -162,8 +162,8 @@ kernel_cpu.directory = lambda: Path(sys.argv[1])
 for dtype in sys.argv[2:]:
     tile, lanes, size, integer = product(dtype), vectors(dtype).lanes, vectors(dtype).size, types.int64
     def multiply(A, B, out):
-        tile(1, 1, 2, A, 0, size, B, lanes * size, out, 0, out, 0)
-        tile(1, 1, 2, A, 0, size, B, lanes * size, out, 0, out, 0)
+        tile(1, 1, 2, A, 0, size, B, lanes * size, out, 0, out, 0, B)
+        tile(1, 1, 2, A, 0, size, B, lanes * size, out, 0, out, 0, B)
     kernel = kernel_cpu.compile_kernel(multiply, f"multiply-{dtype}", types.void(integer, integer, integer), ())
     A, B, out = np.ones(2, dtype), np.ones((2, lanes), dtype), np.ones(lanes, dtype)
     kernel(A.ctypes.data, B.ctypes.data, out.ctypes.data)

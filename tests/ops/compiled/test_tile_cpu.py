@@ -21,7 +21,7 @@ def panel_product(dtype: str):
     def run(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row):
         function(
             rows, columns, depth, A.ctypes.data, a_row, a_step, B.ctypes.data, b_step,
-            init.ctypes.data, init_row, out.ctypes.data, out_row,
+            init.ctypes.data, init_row, out.ctypes.data, out_row, B.ctypes.data,
         )  # fmt: skip
 
     return run
