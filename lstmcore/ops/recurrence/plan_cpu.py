@@ -61,7 +61,7 @@ def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: boo
     tiles, parts = 1, 1
     if T * (step + B * K * H * I) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
-            tiles = max(2, round(B / max(TILE, TASK // T)))
+            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get as much each
             if masked:  # more tiles than threads: whoever is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
