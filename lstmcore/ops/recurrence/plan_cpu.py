@@ -21,7 +21,8 @@ from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch
 from lstmcore.ops.recurrence.weights_cpu import Layout, forward_layout
 
-SMALL = 1_000_000  # multiplications in all below which a second thread is not worth its waking, some 20 us
+SMALL = 4_000_000  # multiplications in all, some 80 us, below which a second thread is not worth its waking
+GATES = 160  # multiplications that the gate functions of one unit take as long as
 PACK = 500_000  # weights below which one thread packs them: in less time than a second takes to wake
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
@@ -59,7 +60,7 @@ def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: boo
     K = len(cell.gates)
     step = B * K * H * H
     tiles, parts = 1, 1
-    if T * (step + B * K * H * I) >= SMALL:
+    if T * (step + B * H * (K * I + GATES)) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
             tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get as much each
             if masked:  # more tiles than threads: whoever is done with short rows takes the next
