@@ -13,6 +13,8 @@ SECONDS = 440  # for everything
 ENGINES = "CuPy or fused-gpu"  # as pytest -k takes it: the names of engines in the tests' names
 FILES = (  # the cheapest first: a mistake shows soon
     "tests/test_truth.py",
+    "tests/gpu/test_both_directions_gpu.py",
+    "tests/gpu/test_persistent_gpu.py",
     "tests/test_poison.py",
     "tests/test_gradient.py",
     "tests/test_trajectory.py",

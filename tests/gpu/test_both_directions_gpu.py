@@ -15,7 +15,7 @@ SHAPES = [  # T, B, I, H; 1024 units fill a GPU, so that there is one launch for
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", [IEEE, TF32], ids=["ieee", "tf32"], indirect=True)
+@pytest.mark.parametrize("engine", [IEEE, TF32], ids=["fused-gpu", "fused-gpu-tf32"], indirect=True)
 @pytest.mark.parametrize("mask", ["none", "gaps"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_bits_of_one_by_one(engine, shape, mask):

@@ -7,7 +7,7 @@ from engines import Engine
 from gpu.steps import check, problem_of
 
 IEEE, TF32 = (Engine(name, name, "cupy") for name in ("fused-gpu", "fused-gpu-tf32"))
-both = pytest.mark.parametrize("engine", [IEEE, TF32], ids=["ieee", "tf32"], indirect=True)
+both = pytest.mark.parametrize("engine", [IEEE, TF32], ids=["fused-gpu", "fused-gpu-tf32"], indirect=True)
 
 # One width of each kind of block at the least, ragged ones too: (T, B, I, H)
 SHAPES = [
