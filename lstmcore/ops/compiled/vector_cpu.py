@@ -209,9 +209,10 @@ def vectors(dtype: str) -> Vectors:
     suffix = f"v{lanes}f{8 * size}.p0"
 
     def chosen(builder, relation, count):
-        """The mask of the first `count` lanes ("<"), or of all others (">=")."""
+        """The mask of the first `count` lanes ("<"), or of all others (">="); no count is too large."""
+        few = builder.select(builder.icmp_signed("<", count, INT64(lanes)), count, INT64(lanes))
         numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
-        return builder.icmp_signed(relation, numbers, spread(builder, builder.trunc(count, INT32), numbers.type))
+        return builder.icmp_signed(relation, numbers, spread(builder, builder.trunc(few, INT32), numbers.type))
 
     def read(builder, address, count, relation="<", others=zeros):
         type_ = ir.FunctionType(wide, [wide.as_pointer(), INT32, mask, wide])
