@@ -190,7 +190,9 @@ def backward(cell: Cell, dtype: str) -> Callable:
         left = panel_first * V // unit_panels * lanes  # this part's units
         units = min(panel_end * V // unit_panels * lanes, H) - left
         x_panel_first, x_panel_end = part * input_panels // parts, (part + 1) * input_panels // parts
-        x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
+        x_left, x_right = 0, V_x  # this part's vectors of inputs
+        if parts > 1:
+            x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
         numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
         beside = 0 if input_panels > 0 else I  # columns of dx that are computed beside those of dh_prev
         layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
@@ -270,7 +272,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     for b in range(row_first, row_end):
                         if not mask[t, b]:
                             here = dx.ctypes.data + ((t * B + b) * I + x_left * lanes) * size
-                            clear(here, I if beside else min(x_right * lanes, I) - x_left * lanes)
+                            clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
             meet(counter.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
 
