@@ -117,8 +117,8 @@ def _mean(losses: Array, mask: Array | None, n: Array | int) -> Array:
 
 def _on_gpu(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
     """Softmax cross-entropy by a kernel."""
+    from lstmcore.ops.cuda.launch_gpu import current_machine
     from lstmcore.ops.losses_gpu import softmax_cross_entropy
-    from lstmcore.ops.recurrence.launch_gpu import current_machine
 
     return softmax_cross_entropy(current_machine(), logits, targets, mask)
 

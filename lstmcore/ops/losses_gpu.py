@@ -1,7 +1,7 @@
-"""Softmax cross-entropy on a GPU, loss and gradient in two launches: the host's side of cuda/losses.cu."""
+"""Softmax cross-entropy on a GPU, loss and gradient in two launches: the host's side of ops/cuda/losses.cu."""
 
 from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.recurrence.launch import REAL, Machine, contiguous
+from lstmcore.ops.cuda.launch import REAL, Machine, contiguous
 
 FILE = "losses.cu"
 THREADS = 128  # per block

@@ -33,8 +33,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     for the result.
     """
     if library_name(a) == "cupy" and a.dtype.char in "fd" and (a.size * b.shape[-1] <= LARGE_ON_GPU or is_recorded(a)):
+        from lstmcore.ops.cuda.launch_gpu import current_machine
         from lstmcore.ops.matmul_gpu import matmul as own
-        from lstmcore.ops.recurrence.launch_gpu import current_machine
 
         return own(current_machine(), a, b, out)
     return a @ b if out is None else namespace(a).matmul(a, b, out=out)

@@ -1,9 +1,9 @@
-"""A matrix product on a GPU by a kernel of our own: the host's side of ops/recurrence/cuda/matmul.cu."""
+"""A matrix product on a GPU by a kernel of our own: the host's side of ops/cuda/matmul.cu."""
 
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.recurrence.launch import REAL, Kernel, Machine
+from lstmcore.ops.cuda.launch import REAL, Kernel, Machine
 
 FILE = "matmul.cu"
 TILE, DEPTH = 64, 16  # as in the kernel's text

@@ -35,7 +35,7 @@ def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
 
 def clip_on_gpu(grads: Mapping[str, Array], limit: float) -> Array:
     """clip_by_global_norm for gradients that lie on a GPU; the norm, () float64, stays there, and nobody waits."""
-    from lstmcore.ops.recurrence.launch_gpu import current_machine
+    from lstmcore.ops.cuda.launch_gpu import current_machine
     from lstmcore.train.clip_gpu import clip_by_global_norm
 
     return clip_by_global_norm(current_machine(), grads, limit)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from lstmcore.arrays import Array, namespace
-from lstmcore.ops.recurrence.launch import Kernel, Machine, contiguous
+from lstmcore.ops.cuda.launch import Kernel, Machine, contiguous
 from lstmcore.train.table_gpu import ENTRIES, THREADS, Table, tables
 
 FILE = "clip.cu"

@@ -81,7 +81,7 @@ class Optimizer:
 
     def move_on_gpu(self, ready: "Mapping[str, Ready]", grads: Mapping[str, Array], numbers: Array) -> None:
         """The third part, where all are `on_gpu`: one launch. numbers: `advance`'s as an array, a row for each."""
-        from lstmcore.ops.recurrence.launch_gpu import current_machine
+        from lstmcore.ops.cuda.launch_gpu import current_machine
         from lstmcore.train.update_gpu import update
 
         entries = [(*one.arrays, grads[name]) for name, one in ready.items()]

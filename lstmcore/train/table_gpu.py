@@ -1,4 +1,4 @@
-"""Many arrays in one launch: the host's side of ops/recurrence/cuda/table.cuh."""
+"""Many arrays in one launch: the host's side of ops/cuda/table.cuh."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name
-from lstmcore.ops.recurrence.launch import REAL, Machine
+from lstmcore.ops.cuda.launch import REAL, Machine
 
 ENTRIES = 32  # of a table, which must fit the 4 KiB of a kernel's arguments
 THREADS = 256  # per block

@@ -1,4 +1,4 @@
-"""An optimizer's step of all parameters on a GPU, in one launch: the host's side of ops/recurrence/cuda/update.cu.
+"""An optimizer's step of all parameters on a GPU, in one launch: the host's side of ops/cuda/update.cu.
 
 A rule is stated once, in Python (optimizers.py): assignments of sums, differences, products, quotients and roots, which
 read the same in C. So its text is the kernel's text.
@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from lstmcore.arrays import Array, namespace
-from lstmcore.ops.recurrence.launch import Machine, contiguous
+from lstmcore.ops.cuda.launch import Machine, contiguous
 from lstmcore.train.table_gpu import ENTRIES, THREADS, tables
 
 FILE = "update.cu"

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lstmcore.ops.recurrence.launch import Defines, source
+from lstmcore.ops.cuda.launch import Defines, source
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")  # A100, H100, B200
 # As launch_gpu.py and CuPy itself ask for it.
@@ -43,7 +43,7 @@ def nvrtc() -> ctypes.CDLL | None:
 
 
 def compiled(file: str, defines: Defines, architecture: str) -> dict[str, Usage]:
-    """Compiles a file of cuda/ to machine code for one generation: what each of its kernels takes."""
+    """Compiles a file of ops/cuda/ to machine code for one generation: what each of its kernels takes."""
     return usages(build(source(file, defines), architecture))
 
 

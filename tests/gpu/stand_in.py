@@ -17,7 +17,7 @@ import numpy as np
 from gpu import graphs
 from gpu.emulator import Address, Emulator
 
-from lstmcore.ops.recurrence.launch import LaunchError
+from lstmcore.ops.cuda.launch import LaunchError
 
 MULTIPROCESSORS = 4
 
@@ -253,7 +253,7 @@ def installed() -> Iterator[Module]:
         compiler=SimpleNamespace(CompileException=CompileException),
         driver=SimpleNamespace(CUDADriverError=CUDADriverError, occupancyMaxActiveBlocksPerMultiprocessor=occupancy),
     )
-    names = ("cupy", "cupy.cuda", "cupy._core", "lstmcore.ops.recurrence.launch_gpu")
+    names = ("cupy", "cupy.cuda", "cupy._core", "lstmcore.ops.cuda.launch_gpu")
     before = {name: sys.modules.pop(name, None) for name in names}
     sys.modules |= {"cupy": cupy, "cupy.cuda": cuda, "cupy._core": core}
     try:

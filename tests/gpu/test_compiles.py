@@ -11,8 +11,8 @@ from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
 from lstmcore.ops import losses_gpu, matmul_gpu
+from lstmcore.ops.cuda.launch import REAL, LaunchError
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
-from lstmcore.ops.recurrence.launch import REAL, LaunchError
 from lstmcore.train import AdamW, table_gpu
 from lstmcore.train.update_gpu import as_cuda
 

@@ -18,9 +18,9 @@ from engines import Engine
 from gpu.emulator import Emulator
 
 from lstmcore.ops.cells import lstm
+from lstmcore.ops.cuda.launch import LaunchError
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.fused_gpu import FusedGpu
-from lstmcore.ops.recurrence.launch import LaunchError
 
 # Odd sizes, and which kernels they are for: (I, H) -> the entries of one forward and one backward pass.
 SMALL_INSIDE = ("small_forward", "small_backward", "small_sum")  # everything in the kernels

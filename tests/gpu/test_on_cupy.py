@@ -16,8 +16,9 @@ from gpu.stand_in import CompileException, RawModule, installed, machine
 
 import lstmcore as lc
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
+from lstmcore.ops.cuda.launch import LaunchError
 from lstmcore.ops.recurrence import choose
-from lstmcore.ops.recurrence.launch import LaunchError, both
+from lstmcore.ops.recurrence.directions import both
 
 REFERENCE_THERE = Engine("reference on CuPy", "reference", "cupy")
 FUSED = Engine("fused-gpu", "fused-gpu", "cupy")
@@ -204,7 +205,7 @@ def test_a_mask_from_lengths_lies_where_they_lie(cupy):
 
 @pytest.fixture
 def gpu(cupy, emulator):
-    from lstmcore.ops.recurrence.launch_gpu import Gpu
+    from lstmcore.ops.cuda.launch_gpu import Gpu
 
     return Gpu(0)
 

@@ -16,9 +16,10 @@ from engines import Engine
 from gpu.steps import LOST, check, check_backward, check_forward, problem_of, run_backward, run_forward
 
 import lstmcore as lc
-from lstmcore.ops.recurrence import launch, persistent_gpu
+from lstmcore.ops.cuda import launch
+from lstmcore.ops.cuda.launch import LaunchError
+from lstmcore.ops.recurrence import persistent_gpu
 from lstmcore.ops.recurrence.fused_gpu import FusedGpu
-from lstmcore.ops.recurrence.launch import LaunchError
 from lstmcore.ops.recurrence.persistent_gpu import SIZES, Size, cut
 
 

@@ -1,14 +1,18 @@
 """What one direction of a layer hands to an engine, as one value, and memory for what it gets back.
 
-An engine that can run both directions of a bidirectional layer at once is given two of these in one call.
+An engine that can run both directions of a bidirectional layer at once is given two of these in one call. The last of
+this file is how an engine hands them on to a kernel: the other side of ops/cuda/directions.cuh.
 Shapes: T time, B batch, I input width, H hidden width.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cuda.launch import contiguous
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrent import contract
 
@@ -84,3 +88,29 @@ class Backward(NamedTuple):
         """All that `backward` gives, once the loop over time has made da."""
         dx, dparams = contract(cell, self.cache.x, self.cache.states[0][:-1, ...], da, self.params)
         return dx, dstate0, dparams
+
+
+def both(directions: list[tuple]) -> tuple:
+    """The structs of one direction or two as a kernel has them: one that runs alone stands there twice."""
+    return directions[0], directions[-1]
+
+
+class Strides(NamedTuple):
+    """An array over (step, row, ...) as a kernel takes it: where it begins, and how many numbers on the next one is.
+
+    Steps and rows may lie as they like (flipped time is a view); what belongs to one row lies in a row.
+    """
+
+    array: Array | None
+    step: np.int64
+    row: np.int64
+
+    @classmethod
+    def of(cls, array: Array | None) -> "Strides":
+        """None stays None. An array whose last axis does not lie in a row is copied."""
+        if array is None:
+            return cls(None, np.int64(0), np.int64(0))
+        if array.ndim > 2 and array.shape[-1] > 1 and array.strides[-1] != array.itemsize:
+            array = contiguous(array)
+        step, row = (np.int64(stride // array.itemsize) for stride in array.strides[:2])
+        return cls(array, step, row)

@@ -7,8 +7,8 @@ reference engine, which needs no kernel.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lstmcore.ops.cuda.launch import Machine
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
-from lstmcore.ops.recurrence.launch import Machine
 
 
 class Call(NamedTuple):

@@ -3,7 +3,7 @@
 This file computes nothing: it asks dispatch_gpu.py which kernel family fits, hands the call on, and falls back where a
 kernel cannot run. The families: small_gpu.py (one launch per sequence, weights in registers), persistent_gpu.py (the
 same over several multiprocessors, which talk) and pointwise_gpu.py (two launches per step, any size). Their text lies
-in cuda/. The first two run both directions of a bidirectional layer in one launch.
+in ops/cuda/. The first two run both directions of a bidirectional layer in one launch.
 """
 
 import functools
@@ -14,11 +14,11 @@ from typing import Any
 
 from lstmcore.arrays import Array, dtype_name
 from lstmcore.ops.cells import Cell, lstm
+from lstmcore.ops.cuda.launch import LaunchError, Machine
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.dispatch_gpu import TABLE, Call, families
-from lstmcore.ops.recurrence.launch import LaunchError, Machine
 
 PRECISIONS = ("ieee", "tf32")
 
@@ -141,7 +141,7 @@ def _tell(what: str, why: str) -> None:
 
 
 def _gpu() -> Machine:
-    from lstmcore.ops.recurrence.launch_gpu import current_machine
+    from lstmcore.ops.cuda.launch_gpu import current_machine
 
     return current_machine()
 

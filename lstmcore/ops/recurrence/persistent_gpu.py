@@ -1,4 +1,4 @@
-"""Middle-sized layers in one launch per sequence: the host's side of cuda/persistent.cu.
+"""Middle-sized layers in one launch per sequence: the host's side of ops/cuda/persistent.cu.
 
 W_hh lies in the registers of a group of blocks for the whole sequence, and the blocks hand h to each other at every
 step. This file says how the work is cut, makes the memory that they talk through, and looks after runs that broke.
@@ -12,11 +12,11 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cuda.launch import LaunchError, Machine, contiguous
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
-from lstmcore.ops.recurrence.launch import LaunchError, Machine, Strides, both, contiguous
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients, Strides, both
 
 FILE = "persistent.cu"
 WARPS = 8  # of a block: few threads, so that each may have 255 registers, of which 128 hold weights

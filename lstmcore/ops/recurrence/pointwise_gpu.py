@@ -1,4 +1,4 @@
-"""Layers of any size, step by step: one product and one fused kernel (cuda/pointwise.cu) per time step.
+"""Layers of any size, step by step: one product and one fused kernel (ops/cuda/pointwise.cu) per time step.
 
 Two launches per step make it slow where the products are small; nothing can keep it from running. It is the
 reference's loop with its pointwise lines in one kernel, in float32 and float64.
@@ -7,11 +7,11 @@ reference's loop with its pointwise lines in one kernel, in float32 and float64.
 from lstmcore.arrays import Array, dtype_name, namespace
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cuda.launch import REAL, Kernel, Machine, contiguous
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
-from lstmcore.ops.recurrence.launch import REAL, Kernel, Machine, Strides, contiguous
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients, Strides
 from lstmcore.ops.recurrent import project
 
 NAME = "pointwise"

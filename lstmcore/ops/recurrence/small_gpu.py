@@ -1,4 +1,4 @@
-"""Small layers in one launch per sequence: the host's side of cuda/small.cu.
+"""Small layers in one launch per sequence: the host's side of ops/cuda/small.cu.
 
 Shapes: T time, B batch, I input width, H hidden width. All arrays keep their public layout: the kernels read and write
 the blocks i f g o as they are, so nothing is packed, and a forward pass is one launch.
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from lstmcore.arrays import Array
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cuda.launch import Kernel, Machine, contiguous
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
-from lstmcore.ops.recurrence.launch import Kernel, Machine, Strides, both, contiguous
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients, Strides, both
 from lstmcore.ops.recurrent import project
 
 NAME = "small"

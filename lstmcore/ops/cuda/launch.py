@@ -1,20 +1,21 @@
 """How a kernel gets from its text to a machine, and what the host side of every kernel is written against.
 
 There are two machines: a GPU, through CuPy (launch_gpu.py), and the emulation of one on a CPU, on which the tests run
-the same text under the same host code. The text lies in the folder cuda/, one kernel family per file.
+the same text under the same host code. The text lies beside this file: a kernel family in each .cu, and what they share
+in the .cuh.
 """
 
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from lstmcore.arrays import Array, namespace
 
-FOLDER = Path(__file__).parent / "cuda"
+FOLDER = Path(__file__).parent
 
 # What a kernel can be given: an array (its address; its strides are the kernel's business), nothing (a null pointer),
 # a number (int is a C int, np.int64 a C long long), or a tuple of these but for int: a C struct, passed by value.
@@ -52,7 +53,7 @@ class Machine(Protocol):
         ...
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> Kernel:
-        """The kernel `entry` of a file of cuda/, with the named constants. Compiled once, then remembered.
+        """The kernel `entry` of a file of this folder, with the named constants. Compiled once, then remembered.
 
         together: its blocks talk to each other, so all of them must be resident (a cooperative launch); a launch of
         more than fit raises LaunchError, and nothing runs.
@@ -65,7 +66,7 @@ class LaunchError(RuntimeError):
 
 
 def source(file: str, defines: Defines = ()) -> str:
-    """The text of a file of cuda/: the constants first, and the files that it includes in their places, each once.
+    """The text of a file of this folder: the constants first, and what it includes in its place, each file once.
 
     One self-contained text, so that every compiler needs nothing else, and caches that go by the text go right.
     """
@@ -98,32 +99,6 @@ def _words(fields: tuple, address: Callable[[Array], int]) -> list[int]:
         else:
             words.append(int(field) if isinstance(field, np.int64) else address(field))
     return words
-
-
-def both(directions: list[tuple]) -> tuple:
-    """The structs of one direction or two as cuda/directions.cuh has them: one that runs alone stands there twice."""
-    return directions[0], directions[-1]
-
-
-class Strides(NamedTuple):
-    """An array over (step, row, ...) as a kernel takes it: where it begins, and how many numbers on the next one is.
-
-    Steps and rows may lie as they like (flipped time is a view); what belongs to one row lies in a row.
-    """
-
-    array: Array | None
-    step: np.int64
-    row: np.int64
-
-    @classmethod
-    def of(cls, array: Array | None) -> "Strides":
-        """None stays None. An array whose last axis does not lie in a row is copied."""
-        if array is None:
-            return cls(None, np.int64(0), np.int64(0))
-        if array.ndim > 2 and array.shape[-1] > 1 and array.strides[-1] != array.itemsize:
-            array = contiguous(array)
-        step, row = (np.int64(stride // array.itemsize) for stride in array.strides[:2])
-        return cls(array, step, row)
 
 
 def contiguous(array: Array) -> Array:

@@ -13,7 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import driver
 
-from lstmcore.ops.recurrence.launch import Argument, Defines, LaunchError, source, struct
+from lstmcore.ops.cuda.launch import Argument, Defines, LaunchError, source, struct
 
 OPTIONS = ("--std=c++17",)
 

@@ -10,7 +10,7 @@ struct Directions {
     Direction of[2];  // one that runs alone stands here twice
 };
 
-// An array (T, B, ...) whose steps and rows may lie anywhere; flipped time is a view. As `Strides` of launch.py.
+// An array (T, B, ...) whose steps and rows may lie anywhere; flipped time is a view. As `Strides` of directions.py.
 template <class Number>
 struct Strided {
     Number* array;  // null: there is none
