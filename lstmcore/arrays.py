@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Array = Any  # an array of NumPy, CuPy or another library that follows the array API standard
+FLOAT32_OR_64 = frozenset({np.dtype("float32"), np.dtype("float64")})  # of this machine's byte order
 
 
 def is_array(value: object) -> bool:
@@ -45,6 +46,11 @@ def dtype_name(dtype: Any) -> str:
 @functools.cache  # NumPy spells a dtype anew each time, in several microseconds
 def _spelt(dtype: np.dtype) -> str:
     return dtype.name
+
+
+def is_float32_or_64(dtype: Any) -> bool:
+    """True for float32 and float64 of NumPy and CuPy in this machine's byte order: compiled code computes in these."""
+    return dtype in FLOAT32_OR_64  # asked several times in every call: quicker than to compare names
 
 
 def real(value: Array) -> Array:

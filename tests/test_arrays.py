@@ -33,6 +33,13 @@ def test_dtypes(array_api_strict, dtype):
         assert arrays.is_complex(x) == (dtype == "complex128")
 
 
+def test_float32_and_float64_are_told_from_the_rest():
+    names = ["float16", "float32", "float64", "complex64", "complex128", "int32", "int64", "bool"]
+    assert [name for name in names if arrays.is_float32_or_64(np.dtype(name))] == ["float32", "float64"]
+    other_bytes = [np.dtype(name).newbyteorder("S") for name in ("float32", "float64")]
+    assert not any(map(arrays.is_float32_or_64, other_bytes))
+
+
 def test_real_part():
     x = np.array([1 + 2j])
     assert arrays.real(x).tolist() == [1.0]

@@ -5,12 +5,11 @@ from types import ModuleType
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, is_float32_or_64, namespace
 from lstmcore.ops.matmul import matmul
 
 SMALL = 2**20  # multiplications up to which one thread does them all in a call: what more threads gain goes in waking
 WIDEST = 256  # columns up to which it does
-COMPILED = {np.dtype("float32"), np.dtype("float64")}
 
 
 def linear_forward(x: Array, W: Array, b: Array | None) -> Array:
@@ -39,7 +38,7 @@ def _is_small(x: Array, W: Array, *others: Array) -> bool:
     """Small products of NumPy arrays are compiled: a call of NumPy's takes longer than they compute."""
     return (
         type(x) is np.ndarray
-        and x.dtype in COMPILED
+        and is_float32_or_64(x.dtype)
         and x.size * W.shape[1] <= SMALL
         and max(W.shape) <= WIDEST
         and all(type(a) is np.ndarray and a.dtype == x.dtype and a.flags.carray for a in (x, W, *others))

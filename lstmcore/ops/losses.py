@@ -5,10 +5,8 @@ from types import ModuleType
 
 import numpy as np
 
-from lstmcore.arrays import Array, library_name, namespace, real
+from lstmcore.arrays import Array, is_float32_or_64, library_name, namespace, real
 from lstmcore.shapes import check_targets, check_valid, check_values
-
-COMPILED = {np.dtype("float32"), np.dtype("float64")}
 
 
 def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
@@ -19,9 +17,9 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     a target out of range, and a mask without a valid item.
     """
     check_targets(targets, logits, mask)
-    if type(logits) is np.ndarray and logits.dtype in COMPILED:
+    if type(logits) is np.ndarray and is_float32_or_64(logits.dtype):
         return _compiled().softmax_cross_entropy(logits, targets, mask)
-    if library_name(logits) == "cupy" and logits.dtype in COMPILED:
+    if library_name(logits) == "cupy" and is_float32_or_64(logits.dtype):
         return _on_gpu(logits, targets, mask)
     loss, p = softmax_cross_entropy_forward(logits, targets, mask)
     return loss, softmax_cross_entropy_backward(p, targets, mask)
@@ -38,7 +36,7 @@ def squared_error(y: Array, targets: Array, mask: Array | None = None) -> tuple[
     check_valid(None if of_rows else mask, targets, "targets")
     if of_rows:
         check_valid(mask, targets[..., 0], "targets")
-    if type(y) is np.ndarray and y.dtype in COMPILED:
+    if type(y) is np.ndarray and is_float32_or_64(y.dtype):
         return _compiled().squared_error(y, targets, mask)
     if mask is not None and of_rows:
         mask = namespace(mask).broadcast_to(mask[..., None], targets.shape)

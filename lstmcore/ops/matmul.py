@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_recorded, library_name, namespace
+from lstmcore.arrays import Array, is_float32_or_64, is_recorded, library_name, namespace
 
 LARGE = 2**18  # multiplications above which NumPy's BLAS would wake its own threads
 LARGE_ON_GPU = 2**24  # below it a product takes a kernel of ours as long as cuBLAS, and Python not longer
@@ -12,11 +12,11 @@ def matmul(a: Array, b: Array) -> Array:
     """a @ b for matrices (M, D) and (D, N) of any array library.
 
     Large products of real NumPy arrays run on the threads of the compiled engine, so that there is one pool; what is
-    small, complex, of another library or oddly strided is the library's own.
+    small, complex, of another library or byte order or oddly strided is the library's own.
     """
     if (
         isinstance(a, np.ndarray)
-        and a.dtype.char in "fd"
+        and is_float32_or_64(a.dtype)
         and a.size * b.shape[-1] > LARGE
         and (b.flags.c_contiguous or b.flags.f_contiguous)
     ):
@@ -32,7 +32,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     So are all that are recorded into a CUDA graph, where CuPy's cuBLAS refuses to run. out: a C-contiguous (M, N) array
     for the result.
     """
-    if library_name(a) == "cupy" and a.dtype.char in "fd" and (a.size * b.shape[-1] <= LARGE_ON_GPU or is_recorded(a)):
+    ours = library_name(a) == "cupy" and is_float32_or_64(a.dtype)
+    if ours and (a.size * b.shape[-1] <= LARGE_ON_GPU or is_recorded(a)):
         from lstmcore.ops.cuda.launch_gpu import current_machine
         from lstmcore.ops.matmul_gpu import matmul as own
 

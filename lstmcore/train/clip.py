@@ -7,12 +7,10 @@ from numbers import Real
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_array, library_name, namespace
+from lstmcore.arrays import Array, is_array, is_float32_or_64, library_name, namespace
 
 # Squares below 1e-38 are lost in float32: less than one part in 1e7 of a sum that exceeds this for each of its terms.
 SMALLEST_MEAN_SQUARE = 1e-31
-
-COMPILED = {np.dtype("float32"), np.dtype("float64")}
 
 
 def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
@@ -80,13 +78,13 @@ def _on_gpu(grads: Mapping[str, Array]) -> bool:
     """True where all are real arrays of CuPy, and there is at least one number in each."""
     _check_arrays(grads)
     return len(grads) > 0 and all(
-        library_name(g) == "cupy" and g.dtype in COMPILED and g.size > 0 for g in grads.values()
+        library_name(g) == "cupy" and is_float32_or_64(g.dtype) and g.size > 0 for g in grads.values()
     )
 
 
 def _sum_of_squares(g: Array) -> float:
     """Infinite where a square or the sum is too large."""
-    if type(g) is np.ndarray and g.dtype in COMPILED and g.flags.c_contiguous:
+    if type(g) is np.ndarray and is_float32_or_64(g.dtype) and g.flags.c_contiguous:
         return _compiled()(g)
     with np.errstate(over="ignore"):
         return float(namespace(g).sum(g * g))

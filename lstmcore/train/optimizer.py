@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, library_name, namespace
+from lstmcore.arrays import Array, dtype_name, is_float32_or_64, library_name, namespace
 from lstmcore.shapes import check_like
 
 
@@ -148,7 +148,7 @@ class Optimizer:
         for slot, a in zip(self.slots, arrays[1:]):
             if not _fits(a, w):
                 check_like(f"state[{name!r}][{slot!r}]", a, tuple(w.shape), "the shape of the parameter", w)
-        on_gpu = all(library_name(a) == "cupy" and a.dtype.char in "fd" and a.flags.c_contiguous for a in arrays)
+        on_gpu = all(library_name(a) == "cupy" and is_float32_or_64(a.dtype) and a.flags.c_contiguous for a in arrays)
         return Ready(memory, arrays, _mover(self.rule, arrays), on_gpu)
 
 

@@ -57,4 +57,6 @@ def test_small_complex_and_odd_products_are_numpys_own():
     odd = np.repeat(b, 2, axis=1)[:, ::2]
     assert not odd.flags.c_contiguous
     np.testing.assert_array_equal(matmul(a, odd), a @ odd)
+    swapped = a.astype(a.dtype.newbyteorder("S"))
+    np.testing.assert_array_equal(matmul(swapped, b), swapped @ b)
     np.testing.assert_array_equal(matmul(a, b), compiled(a, b))

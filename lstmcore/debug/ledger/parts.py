@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace, to_numpy
+from lstmcore.arrays import Array, is_float32_or_64, namespace, to_numpy
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
-from lstmcore.debug.step.step_back import COMPILED, PATHS, reached, steps_back
+from lstmcore.debug.step.step_back import PATHS, reached, steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.embedding import embedding_backward
@@ -104,7 +104,7 @@ def _note(part: Array, whole: Array, total: Array, squares: Array, along: Array)
 
     The sums are in float64: the square of a float32 below 1e-19 is lost.
     """
-    if isinstance(part, np.ndarray) and part.dtype.char in COMPILED:
+    if isinstance(part, np.ndarray) and is_float32_or_64(part.dtype):
         from lstmcore.debug.ledger.note_cpu import note_compiled
 
         note_compiled(part, whole, total, squares, along)

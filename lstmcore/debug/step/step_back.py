@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, is_float32_or_64, namespace
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.zero import ZERO
 from lstmcore.ops.activation import array_maths
@@ -26,7 +26,6 @@ from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import matmul
 
 PATHS = {"lstm": ("through h", "along c"), "gru": ("through h", "along z"), "rnn": ("through h",)}
-COMPILED = "fd"  # NumPy's float32 and float64
 
 
 class Undone(NamedTuple):
@@ -105,7 +104,7 @@ def _how(visit: Visit, split: bool) -> Callable[[int, Array], Undone]:
         real = None if cache.mask is None else cache.mask[t, :, None]
         return _undo(cell, step_backward, split, real, arriving, cache.gates[t, ...], states(t))
 
-    if not isinstance(cache.gates, np.ndarray) or cache.gates.dtype.char not in COMPILED:
+    if not isinstance(cache.gates, np.ndarray) or not is_float32_or_64(cache.gates.dtype):
         return in_array_code
     from lstmcore.debug.step.step_back_cpu import compiled_undo
 
