@@ -25,6 +25,13 @@ class Usage(NamedTuple):
     spilled_bytes: int
 
 
+class Built(NamedTuple):
+    """What the compiler made of a text."""
+
+    words: str  # its own, with the figures
+    instructions: dict[str, str]  # of each kernel, in PTX
+
+
 class CompileError(Exception):
     """With the compiler's own words."""
 
@@ -44,24 +51,31 @@ def nvrtc() -> ctypes.CDLL | None:
 
 def compiled(file: str, defines: Defines, architecture: str) -> dict[str, Usage]:
     """Compiles a file of ops/cuda/ to machine code for one generation: what each of its kernels takes."""
-    return usages(build(source(file, defines), architecture))
+    return usages(build(source(file, defines), architecture).words)
 
 
-def build(text: str, architecture: str) -> str:
-    """Compiles a text; the compiler's words. Raises CompileError."""
-    library = nvrtc()
+def build(text: str, architecture: str) -> Built:
+    """Compiles a text. Raises CompileError."""
+    library, program = nvrtc(), ctypes.c_void_p()
     assert library is not None
-    program, size = ctypes.c_void_p(), ctypes.c_size_t()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     options = [option.encode() for option in (f"--gpu-architecture={architecture}", *OPTIONS)]
     failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
+    words = _told(library, "ProgramLog", program)
+    ptx = "" if failed else _told(library, "PTX", program)
     library.nvrtcDestroyProgram(ctypes.byref(program))
     if failed:
-        raise CompileError(log.value.decode())
-    return log.value.decode()
+        raise CompileError(words)
+    return Built(words, dict(re.findall(r"\.entry (\w+)(.*?^})", ptx, re.DOTALL | re.MULTILINE)))
+
+
+def _told(library: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> str:
+    """What nvrtcGetProgramLog or nvrtcGetPTX gives."""
+    size = ctypes.c_size_t()
+    getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    getattr(library, f"nvrtcGet{what}")(program, text)
+    return text.value.decode()
 
 
 def usages(log: str) -> dict[str, Usage]:

@@ -11,7 +11,7 @@ from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
 from lstmcore.ops import losses_gpu, matmul_gpu
-from lstmcore.ops.cuda.launch import REAL, LaunchError
+from lstmcore.ops.cuda.launch import REAL, LaunchError, source
 from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
 from lstmcore.train import AdamW, table_gpu
 from lstmcore.train.update_gpu import as_cuda
@@ -127,11 +127,20 @@ def test_training(architecture):
         assert_fits("update.cu", (*constants, *rule), architecture, table_gpu.THREADS, ("update",))
 
 
-def test_dawdling_threads_compile():
-    """As benchmarks/gpu/race.py asks for them; here they need not fit."""
-    constants = (("HUNT_RACES", 1), ("H", 5), ("I", 1), ("ROWS", 1))
-    with_delays, without = (compiled("small.cu", c, "sm_90")["small_backward"] for c in (constants, constants[1:]))
-    assert with_delays != without
+@pytest.mark.parametrize("hunt", [(), (("HUNT_RACES", 1),)], ids=["as usual", "hunting races"])
+def test_threads_dawdle_where_others_wait(hunt):
+    """As benchmarks/gpu/race.py asks for it: asleep, in every kernel with a barrier in its loop, and else never."""
+    for file, constants, waiting in (
+        ("small.cu", (("H", 5), ("I", 1), ("ROWS", 1)), {"small_forward", "small_predict", "small_backward"}),
+        (
+            "persistent.cu",
+            (("H_PADDED", 64), ("UNITS", 32), ("ROWS", 8), ("IEEE", 1)),
+            {"persistent_forward", "persistent_backward"},
+        ),
+    ):
+        kernels = build(source(file, (*hunt, *constants)), "sm_90").instructions
+        assert {entry for entry, code in kernels.items() if "bar.red" in code} == waiting
+        assert {entry for entry, code in kernels.items() if "nanosleep" in code} == (waiting if hunt else set())
 
 
 def test_a_mistake_does_not_compile():
