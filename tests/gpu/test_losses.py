@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gpu.stand_in import installed
+from rounding import FUNCTION_ULPS, SECOND_ORDER, UNIT_ROUNDOFF
 
 import lstmcore as lc
 from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
@@ -24,18 +25,23 @@ def problem(N, V, dtype, masked):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 12), (50, 33), (300, 2)], ids=str)
 def test_loss_and_gradient(emulator, shape, dtype, masked):
-    """Relative to the largest entry: a row's sum of V positive terms, added in V / 32 + 5 steps, an exp, a log and a
-    quotient, each a rounding or two. So V / 32 + 16 roundings for each array, at most; the mean of the losses is made
-    in float64 (N is small beside 1 / eps there).
+    """In units of u. s = logit - largest rounds by |s|, and so exp(s) relatively by |s| + F, F = FUNCTION_ULPS. The sum
+    of a row, at least 1, is made in V / 32 + 5 steps; its terms bring F and their mean of |s|, weighted by p, which is
+    at most the entropy, log V: so it is relatively off by S = log V + F + V / 32 + 5. Then, p being at most 1 and |s| p
+    at most 1 / e, p is off by 1 / e + F + S + 1, and (p - onehot) / n by that and 2 more, over n.
+
+    A row's loss, log(sum) - s of the target, is off by S + F log V, and by 2 of itself for s and the difference; the
+    mean is made in float64, and rounded.
     """
     logits, targets, mask = problem(*shape, dtype, masked)
     loss, dlogits = softmax_cross_entropy(emulator(), logits, targets, mask)
     with np.errstate(invalid="ignore"):  # the array text computes masked rows, and then selects them out
-        want, p = softmax_cross_entropy_forward(logits.astype(float), targets, mask)
+        want, p = softmax_cross_entropy_forward(logits.astype("longdouble"), targets, mask)
     dwant = softmax_cross_entropy_backward(p, targets, mask)
-    allowed = (shape[1] / 32 + 16) * np.finfo(dtype).eps
-    assert abs(loss - want) <= allowed * max(want, 1)
-    assert np.max(np.abs(dlogits - dwant)) <= allowed * np.max(np.abs(dwant))
+    (N, V), F, u = shape, FUNCTION_ULPS, UNIT_ROUNDOFF[dtype] * SECOND_ORDER
+    n, S = N if mask is None else np.count_nonzero(mask), np.log(V) + F + V / 32 + 5
+    assert abs(loss - want) <= (S + F * np.log(V) + 3 * want) * u
+    assert np.max(np.abs(dlogits - dwant)) <= (1 / np.e + F + S + 3) * u / n
     if masked:
         assert not dlogits[~mask].any()
 
