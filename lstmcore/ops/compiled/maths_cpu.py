@@ -1,12 +1,12 @@
 """exp, tanh and sigmoid over vectors, for the compiled step: plain arithmetic, no table, no library.
 
-Everything stands on one reduction. With n the whole number nearest to x / ln 2 and r = x - n ln 2,
+Everything stands on one reduction. With n the whole number nearest to k x / ln 2 and r = x - n ln 2 / k,
 
-    e^x = 2^n e^r,    |r| <= ln 2 / 2,    e^r - 1 = r + r^2/2! + r^3/3! + ...
+    e^(k x) = 2^n (1 + k q),    q = (e^(k r) - 1) / k = r + k r^2/2! + k^2 r^3/3! + ...,    |k r| <= ln 2 / 2
 
-and the series ends where the next term is below a tenth of the last bit. ln 2 is subtracted in two parts, the first of
-which has so few digits that n times it is exact. Every comparison is written so that NaN fails it and passes through.
-docs/cpu.md tabulates the errors, measured over the whole range.
+for k = 1 (exp), -1 (sigmoid) and 2 (tanh). What stands behind r in the series is replaced by its Chebyshev expansion,
+which needs a term less and ends where the next one is below a fifth of the last bit. Every comparison is written so that
+NaN fails it and passes through. docs/cpu.md tabulates the errors, measured over the whole range.
 """
 
 import functools
@@ -32,17 +32,17 @@ from lstmcore.ops.compiled.vector_cpu import (
 class _Precision(NamedTuple):
     """What the two dtypes need."""
 
-    terms: int  # of the series
+    terms: int  # of the series behind r
     digits: int  # binary digits of ln 2 in its first part
     guard: int  # 2^(n + guard) is a normal number for every n down to that of `lowest`
     lowest: float  # below it e^x rounds to zero
     highest: float  # above it e^x is infinite
-    certain: float  # above it tanh rounds to 1
+    certain: float  # above it tanh and sigmoid round to 1
 
 
 _PRECISION = {
-    "float32": _Precision(7, 15, 24, -104.0, 89.0, 10.0),
-    "float64": _Precision(13, 32, 54, -746.0, 710.0, 20.0),
+    "float32": _Precision(5, 15, 24, -104.0, 89.0, 18.0),
+    "float64": _Precision(10, 32, 54, -746.0, 710.0, 40.0),
 }
 _LN2, _LN2_REST = math.log(2), 2.3190468138462996e-17  # ln 2 as a float64, and what that leaves out
 
@@ -60,65 +60,79 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
     scalar = np.dtype(dtype).type
     constant = vectors(dtype).constant
     precision = _PRECISION[dtype]
-    head = math.ldexp(math.floor(math.ldexp(_LN2, precision.digits)), -precision.digits)
-    minus_head, minus_tail = scalar(-head), scalar(-(_LN2 - head + _LN2_REST))
-    inverse, rounding = scalar(1 / _LN2), scalar(rounder(dtype))
+    rounding = scalar(rounder(dtype))
     lowest, highest, certain = scalar(precision.lowest), scalar(precision.highest), scalar(precision.certain)
-    guard, unguard = precision.guard, scalar(2.0**-precision.guard)
-    zero, half, one, two = (scalar(v) for v in (0, 0.5, 1, 2))
-    series = _polynomial([scalar(1 / math.factorial(k)) for k in range(precision.terms, 1, -1)], constant, dtype)
+    lowered, small = -precision.guard, scalar(2.0**-precision.guard)
+    half, one = scalar(0.5), scalar(1)
 
-    @jitable(dtype)
-    def reduce(x):
-        """x -> n + rounder, and e^r - 1."""
-        rounded = multiply_add(x, constant(inverse), constant(rounding))
-        n = rounded - rounding
-        r = multiply_add(n, constant(minus_tail), multiply_add(n, constant(minus_head), x))
-        return rounded, multiply_add(series(r), r * r, r)
+    def reduction(k, parts):
+        """x -> n + rounder, and q. ln 2 / k is subtracted in so many parts: with two, n times the first is exact."""
+        head = math.ldexp(math.floor(math.ldexp(_LN2, precision.digits)), -precision.digits) if parts == 2 else _LN2
+        minus_head, minus_tail = scalar(-head / k), scalar(-(_LN2 - head + _LN2_REST) / k)
+        inverse = scalar(k / _LN2)
+        series = _polynomial([scalar(c) for c in _behind_r(k, precision.terms)], constant, dtype, k)
+
+        @jitable(dtype, k)
+        def reduce(x):
+            rounded = multiply_add(x, constant(inverse), constant(rounding))
+            n = rounded - rounding
+            r = multiply_add(n, constant(minus_head), x)
+            if parts == 2:
+                r = multiply_add(n, constant(minus_tail), r)
+            return rounded, multiply_add(series(r), r * r, r)
+
+        return reduce
+
+    reduce_exp, reduce_falling, reduce_twice = reduction(1, 2), reduction(-1, 2), reduction(2, 1)
 
     @jitable(dtype)
     def exp(x):
         x = where_less(x, constant(lowest), constant(lowest), x)
         x = where_less(constant(highest), x, constant(highest), x)
-        rounded, p = reduce(x)
+        rounded, q = reduce_exp(x)
         m = (rounded - rounding) * half + rounding  # 2^n in two factors: both are normal numbers where 2^n is none
-        return (p + one) * power_of_two(m, 0) * power_of_two(rounded - m + rounding, 0)
-
-    @jitable(dtype)
-    def falling_exp(x):
-        """e^-|x|, which needs less care."""
-        x = with_sign(x, constant(minus_head))
-        x = where_less(x, constant(lowest), constant(lowest), x)
-        rounded, p = reduce(x)
-        scale = power_of_two(rounded, guard)
-        return multiply_add(scale, p, scale) * unguard
+        return (q + one) * power_of_two(m, 0) * power_of_two(rounded - m + rounding, 0)
 
     @jitable(dtype)
     def tanh(x):
-        """d / (d + 2) with d = e^(2|x|) - 1: no difference of nearly equal numbers, and never above 1."""
+        """d / (d + 1) with d = (e^(2|x|) - 1) / 2: no difference of nearly equal numbers, and never above 1.
+
+        One part of ln 2 will do: where n is large, the error of d hardly shows.
+        """
         y = absolute(x)
         y = where_less(constant(certain), y, constant(certain), y)
-        rounded, p = reduce(y * two)
+        rounded, q = reduce_twice(y)
         scale = power_of_two(rounded, 0)
-        d = multiply_add(scale, p, scale - one)
-        return with_sign(d / (d + two), x)
+        d = multiply_add(scale, q, multiply_add(scale, constant(half), constant(-half)))
+        return with_sign(d / (d + one), x)
 
     @jitable(dtype)
     def sigmoid(x):
-        """1 / (1 + e) for x >= 0, else e / (1 + e), with e = e^-|x|: keeps the small values of very negative x."""
-        e = falling_exp(x)
-        return where_less(x, constant(zero), e, constant(one)) / (e + one)
+        """1 / (1 + e^-x), all times 2^-guard, so that it keeps the small values of very negative x."""
+        x = where_less(x, constant(lowest), constant(lowest), x)
+        x = where_less(constant(certain), x, constant(certain), x)
+        rounded, q = reduce_falling(x)
+        scale = power_of_two(rounded, lowered)
+        return constant(small) / (multiply_add(-scale, q, scale) + small)
 
     return exp, tanh, sigmoid
 
 
-def _polynomial(coefficients: list, constant: Callable, dtype: str) -> Callable:
+def _behind_r(k: float, terms: int) -> list[float]:
+    """The polynomial of so many terms nearest to k/2! + k^2 r/3! + k^3 r^2/4! + ..., highest power first."""
+    radius = _LN2 / 2 / abs(k)
+    exact = [k ** (j + 1) * radius**j / math.factorial(j + 2) for j in range(terms + 12)]  # in r / radius
+    nearest = np.polynomial.chebyshev.cheb2poly(np.polynomial.chebyshev.poly2cheb(exact)[:terms])
+    return [float(c) / radius**j for j, c in enumerate(nearest)][::-1]
+
+
+def _polynomial(coefficients: list, constant: Callable, dtype: str, *identity: object) -> Callable:
     """r -> the polynomial with these coefficients, highest power first, by Horner's rule; a function for each step."""
 
     def step(higher, place):
         coefficient = coefficients[place]
 
-        @jitable(dtype, place)
+        @jitable(dtype, *identity, place)
         def polynomial(r):
             return multiply_add(higher(r), r, constant(coefficient))
 
@@ -126,7 +140,7 @@ def _polynomial(coefficients: list, constant: Callable, dtype: str) -> Callable:
 
     first, second = coefficients[:2]
 
-    @jitable(dtype)
+    @jitable(dtype, *identity)
     def line(r):
         return multiply_add(constant(first), r, constant(second))
 

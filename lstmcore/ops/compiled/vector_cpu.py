@@ -118,6 +118,17 @@ for _symbol, _instruction in (
     _arithmetic(_symbol, _instruction)
 
 
+@infer_global(operator.neg)
+class _Negation(AbstractTemplate):
+    def generic(self, args, kws):
+        return args[0](*args) if isinstance(args[0], Vector) else None
+
+
+@lower_builtin(operator.neg, Vector)
+def _negate(context, builder, signature, operands):
+    return builder.fneg(operands[0])
+
+
 @intrinsic
 def multiply_add(typing, a, b, c):
     """a * b + c of three vectors, rounded once where the machine can."""
