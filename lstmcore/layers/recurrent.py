@@ -1,5 +1,6 @@
 """LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -81,8 +82,9 @@ class Recurrent(Layer):
         check_size("hidden_size", hidden_size)
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
+        self._chosen: tuple[Engine, Array, Any] = (None, None, None)  # for which engine and array, and what
         self.params = _initial(cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
-        choose(engine, cell, self.params["W_hh"])  # an engine that cannot run is refused now, not at the first batch
+        self.own_engine()  # one that cannot run is refused now, not at the first batch
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
         """x (T, B, I) -> y (T, B, H), zero at masked steps; or, without return_sequences, the final h (B, H)."""
@@ -119,7 +121,8 @@ class Recurrent(Layer):
         H = self.hidden_size
         if dstate is None:
             dstate = self._zeros(B)
-        check_state("dstate", dstate, self.cell.states, B, H, W_hh)
+        else:
+            check_state("dstate", dstate, self.cell.states, B, H, W_hh)
         if self.return_sequences:
             check_like("dy", dy, (T, B, H), "(T, B, H), as the cache fixes it,", W_hh)
         else:
@@ -145,7 +148,7 @@ class Recurrent(Layer):
 
     def to(self, dtype=None, engine=None, array=None):
         twin = super().to(dtype, engine, array)
-        choose(twin.engine, twin.cell, twin.params["W_hh"])
+        twin.own_engine()
         return twin
 
     def config(self):
@@ -162,8 +165,13 @@ class Recurrent(Layer):
         return f"{self.cell.name.upper()}({self.input_size}, {self.hidden_size}{last})"
 
     def own_engine(self) -> ModuleType | Any:
-        """The engine that runs this layer now."""
-        return choose(self.engine, self.cell, self.params["W_hh"])
+        """The engine that runs this layer now. Raises ValueError if the one that is wanted cannot."""
+        W_hh = self.params["W_hh"]
+        engine, array, chosen = self._chosen
+        if array is not W_hh or engine is not self.engine:  # else nothing is new since the last call
+            chosen = choose(self.engine, self.cell, W_hh)
+            self._chosen = self.engine, W_hh, chosen
+        return chosen
 
     def _checked(self, x: Any, state: Any, mask: Any) -> tuple[Array, ...]:
         """The initial state, once x, state and mask are found to be right."""
@@ -176,7 +184,15 @@ class Recurrent(Layer):
     def _zeros(self, B: int) -> tuple[Array, ...]:
         W_hh = self.params["W_hh"]
         xp, shape = namespace(W_hh), (B, self.hidden_size)
+        if xp is np:
+            return (_zeros_to_read(shape, W_hh.dtype),) * len(self.cell.states)
         return tuple([xp.zeros(shape, dtype=W_hh.dtype) for _ in self.cell.states])
+
+
+@functools.lru_cache(maxsize=64)
+def _zeros_to_read(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Zeros (B, H) that nobody can write to: one row, seen B times."""
+    return np.broadcast_to(np.zeros(shape[1], dtype), shape)
 
 
 def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generator) -> Params:

@@ -5,6 +5,8 @@ output gate). GRU: r z n m (reset gate, update gate, candidate, and m, the recur
 reset gate multiplies it). Plain RNN: n. A weight matrix holds, side by side, the blocks that it feeds.
 """
 
+import numpy as np
+
 from lstmcore.arrays import Array, namespace
 
 LSTM = ("i", "f", "g", "o")
@@ -21,7 +23,8 @@ def join(a: Array, blocks: tuple[int, ...]) -> Array:
     """The named blocks of (..., K, H), side by side as a weight matrix holds them: (..., len(blocks) H)."""
     xp = namespace(a)
     if blocks == tuple(range(a.shape[-2])):
-        return xp.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1]))
+        shape = (*a.shape[:-2], a.shape[-2] * a.shape[-1])
+        return a.reshape(shape) if xp is np else xp.reshape(a, shape)  # NumPy's function takes three times its method
     return xp.concat([a[..., k, :] for k in blocks], axis=-1)
 
 

@@ -5,8 +5,8 @@ Everything stands on one reduction. With n the whole number nearest to k x / ln 
     e^(k x) = 2^n (1 + k q),    q = (e^(k r) - 1) / k = r + k r^2/2! + k^2 r^3/3! + ...,    |k r| <= ln 2 / 2
 
 for k = 1 (exp), -1 (sigmoid) and 2 (tanh). What stands behind r in the series is replaced by its Chebyshev expansion,
-which needs a term less and ends where the next one is below a fifth of the last bit. Every comparison is written so that
-NaN fails it and passes through. docs/cpu.md tabulates the errors, measured over the whole range.
+which needs a term less and ends where the next one is below a fifth of the last bit. Every comparison is written so
+that NaN fails it and passes through. docs/cpu.md tabulates the errors, measured over the whole range.
 """
 
 import functools

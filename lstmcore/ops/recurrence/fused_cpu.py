@@ -94,22 +94,20 @@ def predict(
 
 
 def _run(cell, x, params, state0, mask, states, y, kept) -> None:
-    """The forward kernels, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
+    """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
-    run, kernels = machine.run, machine.kernels(cell.name, dtype)
     p = machine.plan(cell.name, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
+    kept, x_kept, clean = p.unkept if kept is None else kept
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
-    packed = np.empty(p.forward_packed, x.dtype)
-    run(kernels.pack_forward, [(*weights, packed, p.weights.panels, j, p.packers) for j in range(p.packers)], 0)
-    for s, s0 in zip(states, state0):
-        s[0] = s0
-    kept, x_kept, clean = p.unkept if kept is None else kept
-    arrays = _rows(x), p.real if mask is None else mask, states, kept, y, x_kept, clean, packed, *p.weights[:3]
-    counts = p.parts, p.forward_chunk, np.zeros(1, np.int64)
-    run(
-        kernels.forward,
+    arrays = (
+        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, kept, y, x_kept, clean,
+        *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+    )  # fmt: skip
+    counts = p.parts, p.forward_chunk, np.zeros(3, np.int64)
+    machine.run(
+        machine.kernels(cell.name, dtype).forward,
         [(*arrays, first, end, part, *counts) for first, end in p.tiles for part in range(p.parts)],
         p.forward_scratch,
     )
@@ -127,23 +125,20 @@ def backward(
     T, B, I = x.shape
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
-    run, kernels = machine.run, machine.kernels(cell.name, dtype)
     p = machine.plan(cell.name, T, B, I, H, dtype, mask is not None, machine.thread_count())
-    packed = np.empty(p.backward_packed, x.dtype)
     W_ih, W_hh = params["W_ih"], params["W_hh"]
-    weights = W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), packed, p.input_panels, p.unit_panels
-    run(kernels.pack_backward, [(*weights, j, p.packers) for j in range(p.packers)], 0)
-    dstate0 = np.array(dstate, order="C")  # (S, B, H), a copy
+    dstate0 = np.empty((len(dstate), B, H), x.dtype)
     dx = np.empty((T, B, I), x.dtype)
     sums = np.zeros((len(p.tiles), I + 1 + H, K, H), x.dtype)  # every tile sums for itself
     shared = np.empty(p.da_bytes, np.uint8)
     arrays = (
-        _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept, packed,
-        dstate0, dx, sums, shared,
+        _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
+        W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
+        tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
     )  # fmt: skip
-    counts = p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(1, np.int64)
-    run(
-        kernels.backward,
+    counts = p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64)
+    machine.run(
+        machine.kernels(cell.name, dtype).backward,
         [
             (*arrays, first, end, tile, part, *counts)
             for tile, (first, end) in enumerate(p.tiles)

@@ -23,9 +23,7 @@ SOURCES = (  # every file in which a kernel's text stands: an edit of any makes 
 
 
 class Kernels(NamedTuple):
-    pack_forward: Callable
     forward: Callable
-    pack_backward: Callable
     backward: Callable
 
 
@@ -46,21 +44,19 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
         return given(1, "C", numba.from_dtype(rows))
 
     weights, mask = given(2, "C"), given(2, "A", types.boolean)
-    counter, scratch = made(1, types.int64), made(1, types.uint8)
+    states = types.UniTuple(given(2), len(cell.states))  # type: ignore[attr-defined]
+    counters, scratch = made(1, types.int64), made(1, types.uint8)
     signatures = {
-        "pack_forward": (weights, weights, given(1, "C"), made(1), table(weights_cpu.PANELS), *[count] * 2, scratch),
         "forward": (
-            given(3), mask, made(4), made(4), made(3), made(3), mask,
-            given(1, "C"), table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, *[count] * 5,
-            counter, scratch,
+            given(3), mask, states, made(4), made(4), made(3), made(3), mask, weights, weights, given(1, "C"), made(1),
+            table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, *[count] * 5, counters, scratch,
         ),
-        "pack_backward": (weights, weights, made(1), *[count] * 4, scratch),
         "backward": (
-            given(3), mask, given(3), given(4, "C"), given(4, "C"), given(1, "C"),
-            made(3), made(3), made(4), scratch, *[count] * 8, counter, scratch,
+            given(3), mask, given(3), given(4, "C"), given(4, "C"), weights, weights, made(1), states,
+            made(3), made(3), made(4), scratch, *[count] * 8, counters, scratch,
         ),
     }  # fmt: skip
-    makers = (weights_cpu.pack_forward, loop_cpu.forward, weights_cpu.pack_backward, loop_cpu.backward)
+    makers = (loop_cpu.forward, loop_cpu.backward)
     return Kernels(
         *(
             compile_kernel(make(cell, dtype), f"{cell_name}-{name}-{dtype}", types.void(*arguments), SOURCES)

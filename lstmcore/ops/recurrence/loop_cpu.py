@@ -25,7 +25,7 @@ from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.contract_cpu import contract
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch, real_rows
 from lstmcore.ops.recurrence.step_cpu import step_backward, step_forward
-from lstmcore.ops.recurrence.weights_cpu import backward_places, line, runs
+from lstmcore.ops.recurrence.weights_cpu import backward_places, line, pack_backward, pack_forward, runs
 
 
 @jitable()
@@ -40,17 +40,21 @@ def forward(cell: Cell, dtype: str) -> Callable:
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
-    step = step_forward(cell, dtype)
+    step, pack = step_forward(cell, dtype), pack_forward(cell, dtype)
 
     def forward(
         x,  # (T, B, I)
         mask,  # (T, B)
-        states,  # (S, T+1, B, H): every step is kept; or (S, 2, B, H): the last two. Slot 0 holds the initial state
+        state0,  # S arrays (B, H)
+        states,  # (S, T+1, B, H): every step is kept, slot 0 is the initial one; or (S, 2, B, H): the last two
         gates,  # (T, B, K, H), or (0, B, K, H): not kept
         y,  # (T, B, H), or (0, B, H): not wanted
         x_kept,  # (T, B, I): x with zeros at masked steps; or (0, B, I): not wanted
         clean,  # (T, B): true where gates and x_kept hold zeros already; or (0, B) without x_kept
-        packed,  # W_ih, W_hh and bias
+        W_ih,
+        W_hh,
+        bias,  # of all blocks
+        packed,  # memory for the weights as the products read them
         groups,  # of the units
         panels,  # of the packed weights
         joined,  # whether the blocks of a row of `a` are: see weights_cpu.py
@@ -59,7 +63,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         part,
         parts,
         chunk,
-        counter,  # (1,) where the parts meet
+        counters,  # (3,) zeros, where the tasks meet: the parts of one, and all over the packing
         scratch,
     ):
         T, B, I = x.shape
@@ -77,6 +81,13 @@ def forward(cell: Cell, dtype: str) -> Callable:
         weights = line(packed.ctypes.data)
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
+
+        pack(len(panels), counters.ctypes.data + 8, panels, W_ih, W_hh, bias, packed)
+        for s in range(S):
+            for b in range(row_first, row_end):
+                here, given = states.ctypes.data + s * state_size + b * state_row, state0[s].ctypes.data
+                copy(here + left * size, given + b * state0[s].strides[0] + left * size, right - left)
+        meet(counters.ctypes.data, parts, 1)
 
         for t_first in range(0, T, chunk):
             t_end = min(T, t_first + chunk)
@@ -145,20 +156,20 @@ def forward(cell: Cell, dtype: str) -> Callable:
                                     clear(gates.ctypes.data + ((t * B + b) * K + k) * H * size + place, count)
                                 if part == 0:
                                     clear(x_kept.ctypes.data + (t * B + b) * I * size, I)
-                meet(counter.ctypes.data, parts, t + 1)
+                meet(counters.ctypes.data, parts, t + 2)
 
     return forward
 
 
 def backward(cell: Cell, dtype: str) -> Callable:
     """The kernel that undoes all steps of a task, last step first."""
-    K = len(cell.gates)
+    K, S = len(cell.gates), len(cell.states)
     input_count, recurrent_count = len(cell.input_blocks), len(cell.recurrent_blocks)
     input_runs, recurrent_runs = runs(cell.input_blocks), runs(cell.recurrent_blocks)
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
-    step, sums_of = step_backward(cell, dtype), contract(cell, dtype)
+    step, sums_of, pack = step_backward(cell, dtype), contract(cell, dtype), pack_backward(cell, dtype)
     gather, add = sums_of.gather, sums_of.add
 
     def backward(
@@ -167,8 +178,11 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dy,  # (T, B, H)
         states,  # (S, T+1, B, H)
         gates,  # (T, B, K, H)
-        packed,  # W_ih and W_hh, transposed; or, without input_panels, one below the other and transposed
-        dstate,  # (S, B, H): gradients of the final state, in the end those of the initial one
+        W_ih,
+        W_hh,  # without input_panels, the rows of W_ih below it
+        packed,  # memory for both, transposed
+        dstate_end,  # S arrays (B, H): the gradients of the final state
+        dstate,  # (S, B, H): in the end the gradients of the initial one
         dx,  # (T, B, I)
         sums,  # (tasks, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
         shared,  # bytes for da of one chunk, where several parts work on it
@@ -180,7 +194,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         unit_panels,
         input_panels,
         chunk,
-        counter,
+        counters,  # (3,) zeros, as forward
         scratch,
     ):
         T, B, I = x.shape
@@ -201,10 +215,16 @@ def backward(cell: Cell, dtype: str) -> Callable:
         memory = scratch.ctypes.data
         factors, dh_rows, panel = memory + factors, memory + dh_rows, memory + panel
         da = shared.ctypes.data if parts > 1 else memory + da
-        W_ih, W_hh = backward_places(packed.ctypes.data, I - beside, H, input_count, lanes, size)
+        ih, hh = backward_places(packed.ctypes.data, I - beside, H, input_count, lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
         meeting = 0
+
+        pack(input_panels + unit_panels, counters.ctypes.data + 8, W_ih, W_hh, packed, input_panels, unit_panels)
+        for s in range(S):
+            for b in range(row_first, row_end):
+                here, given = dstate.ctypes.data + s * B * state_row + b * state_row, dstate_end[s].ctypes.data
+                copy(here + left * size, given + b * dstate_end[s].strides[0] + left * size, units)
 
         for t_end in range(T, 0, -chunk):
             t_first = max(0, t_end - chunk)
@@ -223,7 +243,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                 )  # fmt: skip
                 step(q_first, q_end, units, numbers, places, distances, left, B, H)
                 meeting += 1
-                meet(counter.ctypes.data, parts, meeting)  # da of this step is complete
+                meet(counters.ctypes.data, parts, meeting)  # da of this step is complete
 
                 if beside:
                     for q in range(q_end - q_first):
@@ -236,11 +256,11 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     following, _ = panel_range(max(panel_first, min(p + way, panel_end - 1)), H, lanes, unit_panels)
                     dh, columns = dh_rows + u * lanes * size, min(width * lanes, H + beside - u * lanes)
                     for first, count, place in recurrent_runs:
-                        weights = W_hh + (recurrent_count * u + place * width) * H * lanes * size
+                        weights = hh + (recurrent_count * u + place * width) * H * lanes * size
                         product(
                             q_end - q_first, columns, count * H, da + q_first * da_row + first * H * size, da_row, size,
                             weights, width * lanes * size, dh, dh_row, dh, dh_row,
-                            W_hh + recurrent_count * following * H * lanes * size,
+                            hh + recurrent_count * following * H * lanes * size,
                         )  # fmt: skip
                 for q in range(q_first, q_end):  # back to its row; a masked row's gradient stays as it came (25)
                     dh = dh_rows + (q - q_first) * dh_row
@@ -258,7 +278,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                 dx_row, columns = width * lanes * size, min(width * lanes, I - u * lanes)
                 clear(panel, filled * width * lanes)
                 for first, count, place in input_runs:
-                    weights = W_ih + (input_count * u + place * width) * H * lanes * size
+                    weights = ih + (input_count * u + place * width) * H * lanes * size
                     product(
                         filled, columns, count * H, da + first * H * size, da_row, size, weights, width * lanes * size,
                         panel, dx_row, panel, dx_row, weights + count * H * width * lanes * size,
@@ -274,6 +294,6 @@ def backward(cell: Cell, dtype: str) -> Callable:
                             here = dx.ctypes.data + ((t * B + b) * I + x_left * lanes) * size
                             clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
-            meet(counter.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
+            meet(counters.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
 
     return backward

@@ -23,7 +23,6 @@ from lstmcore.ops.recurrence.weights_cpu import Layout, forward_layout
 
 SMALL = 4_000_000  # multiplications in all, some 80 us, below which a second thread is not worth its waking
 GATES = 160  # multiplications that the gate functions of one unit take as long as
-PACK = 500_000  # weights below which one thread packs them: in less time than a second takes to wake
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
 TILE = 48  # rows of a tile, about
@@ -50,7 +49,6 @@ class Plan(NamedTuple):
     real: np.ndarray  # (T, B) a mask that is true everywhere
     no_dy: np.ndarray  # (T, B, H) zeros
     unkept: tuple[np.ndarray, ...]  # in place of gates, x and its clean steps where nothing is kept
-    packers: int  # threads that pack the weights
 
 
 @functools.lru_cache(maxsize=64)
@@ -93,5 +91,4 @@ def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: boo
         np.broadcast_to(np.True_, (T, B)),
         np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
         (np.empty((0, B, K, H), dtype), np.empty((0, B, I), dtype), np.empty((0, B), bool)),
-        1 if K * H * (I + H) < PACK else threads,
     )

@@ -6,7 +6,8 @@ thread works on one after the other, and a table says, panel by panel, which col
 the other without a gap, and they are cut into panels as if they were one wide block. 4 x 24 columns fill six vectors,
 four blocks by themselves eight.
 
-Packing is done anew in every call, since the weights may have changed, and costs a hundredth to a twentieth of it.
+Packing is done anew in every call, since the weights may have changed, and costs a hundredth to a twentieth of it. The
+tasks of a call do it together before they begin.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.compiled.barrier_cpu import together
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.panels_cpu import packing, panel_count, panel_range
 from lstmcore.ops.compiled.vector_cpu import vectors
@@ -109,47 +111,46 @@ def backward_places(packed, I, H, inputs, lanes, size):
 
 
 def pack_forward(cell: Cell, dtype: str) -> Callable:
-    """The kernel that packs W_ih, W_hh and the biases for the forward loop; part `part` of `parts` of the panels."""
+    """The compiled pack(panels, counters, W_ih, W_hh, bias, packed): the weights of the forward loop, by all tasks."""
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     pack = packing(dtype).pack
 
-    def pack_forward(W_ih, W_hh, bias, packed, panels, part, parts, scratch):
-        first = line(packed.ctypes.data)
-        for p in range(part * len(panels) // parts, (part + 1) * len(panels) // parts):
-            panel = panels[p]
-            out = first + panel.start * lanes * size
-            width = (panel.columns + lanes - 1) // lanes
-            W = W_hh
-            if panel.bias >= 0:
-                pack(out, bias.ctypes.data + panel.bias * size, 0, 1, panel.columns, 0, width)
-                out += width * lanes * size
-                W = W_ih
-            source = W.ctypes.data + panel.column * size
-            pack(out, source, W.shape[1] * size, panel.depth, panel.columns, 0, width)
+    @jitable(cell.name, dtype)
+    def pack_panel(p, panels, W_ih, W_hh, bias, packed):
+        panel = panels[p]
+        out = line(packed.ctypes.data) + panel.start * lanes * size
+        width = (panel.columns + lanes - 1) // lanes
+        W = W_hh
+        if panel.bias >= 0:
+            pack(out, bias.ctypes.data + panel.bias * size, 0, 1, panel.columns, 0, width)
+            out += width * lanes * size
+            W = W_ih
+        source = W.ctypes.data + panel.column * size
+        pack(out, source, W.shape[1] * size, panel.depth, panel.columns, 0, width)
 
-    return pack_forward
+    return together(pack_panel, "forward", cell.name, dtype)
 
 
 def pack_backward(cell: Cell, dtype: str) -> Callable:
-    """The kernel that packs the transposes of W_ih and W_hh for the backward loop; part `part` of `parts` of each."""
+    """The compiled pack(panels of both, counters, W_ih, W_hh, packed, panels of W_ih, of W_hh): the transposes of W_ih
+    and W_hh for the backward loop, by all tasks.
+    """
     input_count = len(cell.input_blocks)
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     pack_transposed = packing(dtype).pack_transposed
 
-    @jitable(dtype)
-    def pack_panels(W, place, panels, part, parts):
-        N, depth = W.shape
-        for p in range(part * panels // parts, (part + 1) * panels // parts):
-            u, width = panel_range(p, N, lanes, panels)
-            start = place + u * depth * lanes * size
-            pack_transposed(start, W.ctypes.data, depth * size, depth, N, u, width)
-
-    def pack_backward(W_ih, W_hh, packed, input_panels, unit_panels, part, parts, scratch):
+    @jitable(cell.name, dtype)
+    def pack_panel(p, W_ih, W_hh, packed, input_panels, unit_panels):
         inputs = W_ih.shape[0] if input_panels > 0 else 0  # without panels of their own, its rows stand below W_hh's
         ih, hh = backward_places(packed.ctypes.data, inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
-        pack_panels(W_ih, ih, input_panels, part, parts)
-        pack_panels(W_hh, hh, unit_panels, part, parts)
+        W, place, panels = W_ih, ih, input_panels
+        if p >= input_panels:
+            W, place, panels, p = W_hh, hh, unit_panels, p - input_panels
+        N, depth = W.shape
+        u, width = panel_range(p, N, lanes, panels)
+        start = place + u * depth * lanes * size
+        pack_transposed(start, W.ctypes.data, depth * size, depth, N, u, width)
 
-    return pack_backward
+    return together(pack_panel, "backward", cell.name, dtype)

@@ -2,8 +2,8 @@
 
 The bound of 3 counts roundings. e^x: the series 0.5 and its end 0.2, the sum with 1 and both scalings 0.5 at most:
 below 1.7. sigmoid: e = s - s q has 0.5 from q's own rounding (1 in the worst place of a binade) and 0.5 from the
-difference, the sum 1 + e and the quotient 0.5 each: 2.5. tanh: the same of d = s q + (s - 1) / 2, d + 1 and the quotient.
-The series before it is rounded adds a few tenths. A wrong coefficient shows as thousands.
+difference, the sum 1 + e and the quotient 0.5 each: 2.5. tanh: the same of d = s q + (s - 1) / 2, d + 1 and the
+quotient. The series before it is rounded adds a few tenths. A wrong coefficient shows as thousands.
 """
 
 import functools
