@@ -46,18 +46,13 @@ def undo_linear(dy: np.ndarray, x: np.ndarray, W: np.ndarray) -> tuple[np.ndarra
 def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
     """Forward and backward."""
     v = vectors(dtype.name)
-    lanes, size, wide, number = v.lanes, v.size, v.lanes * panel_vectors(), dtype.type
-    clear, pack, pack_transposed = (
-        packing(dtype.name).clear,
-        packing(dtype.name).pack,
-        packing(dtype.name).pack_transposed,
-    )
-    product, zero, one = product_of(dtype.name), number(0), number(1)
+    lanes, size, wide, store, constant = v.lanes, v.size, v.lanes * panel_vectors(), v.store, v.constant
+    _, clear, pack, pack_transposed = packing(dtype.name)
+    product, one = product_of(dtype.name), dtype.type(1)
 
-    def forward(x, W, b, y, scratch):
+    def forward(x, W, b, y, packed):
         (N, I), O = x.shape, W.shape[1]
         panels = -(-O // wide)
-        packed = scratch.ctypes.data
         for p in range(panels):
             u, width = panel_range(p, O, lanes, panels)
             place, columns = u * lanes * size, min(width * lanes, O - u * lanes)
@@ -65,26 +60,13 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
             for n in range(0, N, ROWS):
                 rows, here, out = min(ROWS, N - n), x.ctypes.data + n * I * size, y.ctypes.data + n * O * size + place
                 bias = b.ctypes.data + place
-                product(
-                    rows,
-                    columns,
-                    I,
-                    here,
-                    I * size,
-                    size,
-                    packed,
-                    width * lanes * size,
-                    bias,
-                    0,
-                    out,
-                    O * size,
-                    packed,
-                )  # (50)
+                row = width * lanes * size
+                product(rows, columns, I, here, I * size, size, packed, row, bias, 0, out, O * size, packed)  # (50)
 
-    def backward(dy, x, W, dx, dW, db, scratch):
+    def backward(dy, x, W, dx, dW, db, packed):
         (N, I), O = x.shape, W.shape[1]
-        packed, ones = scratch.ctypes.data, scratch[PANEL:].view(number)
-        ones[0] = one
+        ones = packed + PANEL
+        store(ones, constant(one))
         panels = -(-O // wide)
         clear(dW.ctypes.data, I * O)
         clear(db.ctypes.data, O)
@@ -98,9 +80,9 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
                 product(
                     I, columns, rows, here, size, I * size, packed, row, out, O * size, out, O * size, packed
                 )  # (52)
-                product(1, columns, rows, ones.ctypes.data, 0, 0, packed, row, last, 0, last, 0, packed)  # (51)
+                product(1, columns, rows, ones, 0, 0, packed, row, last, 0, last, 0, packed)  # (51)
         zeros = ones  # their place
-        zeros[:wide] = zero
+        clear(zeros, wide)
         panels = -(-I // wide)
         for p in range(panels):
             u, width = panel_range(p, I, lanes, panels)
@@ -108,15 +90,12 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
             pack_transposed(packed, W.ctypes.data, O * size, O, I, u, width)
             for n in range(0, N, ROWS):
                 rows, here, out = min(ROWS, N - n), dy.ctypes.data + n * O * size, dx.ctypes.data + n * I * size + place
-                product(
-                    rows, columns, O, here, O * size, size, packed, row, zeros.ctypes.data, 0, out, I * size, packed
-                )  # (53)
+                product(rows, columns, O, here, O * size, size, packed, row, zeros, 0, out, I * size, packed)  # (53)
 
     scalar = numba.from_dtype(dtype)
     given, made = (functools.partial(types.Array, scalar, layout="C", readonly=readonly) for readonly in (True, False))
-    scratch = types.Array(types.uint8, 1, "C")
-    one_way = types.void(given(2), given(2), given(1), made(2), scratch)
-    back = types.void(given(2), given(2), given(2), made(2), made(2), made(1), scratch)
+    one_way = types.void(given(2), given(2), given(1), made(2), types.intp)
+    back = types.void(given(2), given(2), given(2), made(2), made(2), made(1), types.intp)
     return (
         compile_kernel(forward, f"linear-forward-{dtype.name}", one_way, SOURCES),
         compile_kernel(backward, f"linear-backward-{dtype.name}", back, SOURCES),

@@ -15,7 +15,7 @@ import numpy as np
 from numba.core import types
 
 from lstmcore.ops.compiled.across_cpu import largest_of, sum_of
-from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.compiled.kernel_cpu import compile_tasks
 from lstmcore.ops.compiled.maths_cpu import elementary
 from lstmcore.ops.compiled.panels_cpu import packing
 from lstmcore.ops.compiled.threads_cpu import run
@@ -62,25 +62,22 @@ def _over_pieces(kernel: Callable, given: tuple, N: int, gradient: np.ndarray) -
     """Hands the rows to the threads, piece by piece; the sum of what the pieces add to the loss."""
     rows = max(1, PIECE // gradient.shape[1])
     losses = np.empty(-(-N // rows))
-    run(
-        kernel,
-        [(*given, k * rows, min((k + 1) * rows, N), losses, k, gradient) for k in range(losses.size)],
-        0,
-    )
+    run(kernel, (*given, rows, losses, gradient), losses.size, 0)
     return sum(losses.tolist())
 
 
 @functools.cache
 def _cross_entropy(dtype: np.dtype) -> Callable:
-    """Rows `first` to `end`: what they add to the loss, and their gradients."""
+    """A piece of so many rows: what they add to the loss, and their gradients."""
     v = vectors(dtype.name)
     lanes, size, constant = v.lanes, v.size, v.constant
     load_some, load_padded, store_some, keep_some = v.load_some, v.load_padded, v.store_some, v.keep_some
     clear, (exp, _, _) = packing(dtype.name).clear, elementary(dtype.name)
     number, zero, one = dtype.type, dtype.type(0), dtype.type(1)
 
-    def kernel(logits, targets, mask, n, first, end, losses, task, dlogits, scratch):
+    def kernel(logits, targets, mask, n, rows, losses, dlogits, task, scratch):
         V = logits.shape[1]
+        first, end = task * rows, min((task + 1) * rows, logits.shape[0])
         weight, loss = one / number(n), 0.0
         for i in range(first, end):  # each row goes three times along its vectors: maximum, sum, gradient
             row, out = logits.ctypes.data + i * V * size, dlogits.ctypes.data + i * V * size
@@ -105,19 +102,19 @@ def _cross_entropy(dtype: np.dtype) -> Callable:
         losses[task] = loss
 
     target = types.Array(types.int64, 1, "C", readonly=True)
-    return compile_kernel(kernel, f"softmax-cross-entropy-{dtype.name}", _signature(dtype, target), SOURCES)
+    return compile_tasks(kernel, f"softmax-cross-entropy-{dtype.name}", _signature(dtype, target), SOURCES)
 
 
 @functools.cache
 def _squared_error(dtype: np.dtype) -> Callable:
-    """Rows `first` to `end`: what they add to the loss, and their gradients. Neighbours that are valid go as one."""
+    """The same of the squared error. Neighbours that are valid go as one."""
     v = vectors(dtype.name)
     lanes, size, constant, load_some, store_some = v.lanes, v.size, v.constant, v.load_some, v.store_some
     clear, number, zero = packing(dtype.name).clear, dtype.type, dtype.type(0)
 
-    def kernel(y, targets, mask, n, first, end, losses, task, dy, scratch):
+    def kernel(y, targets, mask, n, rows, losses, dy, task, scratch):
         columns, loss = y.shape[1], 0.0
-        i = first
+        i, end = task * rows, min((task + 1) * rows, y.shape[0])
         while i < end:
             j, valid = i + 1, mask.size == 0 or mask[i]
             while j < end and (mask.size == 0 or mask[j] == valid):
@@ -139,16 +136,16 @@ def _squared_error(dtype: np.dtype) -> Callable:
         losses[task] = loss
 
     values = types.Array(numba.from_dtype(dtype), 2, "C", readonly=True)
-    return compile_kernel(kernel, f"squared-error-{dtype.name}", _signature(dtype, values), SOURCES)
+    return compile_tasks(kernel, f"squared-error-{dtype.name}", _signature(dtype, values), SOURCES)
 
 
 def _signature(dtype: np.dtype, targets: types.Array) -> numba.core.typing.Signature:
-    """(outputs, targets, mask, valid items, first row, end, losses of the tasks, task, gradient, scratch)."""
+    """(outputs, targets, mask, valid items, rows of a piece, losses of the pieces, gradient)."""
     scalar, count = numba.from_dtype(dtype), types.int64
     mask = types.Array(types.boolean, 1, "C", readonly=True)
     return types.void(
-        types.Array(scalar, 2, "C", readonly=True), targets, mask, *[count] * 3,
-        types.Array(types.float64, 1, "C"), count, types.Array(scalar, 2, "C"), types.Array(types.uint8, 1, "C"),
+        types.Array(scalar, 2, "C", readonly=True), targets, mask, count, count,
+        types.Array(types.float64, 1, "C"), types.Array(scalar, 2, "C"),
     )  # fmt: skip
 
 

@@ -17,11 +17,10 @@ from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.kernel_cpu import compile_kernel
-from lstmcore.ops.compiled.threads_cpu import run, thread_count
+from lstmcore.ops.compiled.kernel_cpu import compile_tasks
+from lstmcore.ops.compiled.threads_cpu import run
 
-PIECE = 65_536  # numbers for one thread at the least: some 20 us of work
-NO_SCRATCH = np.empty(0, np.uint8)
+PIECE = 65_536  # numbers of a task at the least: some 20 us of work
 
 
 def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarray, tuple[float, ...]], None]:
@@ -36,12 +35,7 @@ def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarra
 
     def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:
         dw = np.ascontiguousarray(dw).reshape(-1)
-        pieces = min(thread_count(), dw.size // PIECE)
-        if pieces < 2:
-            kernel(flat, dw, numbers, NO_SCRATCH)
-            return
-        cuts = [slice(k * dw.size // pieces, (k + 1) * dw.size // pieces) for k in range(pieces)]
-        run(kernel, [(tuple([a[cut] for a in flat]), dw[cut], numbers) for cut in cuts], 0)
+        run(kernel, (flat, dw, numbers), max(1, dw.size // PIECE), 0)
 
     return move
 
@@ -53,11 +47,12 @@ def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable
     load, store = _slots(slots)
     number, zero, one = dtype.type, dtype.type(0), dtype.type(1)
 
-    def kernel(arrays, dw, numbers, scratch):
+    def kernel(arrays, dw, numbers, task, scratch):
         w = arrays[0]
         keep, decay, l1 = number(numbers[0]), number(numbers[1]), number(numbers[2])
         own = to_fixed_tuple(np.array(numbers).astype(number)[3:], count)
-        for i in range(dw.size):  # the numbers of one parameter do not meet: a vector of them is computed at once
+        first, end = task * PIECE, dw.size if (task + 2) * PIECE > dw.size else (task + 1) * PIECE
+        for i in range(first, end):  # the numbers of one parameter do not meet: a vector of them is computed at once
             sign = one if w[i] > zero else (-one if w[i] < zero else zero)
             gradient = dw[i] + decay * w[i] + l1 * sign
             store(arrays, i, compiled_rule(math.sqrt, keep * w[i], gradient, *(load(arrays, i) + own)))
@@ -66,9 +61,9 @@ def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable
     array = types.Array(scalar, 1, "C")
     moved = types.UniTuple(array, slots + 1)  # type: ignore[attr-defined]
     numbers = types.UniTuple(types.float64, 3 + count)  # type: ignore[attr-defined]
-    signature = types.void(moved, array, numbers, types.Array(types.uint8, 1, "C"))
+    signature = types.void(moved, array, numbers)
     name = f"{rule.__qualname__.split('.')[0].lower()}-update-{dtype.name}"
-    return compile_kernel(kernel, name, signature, (Path(__file__), Path(inspect.getfile(rule))))
+    return compile_tasks(kernel, name, signature, (Path(__file__), Path(inspect.getfile(rule))))
 
 
 def _slots(count: int) -> tuple[Callable, Callable]:

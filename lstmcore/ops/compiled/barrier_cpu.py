@@ -7,30 +7,33 @@ named by their addresses.
 """
 
 import os
+import platform
 from collections.abc import Callable
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, register_jitable
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.vector_cpu import INT64, at
 
-PATIENCE = 2000  # looks at the counter before the processor is offered to others
+SPARED = 500  # looks, some 30 us, before the processor is offered to others at each
 
 
 @intrinsic
-def _take(typing, counter):
-    """The next number, from 0 on: nobody else gets the same."""
+def add_number(typing, counter, number):
+    """What the counter was, to which the number is added."""
 
     def generate(context, builder, signature, operands):
-        return builder.atomic_rmw("add", at(builder, operands[0], INT64), INT64(1), "seq_cst")
+        return builder.atomic_rmw("add", at(builder, operands[0], INT64), operands[1], "seq_cst")
 
-    return types.intp(types.intp), generate
+    return types.intp(types.intp, types.intp), generate
 
 
 @intrinsic
-def _taken(typing, counter):
+def load_number(typing, counter):
+    """What the counter is."""
+
     def generate(context, builder, signature, operands):
         return builder.load_atomic(at(builder, operands[0], INT64), "seq_cst", align=8)
 
@@ -38,10 +41,44 @@ def _taken(typing, counter):
 
 
 @intrinsic
+def store_number(typing, counter, number):
+    """Sets the counter."""
+
+    def generate(context, builder, signature, operands):
+        builder.store_atomic(operands[1], at(builder, operands[0], INT64), "seq_cst", align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
+
+
+@register_jitable
+def take(counter):
+    """The next number, from 0 on: nobody else gets the same."""
+    return add_number(counter, 1)
+
+
+@intrinsic
+def _pause(typing):
+    """Leaves the core to its other thread for a moment."""
+
+    def generate(context, builder, signature, operands):
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            nothing = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def _yield_processor(typing):
+    """Leaves the processor to other threads."""
+
     def generate(context, builder, signature, operands):
         if os.name == "posix":
-            function = ir.Function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield")
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
+            )
             builder.call(function, [])
         return context.get_dummy_value()
 
@@ -49,21 +86,29 @@ def _yield_processor(typing):
 
 
 @register_jitable
-def _wait(counter, count):
+def idle(looks):
+    """What to do after so many looks at a counter that did not change."""
+    if looks < SPARED:
+        _pause()
+    else:
+        _yield_processor()
+
+
+@register_jitable
+def wait(counter, count):
     """Until so many numbers have been taken."""
     looks = 0
-    while _taken(counter) < count:
+    while load_number(counter) < count:
+        idle(looks)
         looks += 1
-        if looks > PATIENCE:
-            _yield_processor()
 
 
 @register_jitable
 def meet(counter, members, meeting):
     """Waits until `members` threads have called this for the `meeting`-th time."""
     if members > 1:
-        _take(counter)
-        _wait(counter, members * meeting)
+        take(counter)
+        wait(counter, members * meeting)
 
 
 def together(do: Callable, *identity: object) -> Callable:
@@ -75,11 +120,11 @@ def together(do: Callable, *identity: object) -> Callable:
 
     @jitable(*identity)
     def together(count, counters, *rest):
-        i = _take(counters)
+        i = take(counters)
         while i < count:
             do(i, *rest)
-            _take(counters + 8)
-            i = _take(counters)
-        _wait(counters + 8, count)
+            take(counters + 8)
+            i = take(counters)
+        wait(counters + 8, count)
 
     return together

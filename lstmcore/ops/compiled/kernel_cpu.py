@@ -18,9 +18,11 @@ from pathlib import Path
 
 import llvmlite
 import numba
-from numba.core import serialize
+from numba.core import serialize, types
 from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
+
+from lstmcore.ops.compiled.crew_cpu import shared
 
 BESIDE = Path(__file__).resolve().parent / "__pycache__"
 FLAGS = {
@@ -49,6 +51,19 @@ def compile_kernel(
         kernel.compile(signature)
     kernel.disable_compile()  # another type of argument is a mistake, not a reason to compile
     return kernel
+
+
+def compile_tasks(
+    function: Callable, name: str, signature: numba.core.typing.Signature, sources: tuple[Path, ...]
+) -> Callable:
+    """The kernel that does all tasks of a call, for `threads_cpu.run`: see crew_cpu.py.
+
+    function(*arguments, task, memory) does one of them; `signature` is that of its arguments. Else as compile_kernel.
+    """
+    function.__qualname__ = name.replace("-", "_") + "_task"
+    everything = shared(function, name.replace("-", "_"), signature, FLAGS)
+    whole = types.intp(types.Tuple([*signature.args, *[types.intp] * 5]))  # type: ignore[attr-defined]
+    return compile_kernel(everything, name, whole, (*sources, Path(__file__).parent))
 
 
 class _Disk:

@@ -1,18 +1,24 @@
-"""The threads that run kernels: a few threads of Python, which kernels free of the interpreter's lock.
+"""The threads that run kernels: a few threads of Python, which watch a box (crew_cpu.py) and then sleep.
 
 Not Numba's parallel loops: their pools abort after a fork, or when two threads use them at once, and take seconds to
-compile. Handing work to a waiting thread here takes some ten microseconds. How many threads work is Numba's setting,
-which is read and never changed. Which thread runs what has no influence on any result.
+compile. How many threads work is Numba's setting, which is read and never changed. Which thread runs what has no
+influence on any result.
 """
 
+import functools
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core import types
+
+from lstmcore.ops.compiled.crew_cpu import new_box, watch
+from lstmcore.ops.compiled.kernel_cpu import compile_kernel
 
 
 def thread_count() -> int:
@@ -23,86 +29,81 @@ def thread_count() -> int:
     return numba.config.NUMBA_NUM_THREADS  # asking Numba would start its own pool
 
 
-def run(kernel: Callable, arguments: Sequence[tuple], scratch: int) -> None:
-    """Calls `kernel(*a, bytes)` for every a of `arguments`, on as many threads as wanted; returns when all are done.
+def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int) -> None:
+    """Does all tasks of a kernel of `compile_tasks`, on as many threads as wanted; returns when all are done.
 
-    `bytes` are `scratch` bytes of memory that nobody else uses during the call. Where there are no more calls than
-    threads they run at the same time, so that they may wait for each other.
+    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. Where there are no more tasks than threads
+    they run at the same time, so that they may wait for each other. Raises MemoryError if there is too little.
     """
-    helpers = min(thread_count(), len(arguments)) - 1
+    helpers = min(thread_count(), tasks) - 1
     if helpers < 1:
-        memory = workspace(scratch)
-        for a in arguments:
-            kernel(*a, memory)
-        return
-    batch = _Batch(kernel, arguments, scratch)
-    _crew.call(batch, helpers)
-    batch.work()
-    batch.wait()
+        failed = kernel(*arguments, 0, tasks, 0, workspace(scratch), scratch)
+    else:
+        failed = _crew.run(kernel, arguments, tasks, helpers, -(-scratch // 64) * 64)
+    if failed:
+        raise MemoryError(f"{failed} of {tasks} tasks found no memory for their tables")
 
 
-def workspace(size: int) -> np.ndarray:
-    """`size` bytes that belong to this thread, aligned to 64; the next call hands out the same memory.
+def workspace(size: int) -> int:
+    """The address of `size` bytes that belong to this thread, aligned to 64; the next call hands out the same memory.
 
     Zero at first: vectors read lanes that belong to nobody, and what stands in fresh memory may be numbers below the
     smallest normal one, with which every instruction takes a hundred cycles.
     """
-    memory = getattr(_own, "memory", None)
-    if memory is None or memory.size < size:
-        memory = np.zeros(size + 64, np.uint8)
-        memory = memory[-memory.ctypes.data % 64 :]
-        _own.memory = memory
-    return memory
+    if getattr(_own, "size", -1) < size:
+        _own.memory, _own.size = np.zeros(size + 64, np.uint8), size
+        _own.address = -(-_own.memory.ctypes.data // 64) * 64
+    return _own.address
 
 
 _own = threading.local()
 
 
-class _Batch:
-    """Calls of one kernel, taken one after the other by whoever is free."""
-
-    def __init__(self, kernel: Callable, arguments: Sequence[tuple], scratch: int):
-        self.kernel, self.scratch = kernel, scratch
-        self.left = iter(arguments)  # taking the next is one step of the interpreter: no two threads get the same
-        self.count = len(arguments)
-        self.done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    def work(self) -> None:
-        memory = workspace(self.scratch)
-        for arguments in self.left:
-            try:
-                self.kernel(*arguments, memory)
-                self.done.put(None)
-            except BaseException as error:
-                self.done.put(error)
-
-    def wait(self) -> None:
-        for error in [self.done.get() for _ in range(self.count)]:
-            if error is not None:
-                raise error
-
-
 class _Crew:
-    """Threads that wait for batches."""
+    """Threads that watch a box for a while, and then sleep."""
 
     def __init__(self):
-        self.batches: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
-        self.size = 0
-        self.hiring = threading.Lock()
+        self.box = new_box()
+        self.address = self.box.ctypes.data
+        self.size = self.awake = 0  # threads
+        self.calling = False
+        self.one_call = threading.Lock()  # the box is for one call at a time: others wait
+        self.counting = threading.Lock()
+        self.alarm: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def call(self, batch: _Batch, helpers: int) -> None:
-        with self.hiring:
-            while self.size < helpers:
-                threading.Thread(target=self._serve, name=f"lstmcore-{self.size}", daemon=True).start()
-                self.size += 1
-            # All places of one batch before those of the next: calls that wait for each other must find each other, and
-            # two half-served batches would wait for ever.
-            for _ in range(helpers):
-                self.batches.put(batch)
+    def run(self, kernel: Callable, arguments: tuple, tasks: int, helpers: int, scratch: int) -> int:
+        with self.one_call:
+            with self.counting:  # from now on nobody goes to sleep
+                self.calling = True
+                new = max(0, helpers - self.size)
+                asleep = helpers - self.awake - new
+                self.size += new
+            try:
+                for k in range(new):
+                    threading.Thread(target=self._serve, name=f"lstmcore-{self.size - k}", daemon=True).start()
+                for _ in range(asleep):
+                    self.alarm.put(None)
+                return kernel(*arguments, self.address, tasks, helpers, workspace((helpers + 1) * scratch), scratch)
+            finally:
+                self.calling = False
 
     def _serve(self) -> None:
+        watch = _watch()
         while True:
-            self.batches.get().work()
+            with self.counting:
+                self.awake += 1
+            while True:
+                watch(self.address)
+                with self.counting:
+                    if not self.calling:
+                        self.awake -= 1
+                        break
+            self.alarm.get()
+
+
+@functools.cache
+def _watch() -> Callable:
+    return compile_kernel(watch, "crew-watch", types.void(types.intp), (Path(__file__).parent,))
 
 
 def _hire() -> None:

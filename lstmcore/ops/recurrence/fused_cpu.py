@@ -101,16 +101,12 @@ def _run(cell, x, params, state0, mask, states, y, kept) -> None:
     kept, x_kept, clean = p.unkept if kept is None else kept
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
-    arrays = (
+    arguments = (
         _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, kept, y, x_kept, clean,
         *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+        p.tiles, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    counts = p.parts, p.forward_chunk, np.zeros(3, np.int64)
-    machine.run(
-        machine.kernels(cell.name, dtype).forward,
-        [(*arrays, first, end, part, *counts) for first, end in p.tiles for part in range(p.parts)],
-        p.forward_scratch,
-    )
+    machine.run(machine.kernels(cell.name, dtype).forward, arguments, p.tasks, p.forward_scratch)
 
 
 def backward(
@@ -129,23 +125,15 @@ def backward(
     W_ih, W_hh = params["W_ih"], params["W_hh"]
     dstate0 = np.empty((len(dstate), B, H), x.dtype)
     dx = np.empty((T, B, I), x.dtype)
-    sums = np.zeros((len(p.tiles), I + 1 + H, K, H), x.dtype)  # every tile sums for itself
+    sums = np.zeros((len(p.tiles) - 1, I + 1 + H, K, H), x.dtype)  # every tile sums for itself
     shared = np.empty(p.da_bytes, np.uint8)
-    arrays = (
+    arguments = (
         _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
         W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
         tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
+        p.tiles, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    counts = p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64)
-    machine.run(
-        machine.kernels(cell.name, dtype).backward,
-        [
-            (*arrays, first, end, tile, part, *counts)
-            for tile, (first, end) in enumerate(p.tiles)
-            for part in range(p.parts)
-        ],
-        p.backward_scratch,
-    )
+    machine.run(machine.kernels(cell.name, dtype).backward, arguments, p.tasks, p.backward_scratch)
     total, *others = sums
     for other in others:  # always in this order
         total += other

@@ -10,7 +10,7 @@ import numpy as np
 from numba.core import types
 
 from lstmcore.ops.cells import CELLS
-from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.compiled.kernel_cpu import compile_tasks
 from lstmcore.ops.recurrence import loop_cpu, weights_cpu
 
 HERE = Path(__file__).resolve().parent
@@ -45,21 +45,21 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
 
     weights, mask = given(2, "C"), given(2, "A", types.boolean)
     states = types.UniTuple(given(2), len(cell.states))  # type: ignore[attr-defined]
-    counters, scratch = made(1, types.int64), made(1, types.uint8)
+    edges, counters, memory = given(1, "C", types.int64), made(1, types.int64), made(1, types.uint8)
     signatures = {
         "forward": (
             given(3), mask, states, made(4), made(4), made(3), made(3), mask, weights, weights, given(1, "C"), made(1),
-            table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, *[count] * 5, counters, scratch,
+            table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, edges, count, count, counters,
         ),
         "backward": (
             given(3), mask, given(3), given(4, "C"), given(4, "C"), weights, weights, made(1), states,
-            made(3), made(3), made(4), scratch, *[count] * 8, counters, scratch,
+            made(3), made(3), made(4), memory, edges, *[count] * 4, counters,
         ),
     }  # fmt: skip
     makers = (loop_cpu.forward, loop_cpu.backward)
     return Kernels(
         *(
-            compile_kernel(make(cell, dtype), f"{cell_name}-{name}-{dtype}", types.void(*arguments), SOURCES)
+            compile_tasks(make(cell, dtype), f"{cell_name}-{name}-{dtype}", types.void(*arguments), SOURCES)
             for make, (name, arguments) in zip(makers, signatures.items())
         )
     )

@@ -1,7 +1,7 @@
 """The loop over time as compiled kernels: forward, and backward right below it.
 
-A call of a kernel is one *task*: it runs all T steps for some rows of the batch (row_first to row_end) and
-some units of the layer (part `part` of `parts`). Tasks that share the units of the same rows meet after every step.
+A *task* runs all T steps for some rows of the batch, a tile (row_first to row_end), and some units of the layer (part
+`part` of `parts`). Tasks that share the units of the same rows meet after every step.
 
 Time runs in chunks of a few steps. Within a chunk the real (unmasked) rows of all its steps lie one behind the other in
 scratch memory, numbered q. Masked ones are never gathered: padding costs nothing, and NaN in it goes nowhere. Products
@@ -58,14 +58,14 @@ def forward(cell: Cell, dtype: str) -> Callable:
         groups,  # of the units
         panels,  # of the packed weights
         joined,  # whether the blocks of a row of `a` are: see weights_cpu.py
-        row_first,
-        row_end,
-        part,
+        tiles,  # (tiles + 1,): first rows
         parts,
         chunk,
-        counters,  # (3,) zeros, where the tasks meet: the parts of one, and all over the packing
+        counters,  # (3,) zeros, where the tasks meet: the parts of a tile, and all over the packing
+        task,
         scratch,
     ):
+        row_first, row_end, part = tiles[task // parts], tiles[task // parts + 1], task % parts
         T, B, I = x.shape
         _, slots, _, H = states.shape
         rows = row_end - row_first
@@ -77,7 +77,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
             rows, chunk, group_end - group_first, most, joined, K, I, H, lanes, size
         )
-        x_rows, h_rows, a = scratch.ctypes.data + x_rows, scratch.ctypes.data + h_rows, scratch.ctypes.data + a
+        x_rows, h_rows, a = scratch + x_rows, scratch + h_rows, scratch + a
         weights = line(packed.ctypes.data)
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
@@ -184,19 +184,19 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dstate_end,  # S arrays (B, H): the gradients of the final state
         dstate,  # (S, B, H): in the end the gradients of the initial one
         dx,  # (T, B, I)
-        sums,  # (tasks, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
+        sums,  # (tiles, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
         shared,  # bytes for da of one chunk, where several parts work on it
-        row_first,
-        row_end,
-        task,  # which of `sums`
-        part,
+        tiles,
         parts,
         unit_panels,
         input_panels,
         chunk,
-        counters,  # (3,) zeros, as forward
+        counters,
+        task,
         scratch,
     ):
+        tile, part = task // parts, task % parts
+        row_first, row_end = tiles[tile], tiles[tile + 1]
         T, B, I = x.shape
         H = states.shape[3]
         V, V_x, rows = -(-H // lanes), -(-I // lanes), row_end - row_first
@@ -212,9 +212,8 @@ def backward(cell: Cell, dtype: str) -> Callable:
         layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
             rows, chunk, beside, K, I, H, lanes, size
         )
-        memory = scratch.ctypes.data
-        factors, dh_rows, panel = memory + factors, memory + dh_rows, memory + panel
-        da = shared.ctypes.data if parts > 1 else memory + da
+        factors, dh_rows, panel = scratch + factors, scratch + dh_rows, scratch + panel
+        da = shared.ctypes.data if parts > 1 else scratch + da
         ih, hh = backward_places(packed.ctypes.data, I - beside, H, input_count, lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
@@ -269,7 +268,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                         copy(dx.ctypes.data + (t * B + numbers[q]) * I * size, dh + H * size, I)  # (22)
 
             # dW_ih, db, dW_hh += (x, 1, h_prev)^T da (19) to (21)
-            sums_here = sums.ctypes.data + task * (I + 1 + H) * K * state_row
+            sums_here = sums.ctypes.data + tile * (I + 1 + H) * K * state_row
             add(sums_here, I, H, filled, factors, layout, da, da_row, panel, part, parts)
 
             # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.

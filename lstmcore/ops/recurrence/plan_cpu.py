@@ -10,7 +10,6 @@ by itself.
 """
 
 import functools
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +33,9 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold,
 
 
 class Plan(NamedTuple):
-    tiles: tuple[tuple[int, int], ...]  # first row and end of each
+    tiles: np.ndarray  # (tiles + 1,): first rows
     parts: int  # of the units
+    tasks: int  # a part of a tile each
     weights: Layout  # of the forward loop
     unit_panels: int  # of the backward loop
     input_panels: int  # 0: dx is computed beside dh_prev
@@ -65,7 +65,6 @@ def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: boo
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
             parts = min(threads, -(-H // v.lanes))
-    edges = tuple(k * B // tiles for k in range(tiles + 1))
     rows = -(-B // tiles)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
@@ -76,8 +75,9 @@ def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: boo
     beside = cell.input_blocks == cell.recurrent_blocks and parts == 1 and -(-(H + I) // v.lanes) == -(-H // v.lanes)
     backward_bytes = backward_scratch(rows, backward_chunk, I if beside else 0, K, I, H, v.lanes, v.size)
     return Plan(
-        tuple(pairwise(edges)),
+        np.arange(tiles + 1) * B // tiles,
         parts,
+        tiles * parts,
         layout,
         panel_count(H, v.lanes, parts),
         0 if beside else panel_count(I, v.lanes, parts),
