@@ -78,7 +78,7 @@ def check_dtype(dtype: Any) -> np.dtype:
         raise TypeError(f'`dtype` should be "float32" or "float64"; got {dtype!r}') from error
     if checked.name not in ("float32", "float64", "complex64", "complex128"):
         raise TypeError(f'`dtype` should be "float32" or "float64"; got {checked.name!r}')
-    return checked
+    return np.dtype(checked.name)  # in the byte order of this machine
 
 
 def to_gpu(model: Layer) -> Any:

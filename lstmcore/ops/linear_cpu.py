@@ -13,11 +13,12 @@ import numpy as np
 from numba.core import types
 
 from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.threads_cpu import workspace
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
 from lstmcore.ops.compiled.tile_cpu import product as product_of
-from lstmcore.ops.compiled.vector_cpu import register_bytes, vectors
+from lstmcore.ops.compiled.vector_cpu import register_bytes
 from lstmcore.ops.linear import WIDEST
 
 ROWS = 96  # rows of x or dy that are multiplied at once: what they give for one panel stays in the cache

@@ -17,9 +17,10 @@ from numba.core import types
 from lstmcore.ops.compiled.across_cpu import largest_of, sum_of
 from lstmcore.ops.compiled.kernel_cpu import compile_tasks
 from lstmcore.ops.compiled.maths_cpu import elementary
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing
 from lstmcore.ops.compiled.threads_cpu import run
-from lstmcore.ops.compiled.vector_cpu import vectors, where_less
+from lstmcore.ops.compiled.vector_cpu import where_less
 
 PIECE = 65_536  # numbers of a task, about: some 100 us of work
 BLOCK = 4096  # squares that are summed in their own dtype, and then in float64

@@ -11,7 +11,8 @@ from numba.core import types
 from lstmcore.ops.compiled import across_cpu
 from lstmcore.ops.compiled.across_cpu import sum_of
 from lstmcore.ops.compiled.kernel_cpu import compile_kernel
-from lstmcore.ops.compiled.vector_cpu import multiply_add, vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
+from lstmcore.ops.compiled.vector_cpu import multiply_add
 
 BLOCK = 4096  # numbers whose squares are summed in the dtype of the array; the sums of blocks add up in float64
 

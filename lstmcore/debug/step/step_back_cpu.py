@@ -18,7 +18,7 @@ from lstmcore.ops.cells import CELLS, Cell
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.kernel_cpu import compile_kernel
 from lstmcore.ops.compiled.maths_cpu import vector_maths
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 
 
 def compiled_undo(cell_name: str, dtype: str, split: bool, B: int, H: int) -> Callable[..., tuple[np.ndarray, ...]]:

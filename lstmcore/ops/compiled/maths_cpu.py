@@ -18,15 +18,8 @@ import numpy as np
 
 from lstmcore.ops.cells import Maths
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.vector_cpu import (
-    absolute,
-    multiply_add,
-    power_of_two,
-    rounder,
-    vectors,
-    where_less,
-    with_sign,
-)
+from lstmcore.ops.compiled.memory_cpu import vectors
+from lstmcore.ops.compiled.vector_cpu import absolute, multiply_add, power_of_two, rounder, where_less, with_sign
 
 
 class _Precision(NamedTuple):

@@ -15,11 +15,11 @@ from numba.core import types
 from lstmcore.ops.compiled.barrier_cpu import together
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.kernel_cpu import compile_tasks
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.threads_cpu import run
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
 from lstmcore.ops.compiled.tile_cpu import product as product_of
-from lstmcore.ops.compiled.vector_cpu import vectors
 
 TASK = 500_000  # multiplications of a task, at least: some 10 us of work, which a second thread takes to wake
 ROWS = 96  # rows of a block: what they give for one panel stays in the cache

@@ -15,8 +15,9 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
-from lstmcore.ops.compiled.vector_cpu import INT64, vectors
+from lstmcore.ops.compiled.vector_cpu import INT64
 
 
 def panel_count(N: int, lanes: int, parts: int) -> int:

@@ -21,7 +21,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.vector_cpu import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread, vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
+from lstmcore.ops.compiled.vector_cpu import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread
 
 SUMS = 24 if register_bytes() == 64 else 12  # vectors in registers
 TILE_ROWS = 12

@@ -7,7 +7,7 @@ shorter than a vector take one each.
 from collections.abc import Callable
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 
 
 def walk(dtype: str, visit: Callable, *identity: object) -> Callable:

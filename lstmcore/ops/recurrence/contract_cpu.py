@@ -13,9 +13,9 @@ import numpy as np
 
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.tile_cpu import product as product_of
-from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import DEPTH, PAGED, WIDTH
 
 MANY = 128  # rows of a weight gradient from which packing da pays: it is then read that many times

@@ -104,7 +104,7 @@ def _run(cell, x, params, state0, mask, states, y, kept) -> None:
     arguments = (
         _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, kept, y, x_kept, clean,
         *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
-        p.tiles, p.parts, p.forward_chunk, np.zeros(3, np.int64),
+        p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
     machine.run(machine.kernels(cell.name, dtype).forward, arguments, p.tasks, p.forward_scratch)
 
@@ -125,13 +125,13 @@ def backward(
     W_ih, W_hh = params["W_ih"], params["W_hh"]
     dstate0 = np.empty((len(dstate), B, H), x.dtype)
     dx = np.empty((T, B, I), x.dtype)
-    sums = np.zeros((len(p.tiles) - 1, I + 1 + H, K, H), x.dtype)  # every tile sums for itself
+    sums = np.zeros((len(p.edges) - 1, I + 1 + H, K, H), x.dtype)  # every tile sums for itself
     shared = np.empty(p.da_bytes, np.uint8)
     arguments = (
         _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
         W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
         tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
-        p.tiles, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
+        p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
     machine.run(machine.kernels(cell.name, dtype).backward, arguments, p.tasks, p.backward_scratch)
     total, *others = sums

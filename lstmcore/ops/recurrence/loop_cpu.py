@@ -19,9 +19,9 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.barrier_cpu import meet
 from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_range
 from lstmcore.ops.compiled.tile_cpu import product as product_of
-from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.contract_cpu import contract
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch, real_rows
 from lstmcore.ops.recurrence.step_cpu import step_backward, step_forward
@@ -58,14 +58,14 @@ def forward(cell: Cell, dtype: str) -> Callable:
         groups,  # of the units
         panels,  # of the packed weights
         joined,  # whether the blocks of a row of `a` are: see weights_cpu.py
-        tiles,  # (tiles + 1,): first rows
+        edges,  # (tiles + 1,): the first row of each tile, and B
         parts,
         chunk,
         counters,  # (3,) zeros, where the tasks meet: the parts of a tile, and all over the packing
         task,
         scratch,
     ):
-        row_first, row_end, part = tiles[task // parts], tiles[task // parts + 1], task % parts
+        row_first, row_end, part = edges[task // parts], edges[task // parts + 1], task % parts
         T, B, I = x.shape
         _, slots, _, H = states.shape
         rows = row_end - row_first
@@ -186,7 +186,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dx,  # (T, B, I)
         sums,  # (tiles, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
         shared,  # bytes for da of one chunk, where several parts work on it
-        tiles,
+        edges,
         parts,
         unit_panels,
         input_panels,
@@ -196,7 +196,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         scratch,
     ):
         tile, part = task // parts, task % parts
-        row_first, row_end = tiles[tile], tiles[tile + 1]
+        row_first, row_end = edges[tile], edges[tile + 1]
         T, B, I = x.shape
         H = states.shape[3]
         V, V_x, rows = -(-H // lanes), -(-I // lanes), row_end - row_first

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.ops.cells import CELLS
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import panel_count
-from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.scratch_cpu import backward_scratch, forward_scratch
 from lstmcore.ops.recurrence.weights_cpu import Layout, forward_layout
 
@@ -33,7 +33,7 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold,
 
 
 class Plan(NamedTuple):
-    tiles: np.ndarray  # (tiles + 1,): first rows
+    edges: np.ndarray  # (tiles + 1,): the first row of each tile, and B
     parts: int  # of the units
     tasks: int  # a part of a tile each
     weights: Layout  # of the forward loop

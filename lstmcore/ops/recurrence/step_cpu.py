@@ -15,7 +15,7 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.jitable_cpu import jitable
 from lstmcore.ops.compiled.maths_cpu import vector_maths
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.walk_cpu import walk
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.compiled.barrier_cpu import together
 from lstmcore.ops.compiled.jitable_cpu import jitable
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_count, panel_range
-from lstmcore.ops.compiled.vector_cpu import vectors
 
 JOINED = 128  # units at most: what a product gives should still be in the cache when the gate functions come
 

@@ -157,7 +157,7 @@ from pathlib import Path
 from numba.core import types
 from lstmcore.ops.compiled import kernel_cpu
 from lstmcore.ops.compiled.tile_cpu import product
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 kernel_cpu.directory = lambda: Path(sys.argv[1])
 for dtype in sys.argv[2:]:
     tile, lanes, size, integer = product(dtype), vectors(dtype).lanes, vectors(dtype).size, types.int64

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lstmcore.ops.compiled.maths_cpu import elementary
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 
 NAMES = ("exp", "tanh", "sigmoid")
 DTYPES = ("float32", "float64")

@@ -6,9 +6,9 @@ import numba
 import numpy as np
 import pytest
 
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.panels_cpu import packing, panel_count
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
-from lstmcore.ops.compiled.vector_cpu import vectors
 
 DTYPES = ("float32", "float64")
 SHAPES = [(1, 1), (24, 96), (7, 3), (16, 16), (50, 33), (3, 130)]  # depth, columns

@@ -14,8 +14,8 @@ from numba.core import types
 from lstmcore.ops.compiled import kernel_cpu, threads_cpu
 from lstmcore.ops.compiled.barrier_cpu import meet
 from lstmcore.ops.compiled.kernel_cpu import compile_tasks
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.threads_cpu import run, thread_count, workspace
-from lstmcore.ops.compiled.vector_cpu import vectors
 
 COUNTS = types.Array(types.int64, 1, "C")
 several = pytest.mark.skipif(thread_count() < 2, reason="one thread has nobody to share with")

@@ -7,8 +7,8 @@ import numba
 import numpy as np
 import pytest
 
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.tile_cpu import TILE_ROWS, panel_vectors, product
-from lstmcore.ops.compiled.vector_cpu import vectors
 
 DTYPES = ("float32", "float64")
 

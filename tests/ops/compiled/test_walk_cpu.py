@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.walk_cpu import walk
 
 LANES = vectors("float32").lanes

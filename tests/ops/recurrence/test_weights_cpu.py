@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lstmcore.ops.cells import CELLS
+from lstmcore.ops.compiled.memory_cpu import vectors
 from lstmcore.ops.compiled.tile_cpu import panel_vectors
-from lstmcore.ops.compiled.vector_cpu import vectors
 from lstmcore.ops.recurrence.weights_cpu import forward_layout, runs
 
 

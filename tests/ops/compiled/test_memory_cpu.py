@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from lstmcore.ops.compiled.vector_cpu import vectors
+from lstmcore.ops.compiled.memory_cpu import vectors
 
 DTYPES = ("float32", "float64")
 
