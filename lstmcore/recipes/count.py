@@ -33,7 +33,7 @@ class Options:
     layers: int = 1
     cell: str = "lstm"
     batch: int = 50
-    epochs: int = 100
+    epochs: int = 40
     lr: float = 0.01  # the first rate of a cosine that ends at zero
     optimizer: str = "adamw"
     dropout: float = 0.1  # of the last hidden state, before the linear layer

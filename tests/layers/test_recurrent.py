@@ -103,6 +103,12 @@ def test_defaults():
     assert np.array_equal(h, y[-1])
 
 
+def test_a_dtype_in_the_other_byte_order_is_that_of_this_machine():
+    layer = lc.LSTM(2, 3, dtype=np.dtype("float32").newbyteorder())
+    assert layer.params["W_ih"].dtype.isnative
+    assert layer.predict(np.ones((4, 2, 2), "float32"))[0].dtype == np.float32
+
+
 def test_specs_of_the_suite_build():
     """cases.build makes what it says."""
     model = build(("stack", ("bidirectional", ("lstm", 3, 2), ("gru", 3, 2)), ("rnn", 4, 3, "last"), ("tanh",)))

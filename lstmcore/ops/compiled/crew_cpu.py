@@ -97,37 +97,38 @@ def watch(box):
             looks += 1
 
 
-def shared(function: Callable, name: str, signature: numba.core.typing.Signature, flags: dict) -> Callable:
-    """All tasks of a call as one function: (*arguments, box, tasks, helpers, memory, bytes of it for each) -> failed.
+def shared(signature: numba.core.typing.Signature) -> Callable:
+    """What does all tasks of a call, to be compiled: (address of the machine code of a task, *arguments, box, tasks,
+    helpers, memory, bytes of it for each) -> how many failed.
 
-    function(*arguments, task, memory) does one; `signature` is that of its arguments.
+    signature: of a task, which are the arguments, the number of the task, and its memory.
     """
-    inner = numba.njit(**flags)(function)
-    count = len(signature.args)
-    inner_signature = types.void(*signature.args, types.intp, types.intp)
+    given_types = types.Tuple([types.intp, *signature.args[:-2]])  # type: ignore[attr-defined]
+    addresses = types.UniTuple(types.intp, 2)  # type: ignore[attr-defined]
+    count = len(given_types)
 
     @intrinsic
-    def publish(typing, arguments):
-        """The address of the machine code of a task, and that of the arguments, which stay on the caller's stack."""
+    def publish(typing, given):
+        """The address of a function that finds everything in one place, and that place, on the caller's stack."""
 
-        def generate(context, builder, signature, operands):
-            (given,) = operands
-            place = cgutils.alloca_once_value(builder, given)
-            compiled = inner.get_compile_result(inner_signature)
-            context.active_code_library.add_linking_library(compiled.library)
-            thunk = ir.Function(builder.module, TASK, f"{name}_task")
-            thunk.linkage = "internal"
-            body = ir.IRBuilder(thunk.append_basic_block())
-            given = body.load(body.inttoptr(thunk.args[0], given.type.as_pointer()))
-            status, _ = context.call_internal_no_propagate(
-                body, compiled.fndesc, inner_signature, [*cgutils.unpack_tuple(body, given), *thunk.args[1:]]
+        def generate(context, builder, _, operands):
+            place = cgutils.alloca_once_value(builder, operands[0])
+            function = ir.Function(builder.module, TASK, "task_from_box")
+            function.linkage = "internal"
+            body = ir.IRBuilder(function.append_basic_block())
+            arguments, task, memory = function.args
+            content = body.load(body.inttoptr(arguments, operands[0].type.as_pointer()))
+            code, *values = cgutils.unpack_tuple(body, content)
+            kind = context.call_conv.get_function_type(signature.return_type, signature.args).as_pointer()
+            status, _ = context.call_conv.call_function(
+                body, body.inttoptr(code, kind), signature.return_type, signature.args, [*values, task, memory]
             )
             body.ret(body.zext(status.is_error, INT64))
-            values = [builder.ptrtoint(thunk, INT64), builder.ptrtoint(place, INT64)]
-            return context.make_tuple(builder, addresses, values)
+            return context.make_tuple(
+                builder, addresses, [builder.ptrtoint(function, INT64), builder.ptrtoint(place, INT64)]
+            )
 
-        addresses = types.UniTuple(types.intp, 2)  # type: ignore[attr-defined]
-        return addresses(arguments), generate
+        return addresses(given_types), generate
 
     def all_tasks(*given):
         code, place = publish(given[:count])

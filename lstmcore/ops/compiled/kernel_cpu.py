@@ -24,7 +24,8 @@ from numba.core.runtime.nrt import rtsys
 
 from lstmcore.ops.compiled.crew_cpu import shared
 
-BESIDE = Path(__file__).resolve().parent / "__pycache__"
+FOLDER = Path(__file__).resolve().parent
+BESIDE = FOLDER / "__pycache__"
 FLAGS = {
     "nogil": True,  # several threads of Python run kernels side by side
     "error_model": "numpy",  # a division that may raise is not vectorised
@@ -60,10 +61,14 @@ def compile_tasks(
 
     function(*arguments, task, memory) does one of them; `signature` is that of its arguments. Else as compile_kernel.
     """
-    function.__qualname__ = name.replace("-", "_") + "_task"
-    everything = shared(function, name.replace("-", "_"), signature, FLAGS)
-    whole = types.intp(types.Tuple([*signature.args, *[types.intp] * 5]))  # type: ignore[attr-defined]
-    return compile_kernel(everything, name, whole, (*sources, Path(__file__).parent))
+    signature = types.void(*signature.args, types.intp, types.intp)
+    one_task = compile_kernel(function, f"{name}-task", signature, sources)
+    compiled = one_task.overloads[signature.args]  # type: ignore[attr-defined]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    every = types.intp(types.Tuple([types.intp, *signature.args[:-2], *[types.intp] * 5]))  # type: ignore[attr-defined]
+    kernel = functools.partial(compile_kernel(shared(signature), f"{name}-tasks", every, (FOLDER,)), address)
+    kernel.one_task = one_task  # type: ignore[attr-defined]  # its code must live as long as its address
+    return kernel
 
 
 class _Disk:

@@ -65,24 +65,23 @@ class _Crew:
     def __init__(self):
         self.box = new_box()
         self.address = self.box.ctypes.data
-        self.size = self.awake = 0  # threads
-        self.calling = False
+        self.size = self.awake = 0  # threads: all, and those that do not sleep
+        self.calling = False  # while a call is under way
         self.one_call = threading.Lock()  # the box is for one call at a time: others wait
         self.counting = threading.Lock()
         self.alarm: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def run(self, kernel: Callable, arguments: tuple, tasks: int, helpers: int, scratch: int) -> int:
         with self.one_call:
-            with self.counting:  # from now on nobody goes to sleep
+            with self.counting:  # from now on nobody goes to sleep: tasks may have to wait for each other
                 self.calling = True
-                new = max(0, helpers - self.size)
-                asleep = helpers - self.awake - new
-                self.size += new
+                asleep = min(self.size, helpers) - self.awake
             try:
-                for k in range(new):
-                    threading.Thread(target=self._serve, name=f"lstmcore-{self.size - k}", daemon=True).start()
                 for _ in range(asleep):
                     self.alarm.put(None)
+                while self.size < helpers:
+                    threading.Thread(target=self._serve, name=f"lstmcore-{self.size}", daemon=True).start()
+                    self.size += 1
                 return kernel(*arguments, self.address, tasks, helpers, workspace((helpers + 1) * scratch), scratch)
             finally:
                 self.calling = False
