@@ -146,9 +146,8 @@ def run(options: Options, progress: bool | None = None, tell: Tell = warn, keep:
     on."""
     training, index = job(options)
     net = training.model
-    engine = (
-        net.forward(training.batches.x[:, :1])[2].parts[0].engine
-    )  # compiles kernels, if any, before the clock runs
+    engine = net.forward(training.batches.x[:, :1])[2].parts[0].engine
+    next(_logits_of_all(net))  # kernels, if any, are compiled before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     began = time.perf_counter()
     wrong, tested = errors(net, index)
