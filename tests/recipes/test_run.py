@@ -61,7 +61,7 @@ def outcome(recipe, result):
 def small(monkeypatch):
     """Short epochs, and few strings to be tested on."""
     monkeypatch.setattr(alphabet, "UPDATES", 10)
-    monkeypatch.setattr(count, "_logits_of_all", lambda net: [(0, np.zeros((1000, count.CLASSES)))])
+    monkeypatch.setattr(count, "_logits_of_all", lambda net: iter([(0, np.zeros((1000, count.CLASSES)))]))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
