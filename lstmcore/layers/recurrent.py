@@ -164,6 +164,10 @@ class Recurrent(Layer):
         last = "" if self.return_sequences else ", return_sequences=False"
         return f"{self.cell.name.upper()}({self.input_size}, {self.hidden_size}{last})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: they choose for themselves, and an engine that is a module cannot be copied."""
+        return vars(self) | {"_chosen": (None, None, None)}
+
     def own_engine(self) -> ModuleType | Any:
         """The engine that runs this layer now. Raises ValueError if the one that is wanted cannot."""
         W_hh = self.params["W_hh"]

@@ -1,5 +1,8 @@
 """LSTM, GRU and RNN as layers: what return_sequences=False means under any mask, states, configuration."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from cases import CELLS, FUNCTIONS, MASKS, Problem, assert_identical, build, run
@@ -101,6 +104,16 @@ def test_defaults():
     assert y.dtype == h.dtype == c.dtype == np.float32
     assert not cache.states[0][0].any()
     assert np.array_equal(h, y[-1])
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("function", FUNCTIONS.values())
+def test_a_copy_computes_the_same_on_the_same_engine(function, copied):
+    layer, x = function(2, 3, seed=0), np.ones((4, 2, 2), "float32")
+    y, _, cache = layer.forward(x)
+    again, _, other = copied(layer).forward(x)
+    assert np.array_equal(again, y)
+    assert other.engine == cache.engine != "reference"
 
 
 def test_a_dtype_in_the_other_byte_order_is_that_of_this_machine():

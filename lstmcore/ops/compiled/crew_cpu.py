@@ -20,7 +20,7 @@ from numba.extending import intrinsic, register_jitable
 from lstmcore.ops.compiled.barrier_cpu import add_number, idle, load_number, store_number, take, wait
 from lstmcore.ops.compiled.vector_cpu import INT64
 
-PATIENCE = 5000  # looks, some ms: helpers should not go to sleep between the passes of a training step
+PATIENCE = 5000  # looks, about a millisecond: helpers should not go to sleep between the passes of a training step
 LINE = 8  # numbers in a cache line
 OPEN, CODE, ARGUMENTS, TASKS, MEMORY, SIZE, WANTED, NEXT, DONE, FAILED, ENTERED, INSIDE = (
     8 * LINE * k for k in range(12)  # bytes from the start of the box

@@ -29,7 +29,7 @@ DTYPES = {np.dtype(name): name for name in ("float32", "float64")}
 
 def supports(cell: Cell, dtype: object) -> bool:
     """LSTM, GRU and RNN, in float32 and float64."""
-    return CELLS.get(cell.name) is cell and dtype_name(dtype) in ("float32", "float64")
+    return CELLS.get(cell.name) == cell and dtype_name(dtype) in ("float32", "float64")
 
 
 class Buffers(NamedTuple):

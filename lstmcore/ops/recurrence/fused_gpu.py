@@ -38,7 +38,7 @@ class FusedGpu:
 
     def supports(self, cell: Cell, dtype: object) -> bool:
         """The LSTM, in float32 and float64."""
-        return cell is lstm and dtype_name(dtype) in ("float32", "float64")
+        return cell == lstm and dtype_name(dtype) in ("float32", "float64")
 
     def forward(
         self,
