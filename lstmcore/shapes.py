@@ -30,6 +30,11 @@ def check_array(name: str, value: Any, like: Array) -> None:
     if value.dtype == like.dtype:
         return
     expected, got = dtype_name(like.dtype), dtype_name(value.dtype)
+    if got == expected:
+        raise TypeError(
+            f"`{name}` should be {expected} in the byte order of this machine; got the other order "
+            f'(read from a file? pass {name}.astype("{expected}"))'
+        )
     if got.startswith(("int", "uint", "bool")):
         raise TypeError(
             f"`{name}` should be {expected}; got {got} (integers: class indices go through lc.Embedding, "

@@ -96,6 +96,11 @@ COMPLAINTS = [
         'x.astype("float64"))',
     ),
     Complaint(
+        "byte order", lambda n: n.lstm.forward(n.x.astype(n.x.dtype.newbyteorder())), TypeError,
+        "`x` should be float64 in the byte order of this machine; got the other order (read from a file? pass "
+        'x.astype("float64"))',
+    ),
+    Complaint(
         "dtype", lambda n: n.lstm.forward(np.ones((T, B, I), "float32")), TypeError,
         "`x` should be float64, as the parameters are; got float32 (mixed dtypes: "
         'x.astype("float64"), or build the layer with dtype="float32")',

@@ -119,7 +119,10 @@ def test_a_copy_computes_the_same_on_the_same_engine(function, copied):
 def test_a_dtype_in_the_other_byte_order_is_that_of_this_machine():
     layer = lc.LSTM(2, 3, dtype=np.dtype("float32").newbyteorder())
     assert layer.params["W_ih"].dtype.isnative
-    assert layer.predict(np.ones((4, 2, 2), "float32"))[0].dtype == np.float32
+    x = np.ones((4, 2, 2), "float32")
+    assert layer.predict(x)[0].dtype == np.float32
+    with pytest.raises(TypeError, match="byte order of this machine; got the other"):
+        layer.predict(x.astype(x.dtype.newbyteorder()))
 
 
 def test_specs_of_the_suite_build():
