@@ -1,3 +1,3 @@
-from benchmarks.run import main
+from benchmarks.race import main
 
 main()

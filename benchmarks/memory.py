@@ -12,8 +12,8 @@ from benchmarks.machine import cli
 from benchmarks.measure import Absent, Contestant, Failed, Process
 from benchmarks.peers import PEERS
 from benchmarks.problem import make
+from benchmarks.race import contestants, fastest_engine, listed
 from benchmarks.rows import Memory
-from benchmarks.run import contestants, fastest_engine, listed
 from benchmarks.shapes import TINY, Shape
 from benchmarks.truth import Truth, Wrong, truth
 

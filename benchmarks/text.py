@@ -20,8 +20,8 @@ from benchmarks.machine import cli
 from benchmarks.measure import Contestant, Failed, Process, start
 from benchmarks.peers.lstmcore import Peer, character_model
 from benchmarks.problem import Piece, Text
+from benchmarks.race import contestants, fastest_engine, listed
 from benchmarks.rows import Written
-from benchmarks.run import contestants, fastest_engine, listed
 from benchmarks.truth import Truth, Wrong, bounded
 from lstmcore import train
 from lstmcore.ops.losses import softmax_cross_entropy

@@ -19,7 +19,7 @@ from benchmarks.measure import Failed, Process, Result, start
 from benchmarks.peers import PEERS
 from benchmarks.peers.lstmcore import Peer
 from benchmarks.problem import Batch, Problem, Recipe, make
-from benchmarks.run import FLOOR, contestants, fastest_engine, listed, row
+from benchmarks.race import FLOOR, contestants, fastest_engine, listed, row
 from benchmarks.shapes import TINY, Shape
 from benchmarks.truth import Truth, Wrong, bounded
 from lstmcore.recipes import count

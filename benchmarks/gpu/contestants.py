@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import lstmcore as lc
 from lstmcore.interop.convert import from_lstmcore
+from lstmcore.ops.gpu.graph import Graph
 from lstmcore.ops.recurrence import ENGINES
-from lstmcore.train.graph_gpu import Graph
 
 Results = Mapping[str, np.ndarray]
 

@@ -17,9 +17,9 @@ import cupy
 import numpy as np
 
 from lstmcore.ops.cells import lstm
-from lstmcore.ops.cuda.launch_gpu import Gpu
+from lstmcore.ops.gpu.cupy_machine import Gpu
 from lstmcore.ops.recurrence.directions import Backward, Forward
-from lstmcore.ops.recurrence.fused_gpu import FusedGpu
+from lstmcore.ops.recurrence.gpu.fused import FusedGpu
 
 SECONDS = 240  # for all repeats; the sanitizers take the rest
 REPEATS = 1000

@@ -4,9 +4,8 @@ import sys
 
 import typer
 
-from lstmcore.cli.machine import machine
+from lstmcore.cli import bench, check, debug, diagnose, info
 from lstmcore.cli.predict import predict
-from lstmcore.cli.prove import prove
 from lstmcore.cli.sweep import sweep
 from lstmcore.cli.train import train
 
@@ -20,8 +19,11 @@ app = typer.Typer(
 app.add_typer(train, name="train")
 app.add_typer(predict, name="predict")
 app.add_typer(sweep)
-app.add_typer(prove)
-app.add_typer(machine)
+app.command("check", epilog=check.EPILOG)(check.check)
+app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
+app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
+app.command("info")(info.info)
+app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench.bench)
 
 
 def main() -> None:

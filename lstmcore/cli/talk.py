@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 import lstmcore
-from lstmcore.recipes import run as finished
-from lstmcore.recipes.run import Keep
+from lstmcore.recipes import job as finished
+from lstmcore.recipes.job import Keep
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -26,6 +26,7 @@ class Cell(StrEnum):
     rnn = "rnn"
 
 
+CaseArgument = Annotated[Path, typer.Argument(help="A case file: see docs/case-format.md.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Everything random comes from it.")]
 EngineOption = Annotated[
     str | None, typer.Option(help=f"One of {', '.join(lstmcore.ENGINES)}; by default the fastest that is there.")

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from lstmcore.arrays import Array, is_array, namespace
-from lstmcore.layers.both import backward_both, forward_both, predict_both
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import joined
+from lstmcore.layers.side_by_side import backward_both, forward_both, predict_both
 from lstmcore.shapes import check_cache, check_columns, check_parts
 
 
@@ -23,7 +23,7 @@ class Bidirectional(Layer):
     for every mask: the backward direction starts at each row's last real step. With return_sequences=False in both
     directions y is (B, 2H): each direction's final state, the backward one's at the row's first real step.
 
-    Two plain recurrent layers run at once where their engine can do that (both.py): the results are the same.
+    Two plain recurrent layers run at once where their engine can do that (side_by_side.py): the results are the same.
     """
 
     def __init__(self, fw: Layer, bw: Layer, merge: str = "concat"):

@@ -48,6 +48,6 @@ def _is_small(x: Array, W: Array, *others: Array) -> bool:
 @functools.cache
 def _compiled() -> ModuleType:
     """The compiled passes, imported when they are needed: Numba takes a while."""
-    from lstmcore.ops import linear_cpu
+    from lstmcore.ops.cpu import linear as linear_cpu
 
     return linear_cpu

@@ -115,8 +115,8 @@ def _mean(losses: Array, mask: Array | None, n: Array | int) -> Array:
 
 def _on_gpu(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
     """Softmax cross-entropy by a kernel."""
-    from lstmcore.ops.cuda.launch_gpu import current_machine
-    from lstmcore.ops.losses_gpu import softmax_cross_entropy
+    from lstmcore.ops.gpu.cupy_machine import current_machine
+    from lstmcore.ops.gpu.losses import softmax_cross_entropy
 
     return softmax_cross_entropy(current_machine(), logits, targets, mask)
 
@@ -124,6 +124,6 @@ def _on_gpu(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, A
 @functools.cache
 def _compiled() -> ModuleType:
     """The compiled losses, imported when they are needed: Numba takes a while."""
-    from lstmcore.ops import losses_cpu
+    from lstmcore.ops.cpu import losses as losses_cpu
 
     return losses_cpu

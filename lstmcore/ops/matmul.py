@@ -20,7 +20,7 @@ def matmul(a: Array, b: Array) -> Array:
         and a.size * b.shape[-1] > LARGE
         and (b.flags.c_contiguous or b.flags.f_contiguous)
     ):
-        from lstmcore.ops.compiled.matmul_cpu import matmul as compiled
+        from lstmcore.ops.cpu.matmul import matmul as compiled
 
         return compiled(a, b)
     return product(a, b)
@@ -34,8 +34,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """
     ours = library_name(a) == "cupy" and is_float32_or_64(a.dtype)
     if ours and (a.size * b.shape[-1] <= LARGE_ON_GPU or is_recorded(a)):
-        from lstmcore.ops.cuda.launch_gpu import current_machine
-        from lstmcore.ops.matmul_gpu import matmul as own
+        from lstmcore.ops.gpu.cupy_machine import current_machine
+        from lstmcore.ops.gpu.matmul import matmul as own
 
         return own(current_machine(), a, b, out)
     return a @ b if out is None else namespace(a).matmul(a, b, out=out)

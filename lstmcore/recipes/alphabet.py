@@ -17,8 +17,8 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.ops import gates
 from lstmcore.ops.losses import softmax_cross_entropy, squared_error
-from lstmcore.recipes import run as finished
-from lstmcore.train.watchers import Tell
+from lstmcore.recipes import job as finished
+from lstmcore.train.callbacks.watchers import Tell
 
 LETTERS = "abcdefghijkl"
 CODES = np.array([ord(letter) for letter in LETTERS])
@@ -273,7 +273,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/run.py) into the folder; the model is the best one."""
+    """Writes the files of a run (recipes/job.py) into the folder; the model is the best one."""
     histories = {trial.name: trial.history for trial in result.trials}
     finished.save(folder, result.best.model, metrics(result, options), histories)
 

@@ -15,9 +15,9 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.debug.trees import tree_map
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
-from lstmcore.recipes import run as finished
-from lstmcore.train.optimizer import Optimizer
-from lstmcore.train.watchers import Tell, warn
+from lstmcore.recipes import job as finished
+from lstmcore.train.callbacks.watchers import Tell, warn
+from lstmcore.train.update.optimizer import Optimizer
 
 BITS = 20
 STRINGS = 2**BITS
@@ -214,7 +214,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/run.py) into the folder."""
+    """Writes the files of a run (recipes/job.py) into the folder."""
     finished.save(folder, result.model, metrics(result, options), result.history)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.ops.losses import squared_error
-from lstmcore.recipes import run as finished
-from lstmcore.train.watchers import Tell, warn
+from lstmcore.recipes import job as finished
+from lstmcore.train.callbacks.watchers import Tell, warn
 
 TEST = 0.2  # the last part of the series, which is not learnt from
 ORIGINS = 50  # points of the test part from which forecasts are rolled out, at most
@@ -264,7 +264,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/run.py) into the folder."""
+    """Writes the files of a run (recipes/job.py) into the folder."""
     finished.save(folder, result.model, metrics(result, options), result.history)
 
 

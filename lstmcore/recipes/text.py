@@ -12,8 +12,8 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
-from lstmcore.recipes import run as finished
-from lstmcore.train.watchers import Tell, warn
+from lstmcore.recipes import job as finished
+from lstmcore.train.callbacks.watchers import Tell, warn
 
 HELD_BACK = 0.1  # the last part of the text, which is not learnt from
 STRANDS = 32  # in which it is read: each starts without a memory
@@ -216,7 +216,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/run.py) into the folder."""
+    """Writes the files of a run (recipes/job.py) into the folder."""
     finished.save(folder, result.model, metrics(result, options), result.history)
 
 

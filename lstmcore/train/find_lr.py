@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmcore.layers.initialise import Seed
-from lstmcore.train.callbacks import Callback
+from lstmcore.train.callbacks.callback import Callback
+from lstmcore.train.callbacks.schedule import Exponential
 from lstmcore.train.loop import Loss, fit
-from lstmcore.train.optimizer import Optimizer
 from lstmcore.train.run import Run
-from lstmcore.train.schedule import Exponential
+from lstmcore.train.update.optimizer import Optimizer
 
 SMOOTH = 0.9  # of the average so far, at each step
 DIVERGED = 4.0  # times the lowest loss: there the test ends

@@ -10,14 +10,14 @@ from typing import Any
 from lstmcore.arrays import Array, namespace
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.train.batches import Batch
-from lstmcore.train.callbacks import Callback, check_callbacks
-from lstmcore.train.clip import clip_by_global_norm
+from lstmcore.train.callbacks.callback import Callback, check_callbacks
+from lstmcore.train.callbacks.progress import Progress
+from lstmcore.train.callbacks.schedule import Schedule
+from lstmcore.train.data.batches import Batch
 from lstmcore.train.interrupt import interruptible
-from lstmcore.train.optimizer import Optimizer
-from lstmcore.train.progress import Progress
 from lstmcore.train.run import Run
-from lstmcore.train.schedule import Schedule
+from lstmcore.train.update.clip import clip_by_global_norm
+from lstmcore.train.update.optimizer import Optimizer
 
 Loss = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from lstmcore.arrays import Array, is_array, library_name, to_library, to_numpy
 from lstmcore.layers import Layer
-from lstmcore.train.batches import Batch
-from lstmcore.train.carry import from_host, to_host
-from lstmcore.train.optimizer import Optimizer
+from lstmcore.train.data.batches import Batch
+from lstmcore.train.data.carry import from_host, to_host
+from lstmcore.train.update.optimizer import Optimizer
 
 ROW = ("epoch", "step", "loss", "lr", "seconds")  # what every row of a history has
 

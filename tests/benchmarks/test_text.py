@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from benchmarks import rows, run, text
+from benchmarks import race as run
+from benchmarks import rows, text
 from benchmarks.peers.lstmcore import Peer
 from benchmarks.worker import Worker
 from lstmcore.recipes import text as writing

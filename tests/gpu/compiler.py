@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lstmcore.ops.cuda.launch import Defines, source
+from lstmcore.ops.gpu.launch import Defines, source
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")  # A100, H100, B200
-# As launch_gpu.py and CuPy itself ask for it.
+# As cupy_machine.py and CuPy itself ask for it.
 OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
@@ -50,7 +50,7 @@ def nvrtc() -> ctypes.CDLL | None:
 
 
 def compiled(file: str, defines: Defines, architecture: str) -> dict[str, Usage]:
-    """Compiles a file of ops/cuda/ to machine code for one generation: what each of its kernels takes."""
+    """Compiles a file of ops/gpu/ to machine code for one generation: what each of its kernels takes."""
     return usages(build(source(file, defines), architecture).words)
 
 

@@ -1,4 +1,4 @@
-"""The machine of ops/cuda/launch.py on a CPU: kernels' text, compiled by g++ against emulator.h, over NumPy."""
+"""The machine of ops/gpu/launch.py on a CPU: kernels' text, compiled by g++ against emulator.h, over NumPy."""
 
 import atexit
 import ctypes
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmcore.ops.cuda.launch import LaunchError, source, struct
+from lstmcore.ops.gpu.launch import LaunchError, source, struct
 
 HERE = Path(__file__).parent
 LETTERS = {"float32": "f", "float64": "d", "bool": "b", "uint8": "b", "int32": "i", "uint32": "u"}

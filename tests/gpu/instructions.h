@@ -1,4 +1,4 @@
-// ops/cuda/instructions.cuh on the emulated machine.
+// ops/gpu/instructions.cuh on the emulated machine.
 //
 // Memory between blocks is weaker here than on a GPU, as weak as its rules allow: a relaxed store arrives late, at a
 // time that is drawn for each word by itself, so that words arrive in another order than they were sent, also those of

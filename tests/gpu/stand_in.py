@@ -2,7 +2,7 @@
 
 It is as strict as CuPy where code that was only ever run on NumPy goes wrong: a NumPy array never meets one of its
 arrays, nothing is turned into a NumPy array unasked (`get` does it), and a single element is an array, too. What it
-knows of CuPy's own interface is what launch_gpu.py uses, and graphs.py.
+knows of CuPy's own interface is what cupy_machine.py uses, and graphs.py.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import numpy as np
 from gpu import graphs
 from gpu.emulator import Address, Emulator
 
-from lstmcore.ops.cuda.launch import LaunchError
+from lstmcore.ops.gpu.launch import LaunchError
 
 MULTIPROCESSORS = 4
 
@@ -253,7 +253,7 @@ def installed() -> Iterator[Module]:
         compiler=SimpleNamespace(CompileException=CompileException),
         driver=SimpleNamespace(CUDADriverError=CUDADriverError, occupancyMaxActiveBlocksPerMultiprocessor=occupancy),
     )
-    names = ("cupy", "cupy.cuda", "cupy._core", "lstmcore.ops.cuda.launch_gpu")
+    names = ("cupy", "cupy.cuda", "cupy._core", "lstmcore.ops.gpu.cupy_machine")
     before = {name: sys.modules.pop(name, None) for name in names}
     sys.modules |= {"cupy": cupy, "cupy.cuda": cuda, "cupy._core": core}
     try:

@@ -18,9 +18,9 @@ from gpu.emulator import Emulator
 from gpu.test_emulated import Broken
 
 from lstmcore.layers import Recurrent
-from lstmcore.ops.recurrence import persistent_gpu
-from lstmcore.ops.recurrence.fused_gpu import FusedGpu
-from lstmcore.ops.recurrence.persistent_gpu import Size
+from lstmcore.ops.recurrence.gpu import persistent as persistent_gpu
+from lstmcore.ops.recurrence.gpu.fused import FusedGpu
+from lstmcore.ops.recurrence.gpu.persistent import Size
 
 
 class Case(NamedTuple):

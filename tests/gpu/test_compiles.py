@@ -10,11 +10,15 @@ import pytest
 from gpu.compiler import ARCHITECTURES, CompileError, build, compiled
 from gpu.emulator import Emulator
 
-from lstmcore.ops import losses_gpu, matmul_gpu
-from lstmcore.ops.cuda.launch import REAL, LaunchError, source
-from lstmcore.ops.recurrence import persistent_gpu, pointwise_gpu, small_gpu
-from lstmcore.train import AdamW, table_gpu
-from lstmcore.train.update_gpu import as_cuda
+from lstmcore.ops.gpu import losses as losses_gpu
+from lstmcore.ops.gpu import matmul as matmul_gpu
+from lstmcore.ops.gpu import table as table_gpu
+from lstmcore.ops.gpu.launch import REAL, LaunchError, source
+from lstmcore.ops.gpu.update import as_cuda
+from lstmcore.ops.recurrence.gpu import persistent as persistent_gpu
+from lstmcore.ops.recurrence.gpu import pointwise as pointwise_gpu
+from lstmcore.ops.recurrence.gpu import small as small_gpu
+from lstmcore.train import AdamW
 
 pytestmark = pytest.mark.usefixtures("compiler")
 

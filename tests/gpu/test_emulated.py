@@ -18,8 +18,8 @@ from engines import REFERENCE, Engine
 from gpu.emulator import Emulator
 from gpu.steps import LOST, check_forward, run_forward
 
-from lstmcore.ops.cuda.launch import LaunchError
-from lstmcore.ops.recurrence.fused_gpu import FusedGpu
+from lstmcore.ops.gpu.launch import LaunchError
+from lstmcore.ops.recurrence.gpu.fused import FusedGpu
 
 # Odd sizes, and which kernels they are for: (I, H) -> the entries of one forward and one backward pass.
 SMALL_INSIDE = ("small_forward", "small_backward", "small_sum")  # everything in the kernels

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lstmcore.ops.cuda.launch import LaunchError
+from lstmcore.ops.gpu.launch import LaunchError
 
 NEIGHBOUR = """
 extern "C" __global__ void neighbour(const float* in, float* out, int n) {

@@ -6,8 +6,8 @@ from gpu.stand_in import installed
 from rounding import FUNCTION_ULPS, SECOND_ORDER, UNIT_ROUNDOFF
 
 import lstmcore as lc
+from lstmcore.ops.gpu.losses import softmax_cross_entropy
 from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
-from lstmcore.ops.losses_gpu import softmax_cross_entropy
 
 
 def problem(N, V, dtype, masked):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from gpu.stand_in import installed
 
+from lstmcore.ops.gpu.matmul import matmul
 from lstmcore.ops.matmul import LARGE_ON_GPU, product
-from lstmcore.ops.matmul_gpu import matmul
 
 # One tile and many, ragged ends, one part of D and many: (M, D, N)
 SHAPES = [(1, 1, 1), (5, 3, 2), (64, 16, 64), (65, 17, 130), (24, 300, 12), (1, 200, 70)]

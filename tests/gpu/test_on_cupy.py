@@ -1,6 +1,6 @@
 """Everything on CuPy's arrays, as far as a machine without a GPU can show it: on the stand-in of stand_in.py.
 
-The engines by their names, through launch_gpu.py; layers, losses, optimizers, clipping, gradcheck and the debug tools.
+The engines by their names, through cupy_machine.py; layers, losses, optimizers, clipping, gradcheck, debug tools.
 """
 
 import math
@@ -18,7 +18,7 @@ from rounding import SECOND_ORDER
 
 import lstmcore as lc
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
-from lstmcore.ops.cuda.launch import LaunchError
+from lstmcore.ops.gpu.launch import LaunchError
 from lstmcore.ops.recurrence import choose
 from lstmcore.ops.recurrence.directions import both
 
@@ -205,12 +205,12 @@ def test_a_mask_from_lengths_lies_where_they_lie(cupy):
     assert np.array_equal(mask.get(), lc.mask_from_lengths([0, 1, 3], 3))
 
 
-# ---- launch_gpu.py -------------------------------------------------------------------------------------------------
+# ---- cupy_machine.py -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def gpu(cupy, emulator):
-    from lstmcore.ops.cuda.launch_gpu import Gpu
+    from lstmcore.ops.gpu.cupy_machine import Gpu
 
     return Gpu(0)
 

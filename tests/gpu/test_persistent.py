@@ -16,15 +16,15 @@ from cases import MASKS, assert_identical, flatten, run
 from engines import REFERENCE, Engine
 from gpu.steps import LOST, check, check_backward, check_forward, problem_of, run_backward, run_forward
 
-from lstmcore.ops.cuda import launch
-from lstmcore.ops.cuda.launch import LaunchError
-from lstmcore.ops.recurrence import persistent_gpu
-from lstmcore.ops.recurrence.fused_gpu import FusedGpu
-from lstmcore.ops.recurrence.persistent_gpu import SIZES, Size, cut
+from lstmcore.ops.gpu import launch
+from lstmcore.ops.gpu.launch import LaunchError
+from lstmcore.ops.recurrence.gpu import persistent as persistent_gpu
+from lstmcore.ops.recurrence.gpu.fused import FusedGpu
+from lstmcore.ops.recurrence.gpu.persistent import SIZES, Size, cut
 
 
 class Case(NamedTuple):
-    sizes: tuple[Size, ...]  # in place of those of persistent_gpu.py: narrow layers cut as wide ones are
+    sizes: tuple[Size, ...]  # in place of those of persistent.py: narrow layers cut as wide ones are
     shape: tuple[int, int, int, int]  # T, B, I, H; ragged in B and H
     multiprocessors: int
     precision: str  # that is tried by default

@@ -270,7 +270,7 @@ def test_a_loss_that_looks(cupy, unchanged, look):
 
 def test_a_kernel_that_gave_up_in_an_earlier_step(cupy, unchanged):
     """As every call of the engine says it."""
-    from lstmcore.ops.cuda.launch_gpu import current_machine
+    from lstmcore.ops.gpu.cupy_machine import current_machine
 
     (batch,) = batches(cupy, 1)
     things = a_step(cupy)

@@ -9,9 +9,11 @@ from gpu.stand_in import installed
 from rounding import SECOND_ORDER, UNIT_ROUNDOFF
 
 import lstmcore as lc
-from lstmcore.train import clip_gpu, optimizers, table_gpu
-from lstmcore.train.optimizer import Optimizer
-from lstmcore.train.update_gpu import as_cuda, update
+from lstmcore.ops.gpu import clip as clip_gpu
+from lstmcore.ops.gpu import table as table_gpu
+from lstmcore.ops.gpu.update import as_cuda, update
+from lstmcore.train.update import optimizers
+from lstmcore.train.update.optimizer import Optimizer
 
 RULES = [
     c for _, c in inspect.getmembers(optimizers, inspect.isclass) if issubclass(c, Optimizer) and c is not Optimizer

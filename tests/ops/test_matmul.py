@@ -4,8 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from lstmcore.ops.compiled.matmul_cpu import DEPTH
-from lstmcore.ops.compiled.matmul_cpu import matmul as compiled
+from lstmcore.ops.cpu.matmul import DEPTH
+from lstmcore.ops.cpu.matmul import matmul as compiled
 from lstmcore.ops.matmul import LARGE, matmul
 
 SHAPES = [(1, 1, 1), (7, 300, 65), (97, 513, 130), (100, 1, 3), (5, 20_000, 21), (3_000, 24, 4)]

@@ -20,19 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import lstmcore as lc
-from lstmcore.train import (
-    Adam,
-    Batches,
-    Checkpoints,
-    EarlyStopping,
-    GradientNoise,
-    Plateau,
-    Records,
-    Stream,
-    fit,
-    load,
-    watchers,
-)  # fmt: skip
+from lstmcore.train import Adam, Batches, Checkpoints, EarlyStopping, GradientNoise, Plateau, Records, Stream, fit, load
+from lstmcore.train.callbacks import watchers
 
 
 def sentences(seed):

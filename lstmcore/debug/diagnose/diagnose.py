@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.bench import Bench
 from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import fitted, limits, suspects, truncations
+from lstmcore.debug.diagnose.trial import Bench
 from lstmcore.debug.mistakes import Mistake
-from lstmcore.debug.mistakes.around import turned_over
+from lstmcore.debug.mistakes.around_layers import turned_over
 from lstmcore.interop import Layout
 
 

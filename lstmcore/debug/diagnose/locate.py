@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.bench import Bench, Numbers
 from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.trial import Bench, Numbers
 from lstmcore.debug.mistakes import mutant
 from lstmcore.debug.trees import state_names
 from lstmcore.interop import to_lstmcore

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.debug.diagnose.bench import Bench, Numbers, residual, within
+from lstmcore.debug.diagnose.trial import Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import MISTAKES, Mistake
 from lstmcore.debug.mistakes.mistake import GIVEN, READ
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.bench import Bench
+from lstmcore.debug.diagnose.trial import Bench
 from lstmcore.debug.mistakes import CLIPPED, LSTM, MISTAKES, Mistake, clipped, cut, truncated
-from lstmcore.debug.mistakes.around import clipped_by_value, scaled
+from lstmcore.debug.mistakes.around_layers import clipped_by_value, scaled
 from lstmcore.debug.mistakes.dropout import drawn_anew
 from lstmcore.interop import LAYOUTS
 

@@ -24,7 +24,7 @@ from lstmcore.ops import gates
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import Cache
-from lstmcore.ops.recurrent import project
+from lstmcore.ops.recurrence.products import project
 from lstmcore.shapes import check_cache
 
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from lstmcore.ops.compiled.kernel_cpu import compile_kernel
+from lstmcore.ops.cpu.kernel import compile_kernel
 
 
 def note_compiled(part: np.ndarray, whole: np.ndarray, *notes: np.ndarray) -> None:

@@ -5,7 +5,7 @@ a mutant: an engine that any layer runs (`layer.to(engine=mutant(mistake))`), wr
 checker is held to catching every one, and `diagnose` compares an unknown wrong gradient with them.
 """
 
-from lstmcore.debug.mistakes.around import (
+from lstmcore.debug.mistakes.around_layers import (
     BOTH_MISTAKES,
     GIVEN_MISTAKES,
     HANDED_IN_ORDER,

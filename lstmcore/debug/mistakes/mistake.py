@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 LSTM, GRU, RNN = (f"lstmcore.ops.cells.{name}" for name in ("lstm", "gru", "rnn"))
 LOOP = "lstmcore.ops.recurrence.reference"
-PRODUCTS = "lstmcore.ops.recurrent"
+PRODUCTS = "lstmcore.ops.recurrence.products"
 BOTH = "lstmcore.layers.bidirectional"
 AROUND = "lstmcore.debug.diagnose.training_step"
 ENGINE = (LSTM, GRU, RNN, PRODUCTS, LOOP)  # the modules that an engine is made of

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
-from lstmcore.debug.mistakes import wrong_hands
+from lstmcore.debug.mistakes import wrong_calls as wrong_calls
 from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Mistake
 from lstmcore.layers import Params, Stack
 from lstmcore.ops.cells import Cell
@@ -79,7 +79,7 @@ def _source(module: str) -> str:
 def _module(name: str, text: str, products: str) -> ModuleType:
     """The module that this text makes. The loop calls the products around it, so they come along."""
     module: Any = ModuleType(name)
-    vars(module).update({key: value for key, value in vars(wrong_hands).items() if not key.startswith("_")})
+    vars(module).update({key: value for key, value in vars(wrong_calls).items() if not key.startswith("_")})
     exec(compile(text, f"<{name}, with mistakes>", "exec"), vars(module))
     if products:
         around: Any = _module(PRODUCTS, products, "")

@@ -18,7 +18,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.padding.batch import Function, PaddedBatch, Results
-from lstmcore.debug.padding.mistakes import name_mistakes
+from lstmcore.debug.padding.culprit import name_mistakes
 from lstmcore.debug.padding.rules import Rule, longer, poison, rows_alone, zeros
 from lstmcore.debug.show.tables import paragraphs, table
 from lstmcore.debug.trees import cast, leaves, state_names, tree_map

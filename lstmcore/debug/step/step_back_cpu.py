@@ -15,10 +15,10 @@ from numba.core import types
 
 from lstmcore.debug.step.step_back import PATHS, reached
 from lstmcore.ops.cells import CELLS, Cell
-from lstmcore.ops.compiled.jitable_cpu import jitable
-from lstmcore.ops.compiled.kernel_cpu import compile_kernel
-from lstmcore.ops.compiled.maths_cpu import vector_maths
-from lstmcore.ops.compiled.memory_cpu import vectors
+from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.kernel import compile_kernel
+from lstmcore.ops.cpu.maths import vector_maths
+from lstmcore.ops.cpu.memory import vectors
 
 
 def compiled_undo(cell_name: str, dtype: str, split: bool, B: int, H: int) -> Callable[..., tuple[np.ndarray, ...]]:
@@ -133,5 +133,5 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
     Path(__file__),
     Path(__file__).with_name("step_back.py"),
-    *(ROOT / "ops" / name for name in ("compiled", "cells", "gates.py")),
+    *(ROOT / "ops" / name for name in ("cpu", "cells", "gates.py")),
 )

@@ -10,7 +10,7 @@ from lstmcore.debug.step.record import Visit
 from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, trip_at
 from lstmcore.ops import gates
 from lstmcore.ops.recurrence import reference
-from lstmcore.ops.recurrent import project
+from lstmcore.ops.recurrence.products import project
 
 
 def given(visit: Visit) -> Iterator[Trip]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from lstmcore.arrays import library_name
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.recurrence import fused_cpu, reference
+from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.fused_gpu import fused_gpu, fused_gpu_tf32
+from lstmcore.ops.recurrence.cpu import fused as fused_cpu
+from lstmcore.ops.recurrence.gpu.fused import fused_gpu, fused_gpu_tf32
 
 ENGINES: dict[str, Any] = {e.NAME: e for e in (reference, fused_cpu, fused_gpu, fused_gpu_tf32)}
 UNASKED = (fused_gpu, fused_cpu, reference)  # in this order where none is named; what computes in TF32 is asked for

@@ -1,7 +1,7 @@
 """What one direction of a layer hands to an engine, as one value, and memory for what it gets back.
 
 An engine that can run both directions of a bidirectional layer at once is given two of these in one call. The last of
-this file is how an engine hands them on to a kernel: the other side of ops/cuda/directions.cuh.
+this file is how an engine hands them on to a kernel: the other side of ops/gpu/directions.cuh.
 Shapes: T time, B batch, I input width, H hidden width.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.cuda.launch import contiguous
+from lstmcore.ops.gpu.launch import contiguous
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrent import contract
+from lstmcore.ops.recurrence.products import contract
 
 Gradients = tuple[Array, tuple[Array, ...], dict[str, Array]]  # what `backward` gives: dx, dstate0, dparams
 

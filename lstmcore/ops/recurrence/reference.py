@@ -13,7 +13,7 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_backward, masking_forward
 from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrent import contract, project
+from lstmcore.ops.recurrence.products import contract, project
 
 NAME = "reference"
 LIBRARY = None  # any

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import layers, train
-from lstmcore.recipes import run as finished
+from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import floors, scores, split
 from lstmcore.recipes.loops.models import MODELS, Options, build
 from lstmcore.recipes.loops.picture import draw
@@ -31,7 +31,7 @@ from lstmcore.recipes.loops.torsions import (
     masked_squared_error,
     one_hot,
 )
-from lstmcore.train.watchers import ExplodingNorm, MeanCollapse, NotFinite, NothingLearnt, Tell, warn
+from lstmcore.train.callbacks.watchers import ExplodingNorm, MeanCollapse, NotFinite, NothingLearnt, Tell, warn
 
 CHUNK = 512  # loops that are predicted together
 
@@ -160,7 +160,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/run.py) into the folder."""
+    """Writes the files of a run (recipes/job.py) into the folder."""
     finished.save(folder, result.model, metrics(result, options), result.history)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lstmcore.recipes.loops.torsions import CHANNELS, UNDEFINED, Loops
-from lstmcore.train.watchers import Tell, warn
+from lstmcore.train.callbacks.watchers import Tell, warn
 
 KINDS = {"aa_index": "iu", "targets": "f", "length": "iu", "seq": "U", "alphabet": "U"}  # of NumPy's dtypes
 LARGEST = 2**30  # bytes of one array

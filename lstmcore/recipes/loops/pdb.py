@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.recipes.loops.torsions import ALPHABET, Loops, from_angles
-from lstmcore.train.watchers import Tell, warn
+from lstmcore.train.callbacks.watchers import Tell, warn
 
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")  # and each with .gz
 BOND = 2.0  # angstrom; C-N is 1.33 in a peptide, and at least 2.7 where nothing binds them

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.recipes import run as finished
+from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import scores
 from lstmcore.recipes.loops.torsions import ANGLES, radians
 

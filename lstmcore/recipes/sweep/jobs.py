@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from lstmcore.recipes import alphabet, count, loops, series, text
+from lstmcore.recipes.job import FILES, Keep
 from lstmcore.recipes.loops import generator, npz, pdb
-from lstmcore.recipes.run import FILES, Keep
-from lstmcore.train.watchers import Tell
+from lstmcore.train.callbacks.watchers import Tell
 
 MADE_UP = 3000  # loops, where no data are given: as many as `lstmcore train loops` makes up
 

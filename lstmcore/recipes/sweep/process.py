@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lstmcore.train import records
+from lstmcore.train.callbacks import epoch_files as records
 
 LOG = "log.txt"
 LOOK = 1.0  # seconds between two looks at how far it is

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.recipes import run as finished
+from lstmcore.recipes import job as finished
 from lstmcore.recipes.sweep.memory import Trial
 from lstmcore.recipes.sweep.space import Space, told
-from lstmcore.train.atomic import write_atomically
+from lstmcore.train.files.atomic import write_atomically
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lstmcore.recipes.run import Keep
+from lstmcore.recipes.job import Keep
 from lstmcore.recipes.sweep.jobs import RECIPES
 from lstmcore.recipes.sweep.space import convert
 

@@ -7,11 +7,11 @@ import pytest
 from planting import cast, random_step, somebody_elses
 
 import lstmcore as lc
-from lstmcore.debug.diagnose.bench import BREAKS, Bench, residual, within
 from lstmcore.debug.diagnose.locate import locate
 from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import suspects
+from lstmcore.debug.diagnose.trial import BREAKS, Bench, residual, within
 from lstmcore.debug.mistakes import MISTAKES, Mistake
 from lstmcore.debug.mistakes.dropout import DROPOUT_MISTAKES
 from lstmcore.debug.mistakes.mistake import LOOP

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstmcore.recipes import loops, run
+from lstmcore.recipes import job as run
+from lstmcore.recipes import loops
 from lstmcore.recipes.loops import generator, npz, scores
 from lstmcore.recipes.loops.torsions import UNDEFINED, Loops
 

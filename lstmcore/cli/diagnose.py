@@ -1,0 +1,25 @@
+"""`lstmcore diagnose`: the gradients of a case, judged."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from lstmcore import debug
+from lstmcore.cli.talk import CaseArgument, or_complain
+
+EPILOG = "Example: lstmcore diagnose case.npz"
+
+
+def diagnose(
+    case: CaseArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")] = False,
+) -> None:
+    """Say whether the gradients of a case are right, and if not which mistake they are. Exits with 1 if wrong."""
+    answer = or_complain(lambda: debug.diagnose_case(debug.load_case(case)))
+    if as_json:
+        runner_up = answer.runner_up and vars(answer.runner_up)
+        print(json.dumps({"ok": answer.ok, "names": answer.names, "residual": answer.residual, "runner_up": runner_up}))
+    else:
+        print(answer)
+    raise typer.Exit(0 if answer.ok else 1)

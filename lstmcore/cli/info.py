@@ -1,0 +1,58 @@
+"""`lstmcore info`: which engines, libraries and processors are here."""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lstmcore
+from lstmcore.cli.talk import out
+
+
+def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Which engines, libraries and processors are there."""
+    facts = {
+        "lstmcore": lstmcore.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {_processor()}",
+        "engines": ", ".join(lstmcore.ENGINES),
+        **{name: _version(name, extra) for name, extra in LIBRARIES.items()},
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, fact in facts.items():
+        out.print(f"{name:<12} {fact}")
+
+
+LIBRARIES = {
+    "numpy": None,
+    "numba": None,
+    "safetensors": None,
+    "matplotlib": "plot",
+    "torch": "peers",
+    "jax": "peers",
+    "onnxruntime": "peers",
+}
+
+
+def _version(name: str, extra: str | None) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed" + (f"; pip install 'lstmcore[{extra}]'" if extra else "")
+
+
+def _processor() -> str:
+    """The processor's name and how many of its cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or "processor unknown"
+    return f"{name}, {cores} cores"

@@ -1,0 +1,143 @@
+"""Threads that share the tasks of a call inside compiled code, without the interpreter's lock.
+
+A call puts its work into a *box*: where its machine code is, where its arguments lie, how many tasks there are. Then it
+opens the box and takes tasks, one after the other; helpers that watch the box take tasks too. Nobody needs Python
+between two tasks, and a helper that is watching begins within a microsecond. Waking a thread that sleeps takes tens of
+them, on a virtual machine a hundred.
+
+The box is int64 numbers, a cache line apart, named by its address. Its arguments lie on the stack of the call, which
+therefore closes the box and waits until no helper is inside before it returns.
+"""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, register_jitable
+
+from lstmcore.ops.cpu.barrier import add_number, idle, load_number, store_number, take, wait
+from lstmcore.ops.cpu.vector import INT64
+
+PATIENCE = 5000  # looks, about a millisecond: helpers should not go to sleep between the passes of a training step
+LINE = 8  # numbers in a cache line
+OPEN, CODE, ARGUMENTS, TASKS, MEMORY, SIZE, WANTED, NEXT, DONE, FAILED, ENTERED, INSIDE = (
+    8 * LINE * k for k in range(12)  # bytes from the start of the box
+)  # fmt: skip
+
+
+def new_box() -> np.ndarray:
+    """A closed box."""
+    return np.zeros(12 * LINE, np.int64)
+
+
+TASK = ir.FunctionType(INT64, [INT64, INT64, INT64])  # arguments, task, memory -> 1 if it failed
+
+
+@intrinsic
+def _call(typing, code, arguments, task, memory):
+    def generate(context, builder, signature, operands):
+        code, *given = operands
+        return builder.call(builder.inttoptr(code, TASK.as_pointer()), given)
+
+    return types.intp(*[types.intp] * 4), generate
+
+
+@register_jitable
+def _work(box, memory):
+    """Takes tasks until there are none left."""
+    code, arguments, tasks = load_number(box + CODE), load_number(box + ARGUMENTS), load_number(box + TASKS)
+    task = take(box + NEXT)
+    while task < tasks:
+        if _call(code, arguments, task, memory):
+            take(box + FAILED)
+        take(box + DONE)
+        task = take(box + NEXT)
+
+
+@register_jitable
+def _share(box, code, arguments, tasks, helpers, memory, size):
+    """Does all tasks, with up to so many helpers; how many failed."""
+    store_number(box + CODE, code)
+    store_number(box + ARGUMENTS, arguments)
+    store_number(box + TASKS, tasks)
+    store_number(box + MEMORY, memory)
+    store_number(box + SIZE, size)
+    store_number(box + WANTED, helpers)
+    store_number(box + NEXT, 0)
+    store_number(box + DONE, 0)
+    store_number(box + FAILED, 0)
+    store_number(box + ENTERED, 0)
+    store_number(box + OPEN, 1)
+    _work(box, memory)
+    wait(box + DONE, tasks)
+    store_number(box + OPEN, 0)
+    looks = 0
+    while load_number(box + INSIDE) > 0:  # whoever comes now finds it closed
+        idle(looks)
+        looks += 1
+    return load_number(box + FAILED)
+
+
+def watch(box):
+    """Helps with every call, until there was nothing to do for PATIENCE looks; to be compiled."""
+    looks = 0
+    while looks < PATIENCE:
+        if load_number(box + OPEN) and load_number(box + NEXT) < load_number(box + TASKS):
+            take(box + INSIDE)
+            if load_number(box + OPEN):
+                place = take(box + ENTERED) + 1  # whose memory is the caller's own: 0
+                if place <= load_number(box + WANTED):
+                    _work(box, load_number(box + MEMORY) + place * load_number(box + SIZE))
+            add_number(box + INSIDE, -1)
+            looks = 0
+        else:
+            idle(looks)
+            looks += 1
+
+
+def shared(signature: numba.core.typing.Signature) -> Callable:
+    """What does all tasks of a call, to be compiled: (address of the machine code of a task, *arguments, box, tasks,
+    helpers, memory, bytes of it for each) -> how many failed.
+
+    signature: of a task, which are the arguments, the number of the task, and its memory.
+    """
+    given_types = types.Tuple([types.intp, *signature.args[:-2]])  # type: ignore[attr-defined]
+    addresses = types.UniTuple(types.intp, 2)  # type: ignore[attr-defined]
+    count = len(given_types)
+
+    @intrinsic
+    def publish(typing, given):
+        """The address of a function that finds everything in one place, and that place, on the caller's stack."""
+
+        def generate(context, builder, _, operands):
+            place = cgutils.alloca_once_value(builder, operands[0])
+            function = ir.Function(builder.module, TASK, "task_from_box")
+            function.linkage = "internal"
+            body = ir.IRBuilder(function.append_basic_block())
+            arguments, task, memory = function.args
+            content = body.load(body.inttoptr(arguments, operands[0].type.as_pointer()))
+            code, *values = cgutils.unpack_tuple(body, content)
+            kind = context.call_conv.get_function_type(signature.return_type, signature.args).as_pointer()
+            status, _ = context.call_conv.call_function(
+                body, body.inttoptr(code, kind), signature.return_type, signature.args, [*values, task, memory]
+            )
+            body.ret(body.zext(status.is_error, INT64))
+            return context.make_tuple(
+                builder, addresses, [builder.ptrtoint(function, INT64), builder.ptrtoint(place, INT64)]
+            )
+
+        return addresses(given_types), generate
+
+    def all_tasks(*given):
+        code, place = publish(given[:count])
+        box, tasks, helpers, memory, size = given[count:]
+        if helpers > 0:
+            return _share(box, code, place, tasks, helpers, memory, size)
+        failed = 0
+        for task in range(tasks):
+            failed += _call(code, place, task, memory)
+        return failed
+
+    return all_tasks

@@ -1,0 +1,35 @@
+"""Softmax cross-entropy on a GPU, loss and gradient in two launches: the host's side of ops/gpu/losses.cu."""
+
+from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.ops.gpu.launch import REAL, Machine, contiguous
+
+FILE = "losses.cu"
+THREADS = 128  # per block
+
+
+def softmax_cross_entropy(machine: Machine, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    """loss (), dlogits (..., V) of float32 or float64 logits (..., V), with targets and mask (...) that have been
+    checked, but for their values: a target that is no class, or a mask without a valid item, gives a loss of NaN.
+    """
+    xp, N, V = namespace(logits), targets.size, logits.shape[-1]
+    dlogits, losses = xp.empty(logits.shape, dtype=logits.dtype), xp.empty(N, dtype=logits.dtype)
+    mean = xp.empty((), dtype=logits.dtype)
+    count = None if mask is None else xp.asarray(xp.count_nonzero(mask), dtype=xp.float64)
+    mask = None if mask is None else contiguous(mask)
+    defines = (("REAL", REAL[dtype_name(logits.dtype)]), ("THREADS", THREADS))
+    rows = (-(-N * 32 // THREADS), 1)
+    machine.compile(FILE, "cross_entropy", defines)(
+        rows,
+        THREADS,
+        0,
+        contiguous(logits),
+        contiguous(xp.astype(targets, xp.int32)),
+        mask,
+        count,
+        losses,
+        dlogits,
+        N,
+        V,
+    )
+    machine.compile(FILE, "mean_loss", defines)((1, 1), THREADS, THREADS * 8, losses, count, mean, N)
+    return mean, dlogits

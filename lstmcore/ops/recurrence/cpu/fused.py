@@ -1,0 +1,160 @@
+"""The compiled engine for CPUs: the whole loop over time in machine code, products included.
+
+This file checks nothing and computes nothing: it finds the plan and the buffers for a call and hands the kernels of
+loop.py to the threads. The three ideas, and where they are:
+
+- A tile of rows (or of units) goes through all its steps while its weights and states stay in the cache: loop.py.
+- Products and gate functions are vector instructions: ops/cpu/tile.py and ops/cpu/maths.py.
+- The step itself is the cell's own text, the same that the reference engine runs: ../cells/.
+
+Numba is imported at the first call that computes.
+"""
+
+import functools
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import dtype_name
+from lstmcore.ops import gates
+from lstmcore.ops.cells import CELLS, Cell
+from lstmcore.ops.recurrence.cache import Cache
+
+NAME = "fused-cpu"
+LIBRARY = "numpy"
+DTYPES = {np.dtype(name): name for name in ("float32", "float64")}
+
+
+def supports(cell: Cell, dtype: object) -> bool:
+    """LSTM, GRU and RNN, in float32 and float64."""
+    return CELLS.get(cell.name) == cell and dtype_name(dtype) in ("float32", "float64")
+
+
+class Buffers(NamedTuple):
+    """The memory of a cache. A call of the same key may use it again."""
+
+    key: tuple[Any, ...]
+    states: np.ndarray  # (S, T+1, B, H)
+    gates: np.ndarray  # (T, B, K, H)
+    y: np.ndarray  # (T, B, H); without a mask (0, B, H), for then the outputs are states[0, 1:]
+    x: np.ndarray  # (T, B, I); without a mask (0, B, I), for then the given x is kept
+    clean: np.ndarray  # (T, B) bool: the steps of gates and x that hold zeros; without a mask (0, B)
+
+
+def forward(
+    cell: Cell,
+    x: np.ndarray,  # (T, B, I)
+    params: Mapping[str, np.ndarray],
+    state0: tuple[np.ndarray, ...],  # (B, H) each
+    mask: np.ndarray | None,  # (T, B) bool
+    reuse: Cache | None = None,
+) -> Cache:
+    """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
+    H = state0[0].shape[-1]
+    key = (cell.name, x.shape, H, x.dtype, mask is None)
+    if reuse is not None and reuse.engine == NAME and reuse.private.key == key:
+        buffers = reuse.private
+    else:
+        T, B, I = x.shape
+        padded = 0 if mask is None else T
+        buffers = Buffers(
+            key,
+            np.empty((len(state0), T + 1, B, H), x.dtype),
+            np.empty((T, B, len(cell.gates), H), x.dtype),
+            np.empty((padded, B, H), x.dtype),
+            np.empty((padded, B, I), x.dtype),
+            np.zeros((padded, B), bool),
+        )
+    _, states, kept, y, x_kept, clean = buffers
+    was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
+    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, was_clean))
+    if mask is None:
+        x_kept, y = x, states[0, 1:]
+    else:
+        np.logical_not(mask, out=clean)  # what was masked need not be cleared again: that would be half the work on it
+    return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
+
+
+def predict(
+    cell: Cell,
+    x: np.ndarray,
+    params: Mapping[str, np.ndarray],
+    state0: tuple[np.ndarray, ...],
+    mask: np.ndarray | None,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
+    T, B, _ = x.shape
+    H = state0[0].shape[-1]
+    states = np.empty((len(state0), 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
+    y = np.empty((T, B, H), x.dtype)
+    _run(cell, x, params, state0, mask, states, y, None)
+    return y, tuple(states[:, T % 2])
+
+
+def _run(cell, x, params, state0, mask, states, y, kept) -> None:
+    """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
+    T, B, I = x.shape
+    machine, dtype = _machine(), DTYPES[x.dtype]
+    p = machine.plan(cell.name, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
+    kept, x_kept, clean = p.unkept if kept is None else kept
+    biases = [params[name] for name in cell.biases]
+    weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
+    arguments = (
+        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, kept, y, x_kept, clean,
+        *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+        p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
+    )  # fmt: skip
+    machine.run(machine.kernels(cell.name, dtype).forward, arguments, p.tasks, p.forward_scratch)
+
+
+def backward(
+    cell: Cell,
+    dy: np.ndarray | None,  # (T, B, H); None: nothing reaches the outputs
+    dstate: tuple[np.ndarray, ...],  # (B, H) each: the gradients of the final state
+    params: Mapping[str, np.ndarray],
+    cache: Cache,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+    """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
+    x, mask, states, kept = cache.x, cache.mask, cache.private.states, cache.gates
+    T, B, I = x.shape
+    K, H = kept.shape[2:]
+    machine, dtype = _machine(), DTYPES[x.dtype]
+    p = machine.plan(cell.name, T, B, I, H, dtype, mask is not None, machine.thread_count())
+    W_ih, W_hh = params["W_ih"], params["W_hh"]
+    dstate0 = np.empty((len(dstate), B, H), x.dtype)
+    dx = np.empty((T, B, I), x.dtype)
+    sums = np.zeros((len(p.edges) - 1, I + 1 + H, K, H), x.dtype)  # every tile sums for itself
+    shared = np.empty(p.da_bytes, np.uint8)
+    arguments = (
+        _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
+        W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
+        tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
+        p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
+    )  # fmt: skip
+    machine.run(machine.kernels(cell.name, dtype).backward, arguments, p.tasks, p.backward_scratch)
+    total, *others = sums
+    for other in others:  # always in this order
+        total += other
+    dparams = {
+        "W_ih": gates.join(total[:I], cell.input_blocks),  # (21)
+        "W_hh": gates.join(total[I + 1 :], cell.recurrent_blocks),  # (20)
+        **{name: gates.join(total[I], blocks) for name, blocks in cell.biases.items()},  # (19)
+    }
+    return dx, tuple(dstate0), dparams
+
+
+@functools.cache
+def _machine() -> SimpleNamespace:
+    """What needs Numba, imported when it is needed."""
+    from lstmcore.ops.cpu.threads import run, thread_count
+    from lstmcore.ops.recurrence.cpu.kernels import kernels
+    from lstmcore.ops.recurrence.cpu.plan import plan
+
+    return SimpleNamespace(run=run, thread_count=thread_count, kernels=kernels, plan=plan)
+
+
+def _rows(a: np.ndarray) -> np.ndarray:
+    """`a`, copied if its last axis is not contiguous: kernels read whole rows. The other axes may lie as they like."""
+    return a if a.strides[-1] == a.itemsize and a.flags.aligned else np.ascontiguousarray(a)

@@ -1,0 +1,298 @@
+"""The loop over time as compiled kernels: forward, and backward right below it.
+
+A *task* runs all T steps for some rows of the batch, a tile (row_first to row_end), and some units of the layer (part
+`part` of `parts`). Tasks that share the units of the same rows meet after every step.
+
+Time runs in chunks of a few steps. Within a chunk the real (unmasked) rows of all its steps lie one behind the other in
+scratch memory, numbered q. Masked ones are never gathered: padding costs nothing, and NaN in it goes nowhere. Products
+over a chunk see enough rows to use the machine well even where the batch is small.
+
+Shapes as everywhere: T time, B batch, I inputs, H units, K blocks, S states. Columns come in vectors of `lanes`, and
+vectors in panels of up to four. Addresses and distances are in bytes. Numbers in brackets are the equations of
+docs/derivation.md.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.barrier import meet
+from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.panels import packing, panel_range
+from lstmcore.ops.cpu.tile import product as product_of
+from lstmcore.ops.recurrence.cpu.contract import contract
+from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch, real_rows
+from lstmcore.ops.recurrence.cpu.step import step_backward, step_forward
+from lstmcore.ops.recurrence.cpu.weights import backward_places, line, pack_backward, pack_forward, runs
+
+
+@jitable()
+def turned(i, first, end, t):
+    """The i of first to end in the order of step t: forward at even steps, back at odd ones."""
+    return first + end - 1 - i if t % 2 else i
+
+
+def forward(cell: Cell, dtype: str) -> Callable:
+    """The kernel that runs all steps of a task."""
+    K, S = len(cell.gates), len(cell.states)
+    v = vectors(dtype)
+    lanes, size = v.lanes, v.size
+    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
+    step, pack = step_forward(cell, dtype), pack_forward(cell, dtype)
+
+    def forward(
+        x,  # (T, B, I)
+        mask,  # (T, B)
+        state0,  # S arrays (B, H)
+        states,  # (S, T+1, B, H): every step is kept, slot 0 is the initial one; or (S, 2, B, H): the last two
+        gates,  # (T, B, K, H), or (0, B, K, H): not kept
+        y,  # (T, B, H), or (0, B, H): not wanted
+        x_kept,  # (T, B, I): x with zeros at masked steps; or (0, B, I): not wanted
+        clean,  # (T, B): true where gates and x_kept hold zeros already; or (0, B) without x_kept
+        W_ih,
+        W_hh,
+        bias,  # of all blocks
+        packed,  # memory for the weights as the products read them
+        groups,  # of the units
+        panels,  # of the packed weights
+        joined,  # whether the blocks of a row of `a` are: see weights.py
+        edges,  # (tiles + 1,): the first row of each tile, and B
+        parts,
+        chunk,
+        counters,  # (3,) zeros, where the tasks meet: the parts of a tile, and all over the packing
+        task,
+        scratch,
+    ):
+        row_first, row_end, part = edges[task // parts], edges[task // parts + 1], task % parts
+        T, B, I = x.shape
+        _, slots, _, H = states.shape
+        rows = row_end - row_first
+        group_first, group_end = part * len(groups) // parts, (part + 1) * len(groups) // parts
+        left, right = groups[group_first].first, groups[group_end - 1].end  # this part's units
+        first_panel, end_panel = groups[group_first].recurrent_first, groups[group_end - 1].recurrent_end
+        most = max([groups[g].end - groups[g].first for g in range(len(groups))])
+        numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
+        x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
+            rows, chunk, group_end - group_first, most, joined, K, I, H, lanes, size
+        )
+        x_rows, h_rows, a = scratch + x_rows, scratch + h_rows, scratch + a
+        weights = line(packed.ctypes.data)
+        state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
+        keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
+
+        pack(len(panels), counters.ctypes.data + 8, panels, W_ih, W_hh, bias, packed)
+        for s in range(S):
+            for b in range(row_first, row_end):
+                here, given = states.ctypes.data + s * state_size + b * state_row, state0[s].ctypes.data
+                copy(here + left * size, given + b * state0[s].strides[0] + left * size, right - left)
+        meet(counters.ctypes.data, parts, 1)
+
+        for t_first in range(0, T, chunk):
+            t_end = min(T, t_first + chunk)
+            filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
+            for t in range(t_first, t_end):
+                for q in range(starts[t - t_first], starts[t - t_first + 1]):
+                    copy(x_rows + q * x_row, x.ctypes.data + t * x.strides[0] + numbers[q] * x.strides[1], I)
+                    if keep_x and part == 0:
+                        copy(x_kept.ctypes.data + (t * B + numbers[q]) * I * size, x_rows + q * x_row, I)
+
+            # a = x W_ih + b (1), for the rows of all steps of the chunk: each weight is fetched once for many rows.
+            for g in range(group_first, group_end):
+                for p in range(groups[g].input_first, groups[g].input_end):
+                    panel = panels[p]
+                    bias, b_row = weights + panel.start * lanes * size, -(-panel.columns // lanes) * lanes * size
+                    product(
+                        filled, panel.columns, panel.depth, x_rows, x_row, size, bias + b_row, b_row, bias, 0,
+                        a + (g - group_first) * a_group + panel.block * a_block + panel.place * size, a_row,
+                        weights + panels[min(p + 1, len(panels) - 1)].start * lanes * size,
+                    )  # fmt: skip
+
+            for t in range(t_first, t_end):
+                q_first, q_end = starts[t - t_first], starts[t - t_first + 1]
+                before = states.ctypes.data + t % slots * state_slot
+                after = states.ctypes.data + (t + 1) % slots * state_slot
+                kept = gates.ctypes.data + t * B * K * state_row if keep_gates else 0
+                shown = y.ctypes.data + t * B * state_row if keep_y else 0
+                if q_end - q_first == rows:  # h_prev of the real rows, one behind the other: so it lies if all are real
+                    h_prev = before + row_first * state_row
+                else:
+                    h_prev = h_rows
+                    for q in range(q_first, q_end):
+                        copy(h_rows + (q - q_first) * state_row, before + numbers[q] * state_row, H)
+
+                # Groups outside, rows inside: what the products give is at hand for the gate functions. To and fro, so
+                # that a step begins with the weights that the one before it ended with: they are still in the cache.
+                way = 1 - t % 2 * 2
+                for i in range(group_first, group_end):
+                    g = turned(i, group_first, group_end, t)
+                    first, units = groups[g].first, groups[g].end - groups[g].first
+                    a_here = a + (g - group_first) * a_group
+                    for j in range(groups[g].recurrent_first, groups[g].recurrent_end):  # a += h_prev W_hh (1)
+                        p = turned(j, groups[g].recurrent_first, groups[g].recurrent_end, t)
+                        panel, following = panels[p], panels[max(first_panel, min(p + way, end_panel - 1))]
+                        b_row = -(-panel.columns // lanes) * lanes * size
+                        sums = a_here + panel.block * a_block + q_first * a_row + panel.place * size
+                        product(
+                            q_end - q_first, panel.columns, H, h_prev, state_row, size,
+                            weights + panel.start * lanes * size, b_row, sums, a_row, sums, a_row,
+                            weights + following.start * lanes * size,
+                        )  # fmt: skip
+                    places = a_here, before, after, kept, shown
+                    step(q_first, q_end, units, numbers, places, (a_row, a_block, state_size), first, H)
+
+                if q_end - q_first < rows:  # masked rows carry their state through (23); all else there is zero
+                    place, count = left * size, right - left
+                    for b in range(row_first, row_end):
+                        if not mask[t, b]:
+                            for s in range(S):
+                                here = b * state_row + s * state_size + place
+                                copy(after + here, before + here, count)
+                            if keep_y:
+                                clear(y.ctypes.data + (t * B + b) * H * size + place, count)
+                            if keep_x and not clean[t, b]:
+                                for k in range(K):
+                                    clear(gates.ctypes.data + ((t * B + b) * K + k) * H * size + place, count)
+                                if part == 0:
+                                    clear(x_kept.ctypes.data + (t * B + b) * I * size, I)
+                meet(counters.ctypes.data, parts, t + 2)
+
+    return forward
+
+
+def backward(cell: Cell, dtype: str) -> Callable:
+    """The kernel that undoes all steps of a task, last step first."""
+    K, S = len(cell.gates), len(cell.states)
+    input_count, recurrent_count = len(cell.input_blocks), len(cell.recurrent_blocks)
+    input_runs, recurrent_runs = runs(cell.input_blocks), runs(cell.recurrent_blocks)
+    v = vectors(dtype)
+    lanes, size = v.lanes, v.size
+    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
+    step, sums_of, pack = step_backward(cell, dtype), contract(cell, dtype), pack_backward(cell, dtype)
+    gather, add = sums_of.gather, sums_of.add
+
+    def backward(
+        x,  # (T, B, I)
+        mask,  # (T, B)
+        dy,  # (T, B, H)
+        states,  # (S, T+1, B, H)
+        gates,  # (T, B, K, H)
+        W_ih,
+        W_hh,  # without input_panels, the rows of W_ih below it
+        packed,  # memory for both, transposed
+        dstate_end,  # S arrays (B, H): the gradients of the final state
+        dstate,  # (S, B, H): in the end the gradients of the initial one
+        dx,  # (T, B, I)
+        sums,  # (tiles, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
+        shared,  # bytes for da of one chunk, where several parts work on it
+        edges,
+        parts,
+        unit_panels,
+        input_panels,
+        chunk,
+        counters,
+        task,
+        scratch,
+    ):
+        tile, part = task // parts, task % parts
+        row_first, row_end = edges[tile], edges[tile + 1]
+        T, B, I = x.shape
+        H = states.shape[3]
+        V, V_x, rows = -(-H // lanes), -(-I // lanes), row_end - row_first
+        panel_first, panel_end = part * unit_panels // parts, (part + 1) * unit_panels // parts
+        left = panel_first * V // unit_panels * lanes  # this part's units
+        units = min(panel_end * V // unit_panels * lanes, H) - left
+        x_panel_first, x_panel_end = part * input_panels // parts, (part + 1) * input_panels // parts
+        x_left, x_right = 0, V_x  # this part's vectors of inputs
+        if parts > 1:
+            x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
+        numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
+        beside = 0 if input_panels > 0 else I  # columns of dx that are computed beside those of dh_prev
+        layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
+            rows, chunk, beside, K, I, H, lanes, size
+        )
+        factors, dh_rows, panel = scratch + factors, scratch + dh_rows, scratch + panel
+        da = shared.ctypes.data if parts > 1 else scratch + da
+        ih, hh = backward_places(packed.ctypes.data, I - beside, H, input_count, lanes, size)
+        state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
+        distances = dy.strides[1], state_slot, state_size, da_row, dh_row
+        meeting = 0
+
+        pack(input_panels + unit_panels, counters.ctypes.data + 8, W_ih, W_hh, packed, input_panels, unit_panels)
+        for s in range(S):
+            for b in range(row_first, row_end):
+                here, given = dstate.ctypes.data + s * B * state_row + b * state_row, dstate_end[s].ctypes.data
+                copy(here + left * size, given + b * dstate_end[s].strides[0] + left * size, units)
+
+        for t_end in range(T, 0, -chunk):
+            t_first = max(0, t_end - chunk)
+            filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
+            for t in range(t_first, t_end):  # what W_ih, b and W_hh were multiplied with: x, 1, h_prev
+                for q in range(starts[t - t_first], starts[t - t_first + 1]):
+                    x_here = x.ctypes.data + t * x.strides[0] + numbers[q] * x.strides[1]
+                    h_prev = states.ctypes.data + t * state_slot + numbers[q] * state_row
+                    gather(factors + q * layout[1], layout, x_here, I, h_prev, H)
+
+            for t in range(t_end - 1, t_first - 1, -1):
+                q_first, q_end = starts[t - t_first], starts[t - t_first + 1]
+                places = (
+                    dstate.ctypes.data, dy.ctypes.data + t * dy.strides[0], gates.ctypes.data + t * B * K * state_row,
+                    states.ctypes.data + t * state_slot, da, dh_rows - q_first * dh_row,
+                )  # fmt: skip
+                step(q_first, q_end, units, numbers, places, distances, left, B, H)
+                meeting += 1
+                meet(counters.ctypes.data, parts, meeting)  # da of this step is complete
+
+                if beside:
+                    for q in range(q_end - q_first):
+                        clear(dh_rows + q * dh_row + H * size, I)
+                # dh_prev += da W_hh^T (18), neighbouring blocks of da in one; to and fro, as forward.
+                way = 1 - t % 2 * 2
+                for i in range(panel_first, panel_end):
+                    p = turned(i, panel_first, panel_end, t)
+                    u, width = panel_range(p, H, lanes, unit_panels)
+                    following, _ = panel_range(max(panel_first, min(p + way, panel_end - 1)), H, lanes, unit_panels)
+                    dh, columns = dh_rows + u * lanes * size, min(width * lanes, H + beside - u * lanes)
+                    for first, count, place in recurrent_runs:
+                        weights = hh + (recurrent_count * u + place * width) * H * lanes * size
+                        product(
+                            q_end - q_first, columns, count * H, da + q_first * da_row + first * H * size, da_row, size,
+                            weights, width * lanes * size, dh, dh_row, dh, dh_row,
+                            hh + recurrent_count * following * H * lanes * size,
+                        )  # fmt: skip
+                for q in range(q_first, q_end):  # back to its row; a masked row's gradient stays as it came (25)
+                    dh = dh_rows + (q - q_first) * dh_row
+                    copy(dstate.ctypes.data + numbers[q] * state_row + left * size, dh + left * size, units)
+                    if beside:
+                        copy(dx.ctypes.data + (t * B + numbers[q]) * I * size, dh + H * size, I)  # (22)
+
+            # dW_ih, db, dW_hh += (x, 1, h_prev)^T da (19) to (21)
+            sums_here = sums.ctypes.data + tile * (I + 1 + H) * K * state_row
+            add(sums_here, I, H, filled, factors, layout, da, da_row, panel, part, parts)
+
+            # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.
+            for p in range(x_panel_first, x_panel_end):
+                u, width = panel_range(p, I, lanes, input_panels)
+                dx_row, columns = width * lanes * size, min(width * lanes, I - u * lanes)
+                clear(panel, filled * width * lanes)
+                for first, count, place in input_runs:
+                    weights = ih + (input_count * u + place * width) * H * lanes * size
+                    product(
+                        filled, columns, count * H, da + first * H * size, da_row, size, weights, width * lanes * size,
+                        panel, dx_row, panel, dx_row, weights + count * H * width * lanes * size,
+                    )  # fmt: skip
+                for t in range(t_first, t_end):
+                    for q in range(starts[t - t_first], starts[t - t_first + 1]):
+                        here = dx.ctypes.data + ((t * B + numbers[q]) * I + u * lanes) * size
+                        copy(here, panel + q * dx_row, columns)
+            if filled < rows * (t_end - t_first):  # masked rows: dx is zero
+                for t in range(t_first, t_end):
+                    for b in range(row_first, row_end):
+                        if not mask[t, b]:
+                            here = dx.ctypes.data + ((t * B + b) * I + x_left * lanes) * size
+                            clear(here, min(x_right * lanes, I) - x_left * lanes)
+            meeting += 1
+            meet(counters.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
+
+    return backward

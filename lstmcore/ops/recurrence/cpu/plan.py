@@ -1,0 +1,94 @@
+"""How the work of one call is cut: into rows of the batch, or into units of the layer.
+
+Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and
+nobody waits for anybody. Units are cut where the weights do not fit, or where there are few rows: each thread then
+holds its share of the weights, and all meet after every step. Small calls are one task.
+
+Everything that could change a result (the tiles, the steps of a chunk) follows from the shape, and from whether there
+is a mask. Into how many parts the units are cut follows from the threads, and changes nothing: each unit is computed
+by itself.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.panels import panel_count
+from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch
+from lstmcore.ops.recurrence.cpu.weights import Layout, forward_layout
+
+SMALL = 4_000_000  # multiplications in all, some 80 us, below which a second thread is not worth its waking
+GATES = 160  # multiplications that the gate functions of one unit take as long as
+STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
+CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
+TILE = 48  # rows of a tile, about
+TASK = 256  # rows of a tile in all its steps, at least: handing it to a thread takes several microseconds
+MASKED_TILES = 8  # at least, of rows that may differ in length
+FEW = 16  # rows that are too few to cut
+LINE = 16  # numbers more, so that the start of a cache line is among the first
+FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold, for its products to run well
+
+
+class Plan(NamedTuple):
+    edges: np.ndarray  # (tiles + 1,): the first row of each tile, and B
+    parts: int  # of the units
+    tasks: int  # a part of a tile each
+    weights: Layout  # of the forward loop
+    unit_panels: int  # of the backward loop
+    input_panels: int  # 0: dx is computed beside dh_prev
+    forward_chunk: int  # steps
+    backward_chunk: int
+    forward_scratch: int  # bytes
+    backward_scratch: int
+    forward_packed: int  # numbers in the packed weights, at most
+    backward_packed: int
+    da_bytes: int  # what parts share in the backward pass
+    real: np.ndarray  # (T, B) a mask that is true everywhere
+    no_dy: np.ndarray  # (T, B, H) zeros
+    unkept: tuple[np.ndarray, ...]  # in place of gates, x and its clean steps where nothing is kept
+
+
+@functools.lru_cache(maxsize=64)
+def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
+    """The plan for one shape, with a mask or without, on `threads` threads."""
+    cell, v = CELLS[cell_name], vectors(dtype)
+    K = len(cell.gates)
+    step = B * K * H * H
+    tiles, parts = 1, 1
+    if T * (step + B * H * (K * I + GATES)) >= SMALL:
+        if K * H * H * v.size <= CACHE and B >= FEW:
+            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get as much each
+            if masked:  # more tiles than threads: whoever is done with short rows takes the next
+                tiles = max(tiles, min(MASKED_TILES, B // 4))
+        elif step >= STEP:
+            parts = min(threads, -(-H // v.lanes))
+    rows = -(-B // tiles)
+    often = 2 if masked else 1  # a chunk may hold half as many real rows as others
+    forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
+    layout = forward_layout(cell, I, H, dtype, parts)
+    most = int((layout.groups["end"] - layout.groups["first"]).max())
+    each = -(-len(layout.groups) // parts)  # groups of a part
+    # The empty lanes of dh_prev's last vector give dx for nothing, where it fits.
+    beside = cell.input_blocks == cell.recurrent_blocks and parts == 1 and -(-(H + I) // v.lanes) == -(-H // v.lanes)
+    backward_bytes = backward_scratch(rows, backward_chunk, I if beside else 0, K, I, H, v.lanes, v.size)
+    return Plan(
+        np.arange(tiles + 1) * B // tiles,
+        parts,
+        tiles * parts,
+        layout,
+        panel_count(H, v.lanes, parts),
+        0 if beside else panel_count(I, v.lanes, parts),
+        forward_chunk,
+        backward_chunk,
+        forward_scratch(rows, forward_chunk, each, most, layout.joined, K, I, H, v.lanes, v.size)[-1],
+        backward_bytes[-1],
+        layout.numbers + LINE,
+        K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
+        rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
+        np.broadcast_to(np.True_, (T, B)),
+        np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
+        (np.empty((0, B, K, H), dtype), np.empty((0, B, I), dtype), np.empty((0, B), bool)),
+    )

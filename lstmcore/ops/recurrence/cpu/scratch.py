@@ -1,0 +1,69 @@
+"""What a task of the loop keeps in its scratch memory, and where. Distances and places are in bytes.
+
+Scratch holds one chunk of time steps at a time, small enough to stay in the cache. `rows` is the number of rows of the
+task, `chunk` the steps of a chunk, so that rows * chunk rows are real at most.
+"""
+
+from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.tile import panel_vectors
+from lstmcore.ops.recurrence.cpu.weights import line
+
+DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
+FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
+PAGED = 2048  # bytes from which rows count as lying in different pages, DEPTH of which are more than are found at once
+WIDTH = panel_vectors()
+
+
+@jitable()
+def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
+    """Distances of rows of x and of `a`, from one block of `a` to the next and from one group; places of x, h_prev, a;
+    the end.
+
+    units: of a group at most; joined: the blocks of a row of `a` lie one behind the other without a gap, else every
+    block of a group by itself. Rows of h_prev have no gaps. A vector of the step may begin a row early.
+    """
+    x_row = -(-I // lanes) * lanes * size
+    a_row = -(-(K if joined else 1) * units // lanes) * lanes * size
+    a_block = units * size if joined else rows * chunk * a_row
+    a_group = rows * chunk * a_row * (1 if joined else K)
+    h = rows * chunk * x_row
+    a = line(h + rows * H * size) + lanes * size
+    return x_row, a_row, a_block, a_group, 0, h, a, a + groups * a_group
+
+
+@jitable()
+def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
+    """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
+    rows of dh_prev, with so many columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
+    the end.
+    """
+    width = FACTORS if (I + 1 + H) * size > PAGED else I + 1 + H
+    factor_row = _odd_lines(width * size)
+    factor_block = rows * chunk * factor_row
+    da_row = _odd_lines((K * H + lanes) * size)  # the last vector of the last block may reach beyond it
+    dh_row = (H + beside) * size
+    dh = -(-(I + 1 + H) // width) * factor_block
+    da = line(dh + rows * dh_row) + lanes * size
+    panel = da + rows * chunk * da_row
+    end = panel + max(rows * chunk, DEPTH) * WIDTH * lanes * size
+    return (width, factor_row, factor_block), dh_row, da_row, 0, dh, da, panel, end
+
+
+@jitable()
+def _odd_lines(size):
+    """`size` rounded up to an odd number of cache lines of 64 bytes: such rows do not compete for the same places."""
+    return ((size + 63) // 64 | 1) * 64
+
+
+@jitable()
+def real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts):
+    """The unmasked rows of a chunk, step by step: numbers[q] in the batch, q from starts[t - t_first]; their number."""
+    q = 0
+    for t in range(t_first, t_end):
+        starts[t - t_first] = q
+        for r in range(row_first, row_end):
+            if mask[t, r]:
+                numbers[q] = r
+                q += 1
+    starts[t_end - t_first] = q
+    return q

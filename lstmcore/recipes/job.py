@@ -1,0 +1,152 @@
+"""What every recipe does with a run: keeps it while it goes on, and writes its files and pictures when it is done.
+
+A recipe becomes one that can go on after a kill in two lines. It builds a `Job`, with what it would give to `fit`, and
+calls `job.fit(callbacks, keep)`, where `keep` is what the command line has made of --out, --resume and --overwrite:
+
+    job = finished.Job(about, net, loss, batches, opt, {"epochs": 5, "schedule": ..., "rng": rng})
+    history = job.fit(train.watchers(tell), keep, progress)
+
+`about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py, the options
+ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; `keep = keeping(out_folder, resume, overwrite)` goes to
+the recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore import layers, train
+from lstmcore.train.callbacks import epoch_files as records
+from lstmcore.train.callbacks.watchers import Tell, warn
+from lstmcore.train.files.atomic import write_atomically
+from lstmcore.train.find_lr import RangeTest, find_lr
+
+FILES = ("model.safetensors", "metrics.json", "history.json")
+CHECKPOINTS, TRIALS = "checkpoints", "trials"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where a run is kept while it goes on, and what to do with one that is there already."""
+
+    folder: Path
+    resume: bool = False  # go on with it
+    overwrite: bool = False  # delete it
+    tell: Tell = warn
+    go_on: str = ""  # what to say about it when the run is interrupted
+    every_seconds: float = 60.0  # between two checkpoints
+
+    def part(self, name: str) -> "Keep":
+        """The place of one training of several."""
+        return replace(self, folder=self.folder / TRIALS / name.replace(" ", "-"))
+
+    @property
+    def holds_a_run(self) -> bool:
+        """True if there is something to lose: a run that was begun, or one that is finished."""
+        parts = (CHECKPOINTS, TRIALS, *FILES, *records.FILES)
+        return any((self.folder / name).exists() for name in parts)
+
+    @property
+    def holds_only_results(self) -> bool:
+        """True if there is a model and no checkpoint: to go on would be to begin anew, over that model."""
+        places = (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", f"{TRIALS}/*/{CHECKPOINTS}/step-*")
+        return (self.folder / FILES[0]).exists() and not any(any(self.folder.glob(place)) for place in places)
+
+    def begin(self) -> "Keep":
+        """Deletes, where that is wanted, what `Checkpoints` and `Records` have written here; to be done only once.
+
+        The model and the metrics of a finished run stay until the new ones replace them.
+        """
+        if self.overwrite:
+            for folder in (self.folder, *(self.folder / TRIALS).glob("*")):
+                for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", *records.FILES):
+                    for path in folder.glob(pattern):
+                        path.unlink(missing_ok=True)
+        return replace(self, overwrite=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what `fit` is given, and what it is about."""
+
+    about: dict[str, Any]  # plain data; a run goes on only where it is the same
+    model: layers.Layer
+    loss: Any
+    batches: Any
+    opt: Any
+    options: dict[str, Any]  # the other arguments of `fit`: epochs, schedule, ...
+
+    def fit(self, callbacks: list[Any], keep: Keep | None = None, progress: bool | None = None) -> dict[str, Any]:
+        """`train.fit`; with `keep`, saved while it goes on, and from where it was left."""
+        given = (self.model, self.loss, self.batches, self.opt)
+        if keep is None:
+            return train.fit(*given, **self.options, callbacks=callbacks, progress=progress)
+        keep = keep.begin()
+        saved = train.Checkpoints(
+            keep.folder / CHECKPOINTS,
+            every_seconds=keep.every_seconds,
+            about=self.about,
+            tell=keep.tell,
+            go_on=keep.go_on,
+        )
+        state = saved.last() if keep.resume else None
+        if state is not None:
+            step, epoch = state["counts"]["step"], state["counts"]["epoch"]
+            keep.tell(f"{keep.folder}: goes on after {step:,} updates, {epoch} of {self.options['epochs']} epochs")
+        kept = [*callbacks, records.Records(keep.folder, keep.tell), saved]
+        return train.fit(*given, **self.options, callbacks=kept, progress=progress, resume=state)
+
+    def find_lr(self, progress: bool | None = None) -> RangeTest:
+        """The range test of its learning rate; everything stays as it is."""
+        wanted = {name: self.options[name] for name in ("clip", "rng", "carry_state") if name in self.options}
+        return find_lr(self.model, self.loss, self.batches, self.opt, **wanted, progress=progress)
+
+
+def about(recipe: str, options: Any, *data: Any) -> dict[str, Any]:
+    """What decides the outcome of a training: its recipe, its options (a dataclass), and a checksum of its data, arrays
+    and texts: the first digits of their SHA-256."""
+    digest = hashlib.sha256()
+    for part in data:
+        digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+    return {"recipe": recipe, "options": asdict(options), "data": digest.hexdigest()[:16]}
+
+
+def save(folder: Path, model: layers.Layer, metrics: dict[str, Any], history: Any) -> None:
+    """Writes FILES into the folder. metrics and history are plain data. Raises OSError where that cannot be."""
+    train.save(folder / FILES[0], model)
+    write_atomically(folder / FILES[1], (json.dumps(metrics, indent=2) + "\n").encode())
+    write_atomically(folder / FILES[2], (json.dumps(history) + "\n").encode())
+
+
+def figure(panels: int) -> tuple[Any, Any]:
+    """A matplotlib Figure and its axes, side by side. Raises ImportError without matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * panels, 4), layout="constrained")
+    return figure, figure.subplots(1, panels)
+
+
+def draw_losses(axis: Any, history: dict[str, Any], unit: str) -> None:
+    """The loss over the epochs, that of the training and, if there is one, of the validation."""
+    rows = history["epochs"]
+    for name in ("loss", "validation"):
+        if rows and name in rows[0]:
+            axis.semilogy([row["epoch"] for row in rows], [row[name] for row in rows], label=name)
+    axis.set(xlabel="epoch", ylabel=unit, title="training loss")
+    if rows and "validation" in rows[0]:
+        axis.legend()
+
+
+def draw_range_test(path: Path, found: RangeTest) -> None:
+    """The loss over the learning rate. Raises ImportError without matplotlib."""
+    picture, axis = figure(panels=1)
+    axis.loglog(found.lrs, found.losses, color="tab:blue", lw=0.5, alpha=0.5, label="loss of each batch")
+    axis.loglog(found.lrs, found.smoothed, color="tab:blue", label="smoothed")
+    axis.axvline(found.fastest, color="black", lw=0.8, ls=":", label=f"falls fastest: {found.fastest:.1g}")
+    axis.set(xlabel="learning rate", ylabel="loss", title=found.ended)
+    axis.legend()
+    picture.savefig(path, dpi=120)

@@ -1,0 +1,38 @@
+"""A model in a file (sealed.py): its configuration and its parameters. Written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lstmcore.arrays import to_numpy
+from lstmcore.layers import Layer, from_config
+from lstmcore.train.files import demands, sealed
+from lstmcore.train.files.sealed import CHECKPOINT, MODEL
+
+
+def save(path: str | os.PathLike, model: Layer) -> None:
+    """Writes the model's configuration and parameters to `path`.
+
+    Atomic: after a crash, a full disk or a kill, the file that was there before is still there, untouched. Raises
+    OSError where the folder does not exist or cannot be written, TypeError for a complex model.
+    """
+    arrays = {name: to_numpy(w) for name, w in model.params.items()}
+    for name, w in arrays.items():
+        if w.dtype.name not in ("float32", "float64"):
+            raise TypeError(f"a model of float32 or float64 can be saved; {name} is {w.dtype}")
+    sealed.write(Path(path), MODEL, model.config(), arrays)
+
+
+def load(path: str | os.PathLike, engine: Any = None) -> Layer:
+    """The model in the file, its arrays NumPy's, to run on `engine` (None: the best there is).
+
+    The file may also be a checkpoint: then it is the model that was trained. Every name, shape and dtype in the file is
+    compared with the configuration before a weight is read or memory taken for it. Raises ValueError for a file that is
+    truncated, damaged, not of lstmcore or of a later format, and OSError where there is none.
+    """
+    path = Path(path)
+    kind, texts, arrays = sealed.read(path, (MODEL, CHECKPOINT), demands.check)
+    model = from_config(sealed.as_json(texts, "config"), engine)
+    for name in model.params:
+        model.params[name] = arrays[name if kind is MODEL else f"model.{name}"]
+    return model

@@ -1,0 +1,246 @@
+"""What the compiled engine promises beyond the suites that run on every engine: the same bits from any number of
+threads and from every plan of work, sums that stay exact at full size, buffers, forks, neighbours, first use."""
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+from lstmcore.ops.cells import CELLS
+from lstmcore.ops.recurrence import reference
+from lstmcore.ops.recurrence.cpu import fused as fused_cpu
+from lstmcore.ops.recurrence.cpu import plan as plan_cpu
+
+ROWS, UNITS, ONE = "rows", "units", "one task"
+
+
+@pytest.fixture(params=[ROWS, UNITS, ONE])
+def cut(request, monkeypatch):
+    """Every way of cutting the work, forced on shapes that are too small for it."""
+    monkeypatch.setattr(plan_cpu, "SMALL", 10**12 if request.param == ONE else 0)
+    monkeypatch.setattr(plan_cpu, "FEW", 10**6 if request.param == UNITS else 1)
+    monkeypatch.setattr(plan_cpu, "STEP", 0)
+    monkeypatch.setattr(plan_cpu, "TILE", 5)
+    monkeypatch.setattr(plan_cpu, "TASK", 0)
+    plan_cpu.plan.cache_clear()
+    yield request.param
+    plan_cpu.plan.cache_clear()
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads work; puts the setting back."""
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+class Call:
+    """Everything one forward and backward call needs, random."""
+
+    def __init__(self, cell, T, B, I, H, dtype="float32", mask=None, seed=0):
+        rng = np.random.default_rng(seed)
+        self.cell, self.mask = CELLS[cell], mask
+
+        def normal(*shape):
+            return rng.normal(size=shape).astype(dtype)
+
+        self.params = {k: normal(*s) / np.sqrt(s[0]).astype(dtype) for k, s in self.cell.shapes(I, H).items()}
+        self.x, self.dy = normal(T, B, I), normal(T, B, H)
+        self.state0, self.dstate = ([normal(B, H) for _ in self.cell.states] for _ in range(2))
+
+    def run(self, engine=fused_cpu, reuse=None):
+        """All results of forward, predict and backward, as a flat dict; and the cache."""
+        cache = engine.forward(self.cell, self.x, self.params, self.state0, self.mask, reuse)
+        y, last = engine.predict(self.cell, self.x, self.params, self.state0, self.mask)
+        dx, dstate0, dparams = engine.backward(self.cell, self.dy, self.dstate, self.params, cache)
+        named = {"y": y, "dx": dx, "gates": cache.gates, **{f"d{name}": value for name, value in dparams.items()}}
+        for k, name in enumerate(self.cell.states):
+            named |= {name: cache.states[k], f"{name}_last": last[k], f"d{name}0": dstate0[k]}
+        return named, cache
+
+
+def same_bits(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+
+
+def some_mask(T, B, seed=0):
+    return np.random.default_rng(seed).random((T, B)) < 0.7
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_cut_is_right_and_threads_change_no_bit(cut, threads, cell, dtype, masked):
+    """The bound: no sum here has more than 200 terms, and each rounds by half an eps of a value below some tens."""
+    call = Call(cell, 6, 17, 9, 37, dtype, some_mask(6, 17) if masked else None)
+    want, _ = call.run(reference)
+    results = []
+    for count in {1, numba.config.NUMBA_NUM_THREADS}:
+        threads(count)
+        results += [call.run()[0], call.run()[0]]
+    plan = plan_cpu.plan(call.cell.name, 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
+    assert (len(plan.edges) > 2) == (cut == ROWS)
+    for result in results:
+        assert same_bits(result, results[0])
+        for name in want:
+            error = np.abs(result[name] - want[name]).max() / np.abs(want[name]).max()
+            assert error < 100 * np.finfo(dtype).eps, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_accuracy_at_full_size(cell):
+    """T B = 20,000 rows go into one weight gradient. float32 may be four times as far from the float64 truth as the
+    float32 reference (a blocked library product), plus 8 eps of the largest value."""
+    call, truth = Call(cell, 20, 1000, 3, 24), Call(cell, 20, 1000, 3, 24)
+    for name in ("x", "dy"):
+        setattr(truth, name, getattr(call, name).astype("float64"))
+    truth.params = {name: value.astype("float64") for name, value in call.params.items()}
+    truth.state0, truth.dstate = ([v.astype("float64") for v in values] for values in (call.state0, call.dstate))
+    want, ours, plain = truth.run(reference)[0], call.run()[0], call.run(reference)[0]
+    for name, exact in want.items():
+        own, others = (np.abs(result[name] - exact).max() for result in (ours, plain))
+        assert own <= 4 * others + 8 * np.finfo("float32").eps * np.abs(exact).max(), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_long_sum_is_exact_to_a_few_roundings(dtype):
+    """db of constant terms that a running sum would lose: 20,000 terms, one much larger than the rest."""
+    call = Call("rnn", 20, 1000, 1, 8, dtype)
+    call.params = {name: np.zeros_like(value) for name, value in call.params.items()}  # h = 0, so da = dy
+    call.dy[...] = 1e-3
+    call.dy[-1, 0] = 1e3
+    call.dstate = [np.zeros((1000, 8), dtype)]
+    db = call.run()[0]["db"]
+    assert np.allclose(db, 1e3 + 19_999e-3, rtol=20 * np.finfo(dtype).eps, atol=0)
+
+
+def test_buffers_come_back(monkeypatch):
+    call = Call("lstm", 7, 5, 3, 11, mask=some_mask(7, 5))
+    first, cache = call.run()
+    first = {name: value.copy() for name, value in first.items()}
+    call.x[...] = call.x[::-1].copy()
+    fresh, _ = call.run()
+    again, reused = call.run(reuse=cache)
+    assert reused.gates is cache.gates
+    assert np.shares_memory(reused.states[0], cache.states[0])
+    assert same_bits(again, fresh)
+    assert not same_bits(again, first)
+    other = Call("lstm", 8, 5, 3, 11)
+    assert same_bits(other.run(reuse=cache)[0], other.run()[0])  # one that does not fit is left alone
+
+
+def test_buffers_hold_nothing_of_another_mask(cut):
+    """What a mask left as zeros may be real in the next call, and the other way round."""
+    call, cache = Call("lstm", 6, 17, 9, 37), None
+    for seed in range(4):
+        call.mask = some_mask(6, 17, seed)
+        want, fresh = call.run()
+        got, cache = call.run(reuse=cache)
+        assert same_bits(got, want)
+        for name in ("x", "y"):
+            assert np.array_equal(getattr(cache, name), getattr(fresh, name))
+        assert not cache.gates[~call.mask].any()
+        assert not cache.x[~call.mask].any()
+        assert not cache.y[~call.mask].any()
+
+
+def test_a_call_broken_off_leaves_nothing_that_looks_clean(monkeypatch):
+    call = Call("lstm", 6, 17, 9, 37, mask=some_mask(6, 17))
+    want, cache = call.run()
+    kernels = fused_cpu._run
+
+    def interrupted(*arguments):
+        kernels(*arguments)
+        raise KeyboardInterrupt
+
+    call.mask = ~call.mask
+    monkeypatch.setattr(fused_cpu, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call.run(reuse=cache)
+    monkeypatch.undo()
+    call.mask = ~call.mask
+    again, cache = call.run(reuse=cache)
+    assert same_bits(again, want)
+    assert not cache.gates[~call.mask].any()
+    assert not cache.x[~call.mask].any()
+
+
+def test_neighbours_do_not_disturb_each_other(cut):
+    """Two threads of Python, two models, at the same time."""
+    calls = [Call("lstm", 9, 40, 5, 33, seed=1), Call("gru", 5, 30, 7, 20, seed=2)]
+    want = [call.run()[0] for call in calls]
+    wrong = []
+
+    def work(call, expected):
+        for _ in range(10):
+            if not same_bits(call.run()[0], expected):
+                wrong.append(call.cell.name)
+
+    workers = [threading.Thread(target=work, args=pair) for pair in zip(calls, want)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert not any(worker.is_alive() for worker in workers), "they wait for each other"
+    assert wrong == []
+
+
+def _child(call, queue):
+    queue.put(call.run()[0])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork")  # Python and JAX warn of any fork; the child touches neither's threads
+def test_a_fork_after_use(cut):
+    call = Call("lstm", 6, 17, 9, 37)
+    want, _ = call.run()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(call, queue))
+    child.start()
+    assert same_bits(queue.get(timeout=60), want)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_any_strides(cut):
+    """Flipped in time, every other row, columns of a wider array: views, no copies needed, the same bits."""
+    call = Call("lstm", 6, 17, 9, 37, mask=some_mask(6, 17))
+    want, _ = call.run()
+    wide = np.full((6, 34, 20), np.nan, np.float32)
+    wide[::-1, ::2, 3:12] = call.x
+    call.x = wide[::-1, ::2, 3:12]
+    wide = np.full((17, 6, 37), np.nan, np.float32).transpose(1, 0, 2)
+    wide[...] = call.dy
+    call.dy = wide
+    call.x.flags.writeable = call.dy.flags.writeable = False
+    assert same_bits(call.run()[0], want)
+    call.x = np.asfortranarray(call.x)
+    assert same_bits(call.run()[0], want)
+
+
+def test_no_output_gradient_is_zero_output_gradient(cut):
+    call = Call("gru", 6, 17, 9, 37)
+    call.dy[...] = 0
+    want, _ = call.run()
+    call.dy = None
+    assert same_bits(call.run()[0], want)
+
+
+def test_what_it_supports():
+    assert all(fused_cpu.supports(cell, dtype) for cell in CELLS.values() for dtype in ("float32", np.dtype("float64")))
+    assert not fused_cpu.supports(CELLS["lstm"], "complex128")
+    assert not fused_cpu.supports(CELLS["lstm"]._replace(make_step=None), "float32")
+
+
+def test_numba_waits_for_the_first_call():
+    code = (
+        "import sys; from lstmcore.ops.recurrence import fused_cpu; from lstmcore.ops.cells import CELLS;"
+        "assert fused_cpu.supports(CELLS['lstm'], 'float32'); print('numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
