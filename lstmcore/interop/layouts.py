@@ -135,12 +135,20 @@ LAYOUTS: dict[str, Layout] = {
         direction_axis=True,
     ),
     "haste": Layout(
-        "https://github.com/lmnt-com/haste frameworks/pytorch/lstm.py: reset_parameters; docs/pytorch/haste_pytorch",
-        {"lstm": (*_kernels("kernel", "recurrent_kernel", "igfo"), Part("bias", "b", "igfo"))},
+        "https://github.com/lmnt-com/haste frameworks/pytorch/lstm.py: LSTMScript, gru.py: GRUScript",
+        {
+            "lstm": (*_kernels("kernel", "recurrent_kernel", "igfo"), Part("bias", "b", "igfo")),
+            "gru": (
+                *_kernels("kernel", "recurrent_kernel", "zrn", "zrm"),
+                Part("bias", "b", "zrn"),
+                Part("recurrent_bias", "b", "zrm"),
+            ),
+        },
     ),
     "chainer": Layout(
-        "https://docs.chainer.org/en/stable/reference/generated/chainer.functions.n_step_lstm.html, _gru, _rnn",
-        {"lstm": _chainer("ifog", "ifog"), "gru": _chainer("rzn", "rzm"), "rnn": _chainer("n", "n")},
+        "https://github.com/chainer/chainer v7.8.1 chainer/functions/rnn/n_step_lstm.py: lstm_grad, n_step_gru.py, "
+        "n_step_rnn.py (the documentation of n_step_lstm says i f o a; the code computes i f a o)",
+        {"lstm": _chainer("ifgo", "ifgo"), "gru": _chainer("rzn", "rzm"), "rnn": _chainer("n", "n")},
         key="{index}/{key}",
     ),
     "chainer-link": Layout(
