@@ -1,22 +1,30 @@
-"""Which array library an array belongs to. NumPy and CuPy are looked up by the data, never by a global switch."""
+"""What an array is, and which library it belongs to: looked up by the data, never by a global switch.
+
+`Array` is NumPy's own type, so that editors and type checkers know what can be done with one. The arrays of CuPy, and
+of any library that follows the array API standard, go wherever `Array` stands; their functions come from `namespace`.
+"""
 
 import functools
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
-Array = Any  # an array of NumPy, CuPy or another library that follows the array API standard
+Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # as numpy.typing.NDArray[Any]
+Dtype: TypeAlias = str | type | np.dtype[Any]  # what names one: "float32", numpy.float32, ...
+State: TypeAlias = "tuple[Array | State | None, ...]"  # (B, H) per state of a cell; a container: one entry per part
+Plain: TypeAlias = dict[str, Any]  # plain data by name: numbers, texts, lists and dicts, as JSON holds them
+
 FLOAT32_OR_64 = frozenset({np.dtype("float32"), np.dtype("float64")})  # of this machine's byte order
 
 
-def is_array(value: object) -> bool:
+def is_array(value: object) -> TypeGuard[Array]:
     """True for an array of a library that this package computes with (NumPy, CuPy, array-API libraries)."""
     return isinstance(value, np.ndarray) or _is_cupy(value) or hasattr(value, "__array_namespace__")
 
 
-def namespace(value: Array) -> ModuleType:
+def namespace(value: Any) -> ModuleType:
     """The library whose functions work on `value`: `numpy`, `cupy` or an array-API library."""
     if isinstance(value, np.ndarray):  # first and alone: it decides nearly always, and runs many times in every call
         return np
@@ -27,28 +35,28 @@ def namespace(value: Array) -> ModuleType:
     return value.__array_namespace__()
 
 
-def library_name(value: Array) -> str:
+def library_name(value: object) -> str:
     """The name of the array's library, for messages: "numpy", "cupy", "torch", "list", ..."""
     kind: Any = type(value)
     return _library(kind)
 
 
 @functools.cache  # asked for several times in every call of a layer
-def _library(kind: Any) -> str:
+def _library(kind: type) -> str:
     return kind.__module__.split(".")[0] if kind.__module__ != "builtins" else kind.__name__
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: object) -> str:
     """A dtype of any array library as NumPy spells it: "float32"."""
     return _spelt(dtype) if isinstance(dtype, np.dtype) else str(dtype).split(".")[-1]
 
 
 @functools.cache  # NumPy spells a dtype anew each time, in several microseconds
-def _spelt(dtype: np.dtype) -> str:
+def _spelt(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
-def is_float32_or_64(dtype: Any) -> bool:
+def is_float32_or_64(dtype: object) -> bool:
     """True for float32 and float64 of NumPy and CuPy in this machine's byte order: compiled code computes in these."""
     return dtype in FLOAT32_OR_64  # asked several times in every call: quicker than to compare names
 
@@ -65,15 +73,15 @@ def is_complex(value: Array) -> bool:
     return kind == "c" if kind else dtype_name(value.dtype).startswith("complex")
 
 
-def is_recorded(value: Array) -> bool:
+def is_recorded(value: object) -> bool:
     """True while what is done with `value` is not done now but recorded, as a CUDA graph, on CuPy's current stream.
 
-    Its numbers then are nobody's to know: whoever wants to look at one must leave it. Where nobody records, False.
+    Then it has no values yet, and nothing may depend on one. Outside a recording: False.
     """
     return _is_cupy(value) and sys.modules["cupy"].cuda.get_current_stream().is_capturing()
 
 
-def to_numpy(value: Array) -> np.ndarray:
+def to_numpy(value: Any) -> Array:
     """A copy on the host (or the array itself, if it is NumPy's)."""
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
@@ -82,7 +90,7 @@ def to_numpy(value: Array) -> np.ndarray:
     return np.asarray(value)
 
 
-def to_library(value: Array, library: str) -> Array:
+def to_library(value: Any, library: str) -> Array:
     """`value` as an array of the named library, "numpy" or "cupy".
 
     Raises ValueError for another name, ImportError where CuPy is not installed.

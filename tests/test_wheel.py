@@ -19,3 +19,4 @@ def test_the_wheel_holds_the_package_and_its_data(tmp_path):
     }
     assert inside == here
     assert {Path(name).suffix for name in inside} >= {".py", ".cu", ".cuh"}
+    assert "lstmcore/py.typed" in inside  # or the checkers of others see no type

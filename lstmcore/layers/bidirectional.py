@@ -1,6 +1,6 @@
 """Two layers over the same input, one of them in flipped time."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from lstmcore.arrays import Array, is_array, namespace
 from lstmcore.layers.layer import Layer
@@ -97,6 +97,10 @@ class Bidirectional(Layer):
         return dy[..., : widths[0]], dy[..., widths[0] :]
 
 
+@overload
+def _flipped(x: Array) -> Array: ...
+@overload
+def _flipped(x: Array | None) -> Array | None: ...
 def _flipped(x: Array | None) -> Array | None:
     """Time reversed, as a view: engines accept any stride in time. What is no array, or one number, layers refuse."""
     return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x

@@ -12,7 +12,7 @@ from lstmcore.shapes import check_cache, check_indices, check_like, check_size
 
 
 class EmbeddingCache(NamedTuple):
-    index: Array  # (T, B) or (B,), 0 at masked steps
+    index: Array  # type: ignore[assignment]  # (T, B) or (B,), 0 at masked steps; a tuple has a method of that name
     mask: Array | None
     owner: "Embedding"
 

@@ -82,7 +82,7 @@ class Recurrent(Layer):
         check_size("hidden_size", hidden_size)
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
-        self._chosen: tuple[Engine, Array, Any] = (None, None, None)  # for which engine and array, and what
+        self._chosen: tuple[Engine, Array | None, Any] = (None, None, None)  # for which engine and array, and what
         self.params = _initial(cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 

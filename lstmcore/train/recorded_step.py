@@ -78,7 +78,7 @@ class RecordedStep:
         from lstmcore.ops.gpu.graph import Graph
 
         xp = namespace(batch.x)
-        own = Batch(*(None if a is None else xp.asarray(a, copy=True) for a in batch))
+        own = batch._replace(**{name: xp.asarray(a, copy=True) for name, a in batch._asdict().items() if a is not None})
         self._draws.begin(xp)
         try:
             ready = self.opt.ready(self.model.params, self._rehearsal(own))

@@ -96,7 +96,7 @@ class Run:
         self.rng.bit_generator.state = state["rng"]
         for callback, (_, memory) in zip(self._remembering(), state["callbacks"]):
             callback.state = memory
-        self.carried = from_host(state["carried"], next(iter(self.model.params.values()), None))
+        self.carried = from_host(state["carried"], next(iter(library.values()), "numpy"))
         for name, value in (state["counts"] | state["sums"]).items():
             setattr(self, name, value)
         self.history = [dict(row) for row in state["history"]]

@@ -50,7 +50,7 @@ def jvp(
 
 def duals(
     layer: Layer, x: Array, direction: Mapping[str, Array], state: Any, mask: Array | None
-) -> tuple[Layer, Dual, Any, Dual | None]:
+) -> tuple[Any, Any, Any, Any]:
     """A twin of the layer with dual parameters, and dual x, state and mask, moving along the direction."""
     if np.dtype(x.dtype).kind not in "fc":
         raise TypeError(f"`x` should be floating; got {x.dtype} (an index has no derivative: embed it first)")
@@ -76,7 +76,7 @@ def duals(
     return _with_params(own, moving), moving["x"], state, None if mask is None else lift(mask)
 
 
-def _with_params(layer: Any, params: Mapping[str, Dual], prefix: str = "") -> Any:
+def _with_params(layer: Any, params: Mapping[str, Any], prefix: str = "") -> Any:
     """The same layer over other arrays: `params` holds them under the keys of the whole model."""
     if isinstance(layer, Stack):
         return Stack([_with_params(part, params, f"{prefix}{k}.") for k, part in enumerate(layer.layers)])

@@ -134,7 +134,7 @@ def report(
     run, mask = record(layer, x, dy, **step), step.get("mask")
     proof = None
     if prove_padding and mask is not None and 0 < int(to_numpy(mask).sum()) < to_numpy(mask).size:
-        given = {name: step.get(name) for name in ("state", "mask", "dstate")}
+        given: dict[str, Any] = {name: step.get(name) for name in ("state", "mask", "dstate")}
         proof = padding(layer, x, run.dy, **given, seed=step.get("seed", 0))
     engines = sorted({visit.cache.engine for visit in run.visits if visit.recurrent})
     about = f"{layer!r}: x {tuple(x.shape)} {dtype_name(run.y.dtype)}, {', '.join(engines) or 'no recurrent layer'}"

@@ -117,12 +117,14 @@ def record(
     with np.errstate(all="ignore"):
         y, final, cache = watched.forward(x, state, mask, rng)
         loss = None
-        if dy is None:
-            dy = namespace(y).asarray(np.random.default_rng(seed).standard_normal(y.shape), dtype=y.dtype)
-        elif callable(dy):
-            loss, dy = dy(y)
-        dx, dstate0, grads = watched.backward(dy, cache, dstate)
-    return Run(y, final, dy, dx, dstate0, grads, loss, tuple(Visit(**note) for note in notes), tuple(back))
+        if callable(dy):
+            loss, upstream = dy(y)
+        elif dy is None:
+            upstream = namespace(y).asarray(np.random.default_rng(seed).standard_normal(y.shape), dtype=y.dtype)
+        else:
+            upstream = dy
+        dx, dstate0, grads = watched.backward(upstream, cache, dstate)
+    return Run(y, final, upstream, dx, dstate0, grads, loss, tuple(Visit(**note) for note in notes), tuple(back))
 
 
 class _Watched:

@@ -7,7 +7,7 @@ as zero, here and wherever the project compiles the same text.
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import cupy
 import numpy as np
@@ -118,5 +118,5 @@ def _passed(argument: Any) -> Any:
     if argument is None:
         return np.int64(0)
     if isinstance(argument, tuple):
-        return struct(argument, lambda array: array.data.ptr)
+        return struct(argument, lambda array: cast(Any, array).data.ptr)
     return np.int32(argument) if isinstance(argument, int) else argument

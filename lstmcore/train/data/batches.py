@@ -62,7 +62,7 @@ class Batches:
         self.x, self.targets, self.mask = x, targets, mask
         self.batch_size, self.shuffle, self.bucketed = batch_size, shuffle, bucketed
         self.per_step = _targets_per_step(x, targets, per_step)
-        self.lengths = _lengths(mask) if bucketed else None  # (N,)
+        self.lengths = _lengths(mask) if bucketed and mask is not None else None  # (N,)
         self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
         self._epoch: dict[str, Any] | None = None  # the state of an epoch under way
         self._resume = 0  # how many batches the next loop leaves out

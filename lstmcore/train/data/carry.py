@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_array, library_name, to_library, to_numpy
+from lstmcore.arrays import is_array, to_library, to_numpy
 
 
 def to_host(state: Any) -> Any:
@@ -17,10 +17,10 @@ def to_host(state: Any) -> Any:
     return np.array(to_numpy(state)) if is_array(state) else [to_host(part) for part in state]
 
 
-def from_host(host: Any, like: Array) -> Any:
-    """Undoes `to_host`; the arrays are of the library of `like`, a parameter of the model."""
+def from_host(host: Any, library: str) -> Any:
+    """Undoes `to_host`; the arrays are of the named library, that of the model's parameters."""
     if host is None:
         return None
     if isinstance(host, np.ndarray):
-        return to_library(np.array(host), library_name(like))
-    return tuple(from_host(part, like) for part in host)
+        return to_library(np.array(host), library)
+    return tuple(from_host(part, library) for part in host)

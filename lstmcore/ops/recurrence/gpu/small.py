@@ -4,7 +4,7 @@ Shapes: T time, B batch, I input width, H hidden width. All arrays keep their pu
 the blocks i f g o as they are, so nothing is packed, and a forward pass is one launch.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from lstmcore.arrays import Array
 from lstmcore.ops.cells import Cell
@@ -99,9 +99,9 @@ def _x(d: Forward, cut: Geometry) -> Array:
 
 def _inputs(cell: Cell, d: Forward, x: Array, cut: Geometry) -> tuple:
     """What both forward kernels read: x, or the product of all its steps."""
-    x, a = (x, None) if cut.inputs else (None, project(cell, x, d.params))
+    own, a = (x, None) if cut.inputs else (None, project(cell, x, d.params))
     weights = (contiguous(d.params[name]) for name in ("W_ih", "W_hh", "b"))
-    return Strides.of(x), a, *weights, *map(contiguous, d.state0), Strides.of(d.mask)
+    return Strides.of(own), a, *weights, *map(contiguous, d.state0), Strides.of(d.mask)
 
 
 class Made(NamedTuple):
@@ -130,8 +130,9 @@ def backward(machine: Machine, cell: Cell, directions: tuple[Backward, ...]) -> 
         arguments.append((Strides.of(d.dy), *map(contiguous, d.dstate), *weights, mask, x, *kept, made[-1]))
     _run(machine, "small_backward", cut, directions, arguments)
     if cut.inputs:
-        return tuple((m.dx, m.dstate0, sums) for m, sums in zip(made, _added_up(machine, cut, directions, made)))
-    return tuple(d.gradients(cell, m.da, m.dstate0) for d, m in zip(directions, made))
+        dparams = _added_up(machine, cut, directions, made)
+        return tuple((cast(Array, m.dx), m.dstate0, sums) for m, sums in zip(made, dparams))
+    return tuple(d.gradients(cell, cast(Array, m.da), m.dstate0) for d, m in zip(directions, made))
 
 
 def _added_up(machine: Machine, cut: Geometry, directions: tuple[Backward, ...], made: list[Made]) -> list[dict]:
