@@ -32,8 +32,5 @@ class Tanh(Layer):
         check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         return tanh_backward(masking_backward(dy, cache.mask), cache.y), None, {}
 
-    def config(self):
-        return {"kind": "Tanh"}
-
     def __repr__(self) -> str:
         return "Tanh()"

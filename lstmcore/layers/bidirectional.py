@@ -6,6 +6,7 @@ from lstmcore.arrays import Array, is_array, namespace
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import joined
 from lstmcore.layers.side_by_side import backward_both, forward_both, predict_both
+from lstmcore.layers.tree import leaves
 from lstmcore.shapes import check_cache, check_columns, check_parts
 
 
@@ -26,6 +27,8 @@ class Bidirectional(Layer):
     Two plain recurrent layers run at once where their engine can do that (side_by_side.py): the results are the same.
     """
 
+    flipped = ("bw",)
+
     def __init__(self, fw: Layer, bw: Layer, merge: str = "concat"):
         if merge not in ("concat", "sum"):
             raise ValueError(f'`merge` should be "concat" or "sum"; got {merge!r}')
@@ -36,7 +39,8 @@ class Bidirectional(Layer):
                 "`fw` and `bw` should agree on return_sequences; one gives all outputs, the other the last"
             )
         self.fw, self.bw, self.merge = fw, bw, merge
-        self.params = joined({"fw": fw, "bw": bw})
+        self.parts = {"fw": fw, "bw": bw}
+        self.params = joined(self.parts)
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
         check_parts("state", state, 2, "Bidirectional")
@@ -69,12 +73,6 @@ class Bidirectional(Layer):
 
     def step(self, x, state=None):
         raise TypeError("a Bidirectional layer cannot step: its backward direction starts at the end of the sequence")
-
-    def to(self, dtype=None, engine=None, array=None):
-        return Bidirectional(self.fw.to(dtype, engine, array), self.bw.to(dtype, engine, array), self.merge)
-
-    def config(self):
-        return {"kind": "Bidirectional", "fw": self.fw.config(), "bw": self.bw.config(), "merge": self.merge}
 
     def __repr__(self) -> str:
         merge = "" if self.merge == "concat" else f", merge={self.merge!r}"
@@ -113,5 +111,4 @@ def _in_time(y: Array) -> Array:
 
 def _returns_sequences(layer: Layer) -> bool:
     """False if the layer, or any layer inside it, gives final states only."""
-    parts = getattr(layer, "layers", None) or [p for p in (getattr(layer, "fw", None),) if p is not None]
-    return getattr(layer, "return_sequences", True) and all(_returns_sequences(part) for part in parts)
+    return all(getattr(leaf, "return_sequences", True) for _, leaf in leaves(layer))

@@ -43,8 +43,5 @@ class Dropout(Layer):
         dx = masking_backward(dy, cache.mask)
         return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}
 
-    def config(self):
-        return {"kind": "Dropout", "p": self.p}
-
     def __repr__(self) -> str:
         return f"Dropout({self.p})"

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.arrays import Array, namespace
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.layers.layer import Layer, check_dtype
 from lstmcore.layers.params import Params
@@ -44,14 +44,6 @@ class Embedding(Layer):
         W = self.params["W"]
         check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
         return None, None, {"W": embedding_backward(masking_backward(dy, cache.mask), cache.index, W)}
-
-    def config(self):
-        return {
-            "kind": "Embedding",
-            "classes": self.classes,
-            "output_size": self.output_size,
-            "dtype": dtype_name(self.params["W"].dtype),
-        }
 
     def __repr__(self) -> str:
         return f"Embedding({self.classes}, {self.output_size})"

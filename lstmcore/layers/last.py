@@ -40,8 +40,5 @@ class Last(Layer):
         """One step of a stream: the last that there is so far."""
         return x, None
 
-    def config(self):
-        return {"kind": "Last"}
-
     def __repr__(self) -> str:
         return "Last()"

@@ -1,21 +1,29 @@
 """The one contract of every layer, container and model."""
 
 import copy
-from typing import Any, Protocol
+import inspect
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from lstmcore.arrays import Array, to_library
-from lstmcore.layers.params import Params
+from lstmcore.arrays import Array, dtype_name, to_library
+from lstmcore.layers.params import Params, joined
 
 
 class Layer(Protocol):
     """What every layer can do. Arrays are time-major: x (T, B, I), y (T, B, O), mask (T, B) bool, true on real steps.
 
-    A layer without state returns None as its state; a container returns a tuple with one entry per part.
+    A layer of one's own inherits this and states `params`, `forward` and `backward`; a container, its `parts` too.
+    A layer without state returns None as its state; a container returns a tuple with one entry per part, and its cache
+    has `parts`, the caches of the parts in the same order. Every cache has `owner`, the layer.
     """
 
-    params: Params
+    params: Params  # of a container: its own, and those of its parts (`joined`)
+    parts: Mapping[str, "Layer"] = MappingProxyType({})  # by name; a layer without parts is a leaf (tree.py)
+    flipped: Collection[str] = ()  # the names of the parts that read time from its end
+    states: tuple[str, ...] = ()  # the names of the arrays of a leaf's state
 
     def forward(
         self,
@@ -39,10 +47,6 @@ class Layer(Protocol):
         """
         ...
 
-    def config(self) -> dict[str, Any]:
-        """What `lstmcore.layers.from_config` needs to build a layer like this one; plain data, JSON-able."""
-        ...
-
     def predict(self, x: Array, state: Any = None, mask: Array | None = None) -> tuple[Array, Any]:
         """x -> y, final state, in evaluation and with no cache kept."""
         y, state, _ = self.forward(x, state, mask)
@@ -52,16 +56,60 @@ class Layer(Protocol):
         """One step of a stream: x (B, I), state -> y (B, O), the next state."""
         return self.predict(x, state)
 
-    def to(self, dtype: Any = None, engine: Any = None, array: str | None = None) -> Any:
+    def config(self) -> dict[str, Any]:
+        """What `lstmcore.layers.from_config` needs to build a layer like this one; plain data, JSON-able.
+
+        As it stands here: the arguments of the constructor, each kept as an attribute of that name, but for `seed` and
+        `engine`; the dtype is that of the parameters. Raises AttributeError for an argument that is not kept.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in ("seed", "engine")]
+        return {"kind": type(self).__name__} | {name: _plain(self, name) for name in names}
+
+    def rebuilt(self, parts: Mapping[str, "Layer"]) -> Self:
+        """The same container around other parts; parameters of its own are shared. Its attributes that are parts, or
+        lists, tuples or dicts of parts, are the new ones then."""
+        new = {id(part): parts[name] for name, part in self.parts.items()}
+        twin = copy.copy(self)
+        vars(twin).update({name: _swapped(value, new) for name, value in vars(twin).items()} if new else {})
+        twin.params = joined(parts, own_params(self))
+        return twin
+
+    def to(self, dtype: Any = None, engine: Any = None, array: str | None = None) -> Self:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
         What is None stays as it is. Raises ValueError for unknown names, ImportError where CuPy is not installed.
         """
-        twin: Any = copy.copy(self)
+        twin = self.rebuilt({name: part.to(dtype, engine, array) for name, part in self.parts.items()})
+        twin.params = joined(twin.parts, {name: converted(a, dtype, array) for name, a in own_params(self).items()})
         if engine is not None and hasattr(self, "engine"):
-            twin.engine = engine
-        twin.params = Params({name: converted(a, dtype, array) for name, a in self.params.items()})
+            vars(twin)["engine"] = engine
         return twin
+
+
+def own_params(layer: Layer) -> dict[str, Array]:
+    """The parameters of a layer that are not those of its parts."""
+    return {name: a for name, a in layer.params.items() if name.split(".")[0] not in layer.parts}
+
+
+def _plain(layer: Layer, name: str) -> Any:
+    """An argument of the layer's constructor as plain data: a layer as its configuration."""
+    if name == "dtype":
+        return next(dtype_name(a.dtype) for a in layer.params.values())
+    value = getattr(layer, name)
+    if isinstance(value, list | tuple):
+        return [part.config() if hasattr(part, "config") else part for part in value]
+    return value.config() if hasattr(value, "config") else value
+
+
+def _swapped(value: Any, new: Mapping[int, Layer]) -> Any:
+    """The value with other layers in it, given by the identity of the old ones."""
+    if type(value) is dict:
+        return {name: _swapped(part, new) for name, part in value.items()}
+    return (
+        type(value)(_swapped(part, new) for part in value)
+        if type(value) in (list, tuple)
+        else new.get(id(value), value)
+    )
 
 
 def converted(value: Array, dtype: Any = None, array: str | None = None) -> Array:

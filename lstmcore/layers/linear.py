@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name
+from lstmcore.arrays import Array
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform
 from lstmcore.layers.layer import Layer, check_dtype
 from lstmcore.layers.params import Params
@@ -48,15 +48,6 @@ class Linear(Layer):
         check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
         dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])
         return dx, None, {"W": dW, "b": db} if self.bias else {"W": dW}
-
-    def config(self):
-        return {
-            "kind": "Linear",
-            "input_size": self.input_size,
-            "output_size": self.output_size,
-            "bias": self.bias,
-            "dtype": dtype_name(self.params["W"].dtype),
-        }
 
     def __repr__(self) -> str:
         return f"Linear({self.input_size}, {self.output_size}{'' if self.bias else ', bias=False'})"

@@ -1,6 +1,6 @@
 """A layer's parameters: a live mapping whose arrays never change identity."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from lstmcore.arrays import Array
@@ -44,6 +44,7 @@ class Params(MutableMapping[str, Array]):
         return "Params(" + ", ".join(f"{name} {tuple(a.shape)}" for name, a in self._arrays.items()) + ")"
 
 
-def joined(parts: dict[str, Any]) -> Params:
-    """The parameters of named parts as one mapping, keys prefixed: {"0": layer} gives "0.W_ih", ..."""
-    return Params({f"{name}.{key}": part.params[key] for name, part in parts.items() for key in part.params})
+def joined(parts: Mapping[str, Any], own: Mapping[str, Array] | None = None) -> Params:
+    """A container's parameters: its own, and those of its parts, keys prefixed: {"0": layer} gives "0.W_ih", ..."""
+    of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}
+    return Params({**(own or {}), **of_parts})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.arrays import Array, namespace
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform, orthogonal
 from lstmcore.layers.layer import Layer, check_dtype
 from lstmcore.layers.params import Params
@@ -18,72 +18,33 @@ from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
 
 
-def LSTM(
-    input_size: int,
-    hidden_size: int,
-    dtype: Any = "float32",
-    seed: Seed = None,
-    engine: Engine = None,
-    return_sequences: bool = True,
-) -> "Recurrent":
-    """A long short-term memory layer (equations 1 to 25 of docs/derivation.md). State: (h, c), each (B, H).
-
-    Parameters: W_ih (I, 4H), W_hh (H, 4H), b (4H,), blocks i f g o. W_ih starts Glorot uniform and W_hh orthogonal,
-    block by block; b starts at zero, its forget block at 1 (Gers et al. 2000; Jozefowicz et al. 2015).
-    return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H).
-    """
-    return Recurrent(cells.lstm, input_size, hidden_size, dtype, seed, engine, return_sequences)
-
-
-def GRU(
-    input_size: int,
-    hidden_size: int,
-    dtype: Any = "float32",
-    seed: Seed = None,
-    engine: Engine = None,
-    return_sequences: bool = True,
-) -> "Recurrent":
-    """A gated recurrent unit, reset gate after the product (equations 26 to 37). State: (h,), (B, H).
-
-    Parameters: W_ih (I, 3H), blocks r z n; W_hh (H, 3H), blocks r z m; b (3H,); b_hn (H,), the bias of block m.
-    """
-    return Recurrent(cells.gru, input_size, hidden_size, dtype, seed, engine, return_sequences)
-
-
-def RNN(
-    input_size: int,
-    hidden_size: int,
-    dtype: Any = "float32",
-    seed: Seed = None,
-    engine: Engine = None,
-    return_sequences: bool = True,
-) -> "Recurrent":
-    """A plain recurrent layer with tanh (equations 38 to 41). State: (h,), (B, H).
-
-    Parameters: W_ih (I, H), W_hh (H, H), b (H,).
-    """
-    return Recurrent(cells.rnn, input_size, hidden_size, dtype, seed, engine, return_sequences)
-
-
 class Recurrent(Layer):
-    """What `LSTM`, `GRU` and `RNN` return. `engine` None means the fastest that is there; the cache says which ran."""
+    """A layer that runs a cell over time. `engine` None means the fastest that is there; the cache says which ran.
+
+    return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H). W_ih starts Glorot
+    uniform and W_hh orthogonal, block by block; a bias at zero, or where its cell says.
+
+    A layer of a cell of one's own is `class MGU(Recurrent): cell = mgu`.
+    """
+
+    cell: Cell
 
     def __init__(
         self,
-        cell: Cell,
         input_size: int,
         hidden_size: int,
-        dtype: Any,
-        seed: Seed,
-        engine: Engine,
-        return_sequences: bool,
+        dtype: Any = "float32",
+        seed: Seed = None,
+        engine: Engine = None,
+        return_sequences: bool = True,
     ):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)
-        self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
+        self.input_size, self.hidden_size = input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
+        self.states = self.cell.states
         self._chosen: tuple[Engine, Array | None, Any] = (None, None, None)  # for which engine and array, and what
-        self.params = _initial(cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
+        self.params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
@@ -151,18 +112,9 @@ class Recurrent(Layer):
         twin.own_engine()
         return twin
 
-    def config(self):
-        return {
-            "kind": self.cell.name.upper(),
-            "input_size": self.input_size,
-            "hidden_size": self.hidden_size,
-            "dtype": dtype_name(self.params["W_hh"].dtype),
-            "return_sequences": self.return_sequences,
-        }
-
     def __repr__(self) -> str:
         last = "" if self.return_sequences else ", return_sequences=False"
-        return f"{self.cell.name.upper()}({self.input_size}, {self.hidden_size}{last})"
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{last})"
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: they choose for themselves, and an engine that is a module cannot be copied."""
@@ -191,6 +143,34 @@ class Recurrent(Layer):
         if xp is np:
             return (_zeros_to_read(shape, W_hh.dtype),) * len(self.cell.states)
         return tuple([xp.zeros(shape, dtype=W_hh.dtype) for _ in self.cell.states])
+
+
+class LSTM(Recurrent):
+    """A long short-term memory layer (equations 1 to 25 of docs/derivation.md). State: (h, c), each (B, H).
+
+    Parameters: W_ih (I, 4H), W_hh (H, 4H), b (4H,), blocks i f g o. b starts at zero, its forget block at 1 (Gers et
+    al. 2000; Jozefowicz et al. 2015).
+    """
+
+    cell = cells.lstm
+
+
+class GRU(Recurrent):
+    """A gated recurrent unit, reset gate after the product (equations 26 to 37). State: (h,), (B, H).
+
+    Parameters: W_ih (I, 3H), blocks r z n; W_hh (H, 3H), blocks r z m; b (3H,); b_hn (H,), the bias of block m.
+    """
+
+    cell = cells.gru
+
+
+class RNN(Recurrent):
+    """A plain recurrent layer with tanh (equations 38 to 41). State: (h,), (B, H).
+
+    Parameters: W_ih (I, H), W_hh (H, H), b (H,).
+    """
+
+    cell = cells.rnn
 
 
 @functools.lru_cache(maxsize=64)

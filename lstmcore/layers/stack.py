@@ -30,7 +30,8 @@ class Stack(Layer):
                 raise TypeError(f"`layers` should hold layers; got {layer!r} at {k}")
             if any(layer is other for other in self.layers[:k]):
                 raise ValueError(f"`layers` should hold each layer once; {layer!r} at {k} stands there twice")
-        self.params = joined({str(k): layer for k, layer in enumerate(self.layers)})
+        self.parts = {str(k): layer for k, layer in enumerate(self.layers)}
+        self.params = joined(self.parts)
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
         check_parts("state", state, len(self.layers), "Stack")
@@ -70,12 +71,6 @@ class Stack(Layer):
             x, s = layer.step(x, state and state[k])
             states.append(s)
         return x, tuple(states)
-
-    def to(self, dtype=None, engine=None, array=None):
-        return Stack([layer.to(dtype=dtype, engine=engine, array=array) for layer in self.layers])
-
-    def config(self):
-        return {"kind": "Stack", "layers": [layer.config() for layer in self.layers]}
 
     def __repr__(self) -> str:
         return f"Stack([{', '.join(map(repr, self.layers))}])"
