@@ -1,17 +1,12 @@
-"""Gate orders, said once. Nobody else cuts a (…, K H) array into its blocks.
+"""Blocks of gates, side by side. Nobody else cuts a (…, K H) array.
 
-A cell has K blocks of pre-activations, and as many saved gates. LSTM: i f g o (input gate, forget gate, candidate,
-output gate). GRU: r z n m (reset gate, update gate, candidate, and m, the recurrent part of the candidate before the
-reset gate multiplies it). Plain RNN: n. A weight matrix holds, side by side, the blocks that it feeds.
+A cell has K blocks of pre-activations, and as many saved gates, in the order of `cell.gates`. A weight matrix holds,
+side by side, the blocks that it feeds.
 """
 
 import numpy as np
 
 from lstmcore.arrays import Array, namespace
-
-LSTM = ("i", "f", "g", "o")
-GRU = ("r", "z", "n", "m")
-RNN = ("n",)
 
 
 def split(a: Array, K: int) -> Array:

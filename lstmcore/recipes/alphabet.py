@@ -135,7 +135,10 @@ def told(y: np.ndarray, options: Options) -> np.ndarray:
 def model(options: Options, rng: np.random.Generator) -> layers.Layer:
     """An LSTM, and a linear read-out drawn from [-1, 1]."""
     lstm = layers.LSTM(len(LETTERS) if options.one_hot else 1, options.hidden, seed=rng, engine=options.engine)
-    gates.split(lstm.params["b"], len(gates.LSTM))[gates.LSTM.index("f")] = options.forget_bias
+    names = lstm.cell.gates
+    gates.split(lstm.params["b"], len(names))[[names.index(gate) for gate in lstm.cell.initial_biases]] = (
+        options.forget_bias
+    )
     read_out = layers.Linear(options.hidden, len(LETTERS) if options.loss == "cross-entropy" else 1, seed=rng)
     read_out.params["W"] = rng.uniform(-1, 1, read_out.params["W"].shape).astype(np.float32)
     return layers.Stack([lstm, read_out])

@@ -5,12 +5,6 @@ import numpy as np
 from lstmcore.ops import gates
 
 
-def test_orders():
-    assert gates.LSTM == ("i", "f", "g", "o")
-    assert gates.GRU == ("r", "z", "n", "m")
-    assert gates.RNN == ("n",)
-
-
 def test_split_and_join_are_inverse():
     a = np.arange(24.0).reshape(2, 12)
     blocks = gates.split(a, 4)  # (2, 4, 3)

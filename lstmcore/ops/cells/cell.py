@@ -1,18 +1,29 @@
-"""What a cell tells the engines: one time step, pointwise between named products."""
+"""What a cell says about itself: one time step, pointwise between named products."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from lstmcore.ops.cells.symbol import Symbol, sigmoid, symbols, tanh
+
+ENDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
 class Maths(NamedTuple):
     """What differs between array code and compiled scalar code."""
 
-    sigmoid: Callable
-    tanh: Callable
+    sigmoid: Callable[[Any], Any]
+    tanh: Callable[[Any], Any]
     one: Any  # the constant 1, in the dtype of the computation where plain literals would widen it
 
 
-class Cell(NamedTuple):
+Steps = tuple[Callable[..., Any], Callable[..., Any]]  # step_forward, step_backward
+
+
+@dataclass(frozen=True)
+class Cell:
     """One time step and its undoing, and the products around it.
 
     An engine computes K blocks of pre-activations: block k is its bias, plus its columns of `x @ W_ih` if k is in
@@ -22,7 +33,10 @@ class Cell(NamedTuple):
         step_backward(*dstates, *gates, *previous, *current) -> (*dblocks, *dprevious)
 
     with `step_forward, step_backward = cell.make_step(maths)`; every argument has shape (B, H), or is one number.
-    The gradient of h_prev through the products is the engine's to add.
+    The gradient of h_prev through the products is the engine's to add. Steps of + - * / and the functions of `maths`
+    can be compiled, with constants made of `one`; others run on the reference engine alone.
+
+    Raises ValueError for parts that contradict each other or the step.
     """
 
     name: str
@@ -30,10 +44,61 @@ class Cell(NamedTuple):
     gates: tuple[str, ...]  # the K blocks; the same letters name the pre-activations and the saved gates
     input_blocks: tuple[int, ...]  # which blocks W_ih feeds
     recurrent_blocks: tuple[int, ...]  # which blocks W_hh feeds
-    biases: dict[str, tuple[int, ...]]  # parameter -> the blocks it feeds; in block order, together all K of them
-    previous: tuple[str, ...]  # states of step t-1 that the step reads pointwise
-    current: tuple[str, ...]  # states of step t that its undoing reads
-    make_step: Callable[[Maths], tuple[Callable, Callable]]
+    biases: Mapping[str, tuple[int, ...]]  # parameter -> the blocks it feeds; in block order, together all K of them
+    previous: tuple[str, ...]  # states of step t-1 that the step reads pointwise: all, or all but the first
+    current: tuple[str, ...]  # states of step t that its undoing reads: the last ones, or none
+    make_step: Callable[[Maths], Steps]
+    words: Mapping[str, str] = field(default_factory=dict)  # gate -> what people call it, "forget gate"
+    initial_biases: Mapping[str, float] = field(default_factory=dict)  # gate -> where its bias starts, if not at 0
+
+    def __post_init__(self) -> None:
+        K, every = len(self.gates), tuple(range(len(self.gates)))
+        for name, blocks in (("input_blocks", self.input_blocks), ("recurrent_blocks", self.recurrent_blocks)):
+            if not blocks or tuple(sorted(set(blocks) & set(every))) != blocks:
+                self._refuse(name, f"name some of the blocks 0 to {K - 1}, in order", blocks)
+        if self.states[:1] != ("h",):
+            self._refuse("states", 'begin with "h", the output', self.states)
+        if tuple(k for blocks in self.biases.values() for k in blocks) != every:
+            self._refuse("biases", f"feed the blocks 0 to {K - 1}, each once and in order", dict(self.biases))
+        if self.previous not in (self.states, self.states[1:]):
+            self._refuse("previous", f"name all of the states {self.states}, or all but the first", self.previous)
+        if self.current != self.states[len(self.states) - len(self.current) :]:
+            self._refuse("current", f"name the last of the states {self.states}, or none", self.current)
+        for name, named in (("words", self.words), ("initial_biases", self.initial_biases)):
+            if not set(named) <= set(self.gates):
+                self._refuse(name, f"speak of the gates {', '.join(self.gates)}", dict(named))
+        for way, step in enumerate(self.make_step(SYMBOLS)):
+            name, given, gives = NAMES[way], self.arguments[way], self.results[way]
+            try:
+                inspect.signature(step).bind(*given)
+            except TypeError:
+                self._refuse(name, f"take ({', '.join(given)})", inspect.signature(step))
+            traced = trace(self, way)
+            if traced is not None and len(traced.gives) != len(gives):
+                self._refuse(name, f"return {', '.join(gives)}", f"{len(traced.gives)} values")
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.make_step))
+
+    def _refuse(self, what: str, wanted: str, got: object) -> NoReturn:
+        raise ValueError(f"cell {self.name!r}: `{what}` should {wanted}; got {got}")
+
+    @property
+    def arguments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what `step_forward` and `step_backward` are given."""
+        previous = [f"{name}_prev" for name in self.previous]
+        return (
+            (*(f"a_{gate}" for gate in self.gates), *previous),
+            (*(f"d{name}" for name in self.states), *self.gates, *previous, *self.current),
+        )
+
+    @property
+    def results(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what `step_forward` and `step_backward` return."""
+        return (
+            (*self.gates, *self.states),
+            (*(f"da_{gate}" for gate in self.gates), *(f"d{name}_prev" for name in self.previous)),
+        )
 
     def shapes(self, I: int, H: int) -> dict[str, tuple[int, ...]]:
         """The parameters and their shapes for input width I and hidden width H."""
@@ -42,3 +107,38 @@ class Cell(NamedTuple):
             "W_hh": (H, len(self.recurrent_blocks) * H),
             **{name: (len(blocks) * H,) for name, blocks in self.biases.items()},
         }
+
+    @property
+    def ends(self) -> dict[str, tuple[float, float]]:
+        """The gates that saturate, and between which values: those that the step makes by sigmoid or tanh."""
+        traced = trace(self, FORWARD)
+        made = zip(self.gates, traced.gives) if traced is not None else ()
+        return {gate: ENDS[value.made_by] for gate, value in made if value.made_by in ENDS}
+
+    @property
+    def compiles(self) -> bool:
+        """True for a step of arithmetic and the functions of `maths` alone."""
+        return trace(self, FORWARD) is not None and trace(self, BACKWARD) is not None
+
+
+class Traced(NamedTuple):
+    """What a step is given and gives, as symbols."""
+
+    given: tuple[Symbol, ...]
+    gives: tuple[Symbol, ...]
+
+
+SYMBOLS = Maths(sigmoid, tanh, Symbol("one"))
+FORWARD, BACKWARD = 0, 1
+NAMES = ("step_forward", "step_backward")
+
+
+@functools.cache
+def trace(cell: Cell, way: int) -> Traced | None:
+    """The step, FORWARD, or its undoing, BACKWARD, run over symbols; None if it does more than arithmetic."""
+    given = symbols(cell.arguments[way])
+    try:
+        gives = tuple(cell.make_step(SYMBOLS)[way](*given))
+    except Exception:  # whatever array code raises that is given no array
+        return None
+    return Traced(given, gives) if all(isinstance(value, Symbol) for value in gives) else None

@@ -4,11 +4,10 @@ This is the form of cuDNN, PyTorch and Keras (reset_after=True): the candidate's
 is a block of its own, which W_ih does not feed. Numbers in brackets are the equations of docs/derivation.md.
 """
 
-from lstmcore.ops import gates
-from lstmcore.ops.cells.cell import Cell, Maths
+from lstmcore.ops.cells.cell import Cell, Maths, Steps
 
 
-def make_step(maths: Maths):
+def make_step(maths: Maths) -> Steps:
     """The pair (step_forward, step_backward), over whatever `maths` computes on: arrays (B, H) or single numbers."""
     sigmoid, tanh, one = maths
 
@@ -36,11 +35,12 @@ def make_step(maths: Maths):
 gru = Cell(
     name="gru",
     states=("h",),
-    gates=gates.GRU,
+    gates=("r", "z", "n", "m"),
     input_blocks=(0, 1, 2),
     recurrent_blocks=(0, 1, 3),
     biases={"b": (0, 1, 2), "b_hn": (3,)},
     previous=("h",),
     current=(),
     make_step=make_step,
+    words={"r": "reset gate", "z": "update gate", "n": "candidate", "m": "recurrent part of the candidate"},
 )

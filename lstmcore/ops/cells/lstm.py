@@ -3,11 +3,10 @@
 Numbers in brackets are the equations of docs/derivation.md. Pre-activations: a = x W_ih + h_prev W_hh + b (1).
 """
 
-from lstmcore.ops import gates
-from lstmcore.ops.cells.cell import Cell, Maths
+from lstmcore.ops.cells.cell import Cell, Maths, Steps
 
 
-def make_step(maths: Maths):
+def make_step(maths: Maths) -> Steps:
     """The pair (step_forward, step_backward), over whatever `maths` computes on: arrays (B, H) or single numbers."""
     sigmoid, tanh, one = maths
 
@@ -40,11 +39,13 @@ def make_step(maths: Maths):
 lstm = Cell(
     name="lstm",
     states=("h", "c"),
-    gates=gates.LSTM,
+    gates=("i", "f", "g", "o"),
     input_blocks=(0, 1, 2, 3),
     recurrent_blocks=(0, 1, 2, 3),
     biases={"b": (0, 1, 2, 3)},
     previous=("c",),
     current=("c",),
     make_step=make_step,
+    words={"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate"},
+    initial_biases={"f": 1.0},  # open at first, or nothing is remembered (Gers et al. 2000; Jozefowicz et al. 2015)
 )

@@ -1,10 +1,9 @@
 """The plain (Elman 1990) recurrent step with tanh, and its undoing. Numbers: equations of docs/derivation.md."""
 
-from lstmcore.ops import gates
-from lstmcore.ops.cells.cell import Cell, Maths
+from lstmcore.ops.cells.cell import Cell, Maths, Steps
 
 
-def make_step(maths: Maths):
+def make_step(maths: Maths) -> Steps:
     """The pair (step_forward, step_backward), over whatever `maths` computes on: arrays (B, H) or single numbers."""
     _, tanh, one = maths
 
@@ -24,11 +23,12 @@ def make_step(maths: Maths):
 rnn = Cell(
     name="rnn",
     states=("h",),
-    gates=gates.RNN,
+    gates=("n",),
     input_blocks=(0,),
     recurrent_blocks=(0,),
     biases={"b": (0,)},
     previous=(),
     current=(),
     make_step=make_step,
+    words={"n": "candidate"},
 )

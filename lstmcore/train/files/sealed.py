@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.ops import gates
+from lstmcore.ops.cells import CELLS
 from lstmcore.train.files.atomic import write_atomically
 
-GATES = json.dumps({"LSTM": " ".join(gates.LSTM), "GRU": " ".join(gates.GRU), "RNN": " ".join(gates.RNN)})
+GATES = json.dumps({cell.name.upper(): " ".join(cell.gates) for cell in CELLS.values()})
 DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"} | {
     f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
 }

@@ -1,6 +1,9 @@
 """One time step of each cell on plain floats: equal to the oracle's step, and undone as the tape undoes it."""
 
+import copy
 import math
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -64,3 +67,68 @@ def test_shapes_of_the_parameters(name):
     blocks = {"lstm": 4, "gru": 3, "rnn": 1}[name]
     want = {"W_ih": (3, blocks * 5), "W_hh": (5, blocks * 5), "b": (blocks * 5,)}
     assert shapes == want | ({"b_hn": (5,)} if name == "gru" else {})
+
+
+def test_what_a_cell_says_of_itself():
+    """Read off its own text: a sigmoid lies in (0, 1), a tanh in (-1, 1), and the GRU's product m has no ends."""
+    sigmoid, tanh = (0.0, 1.0), (-1.0, 1.0)
+    assert CELLS["lstm"].gates == ("i", "f", "g", "o")
+    assert CELLS["lstm"].ends == {"i": sigmoid, "f": sigmoid, "g": tanh, "o": sigmoid}
+    assert CELLS["gru"].gates == ("r", "z", "n", "m")
+    assert CELLS["gru"].ends == {"r": sigmoid, "z": sigmoid, "n": tanh}
+    assert CELLS["rnn"].ends == {"n": tanh}
+    assert all(cell.compiles for cell in CELLS.values())
+    assert {name: dict(cell.initial_biases) for name, cell in CELLS.items()} == {"lstm": {"f": 1}, "gru": {}, "rnn": {}}
+    assert all(set(cell.words) == set(cell.gates) for cell in CELLS.values())
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_copy_of_a_cell_is_that_cell(name):
+    for twin in (copy.deepcopy(CELLS[name]), pickle.loads(pickle.dumps(CELLS[name]))):
+        assert twin == CELLS[name]
+        assert hash(twin) == hash(CELLS[name])
+
+
+def no_undoing(maths):
+    return lambda a_n: (maths.tanh(a_n),) * 2, lambda dh: (dh,)
+
+
+def one_too_few(maths):
+    return lambda a_n: (maths.tanh(a_n),), lambda dh, n: (dh * (maths.one - n * n),)
+
+
+def a_number(maths):
+    return lambda a_n: (maths.tanh(2.0 * a_n), a_n), lambda dh, n: (dh * (maths.one - n * n),)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"states": ("c", "h")}, r"""`states` should begin with "h", the output; got \('c', 'h'\)"""),
+        ({"input_blocks": ()}, r"`input_blocks` should name some of the blocks 0 to 0, in order; got \(\)"),
+        ({"recurrent_blocks": (1,)}, r"`recurrent_blocks` should name some of the blocks 0 to 0, in order; got \(1,\)"),
+        (
+            {"biases": {"b": (0, 0)}},
+            r"`biases` should feed the blocks 0 to 0, each once and in order; got \{'b'",
+        ),
+        (
+            {"previous": ("c",)},
+            r"`previous` should name all of the states \('h',\), or all but the first; got \('c'",
+        ),
+        ({"current": ("c",)}, r"`current` should name the last of the states \('h',\), or none; got \('c',\)"),
+        ({"words": {"f": "forget gate"}}, r"`words` should speak of the gates n; got \{'f': 'forget gate'\}"),
+        ({"initial_biases": {"f": 1}}, r"`initial_biases` should speak of the gates n; got \{'f': 1\}"),
+        ({"make_step": no_undoing}, r"`step_backward` should take \(dh, n\); got \(dh\)"),
+        ({"make_step": one_too_few}, r"`step_forward` should return n, h; got 1 values"),
+    ],
+)
+def test_a_cell_that_contradicts_itself_is_refused(change, complaint):
+    with pytest.raises(ValueError, match=f"cell 'rnn': {complaint}"):
+        replace(CELLS["rnn"], **change)
+
+
+def test_a_step_with_plain_numbers_is_not_compiled():
+    """2.0 is a float64 wherever it stands, so compiled code would compute float32 in float64."""
+    cell = replace(CELLS["rnn"], make_step=a_number)
+    assert not cell.compiles
+    assert not cell.ends

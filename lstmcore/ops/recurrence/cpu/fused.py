@@ -19,7 +19,7 @@ import numpy as np
 
 from lstmcore.arrays import dtype_name
 from lstmcore.ops import gates
-from lstmcore.ops.cells import CELLS, Cell
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
 
 NAME = "fused-cpu"
@@ -28,8 +28,8 @@ DTYPES = {np.dtype(name): name for name in ("float32", "float64")}
 
 
 def supports(cell: Cell, dtype: object) -> bool:
-    """LSTM, GRU and RNN, in float32 and float64."""
-    return CELLS.get(cell.name) == cell and dtype_name(dtype) in ("float32", "float64")
+    """Every cell whose step is arithmetic, in float32 and float64."""
+    return cell.compiles and dtype_name(dtype) in ("float32", "float64")
 
 
 class Buffers(NamedTuple):
@@ -53,7 +53,7 @@ def forward(
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
     H = state0[0].shape[-1]
-    key = (cell.name, x.shape, H, x.dtype, mask is None)
+    key = (cell, x.shape, H, x.dtype, mask is None)
     if reuse is not None and reuse.engine == NAME and reuse.private.key == key:
         buffers = reuse.private
     else:
@@ -97,7 +97,7 @@ def _run(cell, x, params, state0, mask, states, y, kept) -> None:
     """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
-    p = machine.plan(cell.name, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
+    p = machine.plan(cell, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
     kept, x_kept, clean = p.unkept if kept is None else kept
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
@@ -106,7 +106,7 @@ def _run(cell, x, params, state0, mask, states, y, kept) -> None:
         *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernels(cell.name, dtype).forward, arguments, p.tasks, p.forward_scratch)
+    machine.run(machine.kernels(cell, dtype).forward, arguments, p.tasks, p.forward_scratch)
 
 
 def backward(
@@ -121,7 +121,7 @@ def backward(
     T, B, I = x.shape
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
-    p = machine.plan(cell.name, T, B, I, H, dtype, mask is not None, machine.thread_count())
+    p = machine.plan(cell, T, B, I, H, dtype, mask is not None, machine.thread_count())
     W_ih, W_hh = params["W_ih"], params["W_hh"]
     dstate0 = np.empty((len(dstate), B, H), x.dtype)
     dx = np.empty((T, B, I), x.dtype)
@@ -133,7 +133,7 @@ def backward(
         tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
         p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernels(cell.name, dtype).backward, arguments, p.tasks, p.backward_scratch)
+    machine.run(machine.kernels(cell, dtype).backward, arguments, p.tasks, p.backward_scratch)
     total, *others = sums
     for other in others:  # always in this order
         total += other

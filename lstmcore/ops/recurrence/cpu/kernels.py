@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.recurrence.cpu import loop as loop_cpu
 from lstmcore.ops.recurrence.cpu import weights as weights_cpu
@@ -29,9 +29,9 @@ class Kernels(NamedTuple):
 
 
 @functools.cache
-def kernels(cell_name: str, dtype: str) -> Kernels:
+def kernels(cell: Cell, dtype: str) -> Kernels:
     """The kernels that run the cell in "float32" or "float64"; compiled, or loaded from disk, at the first call."""
-    cell, scalar, count = CELLS[cell_name], numba.from_dtype(np.dtype(dtype)), types.int64
+    scalar, count = numba.from_dtype(np.dtype(dtype)), types.int64
 
     def given(ndim, layout="A", scalar=scalar):
         """An array that is only read; layout "A" may have any strides."""
@@ -60,7 +60,7 @@ def kernels(cell_name: str, dtype: str) -> Kernels:
     makers = (loop_cpu.forward, loop_cpu.backward)
     return Kernels(
         *(
-            compile_tasks(make(cell, dtype), f"{cell_name}-{name}-{dtype}", types.void(*arguments), SOURCES)
+            compile_tasks(make(cell, dtype), f"{cell.name}-{name}-{dtype}", types.void(*arguments), SOURCES)
             for make, (name, arguments) in zip(makers, signatures.items())
         )
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.panels import panel_count
 from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch
@@ -52,9 +52,9 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def plan(cell_name: str, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
+def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
     """The plan for one shape, with a mask or without, on `threads` threads."""
-    cell, v = CELLS[cell_name], vectors(dtype)
+    v = vectors(dtype)
     K = len(cell.gates)
     step = B * K * H * H
     tiles, parts = 1, 1

@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -83,7 +84,7 @@ def test_every_cut_is_right_and_threads_change_no_bit(cut, threads, cell, dtype,
     for count in {1, numba.config.NUMBA_NUM_THREADS}:
         threads(count)
         results += [call.run()[0], call.run()[0]]
-    plan = plan_cpu.plan(call.cell.name, 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
+    plan = plan_cpu.plan(call.cell, 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
     assert (len(plan.edges) > 2) == (cut == ROWS)
     for result in results:
         assert same_bits(result, results[0])
@@ -235,7 +236,12 @@ def test_no_output_gradient_is_zero_output_gradient(cut):
 def test_what_it_supports():
     assert all(fused_cpu.supports(cell, dtype) for cell in CELLS.values() for dtype in ("float32", np.dtype("float64")))
     assert not fused_cpu.supports(CELLS["lstm"], "complex128")
-    assert not fused_cpu.supports(CELLS["lstm"]._replace(make_step=None), "float32")
+
+    def only_on_arrays(maths):
+        """As the plain RNN's, but with a function of NumPy's."""
+        return lambda a_n: (np.tanh(a_n), np.tanh(a_n)), lambda dh, n: (dh * (1 - n * n),)
+
+    assert not fused_cpu.supports(replace(CELLS["rnn"], make_step=only_on_arrays), "float32")
 
 
 def test_numba_waits_for_the_first_call():
