@@ -1,10 +1,11 @@
 """abcdefghijkl for ever, the next letter to be told: a training that collapses to the mean, and its cure.
 
-The set-up is that of a question that many have asked: the letters go in as character codes, 97 to 108, one number per
-step, and the code of the next letter is the target; an LSTM of the basic kind, a linear read-out drawn from [-1, 1],
-the squared error, momentum. Every output becomes the mean of the codes, and the loss stays at their variance,
-(12^2 - 1) / 12 = 11.9167. Numbers near 100 drive the gates to their ends, where their slopes are zero: no gradient
-comes through, though backpropagation through time is at work.
+The set-up is that of a question that many have asked: the letters go in as character codes, 97 to 108, and the code of
+the next letter is the target; an LSTM of the basic kind, a linear read-out drawn from [-1, 1], the squared error,
+momentum. Every output becomes the mean of the codes, and the loss stays at their variance, (12^2 - 1) / 12 = 11.9167.
+Two things are wrong. Numbers near 100 drive the gates to their ends, where their slopes are zero: no gradient comes
+through. And as posted there is no time (`one_step`): the 40 letters of an update are 40 rows of one step, each from a
+state of zeros, so that W_hh multiplies nothing and its gradient is exactly zero.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.layers import tree
 from lstmcore.ops import gates
 from lstmcore.ops.losses import softmax_cross_entropy, squared_error
 from lstmcore.recipes import job as finished
@@ -39,6 +41,7 @@ class Options:
     noise: float = 0.0  # uniform noise on the gradients, in units of the mean size of each weight array
     scaling: bool = False  # codes minus their mean, over their standard deviation
     one_hot: bool = False  # the letters in
+    one_step: bool = False  # the letters of an update as rows of one step, as posted; else as one sequence
     loss: str = "squared"  # or "cross-entropy", over the twelve letters
     forget_bias: float = 1.0
     freeze: bool = False  # the recurrent layer: only the read-out is trained
@@ -48,12 +51,12 @@ class Options:
 
 REMEDIES: dict[str, dict[str, Any]] = {
     "scaling": {"scaling": True},
+    "one sequence": {"one_step": False},
     "learning rate": {"lr": 0.03},
     "one-hot": {"one_hot": True},
     "loss": {"loss": "cross-entropy"},
     "forget bias": {"forget_bias": 0.0},
 }
-UNAIDED = [name for name in REMEDIES if name != "scaling"]
 
 
 @dataclass(frozen=True)
@@ -147,15 +150,16 @@ def model(options: Options, rng: np.random.Generator) -> layers.Layer:
 def trials(options: Options, cure: bool) -> Iterator[tuple[str, Options]]:
     """(name, options) of the trainings of one call; "+ name" is that remedy on top of those before."""
     plain = replace(options, freeze=False)
-    yield "as asked", plain
+    yield "as posted" if options.one_step else "as asked", plain
     if options.freeze:
         yield "read-out alone", options
     if cure:
-        for name in UNAIDED:
+        first, *others = [name for name in REMEDIES if replace(plain, **REMEDIES[name]) != plain]
+        for name in others:
             yield f"{name} alone", replace(plain, **REMEDIES[name])
-        together = replace(plain, **REMEDIES["scaling"])
-        yield "scaling alone", together
-        for name in UNAIDED:
+        together = replace(plain, **REMEDIES[first])
+        yield f"{first} alone", together
+        for name in others:
             together = replace(together, **REMEDIES[name])
             yield f"+ {name}", together
         if options.freeze:
@@ -183,8 +187,7 @@ def run(
         if done[-1].history["ended"] == "interrupted":
             break
     x = encode(np.zeros((1, 1), int), options)
-    engine = done[0].model.forward(x)[2].parts[0].engine
-    return Result(done, engine, sum(trial.history["seconds"] for trial in done))
+    return Result(done, tree.engine(done[0].model.forward(x)[2]), sum(trial.history["seconds"] for trial in done))
 
 
 def job(options: Options) -> tuple[finished.Job, list[train.Callback]]:
@@ -194,14 +197,19 @@ def job(options: Options) -> tuple[finished.Job, list[train.Callback]]:
     letters = np.arange(STEPS * UPDATES + 1) % len(LETTERS)
     classes = options.loss == "cross-entropy"
     loss = softmax_cross_entropy if classes else squared_error
-    targets = letters[1:] if classes else _numbers(letters[1:], options)
+    x, targets = encode(letters[:-1], options), letters[1:] if classes else _numbers(letters[1:], options)
+    batches = (
+        train.Batches(x[None], targets[None], batch_size=STEPS, shuffle=False, per_step=True)
+        if options.one_step
+        else train.Stream(x, targets, batch_size=1, steps=STEPS)
+    )
     return finished.Job(
         finished.about("alphabet", options, letters),
         net,
         loss,
-        train.Stream(encode(letters[:-1], options), targets, batch_size=1, steps=STEPS),
+        batches,
         train.Momentum(options.lr, options.momentum),
-        {"epochs": options.epochs, "carry_state": True},
+        {"epochs": options.epochs, "carry_state": not options.one_step},
     ), [
         *([train.Freeze("0.")] if options.freeze else []),
         *([WeightNoise(options.noise, rng)] if options.noise else []),
@@ -217,7 +225,7 @@ def trial(name: str, options: Options, progress: bool | None, tell: Tell, keep: 
     for row in history["epochs"]:
         row["loss"] *= unit
     net = training.model
-    last = train.evaluate(net, training.loss, training.batches, carry_state=True) * unit
+    last = train.evaluate(net, training.loss, training.batches, carry_state=not options.one_step) * unit
     said = tuple(watcher.said for watcher in watchers if watcher.said is not None)
     return Trial(name, options, net, history, last, *_test(net, options), _go_on(net, options), said)
 
@@ -225,22 +233,28 @@ def trial(name: str, options: Options, progress: bool | None, tell: Tell, keep: 
 def _test(net: layers.Layer, options: Options) -> tuple[float, float]:
     """(error, right) over 120 letters, after the first 12."""
     letters = np.arange(READ + 121) % len(LETTERS)
-    y, _ = net.predict(encode(letters[:-1, None], options))
-    codes, true = told(y[READ:, 0], options), CODES[letters[READ + 1 :]]
+    codes, true = told(outputs(net, letters[:-1], options)[READ:], options), CODES[letters[READ + 1 :]]
     return float(np.mean((codes - true) ** 2)), float(np.mean(np.abs(codes - true) < 0.5))
+
+
+def outputs(net: layers.Layer, letters: np.ndarray, options: Options) -> np.ndarray:
+    """What the network tells after each of the letters (n,), read as it learnt to read them: (n, 1) or (n, 12)."""
+    if options.one_step:
+        return net.predict(encode(letters[None, :], options))[0][0]
+    return net.predict(encode(letters[:, None], options))[0][:, 0]
 
 
 def _go_on(net: layers.Layer, options: Options) -> str:
     """What the network tells after the first 13 letters, reading its own letters: 40 of them. ? is none of the twelve;
     what it reads then is the nearest one."""
     letters = np.arange(READ + 1) % len(LETTERS)
-    y, state = net.predict(encode(letters[:, None], options))
+    y, state = net.predict(encode(letters[-1:, None] if options.one_step else letters[:, None], options))
     y, string = y[-1], ""
     for _ in range(STEPS):
         code = told(y, options)[0]
         letter = int(np.clip(np.rint(np.nan_to_num(code)), CODES[0], CODES[-1])) - CODES[0]
         string += LETTERS[letter] if abs(code - CODES[letter]) <= 0.5 else "?"
-        y, state = net.step(encode(np.array([letter]), options), state)
+        y, state = net.step(encode(np.array([letter]), options), None if options.one_step else state)
     return string
 
 
@@ -293,8 +307,7 @@ def draw(path: Path, result: Result) -> None:
     letters = np.arange(READ + 36) % len(LETTERS)
     codes.plot(CODES[letters[1:]], "k.", label="true")
     for trial in (result.trials[0], *([] if result.best is result.trials[0] else [result.best])):
-        y, _ = trial.model.predict(encode(letters[:-1, None], trial.options))
-        codes.plot(told(y[:, 0], trial.options), label=trial.name)
+        codes.plot(told(outputs(trial.model, letters[:-1], trial.options), trial.options), label=trial.name)
     codes.set(xlabel="letter", ylabel="code of the next letter", ylim=(CODES[0] - 3, CODES[-1] + 3))
     codes.legend(fontsize="xx-small")
     figure.savefig(path, dpi=120)

@@ -69,6 +69,28 @@ def test_frozen_recurrent_weights_stay_as_they_were():
         assert not np.array_equal(first.model.params[name], start[name]), name
 
 
+def test_as_posted_there_is_no_time():
+    """Rows of one step from a state of zeros: nothing ever reaches W_hh, whatever is learnt beside it."""
+    options = Options(epochs=1, hidden=4, one_step=True, one_hot=True)
+    training, _ = alphabet.job(options)
+    batch = next(iter(training.batches))
+    assert batch.x.shape == (1, 40, 12)
+    assert batch.x[0].argmax(-1).tolist() == [k % 12 for k in range(40)]
+    assert batch.targets[0, :, 0].tolist() == [97 + k % 12 for k in range(1, 41)]
+    (trial,) = alphabet.run(options, progress=False, tell=quiet).trials
+    start = alphabet.model(options, np.random.default_rng(0)).params
+    assert trial.name == "as posted"
+    assert [name for name in start if np.array_equal(trial.model.params[name], start[name])] == ["0.W_hh"]
+
+
+def test_remedies_of_what_was_posted():
+    named = dict(alphabet.trials(Options(one_step=True), cure=True))
+    assert list(named)[:2] == ["as posted", "one sequence alone"]
+    assert list(named)[-6:-3] == ["scaling alone", "+ one sequence", "+ learning rate"]
+    assert named["one sequence alone"] == Options()
+    assert named["+ one sequence"] == Options(scaling=True)
+
+
 def test_remedies_alone_and_together():
     named = dict(alphabet.trials(Options(freeze=True), cure=True))
     assert list(named) == [

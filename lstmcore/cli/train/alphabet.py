@@ -37,6 +37,9 @@ def train_alphabet(
     freeze: Annotated[
         Freeze | None, typer.Option(help="Beside it, train the read-out alone: an echo-state network.")
     ] = None,
+    as_posted: Annotated[
+        bool, typer.Option("--as-posted", help="40 rows of one step, not one sequence of 40 steps: no time at all.")
+    ] = False,
     hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = DEFAULT.hidden,
     epochs: Annotated[int, typer.Option(min=1, help="Of 100 updates each.")] = DEFAULT.epochs,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate.")] = DEFAULT.lr,
@@ -55,7 +58,7 @@ def train_alphabet(
     """The string abcdefghijkl for ever, as character codes: why every prediction is the mean, and what cures it."""
     options = spelling.Options(
         hidden=hidden, epochs=epochs, lr=lr, momentum=momentum, noise=noise, freeze=freeze is not None,
-        engine=engine, seed=seed,
+        one_step=as_posted, engine=engine, seed=seed,
     )  # fmt: skip
     if find_lr:
         range_test(or_complain(lambda: spelling.job(options)[0]), out_folder, as_json)
