@@ -13,7 +13,7 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # as numpy.typing.NDArray[Any]
 Dtype: TypeAlias = str | type | np.dtype[Any]  # what names one: "float32", numpy.float32, ...
-State: TypeAlias = "tuple[Array | State | None, ...]"  # (B, H) per state of a cell; a container: one entry per part
+State: TypeAlias = tuple["Array | State | None", ...]  # (B, H) per state of a cell; a container: one entry per part
 Plain: TypeAlias = dict[str, Any]  # plain data by name: numbers, texts, lists and dicts, as JSON holds them
 
 FLOAT32_OR_64 = frozenset({np.dtype("float32"), np.dtype("float64")})  # of this machine's byte order

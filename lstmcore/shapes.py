@@ -5,11 +5,12 @@ What is recorded, to be done later, has no values yet: there shapes and kinds ar
 Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype, library) TypeError.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, is_array, is_recorded, library_name, namespace
+from lstmcore.arrays import Array, State, dtype_name, is_array, is_recorded, library_name, namespace
 
 
 def check_array(name: str, value: Any, like: Array) -> None:
@@ -99,18 +100,20 @@ def check_mask(mask: Any, x: Array) -> None:
         raise ValueError(f"`mask` should be (T, B) = ({T}, {B}), as x fixes it; got {tuple(mask.shape)}{hint}")
 
 
-def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like: Array) -> None:
-    """`value` has exactly this shape, and the dtype and library of `like`."""
+def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like: Array) -> Array:
+    """`value`, which has exactly this shape, and the dtype and library of `like`."""
     check_array(name, value, like)
     if tuple(value.shape) != shape:
         raise ValueError(f"`{name}` should be {letters} = {shape}; got {tuple(value.shape)}{_swapped(value, shape)}")
+    return value
 
 
-def check_columns(name: str, value: Any, n: int, whose: str) -> None:
-    """`value` is a floating array whose last axis has n entries; who gets it checks the others."""
+def check_columns(name: str, value: Any, n: int, whose: str) -> Array:
+    """`value`, a floating array whose last axis has n entries; who gets it checks the others."""
     _check_output(name, value, "(T, B, H) or (B, H)", 1)
     if value.shape[-1] != n:
         raise ValueError(f"`{name}` should have {n} columns, {whose}; got {tuple(value.shape)}")
+    return value
 
 
 def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, like: Array) -> None:
@@ -123,11 +126,14 @@ def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, l
         check_like(f"{name}.{part}", value, (B, H), "(B, H)", like)
 
 
-def check_parts(name: str, state: Any, n: int, owner: str) -> None:
-    """The state of a container is None, or a tuple with one entry per part."""
-    if state is not None and (not isinstance(state, tuple | list) or len(state) != n):
+def check_parts(name: str, state: Any, n: int, owner: str) -> Sequence[State | None]:
+    """The state of each part of a container, whose own is None, or a tuple with one entry per part."""
+    if state is None:
+        return (None,) * n
+    if not isinstance(state, tuple | list) or len(state) != n:
         got = f"{len(state)} parts" if isinstance(state, tuple | list) else _kind(state)
         raise TypeError(f"`{name}` of a {owner} should be a tuple of {n} parts (None where a part has none); got {got}")
+    return state
 
 
 def check_cache(cache: Any, owner: Any) -> None:

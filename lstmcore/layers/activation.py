@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from lstmcore.arrays import Array
-from lstmcore.layers.layer import Layer
+from lstmcore.arrays import Array, State
+from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.activation import tanh_backward, tanh_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
@@ -22,14 +22,18 @@ class Tanh(Layer):
     def __init__(self) -> None:
         self.params = Params({})
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
+    ) -> tuple[Array, None, TanhCache]:
         check_features("x", x, None, None, mask)
         y = tanh_forward(masking_forward(x, mask))
         return y, None, TanhCache(y, mask, self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: TanhCache, dstate: State | None = None
+    ) -> tuple[Array, None, dict[str, Array]]:
         check_cache(cache, self)
-        check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
+        dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         return tanh_backward(masking_backward(dy, cache.mask), cache.y), None, {}
 
     def __repr__(self) -> str:

@@ -1,9 +1,9 @@
 """Two layers over the same input, one of them in flipped time."""
 
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, NoReturn, overload
 
-from lstmcore.arrays import Array, is_array, namespace
-from lstmcore.layers.layer import Layer
+from lstmcore.arrays import Array, State, is_array, namespace
+from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import joined
 from lstmcore.layers.side_by_side import backward_both, forward_both, predict_both
 from lstmcore.layers.tree import leaves
@@ -42,36 +42,45 @@ class Bidirectional(Layer):
         self.parts = {"fw": fw, "bw": bw}
         self.params = joined(self.parts)
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
-        check_parts("state", state, 2, "Bidirectional")
+    def forward(
+        self,
+        x: Array,
+        state: State | None = None,
+        mask: Array | None = None,
+        rng: Rng = None,
+        reuse: BidirectionalCache | None = None,
+    ) -> tuple[Array, State, BidirectionalCache]:
+        of_fw, of_bw = check_parts("state", state, 2, "Bidirectional")
         if reuse is not None:
             check_cache(reuse, self)
         # (46) the backward direction reads x and mask in flipped time; (47) its outputs are turned back and joined
-        fw = (x, state and state[0], mask, rng, reuse and reuse.parts[0])
-        bw = (_flipped(x), state and state[1], _flipped(mask), rng, reuse and reuse.parts[1])
+        fw = (x, of_fw, mask, rng, reuse and reuse.parts[0])
+        bw = (_flipped(x), of_bw, _flipped(mask), rng, reuse and reuse.parts[1])
         (y_fw, s_fw, c_fw), (y_bw, s_bw, c_bw) = forward_both((self.fw, self.bw), (fw, bw))
         cache = BidirectionalCache((c_fw, c_bw), (y_fw.shape[-1], y_bw.shape[-1]), self)
         return self._merged(y_fw, y_bw), (s_fw, s_bw), cache
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: BidirectionalCache, dstate: State | None = None
+    ) -> tuple[Array | None, State, dict[str, Array]]:
         check_cache(cache, self)
-        check_parts("dstate", dstate, 2, "Bidirectional")
+        of_fw, of_bw = check_parts("dstate", dstate, 2, "Bidirectional")
         dy_fw, dy_bw = self._split(dy, cache.widths)  # (48) undoes (47)
-        bw = (_in_time(dy_bw), cache.parts[1], dstate and dstate[1])
-        fw = (dy_fw, cache.parts[0], dstate and dstate[0])
+        bw = (_in_time(dy_bw), cache.parts[1], of_bw)
+        fw = (dy_fw, cache.parts[0], of_fw)
         (dx_bw, ds_bw, g_bw), (dx_fw, ds_fw, g_fw) = backward_both((self.bw, self.fw), (bw, fw))
         grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
         dx = None if dx_fw is None else dx_fw + _flipped(dx_bw)  # (49) undoes (46): both directions read x
         return dx, (ds_fw, ds_bw), grads
 
-    def predict(self, x, state=None, mask=None):
-        check_parts("state", state, 2, "Bidirectional")
-        fw = (x, state and state[0], mask)
-        bw = (_flipped(x), state and state[1], _flipped(mask))
+    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
+        of_fw, of_bw = check_parts("state", state, 2, "Bidirectional")
+        fw = (x, of_fw, mask)
+        bw = (_flipped(x), of_bw, _flipped(mask))
         (y_fw, s_fw), (y_bw, s_bw) = predict_both((self.fw, self.bw), (fw, bw))
         return self._merged(y_fw, y_bw), (s_fw, s_bw)
 
-    def step(self, x, state=None):
+    def step(self, x: Array, state: State | None = None) -> NoReturn:
         raise TypeError("a Bidirectional layer cannot step: its backward direction starts at the end of the sequence")
 
     def __repr__(self) -> str:
@@ -86,12 +95,12 @@ class Bidirectional(Layer):
             )
         return namespace(y_fw).concat([y_fw, y_bw], axis=-1) if self.merge == "concat" else y_fw + y_bw
 
-    def _split(self, dy: Array, widths: tuple[int, int]) -> tuple[Array, Array]:
+    def _split(self, dy: Array | None, widths: tuple[int, int]) -> tuple[Array, Array]:
         """Undoes `_merged`, up to the flip."""
         if self.merge == "sum":
-            check_columns("dy", dy, widths[0], "as many as either direction gives")
+            dy = check_columns("dy", dy, widths[0], "as many as either direction gives")
             return dy, dy
-        check_columns("dy", dy, sum(widths), "forward's and backward's")
+        dy = check_columns("dy", dy, sum(widths), "forward's and backward's")
         return dy[..., : widths[0]], dy[..., widths[0] :]
 
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from lstmcore.arrays import Array
-from lstmcore.layers.layer import Layer
+from lstmcore.arrays import Array, State
+from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.dropout import dropout_backward, dropout_forward, dropout_scale
 from lstmcore.ops.masking import masking_backward, masking_forward
@@ -29,7 +29,9 @@ class Dropout(Layer):
         self.p = float(p)
         self.params = Params({})
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
+    ) -> tuple[Array, None, DropoutCache]:
         check_features("x", x, None, None, mask)
         y = masking_forward(x, mask)
         scale = None if rng is None else dropout_scale(rng, tuple(x.shape), self.p, x)
@@ -37,9 +39,11 @@ class Dropout(Layer):
             y = dropout_forward(y, scale)
         return y, None, DropoutCache(scale, mask, y, self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: DropoutCache, dstate: State | None = None
+    ) -> tuple[Array, None, dict[str, Array]]:
         check_cache(cache, self)
-        check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
+        dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         dx = masking_backward(dy, cache.mask)
         return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}
 

@@ -1,10 +1,10 @@
 """A table of vectors, looked up by index: the first layer over letters, words or residues."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, Dtype, State, namespace
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
 from lstmcore.ops.embedding import embedding_backward, embedding_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
@@ -23,14 +23,16 @@ class Embedding(Layer):
     Parameter: W (V, I), standard normal. The gradient of x is None: an index has none.
     """
 
-    def __init__(self, classes: int, output_size: int, dtype: Any = "float32", seed: Seed = None):
+    def __init__(self, classes: int, output_size: int, dtype: Dtype = "float32", seed: Seed = None):
         check_size("classes", classes)
         check_size("output_size", output_size)
         self.classes, self.output_size = classes, output_size
         W = generator(seed).standard_normal((classes, output_size))
         self.params = Params({"W": W.astype(check_dtype(dtype))})
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
+    ) -> tuple[Array, None, EmbeddingCache]:
         """x (T, B) or (B,) integers -> y (T, B, I) or (B, I)."""
         W = self.params["W"]
         check_indices(x, self.classes, W, mask)
@@ -38,11 +40,13 @@ class Embedding(Layer):
             x = namespace(x).where(mask, x, namespace(x).zeros_like(x))
         return masking_forward(embedding_forward(x, W), mask), None, EmbeddingCache(x, mask, self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: EmbeddingCache, dstate: State | None = None
+    ) -> tuple[None, None, dict[str, Array]]:
         """dy as y -> None, None, the gradient of W."""
         check_cache(cache, self)
         W = self.params["W"]
-        check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
+        dy = check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
         return None, None, {"W": embedding_backward(masking_backward(dy, cache.mask), cache.index, W)}
 
     def __repr__(self) -> str:

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from lstmcore.arrays import Array
-from lstmcore.layers.layer import Layer
+from lstmcore.arrays import Array, State
+from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.last import last_backward, last_forward
 from lstmcore.shapes import check_cache, check_features, check_like
@@ -25,18 +25,22 @@ class Last(Layer):
     def __init__(self) -> None:
         self.params = Params({})
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
+    ) -> tuple[Array, None, LastCache]:
         check_features("x", x, None, None, mask)
         if x.ndim != 3:
             raise ValueError(f"`x` should be (T, B, I), a sequence; got {tuple(x.shape)}")
         return last_forward(x, mask), None, LastCache(x, mask, self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: LastCache, dstate: State | None = None
+    ) -> tuple[Array, None, dict[str, Array]]:
         check_cache(cache, self)
-        check_like("dy", dy, tuple(cache.x.shape[1:]), "(B, I), one step of x,", cache.x)
+        dy = check_like("dy", dy, tuple(cache.x.shape[1:]), "(B, I), one step of x,", cache.x)
         return last_backward(dy, cache.x.shape[0], cache.mask), None, {}
 
-    def step(self, x, state=None):
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, None]:
         """One step of a stream: the last that there is so far."""
         return x, None
 

@@ -4,12 +4,16 @@ import copy
 import inspect
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, to_library
+from lstmcore.arrays import Array, Dtype, Plain, State, dtype_name, to_library
 from lstmcore.layers.params import Params, joined
+from lstmcore.ops.recurrence import Engine
+
+Rng: TypeAlias = np.random.Generator | None  # what draws dropout masks; None in evaluation
+Model = TypeVar("Model", bound="Layer")
 
 
 class Layer(Protocol):
@@ -28,11 +32,11 @@ class Layer(Protocol):
     def forward(
         self,
         x: Array,
-        state: Any = None,
+        state: State | None = None,
         mask: Array | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
         reuse: Any = None,
-    ) -> tuple[Array, Any, Any]:
+    ) -> tuple[Array, State | None, Any]:
         """x -> y, final state, cache.
 
         state: the initial state; None means zeros. rng: None means evaluation, a generator draws dropout masks.
@@ -40,23 +44,25 @@ class Layer(Protocol):
         """
         ...
 
-    def backward(self, dy: Array | None, cache: Any, dstate: Any = None) -> tuple[Array | None, Any, dict[str, Array]]:
+    def backward(
+        self, dy: Array | None, cache: Any, dstate: State | None = None
+    ) -> tuple[Array | None, Any, dict[str, Array]]:
         """dy, the gradient of y -> dx, gradient of the initial state, gradients with the keys of `params`.
 
         dstate: the gradient of the final state; None means zeros.
         """
         ...
 
-    def predict(self, x: Array, state: Any = None, mask: Array | None = None) -> tuple[Array, Any]:
+    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State | None]:
         """x -> y, final state, in evaluation and with no cache kept."""
         y, state, _ = self.forward(x, state, mask)
         return y, state
 
-    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, State | None]:
         """One step of a stream: x (B, I), state -> y (B, O), the next state."""
         return self.predict(x, state)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Plain:
         """What `lstmcore.layers.from_config` needs to build a layer like this one; plain data, JSON-able.
 
         As it stands here: the arguments of the constructor, each kept as an attribute of that name, but for `seed` and
@@ -74,7 +80,7 @@ class Layer(Protocol):
         twin.params = joined(parts, own_params(self))
         return twin
 
-    def to(self, dtype: Any = None, engine: Any = None, array: str | None = None) -> Self:
+    def to(self, dtype: Dtype | None = None, engine: Engine = None, array: str | None = None) -> Self:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
         What is None stays as it is. Raises ValueError for unknown names, ImportError where CuPy is not installed.
@@ -112,13 +118,13 @@ def _swapped(value: Any, new: Mapping[int, Layer]) -> Any:
     )
 
 
-def converted(value: Array, dtype: Any = None, array: str | None = None) -> Array:
+def converted(value: Array, dtype: Dtype | None = None, array: str | None = None) -> Array:
     """A copy of an array in another dtype and array library."""
     value = value.astype(value.dtype if dtype is None else check_dtype(dtype), copy=True)
     return value if array is None else to_library(value, array)
 
 
-def check_dtype(dtype: Any) -> np.dtype:
+def check_dtype(dtype: Dtype) -> np.dtype[Any]:
     """The dtype of a layer's parameters: float32, float64, or complex128 for a complex-step twin."""
     try:
         checked = np.dtype(dtype)
@@ -129,11 +135,11 @@ def check_dtype(dtype: Any) -> np.dtype:
     return np.dtype(checked.name)  # in the byte order of this machine
 
 
-def to_gpu(model: Layer) -> Any:
+def to_gpu(model: Model) -> Model:
     """A twin of the model with its parameters on the GPU, as CuPy arrays. Raises ImportError without CuPy."""
     return model.to(array="cupy")
 
 
-def to_cpu(model: Layer) -> Any:
+def to_cpu(model: Model) -> Model:
     """A twin of the model with its parameters on the host, as NumPy arrays."""
     return model.to(array="numpy")

@@ -1,12 +1,12 @@
 """A dense layer over the last axis, the same at every step."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array
+from lstmcore.arrays import Array, Dtype, State
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform
-from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
 from lstmcore.ops.linear import linear_backward, linear_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
@@ -25,15 +25,19 @@ class Linear(Layer):
     Parameters: W (I, O), Glorot uniform; b (O,), zero, absent with bias=False.
     """
 
-    def __init__(self, input_size: int, output_size: int, bias: bool = True, dtype: Any = "float32", seed: Seed = None):
+    def __init__(
+        self, input_size: int, output_size: int, bias: bool = True, dtype: Dtype = "float32", seed: Seed = None
+    ):
         check_size("input_size", input_size)
         check_size("output_size", output_size)
-        dtype = check_dtype(dtype)
+        checked = check_dtype(dtype)
         self.input_size, self.output_size, self.bias = input_size, output_size, bias
-        W = glorot_uniform(generator(seed), input_size, output_size).astype(dtype)
-        self.params = Params({"W": W, "b": np.zeros(output_size, dtype)} if bias else {"W": W})
+        W = glorot_uniform(generator(seed), input_size, output_size).astype(checked)
+        self.params = Params({"W": W, "b": np.zeros(output_size, checked)} if bias else {"W": W})
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
+    ) -> tuple[Array, None, LinearCache]:
         """x (T, B, I) or (B, I) -> y (T, B, O) or (B, O)."""
         W = self.params["W"]
         check_features("x", x, self.input_size, W, mask)
@@ -41,11 +45,13 @@ class Linear(Layer):
         y = linear_forward(x, W, self.params["b"] if self.bias else None)
         return masking_forward(y, mask), None, LinearCache(x, mask, self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: LinearCache, dstate: State | None = None
+    ) -> tuple[Array, None, dict[str, Array]]:
         """dy as y -> dx as x, None, gradients of W and b."""
         check_cache(cache, self)
         shape = (*cache.x.shape[:-1], self.output_size)
-        check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
+        dy = check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
         dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])
         return dx, None, {"W": dW, "b": db} if self.bias else {"W": dW}
 

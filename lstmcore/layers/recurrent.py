@@ -2,13 +2,13 @@
 
 import functools
 from types import ModuleType
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, Dtype, State, namespace
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform, orthogonal
-from lstmcore.layers.layer import Layer, check_dtype
+from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
 from lstmcore.ops import cells, gates
 from lstmcore.ops.cells import Cell
@@ -33,7 +33,7 @@ class Recurrent(Layer):
         self,
         input_size: int,
         hidden_size: int,
-        dtype: Any = "float32",
+        dtype: Dtype = "float32",
         seed: Seed = None,
         engine: Engine = None,
         return_sequences: bool = True,
@@ -47,17 +47,26 @@ class Recurrent(Layer):
         self.params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self,
+        x: Array,
+        state: State | None = None,
+        mask: Array | None = None,
+        rng: Rng = None,
+        reuse: Cache | None = None,
+    ) -> tuple[Array, tuple[Array, ...], Cache]:
         """x (T, B, I) -> y (T, B, H), zero at masked steps; or, without return_sequences, the final h (B, H)."""
         given = self.before_forward(x, state, mask, rng, reuse)
         return self.after_forward(self.own_engine().forward(self.cell, *given))
 
-    def before_forward(self, x, state=None, mask=None, rng=None, reuse=None) -> Forward:
+    def before_forward(
+        self, x: Array, state: State | None, mask: Array | None, rng: Rng = None, reuse: Cache | None = None
+    ) -> Forward:
         """What `forward` and `predict` hand to an engine, checked."""
-        state = self._checked(x, state, mask)
+        state0 = self._checked(x, state, mask)
         if reuse is not None:
             check_cache(reuse, self)
-        return Forward(x, self.params, state, mask, reuse)
+        return Forward(x, self.params, state0, mask, reuse)
 
     def after_forward(self, cache: Cache) -> tuple[Array, tuple[Array, ...], Cache]:
         """What `forward` makes of an engine's answer."""
@@ -69,29 +78,32 @@ class Recurrent(Layer):
         y = masking_forward(cache.states[0][1:, ...], cache.mask) if cache.y is None else cache.y  # (42)
         return y, state, cache
 
-    def backward(self, dy, cache: Cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: Cache, dstate: State | None = None
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
         """dy as y -> dx (T, B, I), dstate0 a tuple of (B, H), gradients of every parameter."""
         given = self.before_backward(dy, cache, dstate)
         return self.own_engine().backward(self.cell, *given)
 
-    def before_backward(self, dy, cache: Cache, dstate=None) -> Backward:
+    def before_backward(self, dy: Array | None, cache: Cache, dstate: State | None = None) -> Backward:
         """What `backward` hands to an engine, checked."""
         check_cache(cache, self)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
         H = self.hidden_size
-        if dstate is None:
-            dstate = self._zeros(B)
-        else:
+        if dstate is not None:
             check_state("dstate", dstate, self.cell.states, B, H, W_hh)
+        of_state = self._zeros(B) if dstate is None else cast("tuple[Array, ...]", tuple(dstate))
         if self.return_sequences:
             check_like("dy", dy, (T, B, H), "(T, B, H), as the cache fixes it,", W_hh)
         else:
-            check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)
-            dstate, dy = (dstate[0] + dy, *dstate[1:]), None  # (45) undoes (44)
-        return Backward(dy, tuple(dstate), self.params, cache)
+            dy = check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)
+            of_state, dy = (of_state[0] + dy, *of_state[1:]), None  # (45) undoes (44)
+        return Backward(dy, of_state, self.params, cache)
 
-    def predict(self, x, state=None, mask=None):
+    def predict(
+        self, x: Array, state: State | None = None, mask: Array | None = None
+    ) -> tuple[Array, tuple[Array, ...]]:
         """x (T, B, I) -> y, final state, as `forward` gives them, with no cache kept."""
         *given, _ = self.before_forward(x, state, mask)
         return self.after_predict(*self.own_engine().predict(self.cell, *given))
@@ -100,14 +112,14 @@ class Recurrent(Layer):
         """What `predict` makes of an engine's answer."""
         return (y if self.return_sequences else state[0]), state
 
-    def step(self, x, state=None):
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, tuple[Array, ...]]:
         """One step of a stream: x (B, I), state -> h (B, H), the next state."""
         check_array("x", x, self.params["W_ih"])
         check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_ih"])
         _, state = self.predict(x[None, ...], state)
         return state[0], state
 
-    def to(self, dtype=None, engine=None, array=None):
+    def to(self, dtype: Dtype | None = None, engine: Engine = None, array: str | None = None) -> Self:
         twin = super().to(dtype, engine, array)
         twin.own_engine()
         return twin
@@ -129,13 +141,13 @@ class Recurrent(Layer):
             self._chosen = self.engine, W_hh, chosen
         return chosen
 
-    def _checked(self, x: Any, state: Any, mask: Any) -> tuple[Array, ...]:
+    def _checked(self, x: Array, state: State | None, mask: Array | None) -> tuple[Array, ...]:
         """The initial state, once x, state and mask are found to be right."""
         check_sequence("x", x, self.input_size, self.params["W_ih"], mask)
         if state is None:
             return self._zeros(x.shape[1])
         check_state("state", state, self.cell.states, x.shape[1], self.hidden_size, self.params["W_hh"])
-        return tuple(state)
+        return cast("tuple[Array, ...]", tuple(state))
 
     def _zeros(self, B: int) -> tuple[Array, ...]:
         W_hh = self.params["W_hh"]

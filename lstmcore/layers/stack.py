@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from lstmcore.arrays import Array
-from lstmcore.layers.layer import Layer
+from lstmcore.arrays import Array, State
+from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import joined
 from lstmcore.shapes import check_cache, check_parts
 
@@ -33,42 +33,51 @@ class Stack(Layer):
         self.parts = {str(k): layer for k, layer in enumerate(self.layers)}
         self.params = joined(self.parts)
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
-        check_parts("state", state, len(self.layers), "Stack")
+    def forward(
+        self,
+        x: Array,
+        state: State | None = None,
+        mask: Array | None = None,
+        rng: Rng = None,
+        reuse: StackCache | None = None,
+    ) -> tuple[Array, State, StackCache]:
+        given = check_parts("state", state, len(self.layers), "Stack")
         if reuse is not None:
             check_cache(reuse, self)
         caches, states = [], []
         for k, layer in enumerate(self.layers):
-            x, s, cache = layer.forward(x, state and state[k], mask, rng, reuse and reuse.parts[k])
+            x, s, cache = layer.forward(x, given[k], mask, rng, reuse and reuse.parts[k])
             mask = mask if x.ndim == 3 else None
             caches.append(cache)
             states.append(s)
         return x, tuple(states), StackCache(tuple(caches), self)
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: StackCache, dstate: State | None = None
+    ) -> tuple[Array | None, State, dict[str, Array]]:
         check_cache(cache, self)
-        check_parts("dstate", dstate, len(self.layers), "Stack")
+        given = check_parts("dstate", dstate, len(self.layers), "Stack")
         dstates: list[Any] = [None] * len(self.layers)
         grads: list[dict[str, Array]] = [{}] * len(self.layers)
         for k in reversed(range(len(self.layers))):
-            dy, dstates[k], grads[k] = self.layers[k].backward(dy, cache.parts[k], dstate and dstate[k])
+            dy, dstates[k], grads[k] = self.layers[k].backward(dy, cache.parts[k], given[k])
         named = {f"{k}.{name}": g for k, part in enumerate(grads) for name, g in part.items()}
         return dy, tuple(dstates), named
 
-    def predict(self, x, state=None, mask=None):
-        check_parts("state", state, len(self.layers), "Stack")
+    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
+        given = check_parts("state", state, len(self.layers), "Stack")
         states = []
         for k, layer in enumerate(self.layers):
-            x, s = layer.predict(x, state and state[k], mask)
+            x, s = layer.predict(x, given[k], mask)
             mask = mask if x.ndim == 3 else None
             states.append(s)
         return x, tuple(states)
 
-    def step(self, x, state=None):
-        check_parts("state", state, len(self.layers), "Stack")
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
+        given = check_parts("state", state, len(self.layers), "Stack")
         states = []
         for k, layer in enumerate(self.layers):
-            x, s = layer.step(x, state and state[k])
+            x, s = layer.step(x, given[k])
             states.append(s)
         return x, tuple(states)
 
