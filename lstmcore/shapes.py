@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, State, dtype_name, is_array, is_recorded, library_name, namespace
+from lstmcore.arrays import (
+    Array,
+    State,
+    dtype_name,
+    is_array,
+    is_float32_or_64,
+    is_recorded,
+    library_name,
+    namespace,
+)
 
 
 def check_array(name: str, value: Any, like: Array) -> None:
@@ -23,6 +32,7 @@ def check_array(name: str, value: Any, like: Array) -> None:
             + {"torch": " (a tensor: pass lc.from_dlpack(tensor.detach()))"}.get(library_name(value), "")
             + {"list": " (pass numpy.asarray(...))", "tuple": " (a state given as input?)"}.get(library_name(value), "")
         )
+    _refuse_masked(name, value)
     if library_name(value) != library_name(like):
         raise TypeError(
             f"`{name}` should be an array of {library_name(like)}, as the parameters are; got one of "
@@ -41,9 +51,10 @@ def check_array(name: str, value: Any, like: Array) -> None:
             f"`{name}` should be {expected}; got {got} (integers: class indices go through lc.Embedding, "
             f'numbers through {name}.astype("{expected}"))'
         )
+    other = f', or build the layer with dtype="{got}"' if is_float32_or_64(value.dtype) else ""
     raise TypeError(
         f"`{name}` should be {expected}, as the parameters are; got {got} (mixed dtypes: "
-        f'{name}.astype("{expected}"), or build the layer with dtype="{got}")'
+        f'{name}.astype("{expected}"){other})'
     )
 
 
@@ -89,6 +100,7 @@ def check_mask(mask: Any, x: Array) -> None:
         )
     if not is_array(mask) or library_name(mask) != library_name(x):
         raise TypeError(f"`mask` should be a boolean array of {library_name(x)}; got {_kind(mask)}")
+    _refuse_masked("mask", mask)
     if dtype_name(mask.dtype) != "bool":
         raise TypeError(
             f"`mask` should be boolean, true on real steps; got {dtype_name(mask.dtype)} (mask != 0, or "
@@ -153,6 +165,7 @@ def check_targets(targets: Any, logits: Array, mask: Any) -> None:
     shape, V = tuple(logits.shape[:-1]), logits.shape[-1]
     if not is_array(targets) or library_name(targets) != library_name(logits):
         raise TypeError(f"`targets` should be an integer array of {library_name(logits)}; got {_kind(targets)}")
+    _refuse_masked("targets", targets)
     if not dtype_name(targets.dtype).startswith(("int", "uint")):
         hint = " (one-hot? pass targets.argmax(-1))" if tuple(targets.shape) == tuple(logits.shape) else ""
         raise TypeError(f"`targets` should be integers, class indices; got {dtype_name(targets.dtype)}{hint}")
@@ -201,6 +214,7 @@ def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
     """Integers (T, B) or (B,) in [0, V), wherever the mask is true."""
     if not is_array(index) or library_name(index) != library_name(like):
         raise TypeError(f"`x` should be an integer array of {library_name(like)}; got {_kind(index)}")
+    _refuse_masked("x", index)
     if not dtype_name(index.dtype).startswith(("int", "uint")):
         raise TypeError(f"`x` should be integers, indices of the {V} rows; got {dtype_name(index.dtype)}")
     if index.ndim not in (1, 2):
@@ -243,8 +257,18 @@ def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None
 def _check_output(name: str, value: Any, letters: str, ndim: int) -> None:
     if not is_array(value) or value.ndim < ndim:
         raise TypeError(f"`{name}` should be a floating array {letters}; got {_kind(value)}")
+    _refuse_masked(name, value)
     if not dtype_name(value.dtype).startswith(("float", "complex")):
         raise TypeError(f"`{name}` should be a floating array {letters}; got {dtype_name(value.dtype)}")
+
+
+def _refuse_masked(name: str, value: Array) -> None:
+    """NumPy's masked arrays are arrays too, and most functions forget their masks."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{name}` should be a plain array; got a masked array of NumPy, whose mask would be lost (pass "
+            f"{name}.filled(0), and which steps are real as mask=, (T, B))"
+        )
 
 
 def _kind(value: Any) -> str:

@@ -234,12 +234,14 @@ def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
 
 
 def arrays_in(cache: Any) -> list:
-    """Every array that a cache holds, at any depth. What belongs to one engine alone may be anything: left out."""
+    """Every array that a cache holds, at any depth. Left out: what belongs to one engine alone, and x as it was given
+    (`seen`), which may hold anything."""
     if hasattr(cache, "dtype"):
         return [cache]
     if isinstance(cache, tuple):
         fields = getattr(cache, "_fields", range(len(cache)))
-        return [a for field, part in zip(fields, cache, strict=True) if field != "private" for a in arrays_in(part)]
+        kept = [part for field, part in zip(fields, cache, strict=True) if field not in ("private", "seen")]
+        return [a for part in kept for a in arrays_in(part)]
     return []
 
 

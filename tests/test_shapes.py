@@ -106,6 +106,15 @@ COMPLAINTS = [
         'x.astype("float64"), or build the layer with dtype="float32")',
     ),
     Complaint(
+        "a dtype that no layer has", lambda n: n.lstm.forward(np.ones((T, B, I), "float16")), TypeError,
+        '`x` should be float64, as the parameters are; got float16 (mixed dtypes: x.astype("float64"))',
+    ),
+    Complaint(
+        "masked array", lambda n: n.lstm.forward(np.ma.masked_array(n.x)), TypeError,
+        "`x` should be a plain array; got a masked array of NumPy, whose mask would be lost (pass x.filled(0), and "
+        "which steps are real as mask=, (T, B))",
+    ),
+    Complaint(
         "list", lambda n: n.lstm.forward(n.x.tolist()), TypeError,
         "`x` should be an array of numpy; got list (pass numpy.asarray(...))",
     ),

@@ -20,6 +20,7 @@ from lstmcore.debug.padding import PaddingProof, padding
 from lstmcore.debug.report import Report, report, report_case
 from lstmcore.debug.tripwire import Tripwire, tripwire
 from lstmcore.debug.watch import Watch, watch
+from lstmcore.layers.seen import strict
 
 __all__ = [
     "Case",
@@ -55,6 +56,7 @@ __all__ = [
     "save_case",
     "singular_values",
     "step_jacobians",
+    "strict",
     "trace",
     "tripwire",
     "watch",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
+from lstmcore.layers.seen import read_only
 from lstmcore.ops.activation import tanh_backward, tanh_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
@@ -27,7 +28,7 @@ class Tanh(Layer):
     ) -> tuple[Array, None, TanhCache]:
         check_features("x", x, None, None, mask)
         y = tanh_forward(masking_forward(x, mask))
-        return y, None, TanhCache(y, mask, self)
+        return read_only(y[...]), None, TanhCache(y, mask, self)
 
     def backward(
         self, dy: Array | None, cache: TanhCache, dstate: State | None = None

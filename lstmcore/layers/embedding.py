@@ -34,6 +34,7 @@ class Embedding(Layer):
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
     ) -> tuple[Array, None, EmbeddingCache]:
         """x (T, B) or (B,) integers -> y (T, B, I) or (B, I)."""
+        self.params.check_shapes()
         W = self.params["W"]
         check_indices(x, self.classes, W, mask)
         if mask is not None:

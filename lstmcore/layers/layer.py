@@ -15,6 +15,8 @@ from lstmcore.ops.recurrence import Engine
 Rng: TypeAlias = np.random.Generator | None  # what draws dropout masks; None in evaluation
 Model = TypeVar("Model", bound="Layer")
 
+SIZES = ("input_size", "hidden_size", "output_size", "classes")
+
 
 class Layer(Protocol):
     """What every layer can do. Arrays are time-major: x (T, B, I), y (T, B, O), mask (T, B) bool, true on real steps.
@@ -28,6 +30,14 @@ class Layer(Protocol):
     parts: Mapping[str, "Layer"] = MappingProxyType({})  # by name; a layer without parts is a leaf (tree.py)
     flipped: Collection[str] = ()  # the names of the parts that read time from its end
     states: tuple[str, ...] = ()  # the names of the arrays of a leaf's state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises AttributeError for a size, which the parameters have once and for all."""
+        if name in SIZES and name in vars(self):
+            raise AttributeError(
+                f"`{name}` of {self!r} cannot be changed: its parameters have that size (build another layer)"
+            )
+        super().__setattr__(name, value)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from lstmcore.arrays import Array, Dtype, State
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform
 from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
+from lstmcore.layers.seen import Seen, check, look
 from lstmcore.ops.linear import linear_backward, linear_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like, check_size
@@ -17,6 +18,7 @@ class LinearCache(NamedTuple):
     x: Array  # the input, zero at masked steps
     mask: Array | None
     owner: "Linear"
+    seen: Seen
 
 
 class Linear(Layer):
@@ -39,17 +41,20 @@ class Linear(Layer):
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
     ) -> tuple[Array, None, LinearCache]:
         """x (T, B, I) or (B, I) -> y (T, B, O) or (B, O)."""
+        self.params.check_shapes()
         W = self.params["W"]
         check_features("x", x, self.input_size, W, mask)
+        known = look(x, self.params)
         x = masking_forward(x, mask)
         y = linear_forward(x, W, self.params["b"] if self.bias else None)
-        return masking_forward(y, mask), None, LinearCache(x, mask, self)
+        return masking_forward(y, mask), None, LinearCache(x, mask, self, known)
 
     def backward(
         self, dy: Array | None, cache: LinearCache, dstate: State | None = None
     ) -> tuple[Array, None, dict[str, Array]]:
         """dy as y -> dx as x, None, gradients of W and b."""
         check_cache(cache, self)
+        check(cache.seen, self.params)
         shape = (*cache.x.shape[:-1], self.output_size)
         dy = check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
         dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])

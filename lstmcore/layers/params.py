@@ -1,6 +1,6 @@
 """A layer's parameters: a live mapping whose arrays never change identity."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any
 
 from lstmcore.arrays import Array
@@ -14,7 +14,17 @@ class Params(MutableMapping[str, Array]):
     """
 
     def __init__(self, arrays: dict[str, Array]):
-        self._arrays = arrays
+        self._arrays, self._shapes = arrays, [a.shape for a in arrays.values()]
+
+    def check_shapes(self) -> None:
+        """Raises ValueError for an array that is not of its shape any more: compiled code would read beyond its end."""
+        if [a.shape for a in self._arrays.values()] != self._shapes:
+            for (name, a), shape in zip(self._arrays.items(), self._shapes):
+                if a.shape != shape:
+                    raise ValueError(
+                        f"parameter {name!r} should be {tuple(shape)}, as the layer was built; it is {tuple(a.shape)} "
+                        "(resized or reshaped in place? build a layer of the other size)"
+                    )
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -36,6 +46,9 @@ class Params(MutableMapping[str, Array]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
+
+    def values(self) -> ValuesView[Array]:
+        return self._arrays.values()  # asked for in every pass
 
     def __len__(self) -> int:
         return len(self._arrays)

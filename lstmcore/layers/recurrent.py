@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from lstmcore.arrays import Array, Dtype, State, namespace
+from lstmcore.layers import seen
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform, orthogonal
 from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
@@ -57,7 +58,7 @@ class Recurrent(Layer):
     ) -> tuple[Array, tuple[Array, ...], Cache]:
         """x (T, B, I) -> y (T, B, H), zero at masked steps; or, without return_sequences, the final h (B, H)."""
         given = self.before_forward(x, state, mask, rng, reuse)
-        return self.after_forward(self.own_engine().forward(self.cell, *given))
+        return self.after_forward(given, self.own_engine().forward(self.cell, *given))
 
     def before_forward(
         self, x: Array, state: State | None, mask: Array | None, rng: Rng = None, reuse: Cache | None = None
@@ -66,17 +67,19 @@ class Recurrent(Layer):
         state0 = self._checked(x, state, mask)
         if reuse is not None:
             check_cache(reuse, self)
+            seen.check_memory(reuse.seen)
         return Forward(x, self.params, state0, mask, reuse)
 
-    def after_forward(self, cache: Cache) -> tuple[Array, tuple[Array, ...], Cache]:
+    def after_forward(self, given: Forward, cache: Cache) -> tuple[Array, tuple[Array, ...], Cache]:
         """What `forward` makes of an engine's answer."""
-        cache = cache._replace(owner=self)
+        before = None if given.reuse is None else given.reuse.seen
+        cache = cache._replace(owner=self, seen=seen.look(given.x, self.params, before))
         xp = namespace(cache.x)
         state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
         if not self.return_sequences:
             return state[0], state, cache  # (44)
-        y = masking_forward(cache.states[0][1:, ...], cache.mask) if cache.y is None else cache.y  # (42)
-        return y, state, cache
+        y = masking_forward(cache.states[0][1:, ...], cache.mask) if cache.y is None else cache.y[...]  # (42)
+        return seen.read_only(y), state, cache
 
     def backward(
         self, dy: Array | None, cache: Cache, dstate: State | None = None
@@ -88,6 +91,7 @@ class Recurrent(Layer):
     def before_backward(self, dy: Array | None, cache: Cache, dstate: State | None = None) -> Backward:
         """What `backward` hands to an engine, checked."""
         check_cache(cache, self)
+        seen.check(cache.seen, self.params)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
         H = self.hidden_size
@@ -142,7 +146,8 @@ class Recurrent(Layer):
         return chosen
 
     def _checked(self, x: Array, state: State | None, mask: Array | None) -> tuple[Array, ...]:
-        """The initial state, once x, state and mask are found to be right."""
+        """The initial state, once x, state and mask are found to be right, and the parameters as they were made."""
+        self.params.check_shapes()
         check_sequence("x", x, self.input_size, self.params["W_ih"], mask)
         if state is None:
             return self._zeros(x.shape[1])

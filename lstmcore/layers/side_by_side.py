@@ -17,7 +17,7 @@ def forward_both(layers: Pair, arguments: Pair) -> Pair:
         return tuple(layer.forward(*given) for layer, given in zip(layers, arguments))
     directions = tuple(layer.before_forward(*given) for layer, given in zip(layers, arguments))
     caches = engine.forward_all(layers[0].cell, directions)
-    return tuple(layer.after_forward(cache) for layer, cache in zip(layers, caches))
+    return tuple(layer.after_forward(*done) for layer, *done in zip(layers, directions, caches))
 
 
 def backward_both(layers: Pair, arguments: Pair) -> Pair:

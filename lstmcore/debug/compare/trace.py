@@ -54,7 +54,7 @@ def _pre_activation_gradients(visit: Visit) -> Array | None:
     W_ih = layer.params["W_ih"]
     width = W_ih.shape[-1]
     wide = copy.copy(layer)
-    wide.input_size = I + width
+    vars(wide)["input_size"] = I + width  # the one size that is not for ever: the copy has other parameters
     wide.params = Params({**layer.params, "W_ih": xp.concat([W_ih, xp.eye(width, dtype=W_ih.dtype)])})
     inputs = xp.concat([visit.cache.x, xp.zeros((T, B, width), dtype=W_ih.dtype)], axis=-1)
     with np.errstate(all="ignore"):

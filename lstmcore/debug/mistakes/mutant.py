@@ -49,7 +49,7 @@ class Mutant:
             )
         layer = copy.copy(model)
         layer.params = Params({name: params[path + name] for name in model.params})
-        layer.input_size = len(layer.params["W_ih"])  # a mistake may have made it wider
+        vars(layer)["input_size"] = len(layer.params["W_ih"])  # a mistake may have made it wider
         layer.engine = self
         return layer
 

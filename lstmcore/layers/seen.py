@@ -1,0 +1,145 @@
+"""What a backward pass relies on: that the inputs, the weights and the cache are what the forward pass has seen.
+
+Arrays can be written to at any time, and a gradient of other weights than those of the way there is no gradient of
+anything. So `forward` takes a print of each array, and `backward` compares. A print is a sample: all of a small array,
+and of a large one numbers spread evenly over it. An optimizer's step, a scaled matrix or a buffer that was filled again
+changes nearly every number; to find a single one that was changed, `with strict():` looks at all of them.
+"""
+
+import contextlib
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import Array, to_numpy
+from lstmcore.layers.params import Params
+
+WHOLE = 512  # bytes: what is not larger is looked at as a whole
+LARGE = 8192  # numbers: of a smaller array two are looked at, for a pass over it takes microseconds; else some 64
+
+Prints = list[Hashable]
+
+
+def samples(arrays: Iterable[Array]) -> Prints:
+    """A print of each array on the host; None for one on a GPU, where to look at a number is to wait for it."""
+    prints: Prints = []
+    for a in arrays:  # one loop, no call for each: it runs twice in every training step of every layer
+        if type(a) is not np.ndarray:
+            prints.append(None)
+        elif a.nbytes <= WHOLE:
+            prints.append(a.tobytes())
+        elif a.size < LARGE:
+            k = (a.size * 61 >> 8) | 1  # about a quarter, and not one column
+            prints.append((a.item(k), a.item(3 * k)))
+        else:
+            prints.append(_many(a))
+    return prints
+
+
+def _many(a: np.ndarray) -> bytes:
+    if a.strides[0] < 0:
+        a = a[::-1]  # flipped time
+    if a.flags.c_contiguous:
+        return a.reshape(-1)[:: _stride(a.shape)].tobytes()
+    return a[tuple(slice(None, None, -(-n // 4)) for n in a.shape)].tobytes()
+
+
+def whole(arrays: Iterable[Array]) -> Prints:
+    """Prints in which every bit counts."""
+    return [hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).digest() for a in arrays]
+
+
+@functools.lru_cache(maxsize=256)
+def _stride(shape: tuple[int, ...]) -> int:
+    """How far apart 64 numbers of an array lie. It has no divisor in common with a row, or they would share columns."""
+    stride = math.prod(shape) // 64
+    while stride > 1 and math.gcd(stride, shape[-1]) > 1:
+        stride -= 1
+    return stride
+
+
+_taken: ContextVar[Callable[[Iterable[Array]], Prints]] = ContextVar("print", default=samples)
+
+
+@contextlib.contextmanager
+def strict() -> Iterator[None]:
+    """Within it every number of the inputs and weights is looked at, by `forward` and by `backward`, on a GPU too.
+
+        with lc.debug.strict():
+            y, state, cache = model.forward(x)
+            ...
+            dx, dstate, grads = model.backward(dy, cache)  # raises ValueError if any number has changed
+
+    It costs one read of x and of all weights in each pass.
+    """
+    token = _taken.set(whole)
+    try:
+        yield
+    finally:
+        _taken.reset(token)
+
+
+class Seen(NamedTuple):
+    """What a forward pass has seen."""
+
+    x: Array  # as it was given
+    taken: Callable[[Iterable[Array]], Prints]  # how the prints were taken
+    prints: Prints  # of x, and of each parameter
+    memory: list[int]  # [how often the buffers of the cache were handed on to a later one]
+    turn: int  # how often that was when this cache got them
+
+
+def look(x: Array, params: Params, before: "Seen | None" = None) -> Seen:
+    """For the cache of a forward pass. before: that of the cache whose buffers it takes over."""
+    taken = _taken.get()
+    prints = taken((x, *params.values()))
+    if before is None:
+        return Seen(x, taken, prints, [0], 0)
+    before.memory[0] += 1
+    return Seen(x, taken, prints, before.memory, before.memory[0])
+
+
+def check_memory(seen: Seen) -> None:
+    """Raises ValueError if a later forward pass has written over the cache."""
+    if seen.turn != seen.memory[0]:
+        raise ValueError(
+            "`cache` was overwritten: it was handed to a later forward(..., reuse=cache), which put its own numbers "
+            "into the same memory (call backward before that, or leave `reuse` out)"
+        )
+
+
+def check(seen: Seen, params: Params) -> None:
+    """Raises ValueError if x, a parameter or the cache is not what the forward pass has seen."""
+    check_memory(seen)
+    params.check_shapes()
+    prints = seen.taken((seen.x, *params.values()))
+    if prints == seen.prints:
+        return
+    for name, before, now in zip(("x", *params), seen.prints, prints):
+        if not _same(before, now):
+            raise ValueError(
+                "`x` has changed since `forward`: this would be the gradient of something else (a buffer that was "
+                "filled again? hand a copy to `forward`, or call `backward` first)"
+                if name == "x"
+                else f"parameter {name!r} has changed since `forward`: this would be the gradient of something else "
+                "(an optimizer's step, or an assignment? first `backward`, then the change; or call `forward` again)"
+            )
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Equal, where NaN equals NaN."""
+    if type(before) is tuple and type(now) is tuple:
+        return all(a == b or (a != a and b != b) for a, b in zip(before, now))
+    return bool(before == now)
+
+
+def read_only(y: Array) -> Array:
+    """y, a view of a cache, made one that cannot be written to. Other array libraries have no such thing."""
+    if type(y) is np.ndarray:
+        y.setflags(write=False)
+    return y
