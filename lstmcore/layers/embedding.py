@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lstmcore.arrays import Array, Dtype, State, namespace
+from lstmcore.arrays import Array, Dtype, Plain, State, namespace
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
@@ -29,6 +29,10 @@ class Embedding(Layer):
         self.classes, self.output_size = classes, output_size
         W = generator(seed).standard_normal((classes, output_size))
         self.params = Params({"W": W.astype(check_dtype(dtype))})
+
+    @staticmethod
+    def shapes(options: Plain) -> dict[str, tuple[int, ...]]:
+        return {"W": (options["classes"], options["output_size"])}
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None

@@ -5,6 +5,18 @@ import numpy as np
 Seed = int | np.random.Generator | None
 
 
+class _Zeros(np.random.Generator):
+    """Gives zeros for what is drawn here, in no time."""
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        return np.zeros(size)
+
+    standard_normal = np.zeros  # type: ignore[assignment]
+
+
+UNFILLED = _Zeros(np.random.PCG64(0))  # the seed of a layer whose weights come from a file
+
+
 def generator(seed: Seed) -> np.random.Generator:
     """None: fresh; an int: repeatable; a Generator: shared, and moved on.
 
@@ -23,5 +35,7 @@ def glorot_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarra
 
 def orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:
     """(n, n), uniform over the orthogonal matrices (Saxe et al. 2014): keeps the norm of what it multiplies."""
+    if rng is UNFILLED:
+        return np.zeros((n, n))
     q, r = np.linalg.qr(rng.standard_normal((n, n)))
     return q * np.sign(np.diag(r))  # without the signs the distribution is not uniform (Mezzadri 2007)

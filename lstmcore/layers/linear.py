@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, Dtype, State
+from lstmcore.arrays import Array, Dtype, Plain, State
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform
 from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
@@ -36,6 +36,11 @@ class Linear(Layer):
         self.input_size, self.output_size, self.bias = input_size, output_size, bias
         W = glorot_uniform(generator(seed), input_size, output_size).astype(checked)
         self.params = Params({"W": W, "b": np.zeros(output_size, checked)} if bias else {"W": W})
+
+    @staticmethod
+    def shapes(options: Plain) -> dict[str, tuple[int, ...]]:
+        W = {"W": (options["input_size"], options["output_size"])}
+        return W | ({"b": (options["output_size"],)} if options["bias"] else {})
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None

@@ -6,7 +6,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from lstmcore.arrays import Array, Dtype, State, namespace
+from lstmcore.arrays import Array, Dtype, Plain, State, namespace
 from lstmcore.layers import seen
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform, orthogonal
 from lstmcore.layers.layer import Layer, Rng, check_dtype
@@ -47,6 +47,14 @@ class Recurrent(Layer):
         self._chosen: tuple[Engine, Array | None, Any] = (None, None, None)  # for which engine and array, and what
         self.params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
+
+    @classmethod
+    def shapes(cls, options: Plain) -> dict[str, tuple[int, ...]]:
+        return cls.cell.shapes(options["input_size"], options["hidden_size"])
+
+    @classmethod
+    def state_sizes(cls, options: Plain) -> tuple[int, ...]:
+        return (options["hidden_size"],) * len(cls.cell.states)
 
     def forward(
         self,

@@ -25,11 +25,13 @@ class Stack(Layer):
         self.layers = tuple(layers)
         if not self.layers:
             raise ValueError("`layers` should hold at least one layer; got none")
+        seen: set[int] = set()
         for k, layer in enumerate(self.layers):
             if not callable(getattr(layer, "forward", None)):
                 raise TypeError(f"`layers` should hold layers; got {layer!r} at {k}")
-            if any(layer is other for other in self.layers[:k]):
+            if id(layer) in seen:
                 raise ValueError(f"`layers` should hold each layer once; {layer!r} at {k} stands there twice")
+            seen.add(id(layer))
         self.parts = {str(k): layer for k, layer in enumerate(self.layers)}
         self.params = joined(self.parts)
 

@@ -23,12 +23,16 @@ def dotted(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def leaves(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
-    """(name, leaf), in the order of the parts."""
-    if not parts(layer):
-        yield name, layer
+def walk(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
+    """(name, layer) of a layer and of all that is in it, in the order of the parts."""
+    yield name, layer
     for key, part in parts(layer).items():
-        yield from leaves(part, dotted(name, key))
+        yield from walk(part, dotted(name, key))
+
+
+def leaves(layer: Layer) -> Iterator[tuple[str, Layer]]:
+    """(name, leaf), in the order of the parts."""
+    return ((name, part) for name, part in walk(layer) if not parts(part))
 
 
 def at(layer: Layer, name: str) -> Layer:

@@ -88,7 +88,7 @@ def test_configuration():
     assert repr(from_config(model.config())) == repr(model)
     with pytest.raises(ValueError, match=r"`config` should be a dict with a kind, as layer\.config\(\) gives"):
         from_config({"layers": []})
-    with pytest.raises(ValueError, match="`config` does not describe a layer of this version: kind 'Conv'"):
+    with pytest.raises(ValueError, match=r"no kind 'Conv' here \(a layer or cell of one's own: call lc\.register"):
         from_config({"kind": "Conv"})
 
 

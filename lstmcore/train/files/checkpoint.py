@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.train.files import demands, sealed
+from lstmcore.train.files import contents, sealed
 from lstmcore.train.files.sealed import CHECKPOINT, Damaged
 
 
@@ -25,13 +25,13 @@ def write(path: Path, state: dict[str, Any], about: Any = None) -> None:
     bad = _not_finite(arrays)
     if bad:
         raise ValueError(f"{bad} holds NaN or infinity: there is nothing to go on from")
-    sealed.write(path, CHECKPOINT, state["config"], arrays, state=json.dumps(rest | {"about": about}))
+    sealed.write(path, CHECKPOINT, arrays, **contents.texts(state["config"]), state=json.dumps(rest | {"about": about}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], Any]:
     """(state, about), as they were written. Raises Damaged for a file that is not as it was written, and as
     `sealed.read`."""
-    _, texts, arrays = sealed.read(path, (CHECKPOINT,), demands.check)
+    _, texts, arrays = sealed.read(path, (CHECKPOINT,), contents.check)
     try:
         bad = _not_finite(arrays)
         if bad:

@@ -6,7 +6,8 @@ from typing import Any
 
 from lstmcore.arrays import to_numpy
 from lstmcore.layers import Layer, from_config
-from lstmcore.train.files import demands, sealed
+from lstmcore.layers.initialise import UNFILLED
+from lstmcore.train.files import contents, sealed
 from lstmcore.train.files.sealed import CHECKPOINT, MODEL
 
 
@@ -14,13 +15,15 @@ def save(path: str | os.PathLike, model: Layer) -> None:
     """Writes the model's configuration and parameters to `path`.
 
     Atomic: after a crash, a full disk or a kill, the file that was there before is still there, untouched. Raises
-    OSError where the folder does not exist or cannot be written, TypeError for a complex model.
+    OSError where the folder does not exist or cannot be written, TypeError for a complex model and for a layer that
+    `load` could not build: one of one's own that `lc.register` does not know, or whose configuration is no plain data.
     """
     arrays = {name: to_numpy(w) for name, w in model.params.items()}
     for name, w in arrays.items():
         if w.dtype.name not in ("float32", "float64"):
             raise TypeError(f"a model of float32 or float64 can be saved; {name} is {w.dtype}")
-    sealed.write(Path(path), MODEL, model.config(), arrays)
+    contents.check_model(model)
+    sealed.write(Path(path), MODEL, arrays, **contents.texts(model.config()))
 
 
 def load(path: str | os.PathLike, engine: Any = None) -> Layer:
@@ -31,8 +34,10 @@ def load(path: str | os.PathLike, engine: Any = None) -> Layer:
     truncated, damaged, not of lstmcore or of a later format, and OSError where there is none.
     """
     path = Path(path)
-    kind, texts, arrays = sealed.read(path, (MODEL, CHECKPOINT), demands.check)
-    model = from_config(sealed.as_json(texts, "config"), engine)
-    for name in model.params:
-        model.params[name] = arrays[name if kind is MODEL else f"model.{name}"]
+    kind, texts, arrays = sealed.read(path, (MODEL, CHECKPOINT), contents.check)
+    model = from_config(sealed.as_json(texts, "config"), engine, UNFILLED)
+    weights = arrays if kind is MODEL else contents.inside(arrays, "model.")
+    contents.compare(contents.shapes_of(model.params), contents.shapes_of(weights))
+    for name, w in weights.items():
+        model.params[name] = w
     return model

@@ -6,7 +6,7 @@ The metadata of the file, all of it text:
     version   of this format
     library   the version of lstmcore that wrote it
     config    what builds the model: `model.config()` as JSON
-    gates     the order of the gates in the weights, as JSON: {"LSTM": "i f g o", ...}
+    gates     the order of the gates in its weights, as JSON: {"LSTM": "i f g o"}; before, of all cells
     state     only in a checkpoint: everything about the training that is no array, as JSON
     sha256    of the texts that `Kind.sealed` names and of all arrays, with their names, dtypes and shapes
 """
@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.ops.cells import CELLS
 from lstmcore.train.files.atomic import write_atomically
 
-GATES = json.dumps({cell.name.upper(): " ".join(cell.gates) for cell in CELLS.values()})
 DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"} | {
     f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
 }
@@ -47,17 +45,15 @@ class Damaged(ValueError):
     """A file that is not as it was written."""
 
 
-def write(path: Path, kind: Kind, config: dict[str, Any], arrays: Mapping[str, np.ndarray], **texts: str) -> None:
+class Foreign(ValueError):
+    """A file that may be as it was written, and that this program cannot read."""
+
+
+def write(path: Path, kind: Kind, arrays: Mapping[str, np.ndarray], **texts: str) -> None:
     """Writes the file, whole or not at all. Raises OSError where that cannot be."""
     from lstmcore import __version__
 
-    texts |= {
-        "format": kind.format,
-        "version": kind.version,
-        "library": __version__,
-        "config": json.dumps(config),
-        "gates": GATES,
-    }
+    texts |= {"format": kind.format, "version": kind.version, "library": __version__}
     write_atomically(path, to_bytes(arrays, texts | {"sha256": digest(kind, texts, arrays.items())}))
 
 
@@ -77,16 +73,16 @@ def to_bytes(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> byte
 
 
 def read(
-    path: Path, kinds: Iterable[Kind], check: Callable[[Kind, dict[str, Any], Shapes], None]
+    path: Path, kinds: Iterable[Kind], check: Callable[[Kind, dict[str, str], Shapes], None]
 ) -> tuple[Kind, dict[str, str], dict[str, np.ndarray]]:
     """The kind, the texts and the arrays of a file.
 
-    check: gets the kind, the configuration and the shapes of all arrays, before memory is taken for one; it raises
-    Damaged if they do not belong together. The file itself cannot promise more than it holds: safetensors compares
-    the lengths in its header with the length of the file.
+    check: gets the kind, the texts and the shapes of all arrays, before memory is taken for one; it raises Damaged if
+    they do not belong together, Foreign if this program cannot read them. The file itself cannot promise more than it
+    holds: safetensors compares the lengths in its header with the length of the file.
 
-    Raises Damaged, a ValueError, for a file that is truncated, not as it was written or not of these kinds, ValueError
-    for one of a later version, OSError where there is none.
+    Raises Damaged, a ValueError, for a file that is truncated, not as it was written or not of these kinds, Foreign,
+    too, for one of a later version, OSError where there is none.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -98,10 +94,12 @@ def read(
             kind = _kind(path, texts, kinds)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
             shapes: Shapes = {name: (tuple(s.get_shape()), DTYPES.get(s.get_dtype())) for name, s in slices.items()}
-            foreign = _foreign(path, kind, texts)
+            foreign = ""  # why this program cannot read it: to be said once it is known to be as it was written
             try:
-                if not foreign:
-                    check(kind, as_json(texts, "config"), shapes)
+                _check_version(kind, texts)
+                check(kind, texts, shapes)
+            except Foreign as error:
+                foreign = f"{path} {error}"
             except Damaged as error:
                 raise Damaged(f"{path} is damaged: {error}") from error
             arrays = {name: file.get_tensor(name) for name in shapes}
@@ -110,7 +108,7 @@ def read(
     if digest(kind, texts, arrays.items()) != texts.get("sha256"):
         raise Damaged(f"{foreign + ', or' if foreign else path} is damaged: its contents do not match their checksum")
     if foreign:
-        raise ValueError(foreign)
+        raise Foreign(foreign)
     return kind, texts, arrays
 
 
@@ -141,13 +139,9 @@ def _kind(path: Path, texts: dict[str, str], kinds: Iterable[Kind]) -> Kind:
     return kind
 
 
-def _foreign(path: Path, kind: Kind, texts: dict[str, str]) -> str:
-    """Why this version cannot read the file, though it may be as it was written; empty if it can."""
+def _check_version(kind: Kind, texts: dict[str, str]) -> None:
     if texts.get("version") != kind.version:
-        return (
-            f"{path} has version {texts.get('version')!r} of the format, and this lstmcore reads {kind.version!r} "
+        raise Foreign(
+            f"has version {texts.get('version')!r} of the format, and this lstmcore reads {kind.version!r} "
             f"(it was written by lstmcore {texts.get('library')})"
         )
-    if texts.get("gates") != GATES:
-        return f"{path} has its gates in the order {texts.get('gates')}; here it is {GATES}"
-    return ""
