@@ -12,24 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from command import lstmcore
 
 import lstmcore as lc
 from lstmcore.cli.talk import keeping
 from lstmcore.recipes import text as writing
 from lstmcore.recipes.loops import generator, npz
-
-
-def lstmcore(*words, cwd=None):
-    """Runs the command in a process of its own, its output piped."""
-    return subprocess.run(
-        [sys.executable, "-c", "from lstmcore.cli import main; main()", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-    )
-
 
 SMALL = ("--hidden", 3, "--epochs", 1, "--examples", 200, "--batch", 50, "--engine", "reference")
 
@@ -94,6 +82,7 @@ def test_a_short_training_run_can_be_used_afterwards(tmp_path):
         "epochs.csv",
         "epochs.jsonl",
         "history.json",
+        "lock",
         "metrics.json",
         "model.safetensors",
         "picture.png",
@@ -125,7 +114,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
     answer = lstmcore("train", "count", "--out", tmp_path / "file")
     assert answer.returncode == 2
-    assert "File exists" in answer.stderr
+    assert f"lstmcore: {tmp_path / 'file'}: a folder is wanted here, and a file is in the way" in answer.stderr
 
 
 def test_info_names_versions_and_engines():
@@ -271,8 +260,8 @@ def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
     ],
 )
 def test_options_about_a_run_that_make_no_sense(folder, resume, overwrite, message, capsys):
-    with pytest.raises(typer.Exit) as exit:
-        keeping(folder, resume, overwrite)
+    with pytest.raises(typer.Exit) as exit, keeping(folder, resume, overwrite):
+        pass
     assert exit.value.exit_code == 2
     assert message in capsys.readouterr().err
 
@@ -280,12 +269,14 @@ def test_options_about_a_run_that_make_no_sense(folder, resume, overwrite, messa
 def test_a_model_without_checkpoints_is_not_overwritten_by_resuming(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(typer.Exit):
-        keeping(tmp_path, resume=True, overwrite=False)
+    with pytest.raises(typer.Exit), keeping(tmp_path, resume=True, overwrite=False):
+        pass
     assert "holds a model, but no checkpoint to go on from; --overwrite begins anew" in capsys.readouterr().err
-    assert keeping(tmp_path, resume=False, overwrite=True).overwrite
+    with keeping(tmp_path, resume=False, overwrite=True) as keep:
+        assert keep.overwrite
     (tmp_path / "checkpoints" / "step-0000000003.damaged").touch()  # that is told later, by name
-    assert keeping(tmp_path, resume=True, overwrite=False).resume
+    with keeping(tmp_path, resume=True, overwrite=False) as keep:
+        assert keep.resume
 
 
 def test_the_learning_rate_is_looked_for(tmp_path):
@@ -294,7 +285,7 @@ def test_the_learning_rate_is_looked_for(tmp_path):
     found = json.loads(answer.stdout.splitlines()[-1])
     assert 1e-6 < found["fastest"] <= found["lowest"] <= 10
     assert "the loss falls fastest at" in answer.stdout
-    assert os.listdir(tmp_path) == ["learning-rate.png"]
+    assert sorted(os.listdir(tmp_path)) == ["learning-rate.png", "lock"]
 
 
 COMMANDS = [

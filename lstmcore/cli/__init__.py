@@ -1,5 +1,6 @@
 """The command line, one file per verb. Talks to people; the work is in recipes and below."""
 
+import os
 import sys
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from lstmcore.cli import bench, check, debug, diagnose, info
 from lstmcore.cli.predict import predict
 from lstmcore.cli.sweep import sweep
+from lstmcore.cli.talk import show_all_symbols
 from lstmcore.cli.train import train
 
 app = typer.Typer(
@@ -28,8 +30,12 @@ app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench
 
 def main() -> None:
     """The entry point of the console script."""
+    show_all_symbols()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # `lstmcore ... | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which flushes once more
         raise SystemExit(141) from None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmcore.cli.talk import Cell, EngineOption, SeedOption, err, or_complain
+from lstmcore.cli.talk import Cell, EngineOption, SeedOption, number, or_complain, tell
 from lstmcore.recipes import check as checking
 
 EPILOG = "Example: lstmcore check --bidirectional towers --layers 3 --mask gaps --dropout 0.5"
@@ -38,7 +38,7 @@ def check(
     layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 1,
     bidirectional: Annotated[Topology, typer.Option(help="How the two directions meet, if at all.")] = Topology.none,
     classes: Annotated[int, typer.Option(min=0, help="A linear head and a cross-entropy; 0: none.")] = 0,
-    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Between the layers.")] = 0.0,
+    dropout: Annotated[float, number("Between the layers.", max=0.99)] = 0.0,
     mask: Annotated[MaskPattern, typer.Option(help="Where the padding is.")] = MaskPattern.none,
     steps: Annotated[int, typer.Option(min=1, help="T, time steps.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="B, rows.")] = 3,
@@ -54,7 +54,7 @@ def check(
         model = checking.model(
             cell.value, input_size, hidden, layers, bidirectional.value, dropout, classes, seed, engine
         )
-        err.print(f"{model}, T = {steps}, B = {batch}, mask {mask.value}")
+        tell(f"{model}, T = {steps}, B = {batch}, mask {mask.value}")
         return checking.check(
             model,
             steps,

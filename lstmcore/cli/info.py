@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli.talk import out
+from lstmcore.cli.talk import say
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -26,7 +26,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object."
         print(json.dumps(facts))
         return
     for name, fact in facts.items():
-        out.print(f"{name:<12} {fact}")
+        say(f"{name:<12} {fact}")
 
 
 LIBRARIES = {

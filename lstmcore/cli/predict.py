@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 import lstmcore
-from lstmcore.cli.talk import or_complain, out
+from lstmcore.cli.talk import number, or_complain, out, say
 from lstmcore.recipes import count as counting
 from lstmcore.recipes import loops
 from lstmcore.recipes import text as writing
@@ -34,14 +34,14 @@ def predict_count(
             continue
         verdict = "right" if likely[0] == string.count("1") else "wrong"
         answers = ", ".join(f"{k}: {100 * p[k]:.1f} %" for k in likely)
-        out.print(f"{string} has {string.count('1')} ones; the network says {answers} ({verdict})")
+        say(f"{string} has {string.count('1')} ones; the network says {answers} ({verdict})")
 
 
 @predict.command("text", epilog='Example: lstmcore predict text runs/book --length 500 --start "The "')
 def predict_text(
     run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
     length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 500,
-    temperature: Annotated[float, typer.Option(min=0, help="Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
+    temperature: Annotated[float, number("Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
     seed: Annotated[int | None, typer.Option(min=0, help="By default something new each time.")] = None,
     start: Annotated[str | None, typer.Option(help="What it goes on from; by default a new line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -80,7 +80,7 @@ def predict_loops(
             columns |= {f"{name}_length": lengths[:, k].tolist() for k, name in enumerate(ANGLES)}
             print(json.dumps({"sequence": sequence, **columns}))
             continue
-        out.print(sequence)
+        say(sequence)
         table = Table("", "residue", "phi", "psi", "length of phi", "of psi", box=None, header_style="bold")
         for t, letter in enumerate(sequence):
             degrees = (f"{angle:.1f}°" for angle in angles[t])

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lstmcore.cli.talk import JsonOption, err, fail, or_complain, out, picture, tell
+from lstmcore.cli.talk import JsonOption, err, fail, named, or_complain, out, picture, print_or_go_on, say, tell
 from lstmcore.recipes import sweep as sweeping
 
 sweep = typer.Typer()
@@ -43,7 +43,12 @@ def sweep_recipe(
     metric: Annotated[str | None, typer.Option(help="What is to be small; by default the recipe's error.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trials side by side; by default as cores allow.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each trial.")] = 1,
-    folder: Annotated[Path, typer.Option("--out", help="Folder of the sweep: results, models, logs, picture.")] = ...,  # type: ignore[assignment]
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out", parser=named, metavar="FOLDER", help="Folder of the sweep: results, models, logs, picture."
+        ),
+    ] = ...,  # type: ignore[assignment]
     as_json: JsonOption = False,
 ) -> None:
     """Try values of a recipe's options, each with several seeds, and tell which is best.
@@ -51,6 +56,7 @@ def sweep_recipe(
     Every trial is a process of its own. Ctrl-C and the same command again go on: what is finished is kept, what was
     begun goes on from its last checkpoint, what failed is tried again. More values or seeds can be added that way too.
     """
+    print_or_go_on()
     space = or_complain(lambda: sweeping.read(recipe, param or [], fixed or [], seeds, metric, file))
     show = _Show(space)
     try:
@@ -61,10 +67,10 @@ def sweep_recipe(
     except ImportError as error:
         fail(f"a sweep needs Optuna ({error}): pip install 'lstmcore[sweep]'", 2)
     found = sweeping.configurations(outcome.trials)
-    out.print(_table(space, found))
-    out.print(sweeping.verdict(found))
     written = or_complain(lambda: _write(folder, space, outcome, found))
-    out.print(f"{folder}: {', '.join(written)}")
+    out.print(_table(space, found))
+    say(sweeping.verdict(found))
+    say(f"{folder}: {', '.join(written)}")
     again = shlex.join(["lstmcore", *sys.argv[1:]])
     failed = sum(trial.state == "failed" for trial in outcome.trials)
     if failed:

@@ -1,12 +1,16 @@
 """How the commands talk: to a terminal, a pipe or a person with a mistake; and the options that they share."""
 
+import contextlib
+import io
 import json
+import math
+import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -16,8 +20,11 @@ from rich.text import Text
 import lstmcore
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.job import Keep
+from lstmcore.recipes.lock import locked
 
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup, no emoji codes: what is printed is plain text, brackets and colons included.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class Cell(StrEnum):
@@ -31,9 +38,22 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Everything random comes fr
 EngineOption = Annotated[
     str | None, typer.Option(help=f"One of {', '.join(lstmcore.ENGINES)}; by default the fastest that is there.")
 ]
+
+
+def named(name: str) -> Path:
+    if not name.strip():
+        raise typer.BadParameter("a folder should have a name; got an empty one (. is this folder)")
+    return Path(name)
+
+
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder for checkpoints, model, metrics and picture. Without it nothing is kept."),
+    typer.Option(
+        "--out",
+        parser=named,
+        metavar="FOLDER",
+        help="Folder for checkpoints, model, metrics and picture. Without it nothing is kept.",
+    ),
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder; begin one if there is none.")
@@ -47,37 +67,76 @@ FindLrOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The metrics as one JSON object, the last line.")]
 
 
-def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Keep | None:
-    """Where the run is kept, once it is clear that nothing gets lost there. Made now: it would be a pity to find after
-    the training that it cannot be."""
+def number(help: str, min: float | None = 0, max: float | None = None) -> Any:
+    """An option that is a finite number within these limits."""
+    return typer.Option(help=help, min=min, max=max, callback=_finite)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"should be a finite number; got {value}")
+    return value
+
+
+@contextlib.contextmanager
+def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Iterator[Keep | None]:
+    """Where the run is kept, once it is clear that nothing gets lost there; nobody else writes there meanwhile. Made
+    now: it would be a pity to find after the training that it cannot be."""
     if folder is None:
         if resume or overwrite:
             fail(f"--{'resume' if resume else 'overwrite'} needs the folder of the run: --out FOLDER", 2)
-        return None
+        yield None
+        return
     if resume and overwrite:
         fail("--resume goes on with a run and --overwrite deletes it: one of the two", 2)
-    or_complain(lambda: folder.mkdir(parents=True, exist_ok=True))
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     command = shlex.join(["lstmcore", *words, "--resume"])
     keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}")
-    if keep.holds_a_run and not (resume or overwrite):
-        fail(f"{folder} holds a run; go on with it: {command}; or begin anew with --overwrite, or in another folder", 2)
-    if resume and keep.holds_only_results:
-        fail(f"{folder} holds a model, but no checkpoint to go on from; --overwrite begins anew", 2)
-    if resume and not keep.holds_a_run:
-        tell(f"{folder} holds no run to go on with; one begins")
-    return keep
+    with contextlib.ExitStack() as held:
+        or_complain(lambda: held.enter_context(locked(folder)))
+        if keep.holds_a_run and not (resume or overwrite):
+            again = f"go on with it: {command}; or begin anew with --overwrite, or in another folder"
+            fail(f"{folder} holds a run; {again}", 2)
+        if resume and keep.holds_only_results:
+            fail(f"{folder} holds a model, but no checkpoint to go on from; --overwrite begins anew", 2)
+        if resume and not keep.holds_a_run:
+            tell(f"{folder} holds no run to go on with; one begins")
+        yield keep
 
 
-def hand_over(recipe: Any, result: Any, options: Any, keep: Keep | None, as_json: bool, hint: str = "") -> None:
-    """What ends every training: the folder, the JSON object, and the exit code of an interrupted run."""
-    metrics = recipe.metrics(result, options)
+def hand_over(
+    recipe: Any,
+    result: Any,
+    options: Any,
+    keep: Keep | None,
+    as_json: bool,
+    show: Callable[[Any, Any], None],
+    hint: Sequence[str] = (),
+) -> None:
+    """What ends every training: first the files, then what is shown and the JSON object, then the exit code of a run
+    that could not be saved (2), diverged (1) or was interrupted (130).
+
+    show: prints what came of it, from result and options. hint: what follows the folder in a `predict` to try next.
+    """
+    metrics, trouble, written = finished.plain(recipe.metrics(result, options)), None, ""
     if keep is not None:
-        or_complain(lambda: recipe.save(keep.folder, result, options))
-        written = [*finished.FILES, *picture(lambda path: recipe.draw(path, result), keep.folder / "picture.png")]
-        out.print(f"{keep.folder}: {', '.join(written)}{hint}")
+        try:
+            recipe.save(keep.folder, result, options)
+        except OSError as error:
+            trouble = in_words(error)
+        else:
+            files = [*finished.FILES, *picture(lambda path: recipe.draw(path, result), keep.folder / "picture.png")]
+            predict = ["lstmcore", "predict", metrics["recipe"], str(keep.folder), *hint]
+            written = f"{keep.folder}: {', '.join(files)}" + (f"; try: {shlex.join(predict)}" if hint else "")
+    show(result, options)
+    if written:
+        say(written)
     if as_json:
         print(json.dumps(metrics))
+    if trouble is not None:
+        fail(trouble, 2)
+    if metrics["diverged"]:
+        fail(f"the training diverged: {metrics['ended']}; a lower --lr may help")
     if metrics["ended"] == "interrupted":
         if keep is None:
             tell("interrupted, and nothing is kept; with --out FOLDER, --resume could go on")
@@ -86,47 +145,118 @@ def hand_over(recipe: Any, result: Any, options: Any, keep: Keep | None, as_json
 
 def range_test(job: finished.Job, folder: Path | None, as_json: bool) -> NoReturn:
     """What --find-lr does in place of training: a table, a picture if there is a folder, and the end."""
-    found = or_complain(job.find_lr)
+    with contextlib.ExitStack() as held:
+        if folder is not None:
+            or_complain(lambda: held.enter_context(locked(folder)))
+        found = or_complain(job.find_lr)
+        written = []
+        if folder is not None:
+            written = picture(lambda path: finished.draw_range_test(path, found), folder / "learning-rate.png")
     table = Table("learning rate", "loss", box=None, header_style="bold")
     for lr, loss in found.table():
         table.add_row(f"{lr:.2g}", f"{loss:.4g}")
     out.print(table)
-    out.print(
+    say(
         f"{found.ended}; the loss falls fastest at {found.fastest:.1g} and is lowest at {found.lowest:.1g}: try --lr "
         f"{found.fastest:.1g} first, and not more than a tenth of the other, {found.lowest / 10:.1g}"
     )
     if folder is not None:
-        or_complain(lambda: folder.mkdir(parents=True, exist_ok=True))
-        written = picture(lambda path: finished.draw_range_test(path, found), folder / "learning-rate.png")
-        out.print(f"{folder}: {', '.join(written) or 'no picture'}")
+        say(f"{folder}: {', '.join(written) or 'no picture'}")
     if as_json:
         print(json.dumps({"fastest": found.fastest, "lowest": found.lowest, "ended": found.ended}))
     raise typer.Exit(130 if found.ended == "interrupted" else 0)
 
 
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def say(message: str) -> None:
+    """A line of plain text: brackets in it are brackets."""
+    out.print(Text(message))
+
+
 def tell(message: str) -> None:
-    """A word while the training goes on."""
+    """A word on stderr, while the work goes on; plain text too."""
     err.print(Text(message))
 
 
 def picture(draw: Callable[[Path], None], path: Path) -> list[str]:
-    """Draws it and returns its name; without matplotlib one line says what is missing."""
+    """Draws it and returns its name; one line says why there is none, and nothing else is lost by it."""
     try:
         draw(path)
     except ImportError:
-        err.print("no picture: pip install 'lstmcore[plot]'")
-        return []
-    return [path.name]
+        tell("no picture: pip install 'lstmcore[plot]'")
+    except Exception as error:
+        tell(f"no picture: {in_words(error)}")
+    else:
+        return [path.name]
+    return []
 
 
 def or_complain(work: Callable[[], Any]) -> Any:
-    """What `work` returns; bad input and trouble with files end in one line and exit code 2."""
+    """What `work` returns; bad input and trouble with files or memory end in one line and exit code 2."""
     try:
         return work()
-    except (ValueError, TypeError, OSError) as error:
-        fail(str(error), 2)
+    except (ValueError, TypeError, OSError, OverflowError, MemoryError) as error:
+        fail(in_words(error), 2)
+
+
+def in_words(error: Exception) -> str:
+    """What it says, without the number of an OSError; a line of its own for what says nothing."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}".removesuffix(": ")
+    return str(error) or type(error).__name__
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     err.print(Text.assemble(("lstmcore: ", "red"), message))
     raise typer.Exit(code)
+
+
+# ---- streams ---------------------------------------------------------------------------------------------------------
+
+
+def show_all_symbols() -> None:
+    """What the encoding of a console cannot show is printed as an escape, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def print_or_go_on() -> None:
+    """From here on no print raises: a reader that has gone away, or a full disk behind a pipe, ends no training."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _GoesOn):
+            setattr(sys, name, _GoesOn(stream))
+
+
+class _GoesOn:
+    """A stream that drops what it cannot write, and all that comes after it."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._drop(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # Python flushes once more at its end
+        if not isinstance(error, BrokenPipeError) and sys.stderr is not self:
+            tell(f"what is printed is lost ({error.strerror}); the work goes on")

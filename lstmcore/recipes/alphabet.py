@@ -109,7 +109,8 @@ class WeightNoise(train.Callback):
     def on_gradients(self, run: train.Run) -> None:
         for name, g in run.grads.items():
             limit = self.scale * float(np.abs(run.model.params[name]).mean())
-            g += self.rng.uniform(-limit, limit, g.shape).astype(g.dtype)
+            with np.errstate(over="ignore"):  # noise without measure ends the run as any other divergence does
+                g += (limit * self.rng.uniform(-1, 1, g.shape)).astype(g.dtype)
 
 
 def alphabet(n: int, first: int = 0) -> str:
@@ -271,7 +272,8 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         "train_seconds": result.seconds,
         "engine": result.engine,
         "seed": options.seed,
-        "ended": result.trials[-1].history["ended"],
+        "ended": _last(result).history["ended"],
+        "diverged": _last(result).history["diverged"],
         "trials": [
             {
                 "name": trial.name,
@@ -287,6 +289,11 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         ],
         "options": asdict(options),
     }
+
+
+def _last(result: Result) -> Trial:
+    """The trial that says how it ended: the first that diverged, or the last one."""
+    return next((trial for trial in result.trials if trial.history["diverged"]), result.trials[-1])
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
@@ -310,4 +317,4 @@ def draw(path: Path, result: Result) -> None:
         codes.plot(told(outputs(trial.model, letters[:-1], trial.options), trial.options), label=trial.name)
     codes.set(xlabel="letter", ylabel="code of the next letter", ylim=(CODES[0] - 3, CODES[-1] + 3))
     codes.legend(fontsize="xx-small")
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)

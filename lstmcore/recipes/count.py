@@ -206,6 +206,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "updates": result.history["step"],
         "ended": result.history["ended"],
+        "diverged": result.history["diverged"],
         "wrong_by_ones": result.wrong.tolist(),
         "tested_by_ones": result.tested.tolist(),
         "learnt_by_ones": result.learnt.tolist(),
@@ -228,7 +229,7 @@ def draw(path: Path, result: Result) -> None:
     for k in counts:
         accuracy.text(k, 2, str(result.learnt[k]), rotation=90, ha="center", color="white", fontsize=8)
     accuracy.text(0.5, 0.5, "white: strings learnt from", transform=accuracy.transAxes, ha="center", color="white")
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)
 
 
 def predict(net: layers.Layer, strings: list[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -7,12 +7,14 @@ calls `job.fit(callbacks, keep)`, where `keep` is what the command line has made
     history = job.fit(train.watchers(tell), keep, progress)
 
 `about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py, the options
-ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; `keep = keeping(out_folder, resume, overwrite)` goes to
-the recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
+ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; the `keep` of `with keeping(out_folder, resume,
+overwrite) as keep` goes to the recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
 """
 
 import hashlib
+import io
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import to_numpy
 from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files.atomic import write_atomically
@@ -69,6 +72,20 @@ class Keep:
         return replace(self, overwrite=False)
 
 
+class _End:
+    """A callback: was everything finite when the run ended?"""
+
+    def on_end(self, run: train.Run) -> None:
+        broken = [name for name, w in run.model.params.items() if not np.isfinite(to_numpy(w)).all()]
+        self.words = f"{', '.join(broken)} hold NaN or infinity after the last update" if broken else ""
+        self.stopped = not (math.isfinite(run.loss) and math.isfinite(run.norm or 0.0))
+
+    def judged(self, history: dict[str, Any]) -> dict[str, Any]:
+        if self.words and not self.stopped:
+            history["ended"] += f", but {self.words}"
+        return history | {"diverged": bool(self.stopped or self.words)}
+
+
 @dataclass(frozen=True)
 class Job:
     """One training: what `fit` is given, and what it is about."""
@@ -81,10 +98,15 @@ class Job:
     options: dict[str, Any]  # the other arguments of `fit`: epochs, schedule, ...
 
     def fit(self, callbacks: list[Any], keep: Keep | None = None, progress: bool | None = None) -> dict[str, Any]:
-        """`train.fit`; with `keep`, saved while it goes on, and from where it was left."""
+        """`train.fit`; with `keep`, saved while it goes on, and from where it was left.
+
+        The history says one thing more, "diverged": whether it ended in numbers that are not finite.
+        """
+        end = _End()
+        callbacks = [end, *callbacks]  # the first is the last to hear of the end
         given = (self.model, self.loss, self.batches, self.opt)
         if keep is None:
-            return train.fit(*given, **self.options, callbacks=callbacks, progress=progress)
+            return end.judged(train.fit(*given, **self.options, callbacks=callbacks, progress=progress))
         keep = keep.begin()
         saved = train.Checkpoints(
             keep.folder / CHECKPOINTS,
@@ -98,7 +120,7 @@ class Job:
             step, epoch = state["counts"]["step"], state["counts"]["epoch"]
             keep.tell(f"{keep.folder}: goes on after {step:,} updates, {epoch} of {self.options['epochs']} epochs")
         kept = [*callbacks, records.Records(keep.folder, keep.tell), saved]
-        return train.fit(*given, **self.options, callbacks=kept, progress=progress, resume=state)
+        return end.judged(train.fit(*given, **self.options, callbacks=kept, progress=progress, resume=state))
 
     def find_lr(self, progress: bool | None = None) -> RangeTest:
         """The range test of its learning rate; everything stays as it is."""
@@ -118,8 +140,17 @@ def about(recipe: str, options: Any, *data: Any) -> dict[str, Any]:
 def save(folder: Path, model: layers.Layer, metrics: dict[str, Any], history: Any) -> None:
     """Writes FILES into the folder. metrics and history are plain data. Raises OSError where that cannot be."""
     train.save(folder / FILES[0], model)
-    write_atomically(folder / FILES[1], (json.dumps(metrics, indent=2) + "\n").encode())
-    write_atomically(folder / FILES[2], (json.dumps(history) + "\n").encode())
+    write_atomically(folder / FILES[1], (json.dumps(plain(metrics), indent=2) + "\n").encode())
+    write_atomically(folder / FILES[2], (json.dumps(plain(history)) + "\n").encode())
+
+
+def plain(tree: Any) -> Any:
+    """The tree with None in place of every number that is not finite: JSON has none."""
+    if isinstance(tree, dict):
+        return {name: plain(part) for name, part in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [plain(part) for part in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def figure(panels: int) -> tuple[Any, Any]:
@@ -128,6 +159,13 @@ def figure(panels: int) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(5 * panels, 4), layout="constrained")
     return figure, figure.subplots(1, panels)
+
+
+def write_picture(path: Path, figure: Any) -> None:
+    """The figure as a PNG file, whole or not at all. Raises OSError where that cannot be."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(path, picture.getvalue())
 
 
 def draw_losses(axis: Any, history: dict[str, Any], unit: str) -> None:
@@ -149,4 +187,4 @@ def draw_range_test(path: Path, found: RangeTest) -> None:
     axis.axvline(found.fastest, color="black", lw=0.8, ls=":", label=f"falls fastest: {found.fastest:.1g}")
     axis.set(xlabel="learning rate", ylabel="loss", title=found.ended)
     axis.legend()
-    picture.savefig(path, dpi=120)
+    write_picture(path, picture)

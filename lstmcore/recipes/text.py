@@ -13,6 +13,7 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
+from lstmcore.recipes.decoded import decoded
 from lstmcore.train.callbacks.watchers import Tell, warn
 
 HELD_BACK = 0.1  # the last part of the text, which is not learnt from
@@ -57,17 +58,17 @@ class Result:
         return self.nats / math.log(2)
 
 
-def read(path: Path | None, limit: int | None = None) -> str:
-    """The text of a UTF-8 file, or, without a path, of the modules of Python's standard library by their names.
+def read(path: Path | None, limit: int | None = None, tell: Tell = print) -> str:
+    """The text of a file (decoded.py), or, without a path, of the modules of Python's standard library by their names.
 
-    At most `limit` characters; None means all of a file, and 1,200,000 of Python's. Raises ValueError for what is no
+    At most `limit` characters; None means all of a file, and 1,200,000 of Python's. tell: is called if the file is in
+    another encoding than UTF-8, or holds byte order marks, which are left out. Raises ValueError for what is no
     text, OSError for what cannot be read.
     """
     if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} should be text in UTF-8; byte {error.start} is none ({error.reason})") from error
+        text, special = decoded(path)
+        if special:
+            tell(f"{path}: {special}")
         return text[:limit]
     modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     return "".join(module.read_text(encoding="utf-8") for module in modules)[: limit or PYTHON]
@@ -175,7 +176,8 @@ def sample(
 ) -> Iterator[str]:
     """`length` symbols, one by one, that follow `start`; p ~ exp(logit / temperature), at 0 always the likeliest.
 
-    Raises ValueError for an empty start, one with symbols that were not learnt, and a negative temperature.
+    Raises ValueError for an empty start, one with symbols that were not learnt, a negative temperature, and a network
+    whose answers are not finite.
     """
     if not start:
         raise ValueError("`start` should hold at least one symbol to begin from")
@@ -186,10 +188,13 @@ def sample(
     y, state = net.predict(x)
     logits = y[-1]  # (1, V)
     for _ in range(length):
+        if not np.isfinite(logits).all():
+            raise ValueError("the network's answers are not finite: its training diverged")
         if temperature == 0:
             choice = int(logits[0].argmax())
         else:
-            p = softmax(logits[0].astype(float) / temperature)
+            with np.errstate(over="ignore"):  # of the least temperatures: -inf is a probability of zero
+                p = softmax((logits[0] - logits.max()).astype(float) / temperature)
             choice = int(rng.choice(len(symbols), p=p / p.sum()))
         yield symbols[choice]
         logits, state = net.step(np.array([choice]), state)
@@ -210,6 +215,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "updates": result.history["step"],
         "ended": result.history["ended"],
+        "diverged": result.history["diverged"],
         "symbols": result.symbols,
         "options": asdict(options),
     }
@@ -241,4 +247,4 @@ def draw(path: Path, result: Result) -> None:
         axis.axhline(nats, color="black", lw=0.8, ls=":")
         axis.text(1, nats, name, va="bottom", fontsize=8)
     axis.set(yscale="linear", title=f"held back: {result.nats:.3f} nats, {result.bits:.3f} bits per character")
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)

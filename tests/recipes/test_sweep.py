@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from lstmcore import recipes
 from lstmcore.cli import app
 from lstmcore.recipes import alphabet, sweep
+from lstmcore.recipes.lock import locked
 from lstmcore.recipes.sweep import jobs, process, space, study
 
 TINY = ("hidden=3", "epochs=2")  # of the alphabet: 200 updates
@@ -247,7 +248,7 @@ def test_a_worker_goes_when_its_parent_does(tmp_path):
 
 def test_one_sweep_at_a_time(tmp_path):
     wanted = sweep.read("alphabet", [], TINY)
-    with study._locked(tmp_path), pytest.raises(OSError, match="another sweep is at work there"):
+    with locked(tmp_path), pytest.raises(OSError, match="another training or sweep is at work there"):
         sweep.run(wanted, tmp_path)
 
 
@@ -284,7 +285,7 @@ def test_from_a_shell(tmp_path):
     assert "1 of 2 trials failed" in stderr
     assert "best: window=20" in stdout
     assert sorted(path.name for path in out.iterdir()) == [
-        "picture.png", "sweep.db", "sweep.lock", "trials", "trials.csv",
+        "lock", "picture.png", "sweep.db", "trials", "trials.csv",
     ]  # fmt: skip
     assert (out / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 

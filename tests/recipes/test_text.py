@@ -45,6 +45,21 @@ def test_reading(tmp_path):
     (tmp_path / "no text").write_bytes(b"ab\xff\xfe")
     with pytest.raises(ValueError, match="should be text in UTF-8; byte 2 is none"):
         text.read(tmp_path / "no text")
+    told = []
+    for encoding, words in (("utf-8-sig", "1 byte order mark"), ("utf-16", "in UTF-16, 1"), ("utf-32", "in UTF-32, 1")):
+        (tmp_path / "marked").write_bytes("für 🐈\r\never".encode(encoding))
+        assert text.read(tmp_path / "marked", tell=told.append) == "für 🐈\never"
+        assert told.pop().startswith(f"{tmp_path / 'marked'}: {words}")
+    (tmp_path / "joined").write_text("\ufeffone\n\ufefftwo\n", encoding="utf-8")
+    assert text.read(tmp_path / "joined", tell=told.append) == "one\ntwo\n"
+    assert told.pop().endswith("joined: 2 byte order marks left out")
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "bare").write_bytes("für ever".encode(encoding))
+        with pytest.raises(ValueError, match=r"should be text in UTF-8"):
+            text.read(tmp_path / "bare")
+    (tmp_path / "bare").write_bytes("for ever".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"symbol 1 is a zero \(UTF-16 without a byte order mark\? iconv"):
+        text.read(tmp_path / "bare")
     with pytest.raises(OSError, match="nowhere"):
         text.read(tmp_path / "nowhere")
     standard = text.read(None, limit=100_000)

@@ -2,11 +2,19 @@
 
 import typer
 
+from lstmcore.cli.talk import print_or_go_on
 from lstmcore.cli.train import alphabet, count, loops, series, text
 from lstmcore.train.interrupt import die_at_once
 
 train = typer.Typer(help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
-train.callback()(die_at_once)  # before and after the training, which takes Ctrl-C itself
+
+
+@train.callback()
+def begin() -> None:
+    die_at_once()  # before and after the training, which takes Ctrl-C itself
+    print_or_go_on()
+
+
 train.command("count", epilog=count.EPILOG)(count.train_count)
 train.command("alphabet", epilog=alphabet.EPILOG)(alphabet.train_alphabet)
 train.command("text", epilog=text.EPILOG)(text.train_text)

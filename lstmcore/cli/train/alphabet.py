@@ -16,9 +16,11 @@ from lstmcore.cli.talk import (
     SeedOption,
     hand_over,
     keeping,
+    number,
     or_complain,
     out,
     range_test,
+    say,
     tell,
 )
 from lstmcore.recipes import alphabet as spelling
@@ -42,11 +44,9 @@ def train_alphabet(
     ] = False,
     hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = DEFAULT.hidden,
     epochs: Annotated[int, typer.Option(min=1, help="Of 100 updates each.")] = DEFAULT.epochs,
-    lr: Annotated[float, typer.Option(min=0, help="Learning rate.")] = DEFAULT.lr,
-    momentum: Annotated[float, typer.Option(min=0, max=0.999)] = DEFAULT.momentum,
-    noise: Annotated[
-        float, typer.Option(min=0, help="Uniform noise on each gradient, in units of the mean of |w|.")
-    ] = DEFAULT.noise,
+    lr: Annotated[float, number("Learning rate.")] = DEFAULT.lr,
+    momentum: Annotated[float, number("", max=0.999)] = DEFAULT.momentum,
+    noise: Annotated[float, number("Uniform noise on each gradient, in units of the mean of |w|.")] = DEFAULT.noise,
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
@@ -62,14 +62,17 @@ def train_alphabet(
     )  # fmt: skip
     if find_lr:
         range_test(or_complain(lambda: spelling.job(options)[0]), out_folder, as_json)
-    keep = keeping(out_folder, resume, overwrite)
-    result = or_complain(lambda: spelling.run(options, cure, tell=tell, keep=keep))
+    with keeping(out_folder, resume, overwrite) as keep:
+        result = or_complain(lambda: spelling.run(options, cure, tell=tell, keep=keep))
+        hand_over(spelling, result, options, keep, as_json, _show)
+
+
+def _show(result: spelling.Result, options: spelling.Options) -> None:
     out.print(_remedies(result))
-    out.print(
+    say(
         f"the variance of the codes, (12^2 - 1) / 12 = {spelling.VARIANCE:.4f}, is the loss of telling their mean; "
         f"trained in {result.seconds:.1f} s (engine {result.engine})"
     )
-    hand_over(spelling, result, options, keep, as_json)
 
 
 def _remedies(result: spelling.Result) -> Table:

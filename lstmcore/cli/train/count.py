@@ -18,9 +18,11 @@ from lstmcore.cli.talk import (
     fail,
     hand_over,
     keeping,
+    number,
     or_complain,
     out,
     range_test,
+    say,
     tell,
 )
 from lstmcore.recipes import count as counting
@@ -45,14 +47,14 @@ def train_count(
     cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = Cell.lstm,
     batch: Annotated[int, typer.Option(min=1, help="Strings per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training strings.")] = DEFAULT.epochs,
-    lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
+    lr: Annotated[float, number("Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
     optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName.adamw,
-    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Of the last hidden state.")] = DEFAULT.dropout,
+    dropout: Annotated[float, number("Of the last hidden state.", max=0.99)] = DEFAULT.dropout,
     examples: Annotated[int, typer.Option(min=1, max=2**20 - 1, help="Strings to learn from.")] = DEFAULT.examples,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every number of ones its share.")] = False,
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
-    goal: Annotated[float | None, typer.Option(help="Exit with 1 if the test error, a fraction, is above.")] = None,
+    goal: Annotated[float | None, number("Exit with 1 if the test error, a fraction, is above.", None)] = None,
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -69,20 +71,21 @@ def train_count(
     )
     if find_lr:
         range_test(or_complain(lambda: counting.job(options)[0]), out_folder, as_json)
-    keep = keeping(out_folder, resume, overwrite)
-    result = or_complain(lambda: counting.run(options, tell=tell, keep=keep))
+    with keeping(out_folder, resume, overwrite) as keep:
+        result = or_complain(lambda: counting.run(options, tell=tell, keep=keep))
+        hand_over(counting, result, options, keep, as_json, _show, ("10011011101001101110",))
+    if goal is not None and result.test_error > goal:
+        fail(f"the test error, {result.test_error:.6f}, is above the goal of {goal}")
+
+
+def _show(result: counting.Result, options: counting.Options) -> None:
     out.print(_by_ones(result))
     wrong, total = int(result.wrong.sum()), int(result.tested.sum())
-    out.print(
+    say(
         f"test error {100 * result.test_error:.4f} %: {wrong:,} of {total:,} strings are wrong; trained in "
         f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}), tested in "
         f"{result.test_seconds:.1f} s; {result.history['ended']}"
     )
-    hand_over(
-        counting, result, options, keep, as_json, f"; try: lstmcore predict count {out_folder} 10011011101001101110"
-    )
-    if goal is not None and result.test_error > goal:
-        fail(f"the test error, {result.test_error:.6f}, is above the goal of {goal}")
 
 
 def _by_ones(result: counting.Result) -> Table:

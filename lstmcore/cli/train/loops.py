@@ -19,9 +19,11 @@ from lstmcore.cli.talk import (
     fail,
     hand_over,
     keeping,
+    number,
     or_complain,
     out,
     range_test,
+    say,
     tell,
 )
 from lstmcore.recipes import loops
@@ -65,10 +67,10 @@ def train_loops(
     topology: Annotated[Topology | None, typer.Option(help="How the two directions meet.")] = None,
     head: Annotated[Head | None, typer.Option(help="What the angles are made of.")] = None,
     widths: Annotated[str | None, typer.Option(help="Units of each layer and direction, as in 64,64.")] = None,
-    dropout: Annotated[float | None, typer.Option(min=0, max=0.99, help="After each layer.")] = None,
+    dropout: Annotated[float | None, number("After each layer.", max=0.99)] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Loops per update.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the loops, at most.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate at the start.")] = None,
+    lr: Annotated[float | None, number("Learning rate at the start.")] = None,
     patience: Annotated[int | None, typer.Option(min=1, help="Epochs without an improvement, then stop.")] = None,
     pad: Annotated[int | None, typer.Option(min=1, help="Steps; by default those of the longest loop.")] = None,
     split: Annotated[Kind, typer.Option(help="Keep equal sequences in one part, or not.")] = Kind.grouped,
@@ -96,17 +98,19 @@ def train_loops(
     best = generator.best if data is None and pdb_folder is None else None
     if find_lr:
         range_test(or_complain(lambda: loops.prepare(found, options)).training, out_folder, as_json)
-    keep = keeping(out_folder, resume, overwrite)
-    result = or_complain(lambda: loops.run(found, options, tell=tell, best=best, keep=keep))
+    with keeping(out_folder, resume, overwrite) as keep:
+        result = or_complain(lambda: loops.run(found, options, tell=tell, best=best, keep=keep))
+        hand_over(loops, result, options, keep, as_json, _show, (result.parts.tested.sequences[0],))
+
+
+def _show(result: loops.Result, options: loops.Options) -> None:
     out.print(_details(result))
     out.print(_summary(result))
-    out.print(
+    say(
         f"masked squared error {result.score.mse:.4f} on {len(result.parts.tested):,} loops, learnt from "
-        f"{len(result.parts.learnt):,} ({split.value} split); trained in {result.train_seconds:.1f} s "
+        f"{len(result.parts.learnt):,} ({options.split} split); trained in {result.train_seconds:.1f} s "
         f"({result.history['step']:,} updates, engine {result.engine}); {result.history['ended']}"
     )
-    example = result.parts.tested.sequences[0]
-    hand_over(loops, result, options, keep, as_json, f"; try: lstmcore predict loops {out_folder} {example}")
 
 
 def _data(data: Path | None, folder: Path | None, cut: str) -> loops.Loops:

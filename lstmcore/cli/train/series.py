@@ -1,7 +1,8 @@
 """`lstmcore train series`."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,27 +17,45 @@ from lstmcore.cli.talk import (
     SeedOption,
     hand_over,
     keeping,
+    number,
     or_complain,
     out,
     range_test,
+    say,
     tell,
 )
 from lstmcore.recipes import series as forecasting
+
+
+class Missing(StrEnum):
+    mask = "mask"
+    fill = "fill"
+    stop = "stop"
+
 
 EPILOG = "Example: lstmcore train series load.csv --column MW --season 24 --out runs/load"
 DEFAULT = forecasting.Options()
 
 
 def train_series(
-    file: Annotated[Path | None, typer.Argument(help="A CSV file with a header; by default a noisy sine.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A CSV file; by default a noisy sine.")] = None,
     column: Annotated[str | None, typer.Option(help="The column to forecast.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between columns: a sign, or tab; found out if not said.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help=". or , in numbers; found out if there is no doubt.")] = None,
+    missing: Annotated[Missing, typer.Option(help="Values that are not there.")] = Missing.mask,
+    na: Annotated[
+        list[str] | None, typer.Option(help="What stands for a missing value, beside NA and the like; none: no more.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="The column of the times; none: look at none.")] = None,
     hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = DEFAULT.hidden,
     window: Annotated[int, typer.Option(min=2, help="Steps of a training sequence.")] = DEFAULT.window,
     horizon: Annotated[int, typer.Option(min=1, help="Steps of a rolled-out forecast.")] = DEFAULT.horizon,
     season: Annotated[int | None, typer.Option(min=1, help="Steps of a season; by default it is looked for.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the windows.")] = DEFAULT.epochs,
-    lr: Annotated[float, typer.Option(min=0, help="Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
+    lr: Annotated[float, number("Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
@@ -47,19 +66,29 @@ def train_series(
 ) -> None:
     """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
     options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
-    values = or_complain(lambda: forecasting.noisy_sine(seed) if file is None else forecasting.read(file, column))
+    how: dict[str, Any] = {
+        "delimiter": delimiter,
+        "decimal": decimal,
+        "missing": missing.value,
+        "na": na or (),
+        "time": time,
+    }
+    values = or_complain(lambda: forecasting.read(file, column, tell, **how) if file else forecasting.noisy_sine(seed))
     if find_lr:
         range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
-    keep = keeping(out_folder, resume, overwrite)
-    result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
+    with keeping(out_folder, resume, overwrite) as keep:
+        result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
+        hand_over(forecasting, result, options, keep, as_json, _show)
+
+
+def _show(result: forecasting.Result, options: forecasting.Options) -> None:
     out.print(_forecasts(result))
-    out.print(
+    say(
         f"root mean square errors on the last {len(result.values) - result.learnt:,} of {len(result.values):,} values, "
         f"rolled out from {len(result.origins)} of them; season {result.season}; trained in "
         f"{result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
         f"{result.history['ended']}"
     )
-    hand_over(forecasting, result, options, keep, as_json)
 
 
 def _forecasts(result: forecasting.Result) -> Table:

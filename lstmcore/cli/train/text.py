@@ -15,9 +15,10 @@ from lstmcore.cli.talk import (
     SeedOption,
     hand_over,
     keeping,
+    number,
     or_complain,
-    out,
     range_test,
+    say,
     tell,
 )
 from lstmcore.recipes import text as writing
@@ -27,7 +28,10 @@ DEFAULT = writing.Options()
 
 
 def train_text(
-    file: Annotated[Path | None, typer.Argument(help="A text in UTF-8; by default the sources of Python.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A text in UTF-8 (or with a byte order mark); by default the sources of Python."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Characters that are read, at most; of Python's sources 1,200,000.")
     ] = None,
@@ -37,8 +41,8 @@ def train_text(
     batch: Annotated[int, typer.Option(min=1, help="Strands of the text, read side by side.")] = DEFAULT.batch,
     steps: Annotated[int, typer.Option(min=1, help="Characters of a strand per update.")] = DEFAULT.steps,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the text.")] = DEFAULT.epochs,
-    lr: Annotated[float, typer.Option(min=0, help="Highest learning rate; it falls to zero.")] = DEFAULT.lr,
-    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="After each LSTM layer.")] = DEFAULT.dropout,
+    lr: Annotated[float, number("Highest learning rate; it falls to zero.")] = DEFAULT.lr,
+    dropout: Annotated[float, number("After each LSTM layer.", max=0.99)] = DEFAULT.dropout,
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
@@ -49,16 +53,21 @@ def train_text(
 ) -> None:
     """Learn to write, character by character: from the first 90 % of a text, tested on the rest."""
     options = writing.Options(hidden, layers, embedding, batch, steps, epochs, lr, dropout, engine, seed)
-    written = or_complain(lambda: writing.read(file, limit))
+    written = or_complain(lambda: writing.read(file, limit, tell))
     if find_lr:
         range_test(or_complain(lambda: writing.job(*writing.split(written), options)), out_folder, as_json)
-    keep = keeping(out_folder, resume, overwrite)
-    result = or_complain(lambda: writing.run(written, options, tell=tell, keep=keep))
-    out.print("".join(writing.sample(result.model, result.symbols, 300, 0.7, options.seed, result.symbols[0])).strip())
-    out.print(
+    with keeping(out_folder, resume, overwrite) as keep:
+        result = or_complain(lambda: writing.run(written, options, tell=tell, keep=keep))
+        hand_over(writing, result, options, keep, as_json, _show, ("--temperature", "0.5"))
+
+
+def _show(result: writing.Result, options: writing.Options) -> None:
+    if not result.history["diverged"]:
+        sample = writing.sample(result.model, result.symbols, 300, 0.7, options.seed, result.symbols[0])
+        say("".join(sample).strip())
+    say(
         f"{result.nats:.4f} nats, {result.bits:.4f} bits per character on the last {result.characters[1]:,} of "
         f"{sum(result.characters):,} (counted symbols {result.unigram:.3f} nats, counted pairs {result.bigram:.3f}); "
         f"trained in {result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
         f"{result.history['ended']}"
     )
-    hand_over(writing, result, options, keep, as_json, f"; try: lstmcore predict text {out_folder} --temperature 0.5")

@@ -154,6 +154,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "updates": result.history["step"],
         "ended": result.history["ended"],
+        "diverged": result.history["diverged"],
         "alphabet": tested.alphabet,
         "options": asdict(options),
     }

@@ -1,22 +1,25 @@
 """Loops out of protein structures: a folder of PDB and mmCIF files, read by gemmi (the extra `pdb`).
 
-Of each file the first model counts; of alternative locations the first; ligands and waters do not. Residues belong to
-one chain as long as C and the next N are within bonding distance: a gap in the structure ends a chain, whatever the
-numbering says. phi of a chain's first residue and psi of its last do not exist, nor do angles of which an atom is
-missing: both channels are then undefined.
+Of each file the first model counts; ligands and waters do not. Of alternate locations one conformer counts for the
+whole residue: the one with most of its backbone, then with the highest occupancy, then the first by its letter. Atoms
+without occupancy count as not there, but where no atom has any. Residues belong to one chain as long as C and the next
+N are within bonding distance: a gap in the structure ends a chain, whatever the numbering says; chains that share a
+letter are told apart. phi of a chain's first residue and psi of its last do not exist, nor do angles of which an atom
+is missing: both channels are then undefined.
 
 loops   the runs of coil between two helices or strands of one chain: residues that the file's own records (HELIX and
-        SHEET in PDB, struct_conf and struct_sheet_range in mmCIF) put into neither.
+        SHEET in PDB; struct_conf, strands in it too, and struct_sheet_range in mmCIF) put into neither. A record whose
+        ends are not in the coordinates counts for those of its residues that are.
 chains  whole chains, from break to break.
 
 A modified residue counts as its parent (selenomethionine as M); an unknown one ends a run.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +27,8 @@ from lstmcore.recipes.loops.torsions import ALPHABET, Loops, from_angles
 from lstmcore.train.callbacks.watchers import Tell, warn
 
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")  # and each with .gz
-BOND = 2.0  # angstrom; C-N is 1.33 in a peptide, and at least 2.7 where nothing binds them
+BOND = (0.8, 2.0)  # angstrom; C-N is 1.33 in a peptide, and at least 2.7 where nothing binds them
+BACKBONE = ("N", "CA", "C")
 LENGTHS = {"loops": (4, 31), "chains": (2, 2000)}  # shorter and longer runs are left out
 
 
@@ -47,12 +51,28 @@ def read(folder: Path, cut: str = "loops", tell: Tell = warn) -> Loops:
         for sequence, pairs in _of_file(path, cut, left_out, tell):
             sequences.append(sequence)
             angles.append(pairs)
-    if left_out:
-        tell("left out: " + ", ".join(f"{n:,} {what}" for what, n in left_out.most_common()))
+    if +left_out:
+        tell("left out: " + ", ".join(f"{n:,} {what}" for what, n in (+left_out).most_common()))
     if not sequences:
         hint = "; are there HELIX and SHEET records? --cut chains does without" if cut == "loops" else ""
         raise ValueError(f"{folder}: no {cut} found in {len(paths)} structures{hint}")
     return from_angles(sequences, angles)
+
+
+class Residue(NamedTuple):
+    """What a loop is made of."""
+
+    letter: str  # of the parent for a modified residue; "X" for an unknown one
+    number: tuple[int, str]  # with the insertion code
+    atoms: tuple[Any, Any, Any]  # positions of N, CA, C; None for one that is not there
+
+
+class Span(NamedTuple):
+    """A helix or a strand of the file's records."""
+
+    chain: str
+    first: tuple[int, str]
+    last: tuple[int, str]
 
 
 def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterator[tuple[str, np.ndarray]]:
@@ -60,40 +80,114 @@ def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterat
     import gemmi
 
     try:
-        structure = gemmi.read_structure(str(path))
-        structure.remove_alternative_conformations()
+        if path.name.lower().removesuffix(".gz").endswith((".pdb", ".ent")):
+            structure = gemmi.read_pdb(str(path), split_chain_on_ter=True)
+        else:
+            structure = gemmi.read_structure(str(path))
         structure.setup_entities()
+        spans = list(_spans(structure, path)) if cut == "loops" else []
     except (RuntimeError, ValueError, OSError) as error:  # gemmi's own words; of a damaged .gz too
         left_out["files that cannot be read"] += 1
         tell(f"{path.name} is left out: {error}")
         return
-    structured = _structured(structure)
-    if cut == "loops" and not structured:
+    if cut == "loops" and not spans:
         left_out["files without a record of helices or strands"] += 1
         return
+    left_out["models after the first"] += max(0, len(structure) - 1)
+    pieces = _pieces(structure[0]) if len(structure) else ()
+    chains = [(name, residues) for name, piece in pieces for residues in _chains(piece, left_out)]
+    for name, n in Counter(name for name, _ in chains).items():
+        if n > 1:
+            tell(f"{path.name}: {n} chains are called {name!r}; each is read by itself, with the same records")
     shortest, longest = LENGTHS[cut]
-    for chain in structure[0] if len(structure) else ():
-        for part in _bonded(chain):
+    for name, residues in chains:
+        structured = _structured(residues, [span for span in spans if span.chain == name], left_out)
+        first = 0
+        for part in _bonded(residues):
+            inside, behind, before = ({k - first for k in places} for places in structured)
+            first += len(part)
             pairs = _angles(part)
-            for first, last in _runs(
-                part, {k for k, r in enumerate(part) if (chain.name, str(r.seqid)) in structured}, cut
-            ):
-                if not shortest <= last - first <= longest:
+            for start, end in _runs(part, inside, behind, before, cut, left_out):
+                if not shortest <= end - start <= longest:
                     left_out[f"{cut} of less than {shortest} or more than {longest} residues"] += 1
-                elif np.isnan(pairs[first:last]).all():
+                elif np.isnan(pairs[start:end]).all():
                     left_out[f"{cut} without an angle"] += 1
                 else:
-                    yield "".join(_letter(r) for r in part[first:last]), pairs[first:last]
+                    yield "".join(r.letter for r in part[start:end]), pairs[start:end]
 
 
-def _bonded(chain: Any) -> Iterator[list[Any]]:
-    """The amino acids of a chain, cut wherever two that follow each other are not bonded."""
+def _pieces(model: Any) -> Iterator[tuple[str, list[Any]]]:
+    """The letter and the residues of each chain. What a TER has parted is one chain, but where an atom comes again with
+    the same number, name and conformer."""
+    pieces: dict[str, tuple[list[Any], set[tuple[str, str, str]]]] = {}
+    for chain in model:
+        residues = list(chain.get_polymer())
+        atoms = {(str(r.seqid), atom.name, atom.altloc) for r in residues for atom in r}
+        before, seen = pieces.get(chain.name, ([], set()))
+        if seen & atoms:
+            yield chain.name, before
+            before, seen = [], set()
+        pieces[chain.name] = (before + residues, seen | atoms)
+    yield from ((name, residues) for name, (residues, _) in pieces.items())
+
+
+def _chains(chain: list[Any], left_out: Counter[str]) -> Iterator[list[Residue]]:
+    """The amino acids of a chain; of several, where gemmi has taken two chains of one letter for one.
+
+    Then an atom of one residue number comes again with the same name and conformer: its second time it is of the second
+    chain.
+    """
+    copies: dict[int, list[Residue]] = defaultdict(list)
+    occupied = any(atom.occ > 0 for residue in chain for atom in residue)
+    groups: dict[tuple[int, str], list[Any]] = {}
+    for residue in chain:
+        groups.setdefault((residue.seqid.num, residue.seqid.icode), []).append(residue)
+    for number, residues in groups.items():
+        seen: Counter[tuple[str, str]] = Counter()
+        parts: dict[int, list[tuple[Any, Any]]] = defaultdict(list)
+        for residue in residues:
+            for atom in residue:
+                if occupied and atom.occ <= 0:
+                    left_out["atoms without occupancy"] += 1
+                elif atom.name in BACKBONE:
+                    parts[seen[atom.name, atom.altloc]].append((residue, atom))
+                    seen[atom.name, atom.altloc] += 1
+        for k, atoms in parts.items():
+            chosen = _conformer(number, atoms, left_out)
+            if chosen is not None:
+                copies[k].append(chosen)
+    yield from copies.values()
+
+
+def _conformer(number: tuple[int, str], atoms: list[tuple[Any, Any]], left_out: Counter[str]) -> Residue | None:
+    """One residue out of the backbone atoms of all its conformers; None for what is no amino acid."""
     import gemmi
 
-    part: list[Any] = []
-    for residue in chain.get_polymer():
-        if not gemmi.find_tabulated_residue(residue.name).is_amino_acid() and _position(residue, "CA") is None:
-            continue  # a nucleotide
+    found = []
+    for name in dict.fromkeys(residue.name for residue, _ in atoms):
+        own = [atom for residue, atom in atoms if residue.name == name]
+        labels = sorted({atom.altloc for atom in own} - {"\0"}) or ["\0"]
+        for label in labels:
+            mine = {atom.name: atom for atom in own if atom.altloc in ("\0", label)}
+            occupancy = sum(atom.occ for atom in mine.values()) / len(mine)
+            found.append((-len(mine), -occupancy, label, name, mine))
+    if not found:
+        return None
+    if len(found) > 1:
+        left_out["alternate conformers of residues"] += len(found) - 1
+    *_, name, mine = min(found, key=lambda one: one[:3])
+    kind = gemmi.find_tabulated_residue(name)
+    if not kind.is_amino_acid() and "CA" not in mine:
+        return None  # a nucleotide
+    letter = kind.one_letter_code.upper()
+    positions = tuple(mine[atom].pos if atom in mine else None for atom in BACKBONE)
+    return Residue(letter if letter in ALPHABET else "X", number, (positions[0], positions[1], positions[2]))
+
+
+def _bonded(residues: list[Residue]) -> Iterator[list[Residue]]:
+    """A chain, cut wherever two that follow each other are not bonded."""
+    part: list[Residue] = []
+    for residue in residues:
         if part and not _bond(part[-1], residue):
             yield part
             part = []
@@ -102,20 +196,19 @@ def _bonded(chain: Any) -> Iterator[list[Any]]:
         yield part
 
 
-def _bond(residue: Any, after: Any) -> bool:
-    C, N = _position(residue, "C"), _position(after, "N")
-    return C is not None and N is not None and C.dist(N) < BOND
+def _bond(residue: Residue, after: Residue) -> bool:
+    C, N = residue.atoms[2], after.atoms[0]
+    return C is not None and N is not None and BOND[0] < C.dist(N) < BOND[1]
 
 
-def _angles(part: list[Any]) -> np.ndarray:
+def _angles(part: list[Residue]) -> np.ndarray:
     """(length, 2): phi and psi in radians, NaN where one does not exist."""
-    atoms = [[_position(residue, name) for name in ("N", "CA", "C")] for residue in part]
     pairs = np.full((len(part), 2), math.nan)
-    for t, (N, CA, C) in enumerate(atoms):
+    for t, residue in enumerate(part):
         if t > 0:
-            pairs[t, 0] = _dihedral(atoms[t - 1][2], N, CA, C)
+            pairs[t, 0] = _dihedral(part[t - 1].atoms[2], *residue.atoms)
         if t + 1 < len(part):
-            pairs[t, 1] = _dihedral(N, CA, C, atoms[t + 1][0])
+            pairs[t, 1] = _dihedral(*residue.atoms, part[t + 1].atoms[0])
     return pairs
 
 
@@ -125,45 +218,62 @@ def _dihedral(*positions: Any) -> float:
     return math.nan if None in positions else gemmi.calculate_dihedral(*positions)
 
 
-def _position(residue: Any, name: str) -> Any:
-    """Where an atom is; None if it is not there."""
-    atom = residue.find_atom(name, "*")
-    return None if atom is None else atom.pos
-
-
-def _letter(residue: Any) -> str:
-    """The one-letter code, of the parent for a modified residue; "X" for an unknown one."""
+def _spans(structure: Any, path: Path) -> Iterator[Span]:
+    """The helices and strands that the file tells of."""
     import gemmi
 
-    letter = gemmi.find_tabulated_residue(residue.name).one_letter_code.upper()
-    return letter if letter in ALPHABET else "X"
+    mmcif = structure.input_format == gemmi.CoorFormat.Mmcif
+    records = [] if mmcif else [(h.start, h.end) for h in structure.helices]
+    records += [(strand.start, strand.end) for sheet in structure.sheets for strand in sheet.strands]
+    for start, end in records:
+        if start.chain_name == end.chain_name:
+            first, last = (address.res_id.seqid for address in (start, end))
+            yield Span(start.chain_name, (first.num, first.icode), (last.num, last.icode))
+    if not mmcif:
+        return
+    ends = [f"{end}_auth_{what}" for end in ("beg", "end") for what in ("asym_id", "seq_id")]
+    codes = ["?pdbx_beg_PDB_ins_code", "?pdbx_end_PDB_ins_code"]
+    for row in gemmi.cif.read(str(path))[0].find("_struct_conf.", ["conf_type_id", *ends, *codes]):
+        if row.str(0).upper().startswith(("HELX", "STRN")) and row.str(1) == row.str(
+            3
+        ):  # of gemmi's own reading, the strands would be missing
+            codes_there = [row.str(k) if row.has(k) else "" for k in (5, 6)]
+            yield Span(row.str(1), *((int(row.str(k)), code.strip() or " ") for k, code in zip((2, 4), codes_there)))
 
 
-def _structured(structure: Any) -> set[tuple[str, str]]:
-    """(chain, residue number) of everything that the file puts into a helix or a strand."""
-    spans = [(h.start, h.end) for h in structure.helices]
-    spans += [(strand.start, strand.end) for sheet in structure.sheets for strand in sheet.strands]
-    found = set()
-    for start, end in spans:
-        chain = structure[0].find_chain(start.chain_name) if len(structure) else None
-        inside = False
-        for residue in chain.get_polymer() if chain else ():
-            inside = inside or residue.seqid == start.res_id.seqid
-            if inside:
-                found.add((start.chain_name, str(residue.seqid)))
-            if residue.seqid == end.res_id.seqid:
-                break
-    return found
+def _structured(residues: list[Residue], spans: list[Span], left_out: Counter[str]) -> tuple[set[int], ...]:
+    """Which residues of a chain stand in a helix or a strand; which follow one whose last residue is not there; which
+    stand before one whose first is not."""
+    place = {residue.number: k for k, residue in enumerate(residues)}
+    found: set[int] = set()
+    behind: set[int] = set()
+    before: set[int] = set()
+    for span in spans:
+        if span.first in place and span.last in place:
+            inside = set(range(place[span.first], place[span.last] + 1))
+        else:  # by number, for want of the residue
+            inside = {k for number, k in place.items() if span.first <= number <= span.last}
+            left_out["helices and strands with an end that is not in the coordinates"] += 1
+            if inside and span.last not in place:
+                behind |= {k for number, k in place.items() if number[0] == span.last[0] + 1}
+            if inside and span.first not in place:
+                before |= {k for number, k in place.items() if number[0] == span.first[0] - 1}
+        found |= inside
+    return found, behind, before
 
 
-def _runs(part: list[Any], structured: set[int], cut: str) -> Iterator[tuple[int, int]]:
+def _runs(
+    part: list[Residue], structured: set[int], behind: set[int], before: set[int], cut: str, left_out: Counter[str]
+) -> Iterator[tuple[int, int]]:
     """(first, behind the last) of each run of known residues; for loops, with a helix or strand at both ends."""
-    free = [_letter(r) != "X" and (cut == "chains" or k not in structured) for k, r in enumerate(part)]
+    free = [r.letter != "X" and (cut == "chains" or k not in structured) for k, r in enumerate(part)]
     first = 0
     for t in range(len(part) + 1):
         if t < len(part) and free[t]:
             continue
-        between = first - 1 in structured and t in structured
+        between = (first - 1 in structured or first in behind) and (t in structured or t - 1 in before)
         if t > first and (cut == "chains" or between):
             yield first, t
+        elif t > first:
+            left_out["runs of coil without a helix or strand at both ends"] += 1
         first = t + 1

@@ -30,7 +30,7 @@ def draw(path: Path, result: "Result") -> None:
         errors.plot(np.arange(1, len(positions) + 1), [getattr(s, name) for s in positions], "o-", ms=3, label=name)
     errors.set(xlabel="position in the loop", ylabel="mean error (degrees)", title="tested", ylim=(0, None))
     errors.legend()
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)
 
 
 def _ramachandran(axis: Any, angles: np.ndarray, title: str) -> None:

@@ -29,13 +29,25 @@ def _alphabet(options: alphabet.Options, tell: Tell, keep: Keep) -> alphabet.Res
 def _text(
     options: text.Options, tell: Tell, keep: Keep, file: Path | None = None, limit: int | None = None
 ) -> text.Result:
-    return text.run(text.read(file, limit), options, False, tell, keep)
+    return text.run(text.read(file, limit, tell), options, False, tell, keep)
 
 
 def _series(
-    options: series.Options, tell: Tell, keep: Keep, file: Path | None = None, column: str | None = None
+    options: series.Options,
+    tell: Tell,
+    keep: Keep,
+    file: Path | None = None,
+    column: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    missing: str = "mask",
+    na: str | None = None,
+    time: str | None = None,
 ) -> series.Result:
-    values = series.noisy_sine(options.seed) if file is None else series.read(file, column)
+    if file is None:
+        return series.run(series.noisy_sine(options.seed), options, False, tell, keep)
+    marks = () if na is None else (na,)
+    values = series.read(file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing, na=marks, time=time)
     return series.run(values, options, False, tell, keep)
 
 
@@ -91,7 +103,7 @@ def outcome(recipe: str, folder: Path) -> tuple[dict[str, float], str]:
     keeps its best epoch. What is no number is infinite.
     """
     found, history = (json.loads((folder / name).read_text(encoding="utf-8")) for name in FILES[1:])
-    losses = [row["validation"] for row in history.get("epochs", []) if "validation" in row]
+    losses = [row["validation"] for row in history.get("epochs", []) if row.get("validation") is not None]
     found["validation"] = min(losses, default=None)
     values = {name: _below(found, name.split(".")) for name in RECIPES[recipe].metrics}
     return {name: math.inf if v is None or not math.isfinite(v) else v for name, v in values.items()}, found["ended"]

@@ -5,6 +5,7 @@ are finished are never run again, in whichever study they are: so values and see
 changed.
 """
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Memory:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.space, self.folder = optuna, space, folder
         self.trials = {digest(space.words(point)): Trial(point, "open") for point in space.points()}
-        self.storage = optuna.storages.RDBStorage(f"sqlite:///{folder / MEMORY}")
+        database = {"creator": lambda: sqlite3.connect(folder / MEMORY, check_same_thread=False)}
+        self.storage = optuna.storages.RDBStorage("sqlite://", database)  # as a URL, ? and # in a path would mean more
         grid = {name: list(map(told, values)) for name, values in space.swept.items()}
         rest = space.words(next(space.points())), list(space.seeds), space.metric
         self.study = optuna.create_study(

@@ -1,19 +1,18 @@
 """Runs the trials of a space in processes side by side."""
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lstmcore.recipes.lock import locked
 from lstmcore.recipes.sweep.memory import MEMORY, TRIALS, Memory, Trial
 from lstmcore.recipes.sweep.process import Process
 from lstmcore.recipes.sweep.space import Space
 from lstmcore.train.interrupt import interruptible
 
-LOCK = "sweep.lock"
 PAUSE = 0.1  # seconds between two looks at the processes
 
 
@@ -50,7 +49,7 @@ def run(
     """
     began = time.perf_counter()
     stopped: list[str] = []
-    with _locked(folder), _in_words(folder / MEMORY), interruptible(lambda: stopped.append("interrupted")):
+    with locked(folder), _in_words(folder / MEMORY), interruptible(lambda: stopped.append("interrupted")):
         memory = Memory(space, folder)
         todo = memory.prepare()
         kept = sum(trial.state == "finished" for trial in memory.trials.values())
@@ -89,22 +88,6 @@ def _standing(memory: Memory, running: list[Any], todo: int, jobs: int, latest: 
         begun = sum(max(mean - process.seconds, 0.0) if more is None else more for process, more in left.items())
         seconds_left = (mean * todo + begun) / max(1, min(jobs, todo + len(running)))
     return Standing(len(states), states.count("finished"), states.count("failed"), len(running), seconds_left, latest)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One sweep at a time in a folder. By SQLite's lock, which every system frees when its process is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = sqlite3.connect(folder / LOCK, timeout=0.0)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        reason = "another sweep is at work there" if "locked" in str(error) else str(error)
-        raise OSError(f"{folder}: {reason}") from error
-    else:
-        yield
-    finally:
-        lock.close()
 
 
 @contextlib.contextmanager

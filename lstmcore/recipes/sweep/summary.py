@@ -101,7 +101,7 @@ def draw(path: Path, space: Space, found: list[Configuration]) -> None:
     figure, axes = finished.figure(panels=max(1, len(space.swept)))
     for axis, name in zip(np.atleast_1d(axes), space.swept or {"": ()}):
         _panel(axis, name, space, [c for c in found if math.isfinite(c.mean)])
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)
 
 
 def _panel(axis: Any, name: str, space: Space, found: list[Configuration]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcore.recipes.job import Keep
+from lstmcore.recipes.lock import locked
 from lstmcore.recipes.sweep.jobs import RECIPES
 from lstmcore.recipes.sweep.space import convert
 
@@ -23,8 +24,9 @@ def run(words: dict[str, Any], folder: Path) -> None:
     kinds = {**recipe.options, "seed": int}
     options = recipe.module.Options(**{name: convert(name, kinds[name], w) for name, w in words["options"].items()})
     inputs = {name: convert(name, recipe.inputs[name], w) for name, w in words["inputs"].items()}
-    result = recipe.run(options, _tell, Keep(folder, resume=True, tell=_tell), **inputs)
-    recipe.module.save(folder, result, options)
+    with locked(folder):
+        result = recipe.run(options, _tell, Keep(folder, resume=True, tell=_tell), **inputs)
+        recipe.module.save(folder, result, options)
 
 
 def _tell(message: str) -> None:

@@ -22,6 +22,10 @@ def protein() -> gemmi.Structure:
     return built
 
 
+def quiet(message: str) -> None:
+    pass
+
+
 def write(built: gemmi.Structure, path) -> None:
     text = built.make_mmcif_document().as_string() if ".cif" in path.name else built.make_pdb_string()
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
@@ -97,7 +101,7 @@ def test_a_loop_with_a_gap_is_none(tmp_path):
     del built[0]["A"][6]
     write(built, tmp_path / "a.pdb")
     with pytest.raises(ValueError, match=r"no loops found in 1 structures; are there HELIX and SHEET records\?"):
-        pdb.read(tmp_path)
+        pdb.read(tmp_path, tell=quiet)
 
 
 def test_a_missing_atom_leaves_its_angles_undefined(tmp_path):
@@ -125,7 +129,9 @@ def test_of_alternative_locations_the_first_counts(tmp_path):
         if name == "TRP":
             built[0]["A"].add_residue(other, 8)
     write(built, tmp_path / "a.pdb")
-    assert_chain(pdb.read(tmp_path), 0, "FGHIKL", ANGLES[4:10])
+    told = []
+    assert_chain(pdb.read(tmp_path, tell=told.append), 0, "FGHIKL", ANGLES[4:10])
+    assert told == ["left out: 2 alternate conformers of residues"]
 
 
 def test_modified_and_unknown_residues(tmp_path):
@@ -157,7 +163,9 @@ def test_the_first_model_and_only_proteins(tmp_path):
     built[0].add_chain(nucleic)
     built.setup_entities()
     write(built, tmp_path / "a.pdb")
-    assert list(pdb.read(tmp_path, "chains").sequences) == [SEQUENCE]
+    told = []
+    assert list(pdb.read(tmp_path, "chains", told.append).sequences) == [SEQUENCE]
+    assert told == ["left out: 1 models after the first"]
 
 
 def test_several_files_and_what_is_left_out(tmp_path):
@@ -183,7 +191,7 @@ def test_nothing_to_read(tmp_path):
         pdb.read(tmp_path / "nowhere")
     write(structure(chain("A", SEQUENCE, ANGLES)), tmp_path / "a.pdb")
     with pytest.raises(ValueError, match="are there HELIX and SHEET records"):
-        pdb.read(tmp_path, tell=lambda message: None)
+        pdb.read(tmp_path, tell=quiet)
 
 
 def test_without_gemmi(tmp_path, monkeypatch):
@@ -216,3 +224,118 @@ def test_damage_is_told_of_or_harmless(tmp_path, nightly, name):
             except ValueError:
                 continue
             assert np.all((np.abs(loops.targets) <= 1) | (loops.targets == UNDEFINED))
+
+
+# ---- what writers of structures do -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.cif", "a.cif.gz"])
+def test_strands_in_struct_conf(tmp_path, name):
+    """As AlphaFold and DSSP 4 write them; turns and bends there are coil."""
+    built = protein()
+    built.sheets.clear()
+    document = built.make_mmcif_document()
+    block = document[0]
+    ends = ["auth_asym_id", "auth_comp_id", "auth_seq_id"]
+    table = block.init_loop(
+        "_struct_conf.", ["id", "conf_type_id", *(f"beg_{e}" for e in ends), *(f"end_{e}" for e in ends)]
+    )
+    table.add_row(["H1", "HELX_RH_AL_P", "A", "ALA", "1", "A", "GLU", "4"])
+    table.add_row(["B1", "BEND", "A", "GLY", "6", "A", "HIS", "7"])
+    table.add_row(["S1", "STRN", "A", "MET", "11", "A", "GLN", "14"])
+    text = document.as_string()
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert_chain(pdb.read(tmp_path), 0, "FGHIKL", ANGLES[4:10])
+
+
+@pytest.mark.parametrize("parted", ["TER", ""])
+def test_two_chains_of_one_letter(tmp_path, parted):
+    """Both are read, with or without TER between them, each with its own angles."""
+    other = np.random.default_rng(5).uniform(-180, 180, size=(14, 2))
+    second = structure(chain("A", SEQUENCE, other))
+    lines = [[line for line in one.make_pdb_string().splitlines() if line.startswith(("ATOM", "HELIX", "SHEET"))]
+             for one in (protein(), second)]  # fmt: skip
+    (tmp_path / "a.pdb").write_text("\n".join([*lines[0], parted, *lines[1], "TER", "END"]))
+    told = []
+    loops = pdb.read(tmp_path, tell=told.append)
+    assert told == ["a.pdb: 2 chains are called 'A'; each is read by itself, with the same records"]
+    assert_chain(loops, 0, "FGHIKL", ANGLES[4:10])
+    assert_chain(loops, 1, "FGHIKL", other[4:10])
+    assert [len(s) for s in pdb.read(tmp_path, "chains", quiet).sequences] == [14, 14]
+
+
+@pytest.mark.parametrize(("gone", "undefined"), [((4,), (0, 0)), ((3, 4), (0, 0)), ((11,), (5, 1)), ((11, 12), (5, 1))])
+@pytest.mark.parametrize("format", ["a.pdb", "a.cif"])
+def test_a_record_whose_end_is_not_in_the_coordinates(tmp_path, gone, undefined, format):
+    """It counts for what is there, and the loop beside it is whole but for the angle towards the gap."""
+    write(protein(), tmp_path / format)
+    if format == "a.cif":
+        document = gemmi.cif.read(str(tmp_path / format))
+        atoms = document[0].find("_atom_site.", ["auth_seq_id"])
+        for k in reversed([k for k, row in enumerate(atoms) if int(row[0]) in gone]):
+            atoms.remove_row(k)
+        (tmp_path / format).write_text(document.as_string())
+    else:
+        lines = (tmp_path / format).read_text().splitlines()
+        there = [line for line in lines if not (line.startswith("ATOM") and int(line[22:26]) in gone)]
+        (tmp_path / format).write_text("\n".join(there))
+    told = []
+    loops = pdb.read(tmp_path, tell=told.append)
+    assert told == ["left out: 1 helices and strands with an end that is not in the coordinates"]
+    want = ANGLES[4:10].copy()
+    want[undefined] = np.nan
+    assert_chain(loops, 0, "FGHIKL", want)
+
+
+@pytest.mark.parametrize(("occupancy", "wanted"), [((0.4, 0.6), 1), ((0.6, 0.4), 0), ((0.5, 0.5), 0)])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_one_conformer_for_the_whole_residue(tmp_path, occupancy, wanted, order):
+    """The one with the highest occupancy, of equals A, in whatever order they stand: no chimera of both."""
+    built = protein()
+    part = built[0]["A"]["8"][0]
+    atoms = [part.clone(), part.clone()]
+    for k, one in enumerate(atoms):
+        for atom in one:
+            atom.altloc, atom.occ = "AB"[k], occupancy[k]
+            atom.pos = gemmi.Position(atom.pos.x + 0.3 * k, atom.pos.y, atom.pos.z)
+    for name in ("N", "CA", "C"):
+        part.remove_atom(name, "\0")
+    for name, first in zip(("N", "CA", "C"), (order, order[::-1], order)):  # in mixed order
+        for k in first:
+            part.add_atom(atoms[k].find_atom(name, "*"))
+    write(built, tmp_path / "a.pdb")
+    found = pdb.read(tmp_path, tell=quiet)
+    pure = protein()
+    for atom in pure[0]["A"]["8"][0]:
+        atom.pos = gemmi.Position(atom.pos.x + 0.3 * wanted, atom.pos.y, atom.pos.z)
+    (tmp_path / "pure").mkdir()
+    write(pure, tmp_path / "pure" / "a.pdb")
+    np.testing.assert_array_equal(found.targets, pdb.read(tmp_path / "pure").targets)
+
+
+def test_atoms_without_occupancy_are_not_there(tmp_path):
+    """Two residues at the origin are no bonded pair; where no atom has an occupancy, all count."""
+    built = protein()
+    for number in ("7", "8"):
+        for atom in built[0]["A"][number][0]:
+            atom.pos, atom.occ = gemmi.Position(0, 0, 0), 0.0
+    write(built, tmp_path / "a.pdb")
+    told = []
+    assert list(pdb.read(tmp_path, "chains", told.append).sequences) == [SEQUENCE[:6], SEQUENCE[8:]]
+    assert told == ["left out: 6 atoms without occupancy"]
+    built = protein()
+    for part in built[0]["A"]:
+        for atom in part:
+            atom.occ = 0.0
+    write(built, tmp_path / "a.pdb")
+    assert_chain(pdb.read(tmp_path), 0, "FGHIKL", ANGLES[4:10])
+
+
+def test_coil_at_the_ends_is_counted(tmp_path):
+    built = structure(chain("A", "A" + SEQUENCE, np.concatenate([ANGLES[:1], ANGLES])))
+    add_helix(built, "A", 2, 5)
+    add_strand(built, "A", 12, 14)
+    write(built, tmp_path / "a.pdb")
+    told = []
+    assert list(pdb.read(tmp_path, tell=told.append).sequences) == ["FGHIKL"]
+    assert told == ["left out: 2 runs of coil without a helix or strand at both ends"]

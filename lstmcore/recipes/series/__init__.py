@@ -3,9 +3,13 @@
 An LSTM reads the values one by one and tells the difference to the next. A forecast of many steps is rolled out: what
 was told is read as if it had come. Three naive forecasts stand beside it: the last value for ever, the value of one
 season before, and, to be told from a network that has merely learnt it, the mean.
+
+A value that is missing is NaN. The network's step over it is masked, so that its state is carried through; it is no
+target, and no forecast of it, or from it, is counted.
+
+read.py      a series out of a file: table.py (rows and columns), numbers.py (decimal signs, marks), times.py (steps)
 """
 
-import csv
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +20,7 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.ops.losses import squared_error
 from lstmcore.recipes import job as finished
+from lstmcore.recipes.series.read import read as read
 from lstmcore.train.callbacks.watchers import Tell, warn
 
 TEST = 0.2  # the last part of the series, which is not learnt from
@@ -62,12 +67,13 @@ class Result:
 
     def one_step_error(self, name: str) -> float:
         """Root mean square error of the next value."""
-        return _rms(self.forecasts[name].one_step - self.values[self.learnt :])
+        told = ~np.isnan(self.values[self.learnt - 1 : -1]) & ~np.isnan(self.values[self.learnt :])
+        return float(np.sqrt(_mean((self.forecasts[name].one_step - self.values[self.learnt :]) ** 2, told)))
 
     def rolled_error(self, name: str) -> np.ndarray:
         """(horizon,): root mean square error so many steps ahead, over all origins."""
         true = _windows(self.values, self.origins, self.forecasts[name].rolled.shape[1])
-        return np.sqrt(np.mean((self.forecasts[name].rolled - true) ** 2, axis=0))
+        return np.sqrt(_mean((self.forecasts[name].rolled - true) ** 2, ~np.isnan(true)))
 
 
 def noisy_sine(seed: int, n: int = 2000, period: int = 25, noise: float = 0.1) -> np.ndarray:
@@ -76,35 +82,10 @@ def noisy_sine(seed: int, n: int = 2000, period: int = 25, noise: float = 0.1) -
     return np.sin(2 * np.pi * t / period) + noise * np.random.default_rng(seed).standard_normal(n)
 
 
-def read(path: Path, column: str | None) -> np.ndarray:
-    """(N,): one column of a CSV file with a header; without a name, the only column there is.
-
-    Raises ValueError for a column that is missing, for an entry that is no finite number (it names the line), OSError
-    for a file that cannot be read.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            names = list(rows.fieldnames or [])
-            if column is None and len(names) > 1:
-                raise ValueError(f"{path} has the columns {', '.join(names)}; say which one with --column")
-            name = names[0] if column is None and names else column
-            if name not in names:
-                raise ValueError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
-            return np.array([_number(path, rows.line_num, name, row[name]) for row in rows])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} should be a CSV file in UTF-8: {error}") from error
-
-
-def _number(path: Path, line: int, column: str, entry: str | None) -> float:
-    try:
-        value = float(entry or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        shown = "nothing" if entry is None or not entry.strip() else repr(entry)
-        raise ValueError(f"{path}, line {line}: column {column!r} should hold a finite number; got {shown}")
-    return value
+def filled(values: np.ndarray) -> np.ndarray:
+    """Straight lines across what is missing."""
+    there = ~np.isnan(values)
+    return np.interp(np.arange(len(values)), np.flatnonzero(there), values[there])
 
 
 def find_season(values: np.ndarray) -> int:
@@ -113,6 +94,7 @@ def find_season(values: np.ndarray) -> int:
     That is the largest autocorrelation after the first lag where it is negative: before it, everything that moves
     slowly resembles itself. 1 if there is none above 0.2: then the season before is the last value.
     """
+    values = filled(values)
     centred = values - values.mean()
     n = len(centred)
     spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2  # zeros behind, so that the end does not meet the beginning
@@ -136,14 +118,20 @@ def check(values: np.ndarray, options: Options) -> int:
         )
     if options.season is not None and not 1 <= options.season <= learnt:
         raise ValueError(f"`season` should be 1 to {learnt}, the steps that are learnt from; got {options.season}")
-    if np.ptp(values[:learnt]) == 0:
+    there = ~np.isnan(values)
+    if not (there[: learnt - 1] & there[1:learnt]).any() or not (there[learnt - 1 : -1] & there[learnt:]).any():
+        raise ValueError(
+            f"too much is missing: {np.count_nonzero(~there):,} of {len(values):,} values; to learn and to test, there "
+            "should be values that follow each other in the first 80 % and in the rest (--missing fill?)"
+        )
+    if np.ptp(values[:learnt][there[:learnt]]) == 0:
         raise ValueError("the series does not vary where it is learnt from: there is nothing to forecast")
     return learnt
 
 
 def scaled(values: np.ndarray, learnt: int) -> tuple[np.ndarray, float, float]:
     """(N,) float32, less the mean of the part learnt from, over its standard deviation; and these two."""
-    mean, deviation = float(values[:learnt].mean()), float(values[:learnt].std())
+    mean, deviation = float(np.nanmean(values[:learnt])), float(np.nanstd(values[:learnt]))
     return ((values - mean) / deviation).astype(np.float32), mean, deviation
 
 
@@ -157,10 +145,19 @@ def job(values: np.ndarray, options: Options) -> finished.Job:
     z, _, _ = scaled(values, learnt)
     starts = np.arange(0, learnt - options.window, max(1, options.window // 10))
     windows = _windows(z, starts, options.window + 1).T[..., None]  # (window + 1, windows, 1)
+    mask = ~np.isnan(windows[:-1, :, 0]) & ~np.isnan(windows[1:, :, 0])  # both the value and its successor are there
+    windows, mask = windows[:, mask.any(axis=0)], mask[:, mask.any(axis=0)]
     net = layers.Stack(
         [layers.LSTM(1, options.hidden, seed=rng, engine=options.engine), layers.Linear(options.hidden, 1, seed=rng)]
     )
-    batches = train.Batches(windows[:-1], windows[1:] - windows[:-1], batch_size=options.batch, seed=rng, per_step=True)
+    batches = train.Batches(
+        windows[:-1],
+        windows[1:] - windows[:-1],
+        None if mask.all() else mask,
+        batch_size=options.batch,
+        seed=rng,
+        per_step=True,
+    )
     schedule = train.Cosine(options.lr, options.epochs * len(batches))
     return finished.Job(
         finished.about("series", options, values),
@@ -186,13 +183,13 @@ def run(
     training = job(values, options)
     learnt, net = check(values, options), training.model
     z, mean, deviation = scaled(values, learnt)
-    engine = (
-        net.forward(training.batches.x[:, :1])[2].parts[0].engine
-    )  # compiles kernels, if any, before the clock runs
+    batch = training.batches._batch(np.arange(1))
+    engine = net.forward(batch.x, mask=batch.mask)[2].parts[0].engine  # compiles kernels, before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     season = find_season(values[:learnt]) if options.season is None else options.season
     last = len(values) - options.horizon
     origins = np.unique(np.linspace(learnt, last, min(ORIGINS, last - learnt + 1)).astype(int))
+    origins = _after_a_value(values, origins)
     forecasts = naive(values, learnt, season, origins, options.horizon)
     told = forecast(net, z, learnt, origins, options.horizon)
     forecasts = {"lstm": Forecasts(*(mean + deviation * part.astype(float) for part in told))} | forecasts
@@ -204,13 +201,16 @@ def forecast(
     net: layers.Layer, z: np.ndarray, learnt: int, origins: np.ndarray, horizon: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scaled values z (N,) -> the next value at each test step (M,), and forecasts (origins, horizon)."""
-    differences, _ = net.predict(z[:-1, None, None])  # (N - 1, 1, 1): step t tells z[t + 1] - z[t]
+    there = ~np.isnan(z)
+    differences, _ = net.predict(z[:-1, None, None], mask=None if there.all() else there[:-1, None])
+    # (N - 1, 1, 1): step t tells z[t + 1] - z[t]
     one_step = z[learnt - 1 : -1] + differences[learnt - 1 :, 0, 0]
     longest = int(origins[-1])
     history = np.zeros((longest, len(origins), 1), np.float32)
     mask = np.arange(longest)[:, None] >= longest - origins  # (longest, origins): each history ends at the last step
     for k, origin in enumerate(origins):
         history[longest - origin :, k, 0] = z[:origin]
+        mask[longest - origin :, k] &= there[:origin]
     differences, state = net.predict(history, mask=mask)
     value = history[-1] + differences[-1]  # (origins, 1)
     rolled = [value]
@@ -225,7 +225,8 @@ def naive(values: np.ndarray, learnt: int, season: int, origins: np.ndarray, hor
     """Forecasts that cost nothing: the last value, the value of one season before, the mean of the part learnt from."""
     ahead = np.arange(horizon)
     t = np.arange(learnt, len(values))
-    mean = values[:learnt].mean()
+    mean = np.nanmean(values[:learnt])
+    values = filled(values)
     return {
         "last value": Forecasts(values[t - 1], np.repeat(values[origins - 1][:, None], horizon, axis=1)),
         "season before": Forecasts(values[t - season], values[origins[:, None] - season + ahead % season]),
@@ -233,13 +234,21 @@ def naive(values: np.ndarray, learnt: int, season: int, origins: np.ndarray, hor
     }
 
 
+def _after_a_value(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Each origin, moved back to the next one before it that follows a value; what is learnt from ends in one."""
+    there = np.flatnonzero(~np.isnan(values)) + 1
+    return np.unique(there[np.searchsorted(there, origins, side="right") - 1])
+
+
 def _windows(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """(starts, length): pieces of the series."""
     return values[starts[:, None] + np.arange(length)]
 
 
-def _rms(difference: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(difference**2)))
+def _mean(squares: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is there; NaN where nothing is."""
+    with np.errstate(invalid="ignore"):
+        return np.where(there, squares, 0).sum(axis=0) / there.sum(axis=0)
 
 
 def metrics(result: Result, options: Options) -> dict[str, Any]:
@@ -247,11 +256,12 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
     return {
         "recipe": "series",
         "one_step": {name: result.one_step_error(name) for name in result.forecasts},
-        "rolled_out": {name: _rms(result.rolled_error(name)) for name in result.forecasts},
+        "rolled_out": {name: float(np.sqrt(np.mean(result.rolled_error(name) ** 2))) for name in result.forecasts},
         "rolled_out_by_step": {name: result.rolled_error(name).tolist() for name in result.forecasts},
         "season": result.season,
         "learnt": result.learnt,
         "tested": len(result.values) - result.learnt,
+        "missing": int(np.isnan(result.values).sum()),
         "mean": result.scale[0],
         "deviation": result.scale[1],
         "train_seconds": result.train_seconds,
@@ -259,6 +269,7 @@ def metrics(result: Result, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "updates": result.history["step"],
         "ended": result.history["ended"],
+        "diverged": result.history["diverged"],
         "options": asdict(options),
     }
 
@@ -287,4 +298,4 @@ def draw(path: Path, result: Result) -> None:
     errors.set(xlabel="steps ahead", ylabel="root mean square error", title=f"over {len(result.origins)} origins")
     for axis in (one_step, rolled, errors):
         axis.legend(fontsize="x-small")
-    figure.savefig(path, dpi=120)
+    finished.write_picture(path, figure)

@@ -16,41 +16,6 @@ def sine(n: int = 400, period: int = 10) -> np.ndarray:
     return 5 + 2 * np.sin(2 * np.pi * np.arange(n) / period)
 
 
-def test_reading(tmp_path):
-    file = tmp_path / "load.csv"
-    file.write_text('hour,load,"outside, °C"\n0,1.5,20\n1,-2e3,21\n2, 7 ,22\n')
-    np.testing.assert_array_equal(series.read(file, "load"), [1.5, -2000, 7])
-    np.testing.assert_array_equal(series.read(file, "outside, °C"), [20, 21, 22])
-    (tmp_path / "one.csv").write_text("\ufeffvalue\n1\n2\n", encoding="utf-8")
-    np.testing.assert_array_equal(series.read(tmp_path / "one.csv", None), [1, 2])
-
-
-@pytest.mark.parametrize(
-    ("content", "column", "message"),
-    [
-        ("a,b\n1,2\n", "c", "has no column 'c'; it has a, b"),
-        ("a,b\n1,2\n", None, "has the columns a, b; say which one with --column"),
-        ("", "a", "has no column 'a'; it has none"),
-        ("a,b\n1,2\n3,high\n", "b", "line 3: column 'b' should hold a finite number; got 'high'"),
-        ("a,b\n1,2\n3,\n", "b", "line 3: column 'b' should hold a finite number; got nothing"),
-        ("a,b\n1,2\n3\n", "b", "line 3: column 'b' should hold a finite number; got nothing"),
-        ("a\nnan\n", "a", "line 2: column 'a' should hold a finite number; got 'nan'"),
-        ("a\n1e999\n", "a", "should hold a finite number; got '1e999'"),
-    ],
-)
-def test_files_that_cannot_be_used(tmp_path, content, column, message):
-    file = tmp_path / "data.csv"
-    file.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        series.read(file, column)
-
-
-def test_a_file_that_is_no_text(tmp_path):
-    (tmp_path / "data.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
-    with pytest.raises(ValueError, match="should be a CSV file in UTF-8"):
-        series.read(tmp_path / "data.csv", "a")
-
-
 @pytest.mark.parametrize("season", [0, 321])
 def test_a_season_that_nobody_has_seen(season):
     with pytest.raises(ValueError, match=f"`season` should be 1 to 320, the steps that are learnt from; got {season}"):
@@ -131,3 +96,61 @@ def test_a_sine_is_forecast_better_than_its_last_value(tmp_path):
     series.save(tmp_path, result, SMALL)
     series.draw(tmp_path / "picture.png", result)
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# ---- values that are missing -----------------------------------------------------------------------------------------
+
+
+def gappy(n: int = 400) -> np.ndarray:
+    """The sine without a sixth of its values, single ones and runs."""
+    values = sine(n)
+    values[np.random.default_rng(3).choice(n, n // 10, replace=False)] = np.nan
+    values[150:160] = values[300:306] = values[340:350] = np.nan
+    return values
+
+
+def test_what_is_missing_is_neither_learnt_nor_counted():
+    """NaN reaches no weight and no error; what stands in the place of a missing value changes no bit."""
+    values = gappy()
+    batches = series.job(values, SMALL).batches
+    assert batches.mask is not None
+    assert not np.isnan(batches.x[batches.mask]).any()
+    assert not np.isnan(batches.targets[batches.mask]).any()
+    result = series.run(values, SMALL, progress=False)
+    assert not result.history["diverged"]
+    for name in result.forecasts:
+        assert np.isfinite(result.one_step_error(name))
+        assert np.isfinite(result.rolled_error(name)).all()
+    assert not np.isnan(values[result.origins - 1]).any()
+    assert series.metrics(result, SMALL)["missing"] == np.isnan(values).sum()
+    assert result.one_step_error("lstm") < 0.5 * result.one_step_error("last value")
+
+
+def test_errors_over_what_is_there_by_hand():
+    values = np.arange(10.0)
+    values[8] = np.nan
+    forecasts = series.naive(values, 6, 2, np.array([7]), 3)
+    result = series.Result(None, {}, values, 6, 2, np.array([7]), forecasts, (0, 1), "", 0)
+    assert result.one_step_error("last value") == 1  # of 6 and 7; 8 is not there, and 9 follows nothing
+    np.testing.assert_array_equal(result.rolled_error("last value")[[0, 2]], [1, 3])
+    assert np.isnan(result.rolled_error("last value")[1])  # one origin, and that value is not there
+
+
+def test_a_forecast_carries_its_state_over_what_is_missing():
+    """As a network does that reads only the values that are there."""
+    values = gappy()
+    learnt = series.check(values, SMALL)
+    z, _, _ = series.scaled(values, learnt)
+    net = series.job(values, SMALL).model
+    one_step, rolled = series.forecast(net, z, learnt, np.array([333]), 2)
+    y, _ = net.predict(z[:333][~np.isnan(z[:333])][:, None, None])
+    assert rolled[0, 0] == pytest.approx(z[332] + y[-1, 0, 0], abs=2.0**-20)  # the same steps, of other batch shapes
+    assert np.array_equal(np.isnan(one_step), np.isnan(z[learnt - 1 : -1]))
+
+
+@pytest.mark.parametrize("gone", [np.s_[::2], np.s_[320:]])
+def test_too_much_is_missing(gone):
+    values = sine()
+    values[gone] = np.nan
+    with pytest.raises(ValueError, match=r"too much is missing: \d+ of 400 values; .* \(--missing fill\?\)"):
+        series.run(values, SMALL, progress=False)

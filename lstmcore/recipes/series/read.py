@@ -1,0 +1,130 @@
+"""A series out of a file of separated values, and one line that says how the file was understood."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lstmcore.recipes.decoded import decoded
+from lstmcore.recipes.series.numbers import SIGNS, numbers
+from lstmcore.recipes.series.table import Table, table
+from lstmcore.recipes.series.times import TIME, index_of_rows, readings
+from lstmcore.train.callbacks.watchers import Tell
+
+WAYS = ("mask", "fill", "stop")  # with missing values
+
+
+def read(
+    path: Path,
+    column: str | None = None,
+    tell: Tell = print,
+    *,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    missing: str = "mask",
+    na: Sequence[str] = (),
+    time: str | None = None,
+) -> np.ndarray:
+    """(N,) float64: one column of a file, a value per step of time.
+
+    tell: gets one line: separator, decimal sign, column, step of time, missing values.
+    column: its name, or its number in a file without a header; None for the only one beside the times.
+    delimiter, decimal: None to find out; "tab", "comma" and so on will do.
+    missing: "mask" leaves NaN in the place of a missing value (blank lines, the usual words, gaps in time), "fill" puts
+    a straight line there, "stop" refuses them. na: further words for a missing value; "none" for no more, and no
+    question about -999.
+    time: the column of the times; None to look for one, "none" to look at none.
+
+    Raises ValueError for what cannot be understood, or in several ways, with line numbers and counts; OSError for a
+    file that cannot be read.
+    """
+    if missing not in WAYS:
+        raise ValueError(f"`missing` should be one of {', '.join(WAYS)}; got {missing!r}")
+    text, special = decoded(path)
+    found = table(path, text, delimiter, SIGNS.get(decimal or "", decimal), column)
+    name = _chosen(path, found, column)
+    values, style = numbers(path, name, found.lines, found.column(name), decimal, found.delimiter, na)
+    index, steps = np.arange(len(values)), "no times"
+    by_date = sorted(found.names, key=lambda other: not _is_time(found.column(other)))
+    for other in [] if time == "none" else [time] if time is not None else by_date:
+        if other not in found.names:
+            raise ValueError(_unknown(path, found, other))
+        known = (
+            index_of_rows(path, other, found.lines, found.column(other), time is not None) if other != name else None
+        )
+        if known is not None:
+            index, steps = known
+            break
+        if TIME.search(other) and other != name:
+            steps = f"the times in {other!r} not understood"
+    series = np.full(int(index[-1]) + 1, np.nan)
+    series[index] = values
+    gone = np.flatnonzero(np.isnan(values))
+    lines = [found.lines[k] for k in gone]
+    count = int(np.isnan(series).sum())
+    where = f" ({_ranges(lines)})" if lines else ""
+    if count and missing == "stop":
+        raise ValueError(
+            f"{path}: {count:,} values of column {name!r} are missing{where}; --missing mask or fill goes on"
+        )
+    if missing == "fill":
+        there = np.flatnonzero(~np.isnan(series))
+        series = np.interp(np.arange(len(series)), there, series[there])
+    way = {"mask": ", masked", "fill": ", filled by straight lines"}.get(missing, "") if count else ""
+    sign = {"\t": "tab", " ": "space"}.get(found.delimiter, repr(found.delimiter))
+    said = [
+        f"{path}: {len(values):,} values in column {name!r}" + ("" if found.header else " (no header)"),
+        *([f"separator {sign}"] if len(found.names) > 1 else []),
+        style,
+        steps,
+        f"{count or 'none'} missing{where}{way}",
+        *([f"left out: {found.left_out}"] if found.left_out else []),
+        *([special] if special else []),
+    ]
+    tell(", ".join(said))
+    return series
+
+
+def _chosen(path: Path, found: Table, column: str | None) -> str:
+    """The column that is meant."""
+    twice = sorted({name for name in found.names if found.names.count(name) > 1})
+    if twice and column in (None, *twice):
+        places = ", ".join(str(k + 1) for k, name in enumerate(found.names) if name == twice[0])
+        raise ValueError(f"{path}: several columns are called {twice[0]!r}, the columns {places}: rename all but one")
+    if column is None:
+        rest = [name for name in found.names if not _is_time(found.column(name))]
+        if len(rest) != 1:
+            hint = "" if found.header else " (there is no header: they are numbered)"
+            sign = "; if ',' is the decimal sign: --decimal ','" if found.delimiter == "," and not found.header else ""
+            names = ", ".join(found.names)
+            raise ValueError(f"{path} has the columns {names}{hint}; say which one with --column{sign}")
+        return rest[0]
+    if column not in found.names:
+        raise ValueError(_unknown(path, found, column))
+    return column
+
+
+def _is_time(entries: list[str]) -> bool:
+    there = [entry for entry in entries if entry]
+    return bool(there) and len(readings(there)) > 0
+
+
+def _unknown(path: Path, found: Table, name: str) -> str:
+    alike = [word for word in found.names if word.lower() == name.lower()]
+    alike += difflib.get_close_matches(name, found.names, n=1)
+    near = f" (did you mean {alike[0]!r}?)" if alike else ""
+    numbered = "" if found.header else " by number, for it has no header"
+    return f"{path} has no column {name!r}{near}; it has {', '.join(found.names)}{numbered}"
+
+
+def _ranges(lines: list[int]) -> str:
+    """lines 302 to 331, 400; the first few."""
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    words = [f"{a}" if a == b else f"{a} to {b}" for a, b in runs[:3]]
+    return f"line{'s' * (len(lines) > 1)} {', '.join(words)}{', ...' * (len(runs) > 3)}"
