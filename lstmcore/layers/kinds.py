@@ -22,7 +22,7 @@ from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from lstmcore.layers.stack import Stack
 from lstmcore.layers.tree import dotted
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.recurrence import Engine
+from lstmcore.ops.recurrence import EngineName
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -65,7 +65,7 @@ def register(kind: type | Cell) -> type:
     return kind
 
 
-def from_config(config: Plain, engine: Engine = None, seed: Seed = None) -> Layer:
+def from_config(config: Plain, engine: EngineName = None, seed: Seed = None) -> Layer:
     """A layer like the one whose `config()` this is, with fresh parameters.
 
     Raises ValueError for a kind that does not exist and for options that do not fit it.

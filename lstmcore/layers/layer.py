@@ -10,7 +10,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Dtype, Plain, State, dtype_name, to_library
 from lstmcore.layers.params import Params, joined
-from lstmcore.ops.recurrence import Engine
+from lstmcore.ops.recurrence import EngineName
 
 Rng: TypeAlias = np.random.Generator | None  # what draws dropout masks; None in evaluation
 Model = TypeVar("Model", bound="Layer")
@@ -90,7 +90,7 @@ class Layer(Protocol):
         twin.params = joined(parts, own_params(self))
         return twin
 
-    def to(self, dtype: Dtype | None = None, engine: Engine = None, array: str | None = None) -> Self:
+    def to(self, dtype: Dtype | None = None, engine: EngineName = None, array: str | None = None) -> Self:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
         What is None stays as it is. Raises ValueError for unknown names, ImportError where CuPy is not installed.

@@ -1,7 +1,6 @@
 """LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
 
 import functools
-from types import ModuleType
 from typing import Any, Self, cast
 
 import numpy as np
@@ -14,7 +13,7 @@ from lstmcore.layers.params import Params
 from lstmcore.ops import cells, gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import masking_forward
-from lstmcore.ops.recurrence import Cache, Engine, choose
+from lstmcore.ops.recurrence import Cache, Engine, EngineName, choose
 from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
 
@@ -36,7 +35,7 @@ class Recurrent(Layer):
         hidden_size: int,
         dtype: Dtype = "float32",
         seed: Seed = None,
-        engine: Engine = None,
+        engine: EngineName = None,
         return_sequences: bool = True,
     ):
         check_size("input_size", input_size)
@@ -44,7 +43,7 @@ class Recurrent(Layer):
         self.input_size, self.hidden_size = input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
         self.states = self.cell.states
-        self._chosen: tuple[Engine, Array | None, Any] = (None, None, None)  # for which engine and array, and what
+        self._chosen: tuple[EngineName, Array | None, Engine | None] = (None, None, None)  # for what, and which
         self.params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 
@@ -117,8 +116,8 @@ class Recurrent(Layer):
         self, x: Array, state: State | None = None, mask: Array | None = None
     ) -> tuple[Array, tuple[Array, ...]]:
         """x (T, B, I) -> y, final state, as `forward` gives them, with no cache kept."""
-        *given, _ = self.before_forward(x, state, mask)
-        return self.after_predict(*self.own_engine().predict(self.cell, *given))
+        given = self.before_forward(x, state, mask)
+        return self.after_predict(*self.own_engine().predict(self.cell, *given[:4]))
 
     def after_predict(self, y: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """What `predict` makes of an engine's answer."""
@@ -131,7 +130,7 @@ class Recurrent(Layer):
         _, state = self.predict(x[None, ...], state)
         return state[0], state
 
-    def to(self, dtype: Dtype | None = None, engine: Engine = None, array: str | None = None) -> Self:
+    def to(self, dtype: Dtype | None = None, engine: EngineName = None, array: str | None = None) -> Self:
         twin = super().to(dtype, engine, array)
         twin.own_engine()
         return twin
@@ -144,11 +143,11 @@ class Recurrent(Layer):
         """For copies: they choose for themselves, and an engine that is a module cannot be copied."""
         return vars(self) | {"_chosen": (None, None, None)}
 
-    def own_engine(self) -> ModuleType | Any:
+    def own_engine(self) -> Engine:
         """The engine that runs this layer now. Raises ValueError if the one that is wanted cannot."""
         W_hh = self.params["W_hh"]
         engine, array, chosen = self._chosen
-        if array is not W_hh or engine is not self.engine:  # else nothing is new since the last call
+        if chosen is None or array is not W_hh or engine is not self.engine:  # else nothing is new since the last call
             chosen = choose(self.engine, self.cell, W_hh)
             self._chosen = self.engine, W_hh, chosen
         return chosen

@@ -19,10 +19,10 @@ from lstmcore.ops.cpu.threads import workspace
 from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.cpu.tile import product as product_of
 from lstmcore.ops.cpu.vector import register_bytes
-from lstmcore.ops.linear import WIDEST
 
 ROWS = 96  # rows of x or dy that are multiplied at once: what they give for one panel stays in the cache
 DEPTH = 256  # terms of a weight gradient that are summed at once: a long sum rounds block by block
+WIDE = panel_vectors() * register_bytes()  # bytes of a row of a panel, at most
 
 
 def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None) -> np.ndarray:
@@ -30,7 +30,7 @@ def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     I, O = W.shape
     y = np.empty((*x.shape[:-1], O), x.dtype)
     bias = np.zeros(O, x.dtype) if b is None else b
-    _kernels(x.dtype)[0](x.reshape(-1, I), W, bias, y.reshape(-1, O), workspace(SCRATCH))
+    _kernels(x.dtype)[0](x.reshape(-1, I), W, bias, y.reshape(-1, O), workspace(_scratch(W)))
     return y
 
 
@@ -39,8 +39,13 @@ def undo_linear(dy: np.ndarray, x: np.ndarray, W: np.ndarray) -> tuple[np.ndarra
     I, O = W.shape
     dx, dW, db = np.empty(x.shape, x.dtype), np.empty((I, O), x.dtype), np.empty(O, x.dtype)
     rows = dy.reshape(-1, O), x.reshape(-1, I)
-    _kernels(x.dtype)[1](*rows, W, dx.reshape(-1, I), dW, db, workspace(SCRATCH))
+    _kernels(x.dtype)[1](*rows, W, dx.reshape(-1, I), dW, db, workspace(_scratch(W)))
     return dx, dW, db
+
+
+def _scratch(W: np.ndarray) -> int:
+    """Bytes for a row of ones or zeros, and a panel of W, of its transpose or of DEPTH rows of dy behind it."""
+    return WIDE * (2 + max(*W.shape, DEPTH))
 
 
 @functools.cache
@@ -66,7 +71,7 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
 
     def backward(dy, x, W, dx, dW, db, packed):
         (N, I), O = x.shape, W.shape[1]
-        ones = packed + PANEL
+        ones, packed = packed, packed + WIDE
         store(ones, constant(one))
         panels = -(-O // wide)
         clear(dW.ctypes.data, I * O)
@@ -103,7 +108,5 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
     )
 
 
-PANEL = (max(WIDEST, ROWS, DEPTH) + 1) * panel_vectors() * register_bytes()  # bytes of a panel, at most
-SCRATCH = PANEL + panel_vectors() * register_bytes()  # and a row
 HERE = Path(__file__).parent
 SOURCES = (HERE, HERE.parent / "linear.py")

@@ -11,9 +11,8 @@ Numba is imported at the first call that computes.
 """
 
 import functools
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -21,6 +20,10 @@ from lstmcore.arrays import dtype_name
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
+
+if TYPE_CHECKING:
+    from lstmcore.ops.recurrence.cpu.kernels import Kernels
+    from lstmcore.ops.recurrence.cpu.plan import Plan
 
 NAME = "fused-cpu"
 LIBRARY = "numpy"
@@ -35,7 +38,7 @@ def supports(cell: Cell, dtype: object) -> bool:
 class Buffers(NamedTuple):
     """The memory of a cache. A call of the same key may use it again."""
 
-    key: tuple[Any, ...]
+    key: tuple[object, ...]
     states: np.ndarray  # (S, T+1, B, H)
     gates: np.ndarray  # (T, B, K, H)
     y: np.ndarray  # (T, B, H); without a mask (0, B, H), for then the outputs are states[0, 1:]
@@ -54,7 +57,7 @@ def forward(
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
     H = state0[0].shape[-1]
     key = (cell, x.shape, H, x.dtype, mask is None)
-    if reuse is not None and reuse.engine == NAME and reuse.private.key == key:
+    if reuse is not None and isinstance(reuse.private, Buffers) and reuse.private.key == key:
         buffers = reuse.private
     else:
         T, B, I = x.shape
@@ -93,17 +96,26 @@ def predict(
     return y, tuple(states[:, T % 2])
 
 
-def _run(cell, x, params, state0, mask, states, y, kept) -> None:
+def _run(
+    cell: Cell,
+    x: np.ndarray,
+    params: Mapping[str, np.ndarray],
+    state0: tuple[np.ndarray, ...],
+    mask: np.ndarray | None,
+    states: np.ndarray,
+    y: np.ndarray,
+    kept: tuple[np.ndarray, ...] | None,
+) -> None:
     """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
     p = machine.plan(cell, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
-    kept, x_kept, clean = p.unkept if kept is None else kept
+    gates_kept, x_kept, clean = p.unkept if kept is None else kept
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
     arguments = (
-        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, kept, y, x_kept, clean,
-        *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept,
+        clean, *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
     machine.run(machine.kernels(cell, dtype).forward, arguments, p.tasks, p.forward_scratch)
@@ -117,7 +129,7 @@ def backward(
     cache: Cache,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-    x, mask, states, kept = cache.x, cache.mask, cache.private.states, cache.gates
+    x, mask, states, kept = cache.x, cache.mask, cast(Buffers, cache.private).states, cache.gates
     T, B, I = x.shape
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
@@ -145,14 +157,21 @@ def backward(
     return dx, tuple(dstate0), dparams
 
 
+class Machine(NamedTuple):
+    run: Callable[[Callable, tuple, int, int], None]
+    thread_count: Callable[[], int]
+    kernels: "Callable[[Cell, str], Kernels]"
+    plan: "Callable[[Cell, int, int, int, int, str, bool, int], Plan]"
+
+
 @functools.cache
-def _machine() -> SimpleNamespace:
+def _machine() -> Machine:
     """What needs Numba, imported when it is needed."""
     from lstmcore.ops.cpu.threads import run, thread_count
     from lstmcore.ops.recurrence.cpu.kernels import kernels
     from lstmcore.ops.recurrence.cpu.plan import plan
 
-    return SimpleNamespace(run=run, thread_count=thread_count, kernels=kernels, plan=plan)
+    return Machine(run, thread_count, kernels, plan)
 
 
 def _rows(a: np.ndarray) -> np.ndarray:

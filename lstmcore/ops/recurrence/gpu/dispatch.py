@@ -5,9 +5,13 @@ reference engine, which needs no kernel.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
+from lstmcore.arrays import Array
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.gpu.launch import Machine
+from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
 from lstmcore.ops.recurrence.gpu import persistent as persistent_gpu
 from lstmcore.ops.recurrence.gpu import pointwise as pointwise_gpu
 from lstmcore.ops.recurrence.gpu import small as small_gpu
@@ -24,8 +28,26 @@ class Call(NamedTuple):
     H: int
 
 
+class Family(Protocol):
+    """Kernels that run an LSTM together: a module or an object. Each function takes one direction, or two at once.
+
+    They raise LaunchError where a kernel cannot run on this machine after all.
+    """
+
+    @property
+    def NAME(self) -> str: ...
+
+    def forward(self, machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]: ...
+
+    def predict(
+        self, machine: Machine, cell: Cell, directions: tuple[Forward, ...]
+    ) -> tuple[tuple[Array, tuple[Array, ...]], ...]: ...
+
+    def backward(self, machine: Machine, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]: ...
+
+
 class Row(NamedTuple):
-    family: Any  # a module or an object: NAME, forward, predict and backward, each of one direction or two at once
+    family: Family
     condition: str
     holds: Callable[[Call], bool]
     reason: str
@@ -59,6 +81,6 @@ TABLE = (
 )
 
 
-def families(call: Call) -> list[Any]:
+def families(call: Call) -> list[Family]:
     """Those whose row fits, the first choice first."""
     return [row.family for row in TABLE if row.holds(call)]

@@ -10,7 +10,6 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 from lstmcore.arrays import Array, dtype_name
 from lstmcore.ops.cells import Cell, lstm
@@ -18,7 +17,7 @@ from lstmcore.ops.gpu.launch import LaunchError, Machine
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Backward, Forward, Gradients
-from lstmcore.ops.recurrence.gpu.dispatch import TABLE, Call, families
+from lstmcore.ops.recurrence.gpu.dispatch import TABLE, Call, Family, families
 
 PRECISIONS = ("ieee", "tf32")
 
@@ -121,13 +120,13 @@ class FusedGpu:
     def _products(self, machine: Machine) -> AbstractContextManager[None]:
         return machine.tf32_products() if self.precision == "tf32" else nullcontext()
 
-    def _families(self, machine: Machine, cell: Cell, d: Forward) -> list[Any]:
+    def _families(self, machine: Machine, cell: Cell, d: Forward) -> list[Family]:
         if not self.supports(cell, d.x.dtype):
             return []
         return families(Call(machine, dtype_name(d.x.dtype), self.precision, *d.sizes[1:]))
 
 
-def _own(d: Forward, family: Any) -> Forward:
+def _own(d: Forward, family: Family) -> Forward:
     """With a cache to reuse only if it is the family's own."""
     return d if d.reuse is None or d.reuse.private == family.NAME else d._replace(reuse=None)
 
