@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.schedule import Exponential
+from lstmcore.train.data.batches import Data
 from lstmcore.train.loop import Loss, fit
 from lstmcore.train.run import Run
 from lstmcore.train.update.optimizer import Optimizer
@@ -44,9 +45,9 @@ class RangeTest:
 
 
 def find_lr(
-    model: Any,
+    model: Layer,
     loss: Loss,
-    batches: Any,
+    batches: Data,
     opt: Optimizer,
     *,
     lowest: float = 1e-6,

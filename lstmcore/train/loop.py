@@ -2,42 +2,42 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from contextlib import ExitStack
 from itertools import islice, starmap
-from typing import Any
+from typing import TypeAlias
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, Plain, namespace
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.train.callbacks.callback import Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
-from lstmcore.train.data.batches import Batch
+from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.run import Run
 from lstmcore.train.update.clip import clip_by_global_norm
 from lstmcore.train.update.optimizer import Optimizer
 
-Loss = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
+Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
 
 
 def fit(
     model: Layer,
     loss: Loss,
-    batches: Iterable[Batch],
+    batches: Data,
     opt: Optimizer,
     *,
     epochs: int,
-    validation: Iterable[Batch] | None = None,
+    validation: Data | None = None,
     schedule: Schedule | None = None,
     clip: float | None = None,
     callbacks: Sequence[Callback] = (),
     rng: Seed = None,
     progress: bool | None = None,
-    resume: dict[str, Any] | None = None,
+    resume: Plain | None = None,
     carry_state: bool = False,
-) -> dict[str, Any]:
+) -> Plain:
     """Trains `model` in place and returns the history, plain data:
 
         {"ended": "all 10 epochs done", "step": updates done, "seconds": in all, "epochs": [row, ...]}
@@ -100,7 +100,7 @@ def fit(
     return {"ended": run.ended, "step": run.step, "seconds": seconds, "epochs": run.history}
 
 
-def evaluate(model: Layer, loss: Loss, batches: Iterable[Batch], carry_state: bool = False) -> float:
+def evaluate(model: Layer, loss: Loss, batches: Data, carry_state: bool = False) -> float:
     """The mean loss of `batches` in evaluation, each batch counted by its valid items. carry_state: as in `fit`."""
     total, items, state = 0.0, 0, None
     for batch in starmap(Batch, batches):

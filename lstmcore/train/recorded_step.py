@@ -5,6 +5,7 @@ the GPU takes to run it. Recorded as a CUDA graph, all together cost one call.
 """
 
 import copy
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -131,11 +132,13 @@ class RecordedStep:
             raise ValueError("`opt.state` was replaced after this step was recorded: make another RecordedStep")
 
 
-def _alike(given: Any, want: Any) -> bool:
-    return type(given) is type(want) and (want is None or (given.shape == want.shape and given.dtype == want.dtype))
+def _alike(given: Array | None, want: Array | None) -> bool:
+    if given is None or want is None:
+        return given is want
+    return type(given) is type(want) and given.shape == want.shape and given.dtype == want.dtype
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if not is_array(value):
         return type(value).__name__
     return f"{dtype_name(value.dtype)} {tuple(value.shape)} of {library_name(value)}"
@@ -148,7 +151,7 @@ class _Draws:
         self._rng, self._next = rng, 0
         self._places: list[Array] = []
 
-    def begin(self, xp: Any) -> None:
+    def begin(self, xp: ModuleType) -> None:
         self._xp, self._before = xp, self._rng.bit_generator.state
 
     def random(self, shape: tuple[int, ...]) -> Array:

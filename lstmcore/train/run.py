@@ -1,15 +1,15 @@
 """A training run as every callback gets it, and all that it takes to go on from where it stands."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_array, library_name, to_library, to_numpy
+from lstmcore.arrays import Array, Plain, State, is_array, library_name, to_library, to_numpy
 from lstmcore.layers import Layer
-from lstmcore.train.data.batches import Batch
+from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.data.carry import from_host, to_host
 from lstmcore.train.update.optimizer import Optimizer
 
@@ -23,11 +23,11 @@ class Run:
     model: Layer
     opt: Optimizer
     epochs: int  # how many are wanted
-    batches: Any
-    validation: Any = None
-    schedule: Any = None
+    batches: Data
+    validation: Data | None = None
+    schedule: Callable[[int], float] | None = None
     rng: np.random.Generator = field(default_factory=np.random.default_rng)  # draws the dropout masks
-    callbacks: Sequence[Any] = ()
+    callbacks: Sequence[object] = ()
     batches_per_epoch: int | None = None  # None if the batches cannot tell
     epoch: int = 0  # epochs completed
     step: int = 0  # updates done
@@ -41,13 +41,13 @@ class Run:
     loss_sum: float = 0.0  # of this epoch so far, each batch's loss times its items
     items: int = 0  # valid outputs of this epoch so far
     seconds: float = 0.0  # of this epoch so far
-    carried: Any = None  # the state that the next batch starts from; None for zeros
-    history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
+    carried: State | None = None  # the state that the next batch starts from; None for zeros
+    history: list[Plain] = field(default_factory=list)  # one row per epoch
     whole: bool = True  # nothing is half done: `state` is one to go on from
     ended: str | None = None  # why the run ended
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         """Where the run stands: what `fit(resume=...)` takes to go on bit for bit.
 
         Plain data and NumPy arrays, all of them copies: parameters, the optimizer's memory, the position in the data,
@@ -72,7 +72,7 @@ class Run:
         }
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         before = self.state
         try:
             self._check(state)
@@ -81,7 +81,7 @@ class Run:
             self._put_back(before)
             raise ValueError(f"the saved state does not fit this training: {error}") from error
 
-    def _put_back(self, state: dict[str, Any]) -> None:
+    def _put_back(self, state: Plain) -> None:
         library = {name: library_name(w) for name, w in self.model.params.items()}
         for name, w in state["model"].items():
             self.model.params[name] = to_library(w, library[name])
@@ -101,7 +101,7 @@ class Run:
             setattr(self, name, value)
         self.history = [dict(row) for row in state["history"]]
 
-    def _check(self, state: dict[str, Any]) -> None:
+    def _check(self, state: Plain) -> None:
         """That it is a state, and that of a training like this one."""
         if not isinstance(state, dict) or state.keys() != self.state.keys():
             raise ValueError("it should be what `run.state` gives, or what a checkpoint holds")

@@ -1,16 +1,16 @@
-"""Those who watch a training run, and how they are called."""
+"""Callbacks: what is called while `fit` trains, and when."""
 
 import operator
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from lstmcore.arrays import Array, library_name, to_library, to_numpy
+from lstmcore.arrays import Array, Plain, library_name, to_library, to_numpy
 from lstmcore.train.run import Run
 
 
 class Callback:
-    """Somebody who watches a run. Any object with some of these methods will do; this one does nothing.
+    """What is called during a run. This one does nothing: inherit it and write the methods that are wanted.
 
     One that remembers something beyond a batch has it in `state`, plain data and NumPy arrays, to be read and assigned:
     it is saved with the run. A copy of parameters in it, {name: array}, is called "params".
@@ -35,7 +35,7 @@ class Callback:
 HOOKS = ("on_start", "on_gradients", "on_batch", "on_epoch", "on_end")
 
 
-def check_callbacks(callbacks: Any) -> None:
+def check_callbacks(callbacks: Iterable[object]) -> None:
     """Each has at least one hook, and none that is never called (a slip of the pen)."""
     for callback in callbacks:
         names = [name for name in dir(callback) if name.startswith("on_")]
@@ -68,17 +68,17 @@ class EarlyStopping(Callback):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"`patience` should be a positive number of epochs; got {patience!r}")
         self.patience, self.restore = patience, restore
-        self.best = np.inf
+        self.best: float = np.inf
         self.best_epoch = 0
         self._params: dict[str, Array] = {}
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         params = {name: np.array(to_numpy(w)) for name, w in self._params.items()}
         return {"best": self.best, "epoch": self.best_epoch, "params": params}
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         self.best, self.best_epoch = float(state["best"]), operator.index(state["epoch"])
         self._params = dict(state["params"])
 
@@ -88,7 +88,7 @@ class EarlyStopping(Callback):
 
     def on_epoch(self, run: Run) -> None:
         row = run.history[-1]
-        loss = row.get("validation", row["loss"])
+        loss = row["validation"] if "validation" in row else row["loss"]
         if loss < self.best:
             self.best, self.best_epoch = loss, run.epoch
             if self.restore:

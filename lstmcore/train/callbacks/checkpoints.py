@@ -7,8 +7,9 @@ import operator
 import os
 import time
 from pathlib import Path
-from typing import Any
 
+from lstmcore.arrays import Plain
+from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files import checkpoint
 from lstmcore.train.files.atomic import remove_left_overs
@@ -18,7 +19,7 @@ from lstmcore.train.run import Run
 BEST = "best.safetensors"
 
 
-class Checkpoints:
+class Checkpoints(Callback):
     """A callback of `fit` that saves the run, in full, into a folder; the last one of the callbacks.
 
         keep = Checkpoints("runs/book/checkpoints", every_seconds=60)
@@ -43,13 +44,13 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: str | os.PathLike,
+        folder: str | os.PathLike[str],
         *,
         every_seconds: float | None = 60.0,
         every_steps: int | None = None,
         every_epochs: int | None = None,
         keep: int = 3,
-        about: Any = None,
+        about: object = None,
         tell: Tell = warn,
         go_on: str = "",
     ):
@@ -66,16 +67,16 @@ class Checkpoints:
         self._when = 0.0  # it was saved
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         return {"best": self.best, "epoch": self.best_epoch}
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         self.best, self.best_epoch = float(state["best"]), operator.index(state["epoch"])
 
     # ---- going on ----------------------------------------------------------------------------------------------------
 
-    def last(self) -> dict[str, Any] | None:
+    def last(self) -> Plain | None:
         """The state in the last good checkpoint: what `fit(resume=...)` takes. None where there is no checkpoint.
 
         A damaged one is told, set aside as *.damaged and skipped; if none of the last ones is good, it is the best one.
@@ -172,7 +173,7 @@ def _name(step: int) -> str:
     return f"step-{step:010}.safetensors"
 
 
-def _differences(saved: Any, now: Any, name: str = "") -> list[str]:
+def _differences(saved: object, now: object, name: str = "") -> list[str]:
     """What differs between two trees of plain data, in words."""
     if isinstance(saved, dict) and isinstance(now, dict):
         return [

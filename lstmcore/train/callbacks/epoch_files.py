@@ -6,10 +6,10 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files.atomic import remove_left_overs, write_atomically
@@ -26,7 +26,7 @@ class Records(Callback):
     with the files later on is told, once, and does not end the training.
     """
 
-    def __init__(self, folder: str | os.PathLike, tell: Tell = warn):
+    def __init__(self, folder: str | os.PathLike[str], tell: Tell = warn):
         self.folder, self.tell = Path(folder), tell
         self._told = False
 
@@ -53,7 +53,7 @@ class Records(Callback):
     def _paths(self) -> list[Path]:
         return [self.folder / name for name in FILES]
 
-    def _lines(self, row: dict[str, Any]) -> tuple[str, str]:
+    def _lines(self, row: Plain) -> tuple[str, str]:
         """A row of the history as a line of JSON, and one of CSV."""
         row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
         plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}

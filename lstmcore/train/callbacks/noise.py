@@ -1,11 +1,10 @@
 """Gradient noise, which helps badly started networks out of a plateau (Neelakantan et al. 2015)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.arrays import Array, Plain, dtype_name, namespace
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
@@ -34,11 +33,11 @@ class GradientNoise(Callback):
         self.rng = generator(seed)
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         return dict(self.rng.bit_generator.state)
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         self.rng.bit_generator.state = state
 
     def on_gradients(self, run: Run) -> None:

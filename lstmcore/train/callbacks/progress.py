@@ -1,7 +1,6 @@
 """A line that shows how far a training run is. rich is loaded only when there is something to show."""
 
 import sys
-from typing import Any
 
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
@@ -49,5 +48,5 @@ class Progress(Callback):
         self.console.print(", ".join([f"{run.ended}: {run.step} updates", *losses]), highlight=False, soft_wrap=True)
 
 
-def _has_validation(run: Run) -> Any:
-    return run.history and "validation" in run.history[-1]
+def _has_validation(run: Run) -> bool:
+    return bool(run.history) and "validation" in run.history[-1]

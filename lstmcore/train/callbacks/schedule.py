@@ -4,7 +4,8 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from lstmcore.arrays import Plain
 
 Schedule = Callable[[int], float]
 
@@ -82,12 +83,12 @@ class WarmUp:
         return self.then(step - self.steps)
 
     @property
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> Plain | None:
         """That of the other schedule; None if it has none."""
         return getattr(self.then, "state", None)
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         self.then.state = state  # type: ignore[attr-defined]
 
     def observe(self, loss: float) -> None:
@@ -109,14 +110,14 @@ class Plateau:
             raise ValueError(f"`factor` should lie between 0 and 1; got {factor!r}")
         _check_positive("patience", patience)
         self.factor, self.patience, self.threshold, self.last = factor, patience, threshold, last
-        self._state: dict[str, Any] = {"lr": lr, "best": math.inf, "waited": 0}
+        self._state: Plain = {"lr": lr, "best": math.inf, "waited": 0}
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         return dict(self._state)
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         lr, best, waited = float(state["lr"]), float(state["best"]), operator.index(state["waited"])
         self._state = {"lr": lr, "best": best, "waited": waited}
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace, to_numpy
+from lstmcore.arrays import Array, Plain, dtype_name, namespace, to_numpy
 from lstmcore.ops.losses import softmax
+from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
 from lstmcore.train.update.clip import global_norm
 
@@ -34,12 +35,12 @@ def warn(message: str) -> None:
     warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
-def watchers(tell: Tell = warn) -> list[Any]:
+def watchers(tell: Tell = warn) -> list["Watcher"]:
     """One of each kind, for one run of `fit`. tell: what is called with the sentence."""
     return [MeanCollapse(tell), NotFinite(tell), ExplodingNorm(tell), NothingLearnt(tell)]
 
 
-class Watcher:
+class Watcher(Callback):
     """Says one thing once. `said` is the sentence, None as long as there was no reason."""
 
     remembers: tuple[str, ...] = ("said",)  # the attributes that outlive a pause: plain data
@@ -49,11 +50,11 @@ class Watcher:
         self.said: str | None = None
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         return {name: getattr(self, name) for name in self.remembers}
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         for name in self.remembers:
             if not isinstance(state[name], str | None if name == "said" else type(getattr(self, name))):
                 raise TypeError(f"{type(self).__name__} remembers {name}; {state[name]!r:.80} is none")
@@ -175,7 +176,7 @@ class NothingLearnt(Watcher):
         super().__init__(tell)
         self.epochs, self.constant = epochs, constant
         self.items = 0  # valid ones, seen in the first epoch
-        self.sums: Any = np.zeros((2, 1))  # (2, columns): of their targets, and of the squares of these
+        self.sums: Array = np.zeros((2, 1))  # (2, columns): of their targets, and of the squares of these
 
     def on_batch(self, run: Run) -> None:
         answers = _answers(run) if run.epoch == 0 else None
@@ -255,7 +256,7 @@ def _why_flat(run: Run) -> str:
     return f"is the learning rate ({run.opt.lr:.3g}) right, and do the inputs tell anything of the targets?"
 
 
-def _recurrent(cache: Any) -> Iterator[Any]:
+def _recurrent(cache: object) -> Iterator[Any]:
     """The caches of all recurrent layers in the cache of a model."""
     if hasattr(cache, "gates"):
         yield cache

@@ -1,12 +1,12 @@
 """Mini-batches: rows drawn without replacement, and sequences of unequal length padded to one array."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace, to_numpy
+from lstmcore.arrays import Array, Plain, dtype_name, is_array, library_name, namespace, to_numpy
 from lstmcore.layers.initialise import Seed, generator
 
 POOL = 32  # batches; so many are drawn before their rows are sorted by length
@@ -18,6 +18,9 @@ class Batch(NamedTuple):
     x: Array  # (T, B, I), or (T, B) class indices
     targets: Array  # (B, ...), one per row; or (T, B, ...), one per step
     mask: Array | None = None  # (T, B) bool, true on real steps
+
+
+Data: TypeAlias = Iterable[tuple[Array, Array] | tuple[Array, Array, Array | None]]  # a pass over it is an epoch
 
 
 class Batches:
@@ -64,7 +67,7 @@ class Batches:
         self.per_step = _targets_per_step(x, targets, per_step)
         self.lengths = _lengths(mask) if bucketed and mask is not None else None  # (N,)
         self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
-        self._epoch: dict[str, Any] | None = None  # the state of an epoch under way
+        self._epoch: Plain | None = None  # the state of an epoch under way
         self._resume = 0  # how many batches the next loop leaves out
 
     def __len__(self) -> int:
@@ -85,12 +88,12 @@ class Batches:
             self._epoch = None
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         """{"generator": the random state at the start of the epoch, "position": batches handed out}; plain data."""
         return copy.deepcopy(self._epoch or {"generator": self._rng.bit_generator.state, "position": 0})
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         if set(state) != {"generator", "position"} or not 0 <= state["position"] <= len(self):
             raise ValueError(f"`state` should be the state of batches like these, of {len(self)} an epoch; got {state}")
         self._rng.bit_generator.state = state["generator"]
@@ -164,7 +167,7 @@ def _lengths(mask: Array) -> np.ndarray:
     return np.where(real.any(axis=0), real.shape[0] - np.argmax(real[::-1], axis=0), 0)
 
 
-def _probabilities(weights: Any, N: int, shuffle: bool) -> np.ndarray:
+def _probabilities(weights: Array, N: int, shuffle: bool) -> np.ndarray:
     """The weights over their sum, once they are found to be weights."""
     weights = np.asarray(weights, np.float64)
     if weights.shape != (N,):
@@ -176,7 +179,7 @@ def _probabilities(weights: Any, N: int, shuffle: bool) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _check_data(x: Any, targets: Any, mask: Any) -> int:
+def _check_data(x: Array, targets: Array, mask: Array | None) -> int:
     """N, once the arrays are found to belong together."""
     for name, value in (("x", x), ("targets", targets), ("mask", mask)):
         if not (name == "mask" and value is None) and (

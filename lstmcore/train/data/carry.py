@@ -3,21 +3,23 @@
 A state is None, an array (B, H), or a tuple of states: one per state of the cell, or one per part of a container.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import is_array, to_library, to_numpy
+from lstmcore.arrays import Array, State, is_array, to_library, to_numpy
+
+Host: TypeAlias = "np.ndarray | list[Host] | None"
 
 
-def to_host(state: Any) -> Any:
+def to_host(state: Array | State | None) -> Host:
     """A copy: NumPy arrays in nested lists."""
     if state is None:
         return None
     return np.array(to_numpy(state)) if is_array(state) else [to_host(part) for part in state]
 
 
-def from_host(host: Any, library: str) -> Any:
+def from_host(host: Host, library: str) -> Any:
     """Undoes `to_host`; the arrays are of the named library, that of the model's parameters."""
     if host is None:
         return None

@@ -4,12 +4,15 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, is_float32_or_64, library_name, namespace
+from lstmcore.arrays import Array, Plain, dtype_name, is_float32_or_64, library_name, namespace
 from lstmcore.shapes import check_like
+
+Memory: TypeAlias = dict[str, Any]  # of one parameter: "t", its steps so far, and an array for each slot
+Move: TypeAlias = Callable[[Array, tuple[float, ...]], None]
 
 
 class Optimizer:
@@ -38,11 +41,11 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = number("weight_decay", weight_decay)
         self.l1 = number("l1", l1)
-        self._state: dict[str, dict[str, Any]] = {}
+        self._state: dict[str, Memory] = {}
         self._ready: dict[str, Ready] = {}
 
     numbers: Callable[..., tuple[float, ...]]
-    rule: Callable[..., tuple]
+    rule: Callable[..., tuple[Array, ...]]
 
     def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """Moves, in place, every parameter that has a gradient.
@@ -97,7 +100,7 @@ class Optimizer:
         self._lr = number("lr", lr)
 
     @property
-    def state(self) -> dict[str, dict[str, Any]]:
+    def state(self) -> dict[str, Memory]:
         """What is remembered: name -> {"t": steps so far, slot: array, ...}. The optimizer's own arrays, not copies.
 
         Assigning copies: with a saved state, and the same numbers in the constructor, training goes on bit for bit as
@@ -124,7 +127,7 @@ class Optimizer:
         constants = {"lr": self.lr} | {k: v for k, v in vars(self).items() if not k.startswith("_")}
         return f"{type(self).__name__}({', '.join(f'{name}={value:g}' for name, value in constants.items())})"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Plain:
         """For copies: what is ready names the very arrays, and a copy has its own."""
         return vars(self) | {"_ready": {}}
 
@@ -155,13 +158,13 @@ class Optimizer:
 class Ready(NamedTuple):
     """A parameter, and what is remembered of it, that have been found to fit each other."""
 
-    memory: dict[str, Any]
+    memory: Memory
     arrays: tuple[Array, ...]  # w and the slots
-    move: Callable[[Array, tuple[float, ...]], None]  # (dw, numbers): one step of the arrays, in place
+    move: Move  # (dw, numbers): one step of the arrays, in place
     on_gpu: bool  # a kernel there can do that for many parameters at once
 
 
-def _mover(rule: Callable, arrays: tuple[Array, ...]) -> Callable[[Array, tuple[float, ...]], None]:
+def _mover(rule: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...]) -> Move:
     """`move` of `Ready`: compiled for NumPy, in array code elsewhere.
 
     numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
@@ -182,7 +185,7 @@ def _mover(rule: Callable, arrays: tuple[Array, ...]) -> Callable[[Array, tuple[
 
 
 @functools.cache
-def _compiled() -> Callable:
+def _compiled() -> Callable[..., Move]:
     """The compiled update, imported when it is needed: Numba takes a while."""
     from lstmcore.ops.cpu.update import mover
 
