@@ -6,7 +6,7 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lstmcore.arrays import from_dlpack
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh, to_cpu, to_gpu
@@ -34,6 +34,14 @@ from lstmcore.train import (
 
 if TYPE_CHECKING:
     from lstmcore import debug
+else:
+
+    def __getattr__(name: str) -> object:
+        """`lc.debug` is loaded when it is first used: it is larger than all the rest."""
+        if name == "debug":
+            return importlib.import_module("lstmcore.debug")
+        raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 
@@ -73,10 +81,3 @@ __all__ = [
     "to_cpu",
     "to_gpu",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """`lc.debug` is loaded when it is first used: it is larger than all the rest."""
-    if name == "debug":
-        return importlib.import_module("lstmcore.debug")
-    raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")

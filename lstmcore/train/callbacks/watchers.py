@@ -35,12 +35,12 @@ def warn(message: str) -> None:
     warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
-def watchers(tell: Tell = warn) -> list["Watcher"]:
+def watchers(tell: Tell = warn) -> "list[MeanCollapse | NotFinite | ExplodingNorm | NothingLearnt]":
     """One of each kind, for one run of `fit`. tell: what is called with the sentence."""
     return [MeanCollapse(tell), NotFinite(tell), ExplodingNorm(tell), NothingLearnt(tell)]
 
 
-class Watcher(Callback):
+class Watcher:
     """Says one thing once. `said` is the sentence, None as long as there was no reason."""
 
     remembers: tuple[str, ...] = ("said",)  # the attributes that outlive a pause: plain data
@@ -67,7 +67,7 @@ class Watcher(Callback):
             self.tell(message)
 
 
-class MeanCollapse(Watcher):
+class MeanCollapse(Watcher, Callback):
     """The network gives the same answer to everything, for at least `epochs` epochs and 300 updates.
 
     Looks at the last batch of each epoch: the variance of its outputs (of the probabilities, where the targets are
@@ -103,7 +103,7 @@ class MeanCollapse(Watcher):
             )
 
 
-class NotFinite(Watcher):
+class NotFinite(Watcher, Callback):
     """The run ended at a loss or a norm that is NaN or infinite: what was it that was not finite first?"""
 
     def on_end(self, run: Run) -> None:
@@ -128,7 +128,7 @@ class NotFinite(Watcher):
         self.say(f"{run.ended}; {cause}")
 
 
-class ExplodingNorm(Watcher):
+class ExplodingNorm(Watcher, Callback):
     """The norm of the gradients is a hundred times larger than any of the first 20.
 
     Once is enough if the gradients are not clipped, for one such update undoes many. Clipped ones may leap now and then
@@ -162,7 +162,7 @@ class ExplodingNorm(Watcher):
             )
 
 
-class NothingLearnt(Watcher):
+class NothingLearnt(Watcher, Callback):
     """After `epochs` epochs and 300 updates the loss is not below that of the best constant answer.
 
     For mean losses: softmax_cross_entropy, whose best constant answer are the frequencies of the classes (the loss is
