@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
-from lstmcore.train import SGD, Adam, Batch, Batches, Callback, Momentum, Stream, TrainingWarning, fit
-from lstmcore.train.callbacks import watchers
+from lstmcore.train import SGD, Adam, Batch, Batches, Callback, Momentum, Stream, TrainingWarning, fit, watchers
 from lstmcore.train.callbacks.watchers import ExplodingNorm, MeanCollapse, NothingLearnt
 
 
