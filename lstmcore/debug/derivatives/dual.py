@@ -18,10 +18,16 @@ is done to the tangents too. For the LSTM step, equations (2) to (7), the rules 
 """
 
 import sys
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from lstmcore.arrays import Array, Dtype
+
+Operand: TypeAlias = "Dual | Array | complex"  # a number or an array is a constant
+Shape: TypeAlias = int | tuple[int, ...]
 
 
 class Dual:
@@ -35,61 +41,72 @@ class Dual:
     def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
         return sys.modules[__name__]
 
-    shape = property(lambda self: self.value.shape)
-    ndim = property(lambda self: self.value.ndim)
-    dtype = property(lambda self: self.value.dtype)
-    T = property(lambda self: Dual(self.value.T, self.tangent.T))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
 
-    def __getitem__(self, key):
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype
+
+    @property
+    def T(self) -> "Dual":
+        return Dual(self.value.T, self.tangent.T)
+
+    def __getitem__(self, key: Any) -> "Dual":
         return Dual(self.value[key], self.tangent[key])
 
-    def __setitem__(self, key, new):
-        new = lift(new)
-        self.value[key], self.tangent[key] = new.value, new.tangent
+    def __setitem__(self, key: Any, new: Operand) -> None:
+        given = lift(new)
+        self.value[key], self.tangent[key] = given.value, given.tangent
 
-    def __neg__(self):
+    def __neg__(self) -> "Dual":
         return Dual(-self.value, -self.tangent)
 
-    def __add__(self, other):
-        other = lift(other)
-        return Dual(self.value + other.value, self.tangent + other.tangent)
+    def __add__(self, other: Operand) -> "Dual":
+        b = lift(other)
+        return Dual(self.value + b.value, self.tangent + b.tangent)
 
-    def __sub__(self, other):
+    def __sub__(self, other: Operand) -> "Dual":
         return self + -lift(other)
 
-    def __mul__(self, other):
-        other = lift(other)
-        return Dual(self.value * other.value, self.tangent * other.value + self.value * other.tangent)
+    def __mul__(self, other: Operand) -> "Dual":
+        b = lift(other)
+        return Dual(self.value * b.value, self.tangent * b.value + self.value * b.tangent)
 
-    def __truediv__(self, other):
-        other = lift(other)
-        quotient = self.value / other.value
-        return Dual(quotient, (self.tangent - quotient * other.tangent) / other.value)
+    def __truediv__(self, other: Operand) -> "Dual":
+        b = lift(other)
+        quotient = self.value / b.value
+        return Dual(quotient, (self.tangent - quotient * b.tangent) / b.value)
 
-    def __matmul__(self, other):
-        other = lift(other)
-        return Dual(self.value @ other.value, self.tangent @ other.value + self.value @ other.tangent)
+    def __matmul__(self, other: Operand) -> "Dual":
+        b = lift(other)
+        return Dual(self.value @ b.value, self.tangent @ b.value + self.value @ b.tangent)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: Operand) -> "Dual":
         return lift(other) - self
 
-    def __rtruediv__(self, other):
+    def __rtruediv__(self, other: Operand) -> "Dual":
         return lift(other) / self
 
-    def __rmatmul__(self, other):
+    def __rmatmul__(self, other: Operand) -> "Dual":
         return lift(other) @ self
 
-    def __ge__(self, other):
+    def __ge__(self, other: Operand) -> Array:
         return self.value >= lift(other).value  # branches go by the value
 
     def __repr__(self) -> str:
         return f"Dual({self.value!r}, {self.tangent!r})"
 
 
-def lift(value: Any) -> Dual:
+def lift(value: Operand) -> Dual:
     """A number or an array as a constant; a Dual as it is."""
     if isinstance(value, Dual):
         return value
@@ -112,25 +129,25 @@ def tanh(x: Dual) -> Dual:
 # ---- the array library: what is linear happens to both parts --------------------------------------------------
 
 
-def where(condition: Any, x: Any, y: Any) -> Dual:
-    c, x, y = lift(condition).value, lift(x), lift(y)
-    return Dual(np.where(c, x.value, y.value), np.where(c, x.tangent, y.tangent))
+def where(condition: Operand, x: Operand, y: Operand) -> Dual:
+    c, a, b = lift(condition).value, lift(x), lift(y)
+    return Dual(np.where(c, a.value, b.value), np.where(c, a.tangent, b.tangent))
 
 
-def concat(arrays: Any, axis: int = 0) -> Dual:
+def concat(arrays: Iterable[Operand], axis: int = 0) -> Dual:
     parts = [lift(x) for x in arrays]
     return Dual(np.concat([x.value for x in parts], axis), np.concat([x.tangent for x in parts], axis))
 
 
-def reshape(x: Dual, shape: Any) -> Dual:
+def reshape(x: Dual, shape: Shape) -> Dual:
     return Dual(np.reshape(x.value, shape), np.reshape(x.tangent, shape))
 
 
-def broadcast_to(x: Dual, shape: Any) -> Dual:
+def broadcast_to(x: Dual, shape: Shape) -> Dual:
     return Dual(np.broadcast_to(x.value, shape), np.broadcast_to(x.tangent, shape))
 
 
-def sum(x: Dual, axis: Any = None) -> Dual:
+def sum(x: Dual, axis: int | None = None) -> Dual:
     return Dual(np.sum(x.value, axis), np.sum(x.tangent, axis))
 
 
@@ -138,15 +155,15 @@ def real(x: Dual) -> Dual:
     return Dual(np.real(x.value), np.real(x.tangent))
 
 
-def asarray(x: Any, dtype: Any = None, copy: bool | None = None) -> Dual:
-    x = lift(x)
-    return Dual(np.asarray(x.value, dtype=dtype, copy=copy), np.asarray(x.tangent, dtype=dtype, copy=copy))
+def asarray(x: Operand, dtype: Dtype | None = None, copy: bool | None = None) -> Dual:
+    a = lift(x)
+    return Dual(np.asarray(a.value, dtype=dtype, copy=copy), np.asarray(a.tangent, dtype=dtype, copy=copy))
 
 
 # ---- the array library: new arrays -----------------------------------------------------------------------------
 
 
-def zeros(shape: Any, dtype: Any = None) -> Dual:
+def zeros(shape: Shape, dtype: Dtype | None = None) -> Dual:
     return Dual(np.zeros(shape, dtype), np.zeros(shape, dtype))
 
 

@@ -12,6 +12,7 @@ from lstmcore.arrays import Array, Plain, dtype_name, is_float32_or_64, library_
 from lstmcore.shapes import check_like
 
 Memory: TypeAlias = dict[str, Any]  # of one parameter: "t", its steps so far, and an array for each slot
+Root: TypeAlias = Callable[[Array], Array]  # the square root of each number
 Move: TypeAlias = Callable[[Array, tuple[float, ...]], None]
 
 

@@ -8,7 +8,8 @@ A rule is stated once, pointwise, like a cell's step: the same text runs over wh
 numbers. So it holds no literal (which would widen float32); what depends on t alone is computed in `numbers`.
 """
 
-from lstmcore.train.update.optimizer import Optimizer, number
+from lstmcore.arrays import Array
+from lstmcore.train.update.optimizer import Optimizer, Root, number
 
 
 class SGD(Optimizer):
@@ -20,11 +21,11 @@ class SGD(Optimizer):
     def __init__(self, lr: float = 0.01, weight_decay: float = 0.0, l1: float = 0.0):
         super().__init__(lr, weight_decay, l1)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return (lr,)
 
     @staticmethod
-    def rule(sqrt, w, dw, lr):
+    def rule(sqrt: Root, w: Array, dw: Array, lr: float) -> tuple[Array, ...]:
         return (w - lr * dw,)
 
 
@@ -44,11 +45,11 @@ class Momentum(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.momentum = number("momentum", momentum, below=1)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.momentum
 
     @staticmethod
-    def rule(sqrt, w, dw, m, lr, momentum):
+    def rule(sqrt: Root, w: Array, dw: Array, m: Array, lr: float, momentum: float) -> tuple[Array, ...]:
         m = momentum * m + dw
         return w - lr * m, m
 
@@ -72,7 +73,7 @@ class Nesterov(Optimizer):
     numbers = Momentum.numbers
 
     @staticmethod
-    def rule(sqrt, w, dw, m, lr, momentum):
+    def rule(sqrt: Root, w: Array, dw: Array, m: Array, lr: float, momentum: float) -> tuple[Array, ...]:
         m = momentum * m + dw
         return w - lr * (dw + momentum * m), m
 
@@ -103,14 +104,26 @@ class Adam(Optimizer):
         self.beta1, self.beta2 = number("beta1", beta1, below=1), number("beta2", beta2, below=1)
         self.eps = number("eps", eps)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         # lr mhat / (sqrt(vhat) + eps), with the corrections drawn together into two numbers
         root = (1 - self.beta2**t) ** 0.5
         rate, eps = lr * root / (1 - self.beta1**t), root * self.eps
         return rate, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, eps
 
     @staticmethod
-    def rule(sqrt, w, dw, m, v, rate, beta1, rest1, beta2, rest2, eps):
+    def rule(
+        sqrt: Root,
+        w: Array,
+        dw: Array,
+        m: Array,
+        v: Array,
+        rate: float,
+        beta1: float,
+        rest1: float,
+        beta2: float,
+        rest2: float,
+        eps: float,
+    ) -> tuple[Array, ...]:
         m = beta1 * m + rest1 * dw
         v = beta2 * v + rest2 * dw * dw
         return w - rate * m / (sqrt(v) + eps), m, v
@@ -162,11 +175,13 @@ class RMSProp(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.rho, self.eps = number("rho", rho, below=1), number("eps", eps)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.rho, 1 - self.rho, self.eps
 
     @staticmethod
-    def rule(sqrt, w, dw, v, lr, rho, rest, eps):
+    def rule(
+        sqrt: Root, w: Array, dw: Array, v: Array, lr: float, rho: float, rest: float, eps: float
+    ) -> tuple[Array, ...]:
         v = rho * v + rest * dw * dw
         return w - lr * dw / (sqrt(v) + eps), v
 
@@ -186,11 +201,11 @@ class Adagrad(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.eps = number("eps", eps)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.eps
 
     @staticmethod
-    def rule(sqrt, w, dw, v, lr, eps):
+    def rule(sqrt: Root, w: Array, dw: Array, v: Array, lr: float, eps: float) -> tuple[Array, ...]:
         v = v + dw * dw
         return w - lr * dw / (sqrt(v) + eps), v
 
@@ -215,11 +230,13 @@ class Adadelta(Optimizer):
         super().__init__(lr, weight_decay, l1)
         self.rho, self.eps = number("rho", rho, below=1), number("eps", eps)
 
-    def numbers(self, lr, t):
+    def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.rho, 1 - self.rho, self.eps
 
     @staticmethod
-    def rule(sqrt, w, dw, v, u, lr, rho, rest, eps):
+    def rule(
+        sqrt: Root, w: Array, dw: Array, v: Array, u: Array, lr: float, rho: float, rest: float, eps: float
+    ) -> tuple[Array, ...]:
         v = rho * v + rest * dw * dw
         delta = sqrt(u + eps) / sqrt(v + eps) * dw
         u = rho * u + rest * delta * delta
