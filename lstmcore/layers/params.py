@@ -15,10 +15,11 @@ class Params(MutableMapping[str, Array]):
 
     def __init__(self, arrays: dict[str, Array]):
         self._arrays, self._shapes = arrays, [a.shape for a in arrays.values()]
+        self._sizes = [a.size for a in arrays.values()]
 
     def check_shapes(self) -> None:
-        """Raises ValueError for an array that is not of its shape any more: compiled code would read beyond its end."""
-        if [a.shape for a in self._arrays.values()] != self._shapes:
+        """Raises ValueError for an array that is not of its size any more: compiled code would read beyond its end."""
+        if [a.size for a in self._arrays.values()] != self._sizes:
             for (name, a), shape in zip(self._arrays.items(), self._shapes):
                 if a.shape != shape:
                     raise ValueError(

@@ -2,8 +2,8 @@
 
 Arrays can be written to at any time, and a gradient of other weights than those of the way there is no gradient of
 anything. So `forward` takes a print of each array, and `backward` compares. A print is a sample: all of a small array,
-and of a large one numbers spread evenly over it. An optimizer's step, a scaled matrix or a buffer that was filled again
-changes nearly every number; to find a single one that was changed, `with strict():` looks at all of them.
+a little of a large one. An optimizer's step, a scaled matrix or a buffer that was filled again changes nearly every
+number; to find a single one that was changed, `with strict():` looks at all of them.
 """
 
 import contextlib
@@ -20,38 +20,33 @@ from lstmcore.arrays import Array, to_numpy
 from lstmcore.layers.params import Params
 
 WHOLE = 512  # bytes: what is not larger is looked at as a whole
-LARGE = 8192  # numbers: of a smaller array two are looked at, for a pass over it takes microseconds; else some 64
+LARGE = 1 << 16  # numbers: of larger weights some 64 are looked at, for then a pass takes milliseconds; else one
 
 Prints = list[Hashable]
 
 
-def samples(arrays: Iterable[Array]) -> Prints:
-    """A print of each array on the host; None for one on a GPU, where to look at a number is to wait for it."""
-    prints: Prints = []
-    for a in arrays:  # one loop, no call for each: it runs twice in every training step of every layer
-        if type(a) is not np.ndarray:
-            prints.append(None)
-        elif a.nbytes <= WHOLE:
-            prints.append(a.tobytes())
-        elif a.size < LARGE:
-            k = (a.size * 61 >> 8) | 1  # about a quarter, and not one column
-            prints.append((a.item(k), a.item(3 * k)))
+def samples(x: Array, weights: Iterable[Array]) -> Prints:
+    """A print of each array on the host; None for one on a GPU, where to look at a number is to wait for it.
+
+    Of x, (T, B, I), it is one step of all rows, so that it holds ones of one-hot vectors too.
+    """
+    if type(x) is not np.ndarray:
+        return [None]
+    few = x.nbytes <= WHOLE
+    prints: Prints = [(x if few else x[len(x) // 2] if x.ndim == 3 else x[:: -(-len(x) // 8)]).tobytes()]
+    for w in weights:  # one loop, no call for each: it runs twice in every training step of every layer
+        if w.nbytes <= WHOLE:
+            prints.append(w.tobytes())
+        elif w.size < LARGE or not w.flags.c_contiguous:
+            prints.append(w.item((w.size * 61 >> 8) | 1))  # about a quarter of the way
         else:
-            prints.append(_many(a))
+            prints.append(w.reshape(-1)[:: _stride(w.shape)].tobytes())
     return prints
 
 
-def _many(a: np.ndarray) -> bytes:
-    if a.strides[0] < 0:
-        a = a[::-1]  # flipped time
-    if a.flags.c_contiguous:
-        return a.reshape(-1)[:: _stride(a.shape)].tobytes()
-    return a[tuple(slice(None, None, -(-n // 4)) for n in a.shape)].tobytes()
-
-
-def whole(arrays: Iterable[Array]) -> Prints:
+def whole(x: Array, weights: Iterable[Array]) -> Prints:
     """Prints in which every bit counts."""
-    return [hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).digest() for a in arrays]
+    return [hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).digest() for a in (x, *weights)]
 
 
 @functools.lru_cache(maxsize=256)
@@ -63,7 +58,7 @@ def _stride(shape: tuple[int, ...]) -> int:
     return stride
 
 
-_taken: ContextVar[Callable[[Iterable[Array]], Prints]] = ContextVar("print", default=samples)
+_taken: ContextVar[Callable[[Array, Iterable[Array]], Prints]] = ContextVar("print", default=samples)
 
 
 @contextlib.contextmanager
@@ -88,7 +83,7 @@ class Seen(NamedTuple):
     """What a forward pass has seen."""
 
     x: Array  # as it was given
-    taken: Callable[[Iterable[Array]], Prints]  # how the prints were taken
+    taken: Callable[[Array, Iterable[Array]], Prints]  # how the prints were taken
     prints: Prints  # of x, and of each parameter
     memory: list[int]  # [how often the buffers of the cache were handed on to a later one]
     turn: int  # how often that was when this cache got them
@@ -97,7 +92,7 @@ class Seen(NamedTuple):
 def look(x: Array, params: Params, before: "Seen | None" = None) -> Seen:
     """For the cache of a forward pass. before: that of the cache whose buffers it takes over."""
     taken = _taken.get()
-    prints = taken((x, *params.values()))
+    prints = taken(x, params.values())
     if before is None:
         return Seen(x, taken, prints, [0], 0)
     before.memory[0] += 1
@@ -117,7 +112,7 @@ def check(seen: Seen, params: Params) -> None:
     """Raises ValueError if x, a parameter or the cache is not what the forward pass has seen."""
     check_memory(seen)
     params.check_shapes()
-    prints = seen.taken((seen.x, *params.values()))
+    prints = seen.taken(seen.x, params.values())
     if prints == seen.prints:
         return
     for name, before, now in zip(("x", *params), seen.prints, prints):
@@ -133,9 +128,7 @@ def check(seen: Seen, params: Params) -> None:
 
 def _same(before: Any, now: Any) -> bool:
     """Equal, where NaN equals NaN."""
-    if type(before) is tuple and type(now) is tuple:
-        return all(a == b or (a != a and b != b) for a, b in zip(before, now))
-    return bool(before == now)
+    return bool(before == now or (before != before and now != now))
 
 
 def read_only(y: Array) -> Array:
