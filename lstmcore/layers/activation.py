@@ -32,8 +32,10 @@ class Tanh(Layer):
 
     def backward(
         self, dy: Array | None, cache: TanhCache, dstate: State | None = None
-    ) -> tuple[Array, None, dict[str, Array]]:
+    ) -> tuple[Array | None, None, dict[str, Array]]:
         check_cache(cache, self)
+        if dy is None:
+            return None, None, {}
         dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         return tanh_backward(masking_backward(dy, cache.mask), cache.y), None, {}
 

@@ -66,7 +66,7 @@ class Bidirectional(Layer):
         check_cache(cache, self)
         of_fw, of_bw = check_parts("dstate", dstate, 2, "Bidirectional")
         dy_fw, dy_bw = self._split(dy, cache.widths)  # (48) undoes (47)
-        bw = (_in_time(dy_bw), cache.parts[1], of_bw)
+        bw = (None if dy_bw is None else _in_time(dy_bw), cache.parts[1], of_bw)
         fw = (dy_fw, cache.parts[0], of_fw)
         (dx_bw, ds_bw, g_bw), (dx_fw, ds_fw, g_fw) = backward_both((self.bw, self.fw), (bw, fw))
         grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
@@ -95,8 +95,10 @@ class Bidirectional(Layer):
             )
         return namespace(y_fw).concat([y_fw, y_bw], axis=-1) if self.merge == "concat" else y_fw + y_bw
 
-    def _split(self, dy: Array | None, widths: tuple[int, int]) -> tuple[Array, Array]:
+    def _split(self, dy: Array | None, widths: tuple[int, int]) -> tuple[Array | None, Array | None]:
         """Undoes `_merged`, up to the flip."""
+        if dy is None:
+            return None, None
         if self.merge == "sum":
             dy = check_columns("dy", dy, widths[0], "as many as either direction gives")
             return dy, dy

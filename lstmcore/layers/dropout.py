@@ -41,8 +41,10 @@ class Dropout(Layer):
 
     def backward(
         self, dy: Array | None, cache: DropoutCache, dstate: State | None = None
-    ) -> tuple[Array, None, dict[str, Array]]:
+    ) -> tuple[Array | None, None, dict[str, Array]]:
         check_cache(cache, self)
+        if dy is None:
+            return None, None, {}
         dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         dx = masking_backward(dy, cache.mask)
         return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from lstmcore.arrays import Array, Dtype, Plain, State, namespace
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.layers.layer import Layer, Rng, check_dtype
+from lstmcore.layers.layer import Layer, Rng, check_dtype, zero_grads
 from lstmcore.layers.params import Params
 from lstmcore.ops.embedding import embedding_backward, embedding_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
@@ -51,6 +51,8 @@ class Embedding(Layer):
         """dy as y -> None, None, the gradient of W."""
         check_cache(cache, self)
         W = self.params["W"]
+        if dy is None:
+            return None, None, zero_grads(self)
         dy = check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
         return None, None, {"W": embedding_backward(masking_backward(dy, cache.mask), cache.index, W)}
 

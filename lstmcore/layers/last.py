@@ -35,8 +35,10 @@ class Last(Layer):
 
     def backward(
         self, dy: Array | None, cache: LastCache, dstate: State | None = None
-    ) -> tuple[Array, None, dict[str, Array]]:
+    ) -> tuple[Array | None, None, dict[str, Array]]:
         check_cache(cache, self)
+        if dy is None:
+            return None, None, {}
         dy = check_like("dy", dy, tuple(cache.x.shape[1:]), "(B, I), one step of x,", cache.x)
         return last_backward(dy, cache.x.shape[0], cache.mask), None, {}
 

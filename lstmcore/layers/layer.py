@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from lstmcore.arrays import Array, Dtype, Plain, State, dtype_name, to_library
+from lstmcore.arrays import Array, Dtype, Plain, State, dtype_name, namespace, to_library
 from lstmcore.layers.params import Params, joined
 from lstmcore.ops.recurrence import EngineName
 
@@ -59,6 +59,8 @@ class Layer(Protocol):
     ) -> tuple[Array | None, Any, dict[str, Array]]:
         """dy, the gradient of y -> dx, gradient of the initial state, gradients with the keys of `params`.
 
+        dy: None means that nothing comes back from the outputs, as in an encoder that is used through its state.
+
         dstate: the gradient of the final state; None means zeros.
         """
         ...
@@ -100,6 +102,11 @@ class Layer(Protocol):
         if engine is not None and hasattr(self, "engine"):
             vars(twin)["engine"] = engine
         return twin
+
+
+def zero_grads(layer: Layer) -> dict[str, Array]:
+    """The gradients of the parameters where nothing comes back from the outputs."""
+    return {name: namespace(w).zeros_like(w) for name, w in layer.params.items()}
 
 
 def own_params(layer: Layer) -> dict[str, Array]:

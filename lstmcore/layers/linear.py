@@ -6,7 +6,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Dtype, Plain, State
 from lstmcore.layers.initialise import Seed, generator, glorot_uniform
-from lstmcore.layers.layer import Layer, Rng, check_dtype
+from lstmcore.layers.layer import Layer, Rng, check_dtype, zero_grads
 from lstmcore.layers.params import Params
 from lstmcore.layers.seen import Seen, check, look
 from lstmcore.ops.linear import linear_backward, linear_forward
@@ -56,10 +56,12 @@ class Linear(Layer):
 
     def backward(
         self, dy: Array | None, cache: LinearCache, dstate: State | None = None
-    ) -> tuple[Array, None, dict[str, Array]]:
+    ) -> tuple[Array | None, None, dict[str, Array]]:
         """dy as y -> dx as x, None, gradients of W and b."""
         check_cache(cache, self)
         check(cache.seen, self.params)
+        if dy is None:
+            return None, None, zero_grads(self)
         shape = (*cache.x.shape[:-1], self.output_size)
         dy = check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
         dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])

@@ -91,7 +91,7 @@ class Recurrent(Layer):
     def backward(
         self, dy: Array | None, cache: Cache, dstate: State | None = None
     ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
-        """dy as y -> dx (T, B, I), dstate0 a tuple of (B, H), gradients of every parameter."""
+        """dy as y, or None -> dx (T, B, I), dstate0 a tuple of (B, H), gradients of every parameter."""
         given = self.before_backward(dy, cache, dstate)
         return self.own_engine().backward(self.cell, *given)
 
@@ -105,7 +105,9 @@ class Recurrent(Layer):
         if dstate is not None:
             check_state("dstate", dstate, self.cell.states, B, H, W_hh)
         of_state = self._zeros(B) if dstate is None else cast("tuple[Array, ...]", tuple(dstate))
-        if self.return_sequences:
+        if dy is None:  # only the final state was used: an encoder, whose decoder gives dstate
+            pass
+        elif self.return_sequences:
             check_like("dy", dy, (T, B, H), "(T, B, H), as the cache fixes it,", W_hh)
         else:
             dy = check_like("dy", dy, (B, H), "(B, H), the shape of the final state,", W_hh)

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lstmcore as lc
-from lstmcore.layers import from_config
+from lstmcore.layers import from_config, tree
 
 
 @given(T=st.integers(1, 5), B=st.integers(1, 4), cell=st.sampled_from(CELLS), data=st.data())
@@ -129,3 +129,39 @@ def test_specs_of_the_suite_build():
     """cases.build makes what it says."""
     model = build(("stack", ("bidirectional", ("lstm", 3, 2), ("gru", 3, 2)), ("rnn", 4, 3, "last"), ("tanh",)))
     assert repr(model) == "Stack([Bidirectional(LSTM(3, 2), GRU(3, 2)), RNN(4, 3, return_sequences=False), Tanh()])"
+
+
+ENCODERS = {
+    "LSTM": lambda: lc.LSTM(3, 4, dtype="float64", seed=1),
+    "GRU": lambda: lc.GRU(3, 4, dtype="float64", seed=1),
+    "last": lambda: lc.LSTM(3, 4, dtype="float64", seed=1, return_sequences=False),
+    "two layers": lambda: lc.Stack([lc.LSTM(3, 4, dtype="float64", seed=1), lc.LSTM(4, 4, dtype="float64", seed=2)]),
+    "both directions": lambda: lc.Bidirectional(
+        lc.LSTM(3, 4, dtype="float64", seed=1), lc.LSTM(3, 4, dtype="float64", seed=2)
+    ),
+    "with a head": lambda: lc.Stack(
+        [lc.LSTM(3, 4, dtype="float64", seed=1), lc.Dropout(0.5), lc.Tanh(), lc.Linear(4, 2, dtype="float64", seed=3)]
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused-cpu"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_no_gradient_from_the_outputs_is_a_gradient_of_zero(name, engine):
+    """An encoder is used through its final state alone: dy None, to the bit what dy full of zeros gives."""
+    layer = ENCODERS[name]().to(engine=engine)
+    x = np.random.default_rng(3).standard_normal((5, 2, 3))
+    y, state, cache = layer.forward(x, mask=lc.mask_from_lengths([5, 2], 5))
+
+    def ones(part):
+        return None if part is None else tuple(map(ones, part)) if isinstance(part, tuple) else np.ones_like(part)
+
+    got_dx, got_dstate, got = layer.backward(None, cache, ones(state))
+    dx, dstate, grads = layer.backward(np.zeros_like(y), cache, ones(state))
+    np.testing.assert_array_equal(got_dx, dx)
+    assert got.keys() == grads.keys()
+    for key in grads:
+        np.testing.assert_array_equal(got[key], grads[key], err_msg=key)
+    assert any(np.any(g) for g in got.values())
+    for part, want in zip(tree.by_leaf(layer, got_dstate), tree.by_leaf(layer, dstate), strict=True):
+        np.testing.assert_array_equal(part or 0, want or 0)
