@@ -8,12 +8,14 @@ With --nightly those that try at random try much longer.
 import importlib
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import hypothesis
 import pytest
+from children import hears_ctrl_c
 from engines import ALL_ENGINES, REFERENCE, Engine
 
 from lstmcore.ops.recurrence import ENGINES
@@ -46,6 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def nightly(request: pytest.FixtureRequest) -> bool:
     """Whether there is a night's time: a test that tries at random asks how often it may."""
     return request.config.getoption("--nightly")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """For tests that press Ctrl-C in this process."""
+    with hears_ctrl_c():
+        yield
 
 
 def _missing(request: pytest.FixtureRequest, option: str, reason: str) -> None:

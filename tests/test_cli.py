@@ -6,12 +6,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from children import started, struck
 from command import lstmcore
 
 import lstmcore as lc
@@ -207,28 +207,17 @@ def test_loops_that_cannot_be(tmp_path, words, message):
     assert "Traceback" not in answer.stderr
 
 
-HEARS_CTRL_C = """import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
-from lstmcore.cli import main
-main()
-"""
-
-
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal of POSIX")
 def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
     """The whole way: begun, interrupted, refused without a word about it, gone on with; bit-identical weights."""
     (tmp_path / "my text").write_text("to be or not to be, that is the question. " * 60)
     words = ["train", "text", "my text", "--hidden", "8", "--embedding", "4", "--steps", "10", "--batch", "4"]
     words += ["--epochs", "30", "--out"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEARS_CTRL_C, *words, "cut"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    rows = tmp_path / "cut" / "epochs.csv"
-    while process.poll() is None and (not rows.exists() or rows.read_text().count("\n") < 3):
-        time.sleep(0.01)  # until an epoch or two are done
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=100)
+    program = struck(signal.SIGINT, tmp_path, "cut/epochs.csv", 2, "from lstmcore.cli import main; main()")
+    with started(
+        sys.executable, "-c", program, *words, "cut", stdout=-1, stderr=-1, text=True, cwd=tmp_path
+    ) as process:
+        _, told = process.communicate()
     assert process.returncode == 130, told
     assert "saved: cut/checkpoints/step-0000" in told
     command = told.partition("go on with: lstmcore ")[2].splitlines()[0]
@@ -248,7 +237,7 @@ def test_ctrl_c_saves_and_the_command_that_it_tells_goes_on(tmp_path):
     whole = writing.run((tmp_path / "my text").read_text(), options, progress=False)
     for name, w in lc.load(tmp_path / "cut" / "model.safetensors").params.items():
         assert w.tobytes() == whole.model.params[name].tobytes()
-    assert rows.read_text().count("\n") == 31
+    assert (tmp_path / "cut" / "epochs.csv").read_text().count("\n") == 31
 
 
 @pytest.mark.parametrize(

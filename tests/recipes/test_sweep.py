@@ -1,6 +1,7 @@
 """Sweeps: what is tried and refused, real processes on tiny runs, one of them killed, and what is made of it all."""
 
 import csv
+import functools
 import importlib
 import json
 import math
@@ -10,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import typing
 from dataclasses import fields
 
 import pytest
+from children import started, struck
 from typer.testing import CliRunner
 
 from lstmcore import recipes
@@ -173,13 +176,18 @@ class Victim(process.Process):
     killed = False
 
     def __init__(self, words, folder, threads):
-        super().__init__(words, folder, threads)
-        if "lr=0.01,seed=1" in folder.name and not Victim.killed:
-            while not (folder / "trials").exists():
-                assert not self.ended
-                time.sleep(0.01)
-            os.kill(self._process.pid, signal.SIGKILL)
-            Victim.killed = True
+        with pytest.MonkeyPatch.context() as patch:
+            if "lr=0.01,seed=1" in folder.name and not Victim.killed:
+                work = "from lstmcore.recipes.sweep.worker import main; main()"
+                program = struck(signal.SIGKILL, folder, "trials/*/epochs.csv", 0, work)
+                patch.setattr(process.subprocess, "Popen", functools.partial(popen_of, program, subprocess.Popen))
+                Victim.killed = True
+            super().__init__(words, folder, threads)
+
+
+def popen_of(program, popen, command, **options):
+    """The same process, with another program."""
+    return popen([*command[:2], "-c", program, *command[4:]], **options)
 
 
 def test_a_killed_worker_is_done_again_and_the_others_are_kept(tmp_path, monkeypatch):
@@ -220,30 +228,31 @@ def test_a_killed_worker_is_done_again_and_the_others_are_kept(tmp_path, monkeyp
     assert all((tmp_path / row["folder"] / "model.safetensors").is_file() for row in rows)
 
 
-def test_the_time_left_is_known_after_an_epoch(tmp_path):
+def test_the_time_left_is_known_after_an_epoch(tmp_path, monkeypatch):
     """One of five epochs was there before; two more took 10 s: the last two will take as long."""
+    monkeypatch.setattr(process, "time", types.SimpleNamespace(perf_counter=lambda: 13.0))
     running = object.__new__(process.Process)
-    running.folder, running._began, running._took = tmp_path, time.perf_counter() - 10, 0.0
+    running.folder, running._began, running._took = tmp_path, 3.0, 0.0
     running._epochs, running._before, running._looked, running._done = 5, 1, 0.0, 0
     assert running.seconds_left is None
     (tmp_path / "trials" / "as-asked").mkdir(parents=True)
     (tmp_path / "trials" / "as-asked" / "epochs.jsonl").write_text("{}\n" * 3)
     running._looked = 0.0
-    assert running.seconds_left == pytest.approx(10, abs=0.5)
+    assert running.seconds_left == 10.0
 
 
 def test_a_worker_goes_when_its_parent_does(tmp_path):
     """Killed, the parent can tell it nothing; but its end of the pipe is closed."""
     command = [sys.executable, "-P", "-m", "lstmcore.recipes.sweep.worker", str(tmp_path)]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     words = sweep.read("alphabet", [], ["epochs=100000"])
-    worker.stdin.write(json.dumps(words.words(next(words.points()))).encode() + b"\n")
-    worker.stdin.flush()
-    while not (tmp_path / "trials").exists():  # it has begun
-        assert worker.poll() is None
-        time.sleep(0.05)
-    worker.stdin.close()
-    assert worker.wait(timeout=60) == 3
+    with started(*command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+        worker.stdin.write(json.dumps(words.words(next(words.points()))).encode() + b"\n")
+        worker.stdin.flush()
+        while not (tmp_path / "trials").exists():  # it has begun
+            assert worker.poll() is None
+            time.sleep(0.05)
+        worker.stdin.close()
+        assert worker.wait() == 3
 
 
 def test_one_sweep_at_a_time(tmp_path):
@@ -262,17 +271,17 @@ def test_a_memory_that_is_none(tmp_path):
 
 
 def lstmcore(*words, **options):
-    command = [sys.executable, "-c", "from lstmcore.cli import main; main()", "sweep", *map(str, words)]
+    command = [sys.executable, "-c", "from lstmcore.cli import main; main()", "sweep", *words]
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment, **options)
+    return started(*command, stdout=-1, stderr=-1, text=True, env=environment, **options)
 
 
 def test_from_a_shell(tmp_path):
     """Two windows, one of which is too long: it is told and counted, and the other one wins."""
     out = tmp_path / "run"
     fixed = [word for name in ("hidden=2", "epochs=1", "horizon=5") for word in ("--set", name)]
-    running = lstmcore("series", "--param", "window=20,5000", *fixed, "--seeds", 1, "--out", out, "--json")
-    stdout, stderr = running.communicate(timeout=300)
+    with lstmcore("series", "--param", "window=20,5000", *fixed, "--seeds", 1, "--out", out, "--json") as running:
+        stdout, stderr = running.communicate()
     assert running.returncode == 0, stderr
     answer = json.loads(stdout.splitlines()[-1])
     assert answer["best"] == {"window": 20}
@@ -291,12 +300,13 @@ def test_from_a_shell(tmp_path):
 
 
 def test_ctrl_c_tells_how_to_go_on(tmp_path):
-    running = lstmcore("alphabet", "--param", "lr=1e-3,1e-2", "--set", "epochs=100000", "--jobs", 1, "--out", tmp_path)
-    while not list(tmp_path.glob("trials/*/checkpoints")) + list(tmp_path.glob("trials/*/trials")):
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
+    words = ("alphabet", "--param", "lr=1e-3,1e-2", "--set", "epochs=100000", "--jobs", 1, "--out", tmp_path)
+    with lstmcore(*words) as running:
+        while not list(tmp_path.glob("trials/*/checkpoints")) + list(tmp_path.glob("trials/*/trials")):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate()
     assert running.returncode == 130
     assert "interrupted; go on with: lstmcore sweep alphabet --param lr=1e-3,1e-2" in stderr
     assert "Traceback" not in stderr

@@ -107,8 +107,7 @@ def test_rates_that_do_not_rise(lowest, highest, steps):
         find_lr(*parts(), lowest=lowest, highest=highest, steps=steps)
 
 
-def test_ctrl_c_gives_what_there_is():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_ctrl_c_gives_what_there_is(ctrl_c):
     model, _, batches, opt = parts()
     calls = []
 
@@ -118,9 +117,6 @@ def test_ctrl_c_gives_what_there_is():
             signal.raise_signal(signal.SIGINT)
         return lc.squared_error(y, targets, mask=mask)
 
-    try:
-        found = find_lr(model, loss, batches, opt, progress=False)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    found = find_lr(model, loss, batches, opt, progress=False)
     assert found.ended == "interrupted"
     assert len(found.lrs) == 7

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from children import started
 
 import lstmcore as lc
 from lstmcore.train import (
@@ -265,9 +266,7 @@ def test_shows_progress_on_a_terminal():
     """stderr is a terminal, stdout a pipe that stays clean."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-c", SMALL_RUN]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"}
-    ) as process:
+    with started(*command, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"}) as process:
         os.close(theirs)
         shown = b""
         while True:
@@ -375,14 +374,6 @@ def test_a_generator_that_is_used_up():
 
 
 # ---- Ctrl-C, and going on --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ctrl_c():
-    """SIGINT as Python starts with it: a shell that runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def press_ctrl_c_in_step(step: int, times: int = 1) -> Callback:

@@ -1,24 +1,13 @@
 """Threads that meet in compiled code: work that is shared is done once, whole, and before anybody goes on."""
 
-import threading
-
 import numba
 import numpy as np
+from children import in_threads
 
 from lstmcore.ops.cpu.barrier import meet, together
 
 THREADS = 3
 PIECES = 7
-
-
-def in_threads(run, *arguments) -> None:
-    """Calls run(thread, *arguments) in THREADS threads, and waits for all."""
-    threads = [threading.Thread(target=run, args=(k, *arguments)) for k in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_everybody_works_and_waits_for_all():
@@ -41,7 +30,8 @@ def test_everybody_works_and_waits_for_all():
 
     for _ in range(20):
         slow, done, seen = np.zeros(100_000), np.zeros(PIECES), np.zeros(THREADS)
-        in_threads(run, np.zeros(2, np.int64), slow, done, seen)
+        counters = np.zeros(2, np.int64)
+        in_threads(run, [(k, counters, slow, done, seen) for k in range(THREADS)])
         assert (done == slow.size).all()
         assert (seen == slow.size * PIECES).all()
 
@@ -56,5 +46,6 @@ def test_nobody_passes_a_meeting_before_all_have_come():
                 seen[thread, meeting] += arrived[k, 0] > meeting  # the others may be one further already
 
     arrived, seen = np.zeros((THREADS, 8), np.int64), np.zeros((THREADS, 2000), np.int64)
-    in_threads(run, np.zeros(1, np.int64), arrived, seen)
+    counter = np.zeros(1, np.int64)
+    in_threads(run, [(k, counter, arrived, seen) for k in range(THREADS)])
     assert (seen == THREADS).all()

@@ -8,6 +8,7 @@ import stat
 
 import numpy as np
 import pytest
+from children import forked
 
 import lstmcore as lc
 from lstmcore.train import Adam, Batches, Callback, Checkpoints, EarlyStopping, Plateau, Stream, fit, load
@@ -346,23 +347,31 @@ class FullDisk(Callback):
 
 
 def limit(size):
+    """The kernel stops every write beyond a size, as a full disk does; Python ignores the signal and gets the error.
+
+    For a fork alone: pytest writes files, too.
+    """
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
 
-@pytest.fixture
-def disk():
-    """The kernel stops every write beyond a size, as a full disk does; Python ignores the signal and gets the error."""
-    if resource is None:
-        pytest.skip("this system has no limits on the size of files")
-    yield
-    limit(None)
+limits = pytest.mark.skipif(resource is None, reason="this system has no limits on the size of files")
 
 
-def test_a_full_disk_for_a_while(disk, tmp_path, told):
+def trained_on_a_full_disk(path, full):
+    """(model, history, what was told), of a training in a fork."""
+
+    def train():
+        told = []
+        return *run(Checkpoints(path, every_seconds=None, every_steps=1, tell=told.append), full), told
+
+    return forked(train)
+
+
+@limits
+def test_a_full_disk_for_a_while(tmp_path):
     """Told, and the training goes on; what was saved before is untouched, and no half file is left."""
-    keep = Checkpoints(tmp_path, every_seconds=None, every_steps=1, tell=told.append)
-    model, history = run(keep, FullDisk(4, 8))
+    model, history, told = trained_on_a_full_disk(tmp_path, FullDisk(4, 8))
     assert history["ended"] == "all 4 epochs done"
     assert len(told) == 4
     assert "could not be saved (File too large); what was there before is untouched" in told[0]
@@ -371,10 +380,10 @@ def test_a_full_disk_for_a_while(disk, tmp_path, told):
     assert_same(load(tmp_path / steps(12)[0]), model)
 
 
-def test_a_full_disk_to_the_end(disk, tmp_path, told):
+@limits
+def test_a_full_disk_to_the_end(tmp_path):
     """The trained model comes back, what happened is told, and the last good one is there to go on from."""
-    trained, _ = run(Checkpoints(tmp_path, every_seconds=None, every_steps=1, tell=told.append), FullDisk(4))
-    limit(None)
+    trained, _, told = trained_on_a_full_disk(tmp_path, FullDisk(4))
     assert "could not be saved" in told[-1]
     assert "the last checkpoint that there is: step-0000000004.safetensors" in told[-1]
     assert folder(tmp_path) == steps(2, 3, 4)
@@ -385,13 +394,18 @@ def test_a_full_disk_to_the_end(disk, tmp_path, told):
     assert_same(trained, whole)
 
 
-def test_a_disk_that_is_full_from_the_start(disk, tmp_path):
+@limits
+def test_a_disk_that_is_full_from_the_start(tmp_path):
     """Found before the first update, not after hours."""
-    limit(2000)
-    given = parts()
-    with pytest.raises(OSError, match="could not be saved"):
-        run(Checkpoints(tmp_path), given=given)
-    assert given["opt"].state == {}
+
+    def train():
+        limit(2000)
+        given = parts()
+        with pytest.raises(OSError, match="could not be saved"):
+            run(Checkpoints(tmp_path), given=given)
+        return given["opt"].state
+
+    assert forked(train) == {}
     assert folder(tmp_path) == []
 
 
@@ -475,13 +489,6 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path, told):
     assert "the loss is inf" in history["ended"] or "the loss is nan" in history["ended"]
     assert "model.2.b holds NaN or infinity: there is nothing to go on from" in told[0]
     assert folder(tmp_path) == steps(2, 3, 4)
-
-
-@pytest.fixture
-def ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -1,15 +1,14 @@
 """What the compiled engine promises beyond the suites that run on every engine: the same bits from any number of
 threads and from every plan of work, sums that stay exact at full size, buffers, forks, neighbours, first use."""
 
-import multiprocessing
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 
 import numba
 import numpy as np
 import pytest
+from children import forked, in_threads
 
 from lstmcore.ops.cells import CELLS
 from lstmcore.ops.recurrence import reference
@@ -182,31 +181,14 @@ def test_neighbours_do_not_disturb_each_other(cut):
             if not same_bits(call.run()[0], expected):
                 wrong.append(call.cell.name)
 
-    workers = [threading.Thread(target=work, args=pair) for pair in zip(calls, want)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=120)
-    assert not any(worker.is_alive() for worker in workers), "they wait for each other"
+    in_threads(work, list(zip(calls, want)))
     assert wrong == []
 
 
-def _child(call, queue):
-    queue.put(call.run()[0])
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork")  # Python and JAX warn of any fork; the child touches neither's threads
 def test_a_fork_after_use(cut):
     call = Call("lstm", 6, 17, 9, 37)
     want, _ = call.run()
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_child, args=(call, queue))
-    child.start()
-    assert same_bits(queue.get(timeout=60), want)
-    child.join(60)
-    assert child.exitcode == 0
+    assert same_bits(forked(lambda: call.run()[0]), want)
 
 
 def test_any_strides(cut):
