@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.interop import Layout
+from lstmcore.train.files.npz import FLOATING, Kind, open_npz
 
+FLAGS = Kind("biu", "booleans, or integers 0 and 1")
+FACTORS = Kind("fbiu", "numbers or booleans")
+WORD = Kind("USViu", "a word, or its bytes")
+KINDS = {"x": FLOATING, "dy": FLOATING, "mask": FLAGS, "layout": WORD, "cell": WORD}
 GROUPS = ("weights", "grads", "state", "dstate", "dropout")  # in a file, "weights.W_ih" is one array of the group
+
+LONGEST = 400  # bytes of a word
 
 
 class Case(NamedTuple):
@@ -45,40 +52,30 @@ def save_case(path: str | PathLike, case: Case) -> None:
 def load_case(path: str | PathLike) -> Case:
     """Reads a case. Nothing in the file is executed.
 
-    Raises ValueError that names what is missing, unknown, or of the wrong kind; OSError if there is no such file.
+    Raises ValueError that names what is missing, unknown, damaged or of the wrong kind; OSError if there is no such
+    file.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("it holds one array without a name (.npy)")
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except ValueError as error:
-        raise ValueError(
-            f"{path} should be an .npz file of named, plain arrays (docs/case-format.md): {error}"
-        ) from error
+    with open_npz(path) as file:
+        kinds = {name: _kind(path, name) for name in file.names}
+        missing = [name for name in ("x", "dy") if name not in kinds]
+        missing += [group for group in GROUPS[:2] if not any(name.startswith(f"{group}.") for name in kinds)]
+        if missing:
+            held = ", ".join(kinds) or "nothing"
+            raise ValueError(f"{path}: {', '.join(missing)} should be there; got {held:.200}")
+        for name, kind in kinds.items():
+            file.header(name, kind)
+        arrays = {name: file.data(name) for name in kinds}
     groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
-    single: dict[str, np.ndarray] = {}
     for name, value in arrays.items():
         group, _, key = name.partition(".")
-        if group in GROUPS and key:
-            groups[group][key] = value if group == "dropout" else _floating(name, value)
-        elif name in ("x", "dy", "mask", "layout", "cell"):
-            single[name] = value
-        else:
-            raise ValueError(
-                f"{path}: no array {name!r} is known; x, dy, mask, layout, cell, and weights.NAME, grads.NAME, "
-                "state.NAME, dstate.NAME, dropout.NAME are"
-            )
-    missing = [name for name in ("x", "dy") if name not in single] + [g for g in GROUPS[:2] if not groups[g]]
-    if missing:
-        raise ValueError(f"{path}: {', '.join(missing)} should be there; got {', '.join(arrays) or 'nothing'}")
+        if key:
+            groups[group][key] = value
     return Case(
-        x=_floating("x", single["x"]),
-        dy=_floating("dy", single["dy"]),
-        mask=None if "mask" not in single else _boolean(single["mask"]),
-        layout=_text(single, "layout", "lstmcore"),
-        cell=_text(single, "cell", ""),
+        x=arrays["x"],
+        dy=arrays["dy"],
+        mask=None if "mask" not in arrays else _boolean(path, arrays["mask"]),
+        layout=_text(path, arrays, "layout", "lstmcore"),
+        cell=_text(path, arrays, "cell", ""),
         weights=groups["weights"],
         grads=groups["grads"],
         state=groups["state"],
@@ -87,24 +84,30 @@ def load_case(path: str | PathLike) -> Case:
     )
 
 
-def _floating(name: str, value: np.ndarray) -> np.ndarray:
-    if value.dtype.kind != "f":
-        raise ValueError(f"{name!r} should hold floating-point numbers; got {value.dtype}")
-    return value
+def _kind(path: str | PathLike, name: str) -> Kind:
+    """What an array of that name should hold."""
+    group, _, key = name.partition(".")
+    if name not in KINDS and not (group in GROUPS and key):
+        raise ValueError(
+            f"{path}: no array {name!r:.80} is known; {', '.join(KINDS)}, and "
+            f"{', '.join(f'{group}.NAME' for group in GROUPS)} are (docs/case-format.md)"
+        )
+    return KINDS.get(name, FACTORS if group == "dropout" else FLOATING)
 
 
-def _boolean(value: np.ndarray) -> np.ndarray:
+def _boolean(path: str | PathLike, value: np.ndarray) -> np.ndarray:
     """Booleans, or the zeros and ones of a language that writes no booleans."""
-    if value.dtype.kind not in "biu" or not np.isin(value, (0, 1)).all():
-        raise ValueError(f"'mask' should hold booleans, or integers 0 and 1; got {value.dtype}")
+    if not np.isin(value, (0, 1)).all():
+        raise ValueError(f"{path}: 'mask' should hold {FLAGS.words}; got {value.dtype} {value.min()} to {value.max()}")
     return value.astype(bool)
 
 
-def _text(single: Mapping[str, np.ndarray], name: str, default: str) -> str:
+def _text(path: str | PathLike, arrays: Mapping[str, np.ndarray], name: str, default: str) -> str:
     """A string, or its bytes, one per number or all in one."""
-    value = single.get(name, np.array(default))
-    if value.dtype.kind == "U" and value.ndim == 0:
-        return str(value)
-    if value.dtype.kind in "SV" or value.dtype.itemsize == 1:
-        return value.tobytes().rstrip(b"\0").decode()
-    raise ValueError(f"{name!r} should be a string, or its bytes; got {value.dtype} {value.shape}")
+    value = arrays.get(name, np.array(default))
+    if value.nbytes <= LONGEST:
+        if value.dtype.kind == "U" and value.ndim == 0:
+            return str(value)
+        if value.dtype.kind == "S" or value.dtype.itemsize == 1:
+            return value.tobytes().rstrip(b"\0").decode(errors="replace")
+    raise ValueError(f"{path}: {name!r} should hold {WORD.words}; got {value.dtype} {value.shape}")

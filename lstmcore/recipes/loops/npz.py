@@ -1,38 +1,18 @@
-"""Loops in a NumPy .npz file, as docs/loops-format.md describes it: read with care, and written.
+"""Loops in a NumPy .npz file, as docs/loops-format.md describes it: read (train/files/npz.py), and written.
 
-A file may come from anywhere. Nothing in it is executed (no pickles), the sizes that it claims are held against those
-of the file before memory is taken, and what was read must make sense as loops.
+What was read must make sense as loops.
 """
 
-import math
-import struct
-import sys
-import tokenize
-import warnings
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 
 from lstmcore.recipes.loops.torsions import CHANNELS, UNDEFINED, Loops
 from lstmcore.train.callbacks.watchers import Tell, warn
+from lstmcore.train.files.npz import FLOATING, INTEGERS, TEXT, Header, open_npz
 
-KINDS = {"aa_index": "iu", "targets": "f", "length": "iu", "seq": "U", "alphabet": "U"}  # of NumPy's dtypes
-LARGEST = 2**30  # bytes of one array
-INFLATION = 1100  # deflate makes at most 1,032 bytes of one
+KINDS = {"aa_index": INTEGERS, "targets": FLOATING, "length": INTEGERS, "seq": TEXT, "alphabet": TEXT}
 ON_THE_CIRCLE = 0.01  # how far sin^2 + cos^2 may be from 1: three decimals are enough
-
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError, UnicodeError)
-
-
-class Header(NamedTuple):
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
-    bytes: int  # of the data behind it
 
 
 def read(path: Path, tell: Tell = warn) -> Loops:
@@ -40,13 +20,10 @@ def read(path: Path, tell: Tell = warn) -> Loops:
 
     Raises ValueError for a file that is damaged, of another format or without sense; OSError if it cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            headers = {name: _header(archive, name, path) for name in KINDS}
-            _check_shapes(headers, path)
-            arrays = {name: _data(archive, name, header, path) for name, header in headers.items()}
-    except DAMAGED as error:
-        raise ValueError(f"{path} is damaged, or no .npz file: {error}") from error
+    with open_npz(path) as file:
+        headers = {name: file.header(name, kind) for name, kind in KINDS.items()}
+        _check_shapes(headers, path)
+        arrays = {name: file.data(name) for name in KINDS}
     return _loops(arrays, path, tell)
 
 
@@ -62,46 +39,6 @@ def write(path: Path, loops: Loops) -> None:
     )
 
 
-def _header(archive: zipfile.ZipFile, name: str, path: Path) -> Header:
-    """What the array says of itself, once that agrees with the sizes in the archive and with the file on disk."""
-    try:
-        info = archive.getinfo(f"{name}.npy")
-    except KeyError:
-        held = ", ".join(sorted(archive.namelist())) or "nothing"
-        raise ValueError(f"{path} should hold {', '.join(KINDS)}; {name!r} is missing from {held:.200}") from None
-    inflated, packed = info.file_size, info.compress_size
-    if packed > path.stat().st_size or inflated > INFLATION * (packed + 1):
-        raise ValueError(f"{path} is damaged: {name!r} claims {inflated:,} bytes out of {packed:,} packed ones")
-    with archive.open(info) as file:
-        header = _parsed(file, name, path)
-        there = inflated - file.tell()
-    if header.dtype.kind not in KINDS[name] or header.dtype.hasobject:
-        objects = " (Python objects are never loaded: save it as text)" if header.dtype.hasobject else ""
-        wanted = {"iu": "integers", "f": "floating", "U": "text"}[KINDS[name]]
-        raise ValueError(f"{path}: {name!r} should be {wanted}; got {header.dtype}{objects}")
-    if not header.bytes == there <= LARGEST or there == 0:
-        raise ValueError(
-            f"{path}: {name!r} claims to be {header.shape} {header.dtype}, {header.bytes:,} bytes; {there:,} are there "
-            f"(and at most {LARGEST:,} are read)"
-        )
-    return header
-
-
-def _parsed(file: Any, name: str, path: Path) -> Header:
-    """The header of a .npy file, of version 1 or 2; the file then stands at its data."""
-    try:
-        version = npy.read_magic(file)
-        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        with warnings.catch_warnings():  # of headers that Python 2 wrote, or that look like it
-            warnings.simplefilter("ignore")
-            shape, fortran, dtype = readers[version](file)
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, tokenize.TokenError) as error:
-        raise ValueError(f"{path} is damaged: {name!r} does not begin as an array of NumPy does ({error})") from error
-    if any(n < 0 for n in shape):
-        raise ValueError(f"{path} is damaged: {name!r} claims the shape {shape}")
-    return Header(shape, fortran, dtype, math.prod(shape) * dtype.itemsize)
-
-
 def _check_shapes(headers: dict[str, Header], path: Path) -> None:
     """One N and one T for all arrays."""
     shapes = {name: header.shape for name, header in headers.items()}
@@ -112,18 +49,6 @@ def _check_shapes(headers: dict[str, Header], path: Path) -> None:
             f"{path} should hold aa_index (N, T), targets (N, T, 4), length (N,), seq (N,) and alphabet (); got "
             + ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         )
-
-
-def _data(archive: zipfile.ZipFile, name: str, header: Header, path: Path) -> np.ndarray:
-    with archive.open(f"{name}.npy") as file:
-        content = file.read()  # to its end, where the checksum is compared; never more than the archive says
-    offset = len(content) - header.bytes
-    if header.dtype.kind == "U":  # NumPy would make text of any numbers, which breaks Python later
-        letters = np.frombuffer(content, header.dtype.byteorder.replace("|", "=") + "u4", offset=offset)
-        if letters.max() > sys.maxunicode:
-            raise ValueError(f"{path} is damaged: {name!r} holds what is no letter")
-    data = np.frombuffer(content, header.dtype, offset=offset)
-    return data.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell) -> Loops:
