@@ -9,7 +9,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 from lstmcore.arrays import from_dlpack
-from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Stack, Tanh, to_cpu, to_gpu
+from lstmcore.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Recurrent,
+    Stack,
+    Tanh,
+    register,
+    to_cpu,
+    to_gpu,
+)
 from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
 from lstmcore.ops.masking import mask_from_lengths
 from lstmcore.ops.recurrence import ENGINES
@@ -19,7 +34,10 @@ from lstmcore.train import (
     Adagrad,
     Adam,
     AdamW,
+    Batches,
+    Callback,
     Checkpoints,
+    EarlyStopping,
     Momentum,
     Nesterov,
     RecordedStep,
@@ -29,6 +47,7 @@ from lstmcore.train import (
     find_lr,
     fit,
     load,
+    pad,
     save,
 )
 
@@ -55,15 +74,20 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Batches",
     "Bidirectional",
+    "Callback",
     "Checkpoints",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
+    "Last",
     "Linear",
     "Momentum",
     "Nesterov",
     "RMSProp",
     "RecordedStep",
+    "Recurrent",
     "Stack",
     "Tanh",
     "clip_by_global_norm",
@@ -74,6 +98,8 @@ __all__ = [
     "from_dlpack",
     "load",
     "mask_from_lengths",
+    "pad",
+    "register",
     "save",
     "softmax",
     "softmax_cross_entropy",
