@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from cases import Problem
 
-from lstmcore.debug.trees import leaves, state_names, tree_map
+from lstmcore.debug.trees import named, tree_map
+from lstmcore.layers.tree import state_names
 
 STEP = 2.0**-100  # of a complex step: its square vanishes beside anything that float64 holds
 
@@ -13,7 +14,7 @@ STEP = 2.0**-100  # of a complex step: its square vanishes beside anything that 
 def random_direction(problem: Problem, seed: int) -> dict[str, np.ndarray]:
     """A random array for every parameter, x and every initial state, under the names that `jvp` gives them."""
     layer = problem.layer()
-    values = {**layer.params, "x": problem.x, **dict(leaves(problem.state, state_names(layer)))}
+    values = {**layer.params, "x": problem.x, **named(problem.state, state_names(layer))}
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=value.shape) for name, value in values.items()}
 
@@ -23,7 +24,7 @@ def shifted(problem: Problem, direction: dict[str, np.ndarray], step: complex) -
     layer = problem.layer().to(dtype="complex128", engine="reference")
     for name in layer.params:
         layer.params[name] = layer.params[name] + step * direction[name]
-    names = (name for name, _ in leaves(problem.state, state_names(layer)))
+    names = iter(named(problem.state, state_names(layer)))
     state = tree_map(lambda s: s + step * direction[next(names)], problem.state)
     return layer, problem.x + step * direction["x"], state
 
@@ -33,7 +34,7 @@ def gradients(layer: Any, x: Any, state: Any, mask: Any, dy: Any, dstate: Any) -
     y, _, cache = layer.forward(x, state, mask)
     dy, dstate = dy.astype(y.dtype), tree_map(lambda d: d.astype(y.dtype), dstate)
     dx, dstate0, grads = layer.backward(dy, cache, dstate)
-    return {**grads, "x": dx, **dict(leaves(dstate0, state_names(layer)))}
+    return {**grads, "x": dx, **named(dstate0, state_names(layer))}
 
 
 def inner(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmcore.cli.talk import Cell, EngineOption, SeedOption, number, or_complain, tell
+from lstmcore.cli.talk import LSTM, Cell, EngineOption, SeedOption, number, or_complain, tell
 from lstmcore.recipes import check as checking
 
 EPILOG = "Example: lstmcore check --bidirectional towers --layers 3 --mask gaps --dropout 0.5"
@@ -32,7 +32,7 @@ class Method(StrEnum):
 
 
 def check(
-    cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = Cell.lstm,
+    cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = LSTM,
     input_size: Annotated[int, typer.Option("--input", min=1, help="I, input width.")] = 3,
     hidden: Annotated[int, typer.Option(min=1, help="H, units of each layer.")] = 4,
     layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 1,

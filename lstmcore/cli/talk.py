@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lstmcore
+from lstmcore.ops.cells import CELLS
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.job import Keep
 from lstmcore.recipes.lock import locked
@@ -27,10 +28,8 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-class Cell(StrEnum):
-    lstm = "lstm"
-    gru = "gru"
-    rnn = "rnn"
+Cell = StrEnum("Cell", list(CELLS))  # type: ignore[misc]  # what layers are made of
+LSTM = Cell("lstm")
 
 
 CaseArgument = Annotated[Path, typer.Argument(help="A case file: see docs/case-format.md.")]

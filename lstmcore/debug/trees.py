@@ -1,38 +1,44 @@
-"""Nested tuples of arrays, as the states of containers are."""
+"""Nested tuples of arrays, as the states of containers are, and the names of what is in them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lstmcore.arrays import Array, is_array
+from lstmcore.arrays import Array, Dtype, State, is_array
 
 
-def cast(tree: Any, dtype: Any) -> Any:
+def cast(tree: Any, dtype: Dtype) -> Any:
     """Floating and complex arrays of a nested tuple in another dtype; integers stay indices."""
     return tree_map(lambda a: a.astype(dtype) if a.dtype.kind in "fc" else a, tree)
 
 
-def tree_map(function: Callable, tree: Any) -> Any:
+def tree_map(function: Callable[..., Any], tree: Any) -> Any:
     """The tree of nested tuples with every array replaced; None stays."""
     if tree is None or is_array(tree):
         return None if tree is None else function(tree)
     return tuple(tree_map(function, part) for part in tree)
 
 
-def leaves(tree: Any, names: Any = None) -> Iterator[tuple[str, Array]]:
-    """(name, array) of a nested tuple; without names, the names are empty."""
+def leaves(tree: "State | Array | None") -> Iterator[Array]:
+    """The arrays of a nested tuple, in order."""
     if is_array(tree):
-        yield names or "", tree
+        yield tree
     elif tree is not None:
-        for k, part in enumerate(tree):
-            yield from leaves(part, names[k] if names is not None else None)
+        for part in tree:
+            yield from leaves(part)
 
 
-def state_names(layer: Any, prefix: str = "") -> Any:
-    """A tree like the layer's state that holds names: ("h0", "c0"), or with the prefixes of a container."""
-    if hasattr(layer, "cell"):
-        return tuple(f"{prefix}{name}0" for name in layer.cell.states)
-    if hasattr(layer, "layers"):
-        return tuple(state_names(part, f"{prefix}{k}.") for k, part in enumerate(layer.layers))
-    if hasattr(layer, "fw"):
-        return tuple(state_names(part, f"{prefix}{name}.") for name, part in (("fw", layer.fw), ("bw", layer.bw)))
-    return None
+def named(tree: "State | Array | None", names: Any) -> dict[str, Array]:
+    """The arrays of a nested tuple by the names in another. Raises ValueError for arrays without names."""
+    if is_array(tree):
+        return {names: tree}
+    if tree is None or (isinstance(tree, tuple) and not tree):
+        return {}
+    if names is None or len(names) != len(tree):
+        raise ValueError(f"a layer with a state should name its arrays in `states`; {len(tree)} have no names")
+    return {name: array for part, inside in zip(tree, names) for name, array in named(part, inside).items()}
+
+
+def gradient_of(name: str) -> str:
+    """The name of a parameter's gradient: "0.fw.W_hh" -> "0.fw.dW_hh"."""
+    head, dot, last = name.rpartition(".")
+    return f"{head}{dot}d{last}"

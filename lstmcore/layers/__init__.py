@@ -9,7 +9,7 @@ from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer, to_cpu, to_gpu
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
-from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
+from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent, of_cell
 from lstmcore.layers.stack import Stack
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Stack",
     "Tanh",
     "from_config",
+    "of_cell",
     "register",
     "to_cpu",
     "to_gpu",

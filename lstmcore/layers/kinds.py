@@ -18,15 +18,16 @@ from lstmcore.layers.initialise import Seed
 from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.linear import Linear
-from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
+from lstmcore.layers.recurrent import Recurrent, of_cell
 from lstmcore.layers.stack import Stack
 from lstmcore.layers.tree import dotted
-from lstmcore.ops.cells import Cell
+from lstmcore.ops.cells import CELLS, Cell
 from lstmcore.ops.recurrence import EngineName
 
 Kind = TypeVar("Kind", bound=type)
 
-SHIPPED: tuple[type, ...] = (LSTM, GRU, RNN, Bidirectional, Stack, Linear, Embedding, Dropout, Tanh, Last)
+RECURRENT: tuple[type[Recurrent], ...] = tuple(map(of_cell, CELLS.values()))
+SHIPPED: tuple[type, ...] = (*RECURRENT, Bidirectional, Stack, Linear, Embedding, Dropout, Tanh, Last)
 KINDS = {kind.__name__: kind for kind in SHIPPED}
 DEEPEST = 100  # containers in containers
 
@@ -53,7 +54,7 @@ def register(kind: type | Cell) -> type:
     Raises TypeError for what is neither, ValueError for a name that is taken.
     """
     if isinstance(kind, Cell):
-        kind = type(kind.name.upper(), (Recurrent,), {"cell": kind, "__module__": kind.make_step.__module__})
+        kind = of_cell(kind)
     if not isinstance(kind, type) or not all(callable(getattr(kind, name, None)) for name in ("forward", "backward")):
         raise TypeError(f"`register` should get a class of layers or a Cell; got {kind!r:.80} (a layer? its class)")
     there = KINDS.get(kind.__name__, kind)

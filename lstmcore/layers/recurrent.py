@@ -199,6 +199,13 @@ class RNN(Recurrent):
     cell = cells.rnn
 
 
+@functools.cache
+def of_cell(cell: Cell) -> type[Recurrent]:
+    """The class of layers that run the cell: LSTM, GRU, RNN, or for another cell one that is made here."""
+    known = next((kind for kind in (LSTM, GRU, RNN) if kind.cell == cell), None)
+    return known or type(cell.name.upper(), (Recurrent,), {"cell": cell, "__module__": cell.make_step.__module__})
+
+
 @functools.lru_cache(maxsize=64)
 def _zeros_to_read(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """Zeros (B, H) that nobody can write to: one row, seen B times."""
@@ -209,6 +216,7 @@ def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generat
     params = {name: np.zeros(shape, dtype) for name, shape in cell.shapes(I, H).items()}
     params["W_ih"][...] = np.concatenate([glorot_uniform(rng, I, H) for _ in cell.input_blocks], axis=1)
     params["W_hh"][...] = np.concatenate([orthogonal(rng, H) for _ in cell.recurrent_blocks], axis=1)
-    if "f" in cell.gates:
-        gates.split(params["b"], len(cell.gates))[cell.gates.index("f")] = 1  # open at first, or nothing is remembered
+    for name, blocks in cell.biases.items():
+        for k, part in zip(blocks, gates.split(params[name], len(blocks))):
+            part[...] = cell.initial_biases.get(cell.gates[k], 0)
     return Params(params)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import debug, layers
+from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax_cross_entropy
 
 MASKS = ("none", "right", "left", "gaps", "empty")
@@ -19,7 +20,7 @@ def model(
     bidirectional: "none"; "interleaved", each layer reads both directions of the one below (PyTorch); "towers", two
     independent stacks whose outputs are joined at the top (TensorFlow 1). Raises ValueError for an unknown word.
     """
-    kind = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}[_one_of("cell", cell, ("lstm", "gru", "rnn"))]
+    kind = layers.of_cell(CELLS[_one_of("cell", cell, tuple(CELLS))])
     _one_of("bidirectional", bidirectional, TOPOLOGIES)
     rng = np.random.default_rng(seed)
 

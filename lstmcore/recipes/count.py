@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.debug.trees import tree_map
+from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
 from lstmcore.train.callbacks.watchers import Tell, warn
@@ -89,8 +90,8 @@ def examples(rng: np.random.Generator, n: int, balanced: bool) -> np.ndarray:
 
 
 def model(options: Options, rng: np.random.Generator) -> layers.Layer:
-    """LSTM, GRU or RNN layers, the last of which gives its final state, and a linear layer to 21 classes."""
-    kind = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}[options.cell]
+    """Layers of one cell, the last of which gives its final state, and a linear layer to 21 classes."""
+    kind = layers.of_cell(CELLS[options.cell])
     H = options.hidden
     parts: list[layers.Layer] = [
         kind(1 if k == 0 else H, H, seed=rng, engine=options.engine, return_sequences=k < options.layers - 1)

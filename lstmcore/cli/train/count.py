@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from lstmcore.cli.talk import (
+    LSTM,
     Cell,
     EngineOption,
     FindLrOption,
@@ -44,7 +45,7 @@ DEFAULT = counting.Options()
 def train_count(
     hidden: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = DEFAULT.hidden,
     layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = DEFAULT.layers,
-    cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = Cell.lstm,
+    cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = LSTM,
     batch: Annotated[int, typer.Option(min=1, help="Strings per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training strings.")] = DEFAULT.epochs,
     lr: Annotated[float, number("Learning rate at the start; it falls to zero.")] = DEFAULT.lr,

@@ -14,8 +14,9 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, is_array, to_numpy
 from lstmcore.debug.compare.trace import trace, traced
 from lstmcore.debug.show.tables import paragraphs, table
-from lstmcore.debug.step.record import StepOptions, Upstream, Visit, record
+from lstmcore.debug.step.record import Run, StepOptions, Upstream, Visit, record
 from lstmcore.debug.step.rounding import sum_error
+from lstmcore.debug.trees import gradient_of
 from lstmcore.layers import Layer
 
 
@@ -119,7 +120,7 @@ def compare(
     _check_names(ours, theirs)
     if ulps is None:
         widest = max((sum(visit.x.shape[2:]) + visit.y.shape[-1] for visit in run.visits), default=0)
-        ulps = sum_error(int(np.prod(run.visits[0].x.shape[:2])) + widest)
+        ulps = sum_error(int(np.prod(run.x.shape[:2])) + widest)
     found: list[Difference] = []
     first = None
     curves: dict[str, np.ndarray] = {}
@@ -141,11 +142,11 @@ def compare(
     return Comparison(first, tuple(found), curves, ulps)
 
 
-def _groups(run: Any) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]:
+def _groups(run: Run) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]:
     """The arrays in the order of the computation: (phase, name, visit, gates), those of one loop over time together."""
     for visit in run.visits:
         if visit.recurrent:
-            cell = visit.layer.cell
+            cell = visit.as_recurrent()[0].cell
             states = [("forward", visit.key(name), visit, ()) for name in reversed(cell.states)]  # c before h
             yield [("forward", visit.key("gates"), visit, cell.gates), *states]
         else:
@@ -153,9 +154,9 @@ def _groups(run: Any) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]
     for k in run.back:
         visit = run.visits[k]
         if visit.recurrent:
-            cell = visit.layer.cell
+            cell = visit.as_recurrent()[0].cell
             yield [("backward", visit.key("da"), visit, tuple(cell.gates[b] for b in cell.input_blocks))]
-            blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | cell.biases
+            blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks, **cell.biases}
             for name in visit.grads:
                 yield [("backward", visit.key(f"d{name}"), visit, tuple(cell.gates[b] for b in blocks[name]))]
             for name in cell.states:
@@ -165,6 +166,8 @@ def _groups(run: Any) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]
                 yield [("backward", visit.key(f"d{name}"), visit, ())]
         if visit.dx is not None:
             yield [("backward", visit.key("dx"), visit, ())]
+    for name in run.own:
+        yield [("backward", gradient_of(name), run.visits[-1], ())]
 
 
 def _apart(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:
@@ -190,7 +193,16 @@ def _by_gate(value: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return value.reshape(*value.shape[:-1], len(names), value.shape[-1] // len(names))
 
 
-def _place(phase, name, names, ours, theirs, apart, chosen, visit: Visit) -> Difference:
+def _place(
+    phase: str,
+    name: str,
+    names: tuple[str, ...],
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    apart: np.ndarray,
+    chosen: np.ndarray,
+    visit: Visit,
+) -> Difference:
     """The first of the chosen places, in the order of the computation."""
     places = np.argwhere(chosen)
     last_first = (phase == "backward") != visit.flipped
@@ -200,24 +212,29 @@ def _place(phase, name, names, ours, theirs, apart, chosen, visit: Visit) -> Dif
         places = places[steps == (steps.max() if last_first else steps.min())]
     at = tuple(int(k) for k in max(places, key=lambda p: apart[tuple(p)]))
     gate = names[at[-2]] if names else None
-    by_row = (visit.y.ndim == 2 and _last_name(name) in ("y", "dx")) or _last_name(name) in ("dh0", "dc0")
+    by_row = (visit.y.ndim == 2 and _last_name(name) in ("y", "dx")) or name in _initial_gradients(visit)
     row = at[1] if over_time else at[0] if by_row else None
     a, b = (float(_by_gate(v, names)[at]) for v in (ours, theirs))
     return Difference(phase, name, at[0] if over_time else None, row, gate, at[-1], a, b, float(apart[at]))
 
 
 def _over_time(name: str, visit: Visit) -> bool:
-    timed = _last_name(name) in ("gates", "h", "c", "da") or (_last_name(name) in ("y", "dx") and visit.y.ndim == 3)
+    states = visit.layer.states if visit.recurrent else ()
+    timed = _last_name(name) in ("gates", "da", *states) or (_last_name(name) in ("y", "dx") and visit.y.ndim == 3)
     return timed or (_last_name(name) == "dx" and visit.recurrent)
 
 
-def _when(d: Difference, group: list) -> tuple[float, int]:
+def _when(d: Difference, group: list[tuple[str, str, Visit, tuple[str, ...]]]) -> tuple[float, int]:
     """Earlier in the computation is smaller: by step, then by array."""
     visit = group[0][2]
     if d.step is None:
         return 0.0, 0
     step = visit.step(d.step) * (1 if d.phase == "forward" else -1)
     return float(step), [name for _, name, _, _ in group].index(d.name)
+
+
+def _initial_gradients(visit: Visit) -> set[str]:
+    return {visit.key(f"d{name}0") for name in visit.layer.states} if visit.recurrent else set()
 
 
 def _last_name(name: str) -> str:

@@ -6,12 +6,13 @@ its own: their dx is the engine's own da, through nothing but the contract that 
 """
 
 import copy
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, Visit, record
+from lstmcore.debug.trees import gradient_of
 from lstmcore.layers import Layer, Params
 
 
@@ -29,26 +30,27 @@ def traced(run: Run) -> dict[str, np.ndarray]:
     values: dict[str, Array] = {}
     for visit in run.visits:
         if visit.recurrent:
-            cell = visit.layer.cell  # type: ignore[attr-defined]
-            values[visit.key("gates")] = visit.in_time(visit.cache.gates)
-            for name, s in zip(cell.states, visit.cache.states):
+            layer, cache = visit.as_recurrent()
+            values[visit.key("gates")] = visit.in_time(cache.gates)
+            for name, s in zip(layer.states, cache.states):
                 values[visit.key(name)] = visit.in_time(s[1:, ...])
-            da = _pre_activation_gradients(visit)
+            da = _pre_activation_gradients(visit) if visit.grads else None
             if da is not None:
                 values[visit.key("da")] = visit.in_time(da)
-            values |= {visit.key(f"d{name}0"): d for name, d in zip(cell.states, visit.dstate0)}
+            values |= {visit.key(f"d{name}0"): d for name, d in zip(layer.states, visit.dstate0 or ())}
         else:
             values[visit.key("y")] = visit.in_time(visit.y) if visit.y.ndim == 3 else visit.y
         if visit.dx is not None:
             values[visit.key("dx")] = visit.in_time(visit.dx) if visit.dx.ndim == 3 else visit.dx
         for name, gradient in visit.grads.items():
             values[visit.key(f"d{name}")] = gradient
+    values |= {gradient_of(name): run.grads[name] for name in run.own if name in run.grads}
     return {name: to_numpy(value) for name, value in values.items()}
 
 
 def _pre_activation_gradients(visit: Visit) -> Array | None:
     """(T, B, K', H): da of the blocks that W_ih feeds, by the layer's own engine; None if it takes no wider input."""
-    layer: Any = visit.layer
+    layer, _ = visit.as_recurrent()
     xp = namespace(visit.x)
     T, B, I = visit.x.shape
     W_ih = layer.params["W_ih"]

@@ -4,7 +4,6 @@ The Jacobian-vector product J v, in the same pass as the outputs. It knows nothi
 the other by one identity: <J v, u> = <v, J^T u> for every v and u, where J^T u is what `backward` returns for dy = u.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.derivatives.dual import Dual, lift
-from lstmcore.debug.trees import cast, leaves, state_names, tree_map
-from lstmcore.layers import Bidirectional, Layer, Params, Stack
+from lstmcore.debug.trees import cast, named, tree_map
+from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names, with_params
 
 
 class Derivative(NamedTuple):
@@ -61,28 +61,16 @@ def duals(
     if state is None:
         state = tree_map(np.zeros_like, own.predict(x, None, mask)[1])
     names = state_names(own)
-    values = {"x": x, **own.params, **dict(leaves(state, names))}
+    values = {"x": x, **own.params, **named(state, names)}
     for name, tangent in direction.items():
         if name not in values:
             raise KeyError(f"`direction` should name some of {', '.join(values)}; got {name!r}")
         if np.shape(tangent) != values[name].shape:
             raise ValueError(f"`direction[{name!r}]` should be {values[name].shape}; got {np.shape(tangent)}")
-    moving = {
+    moving: dict[str, Any] = {
         name: Dual(value, np.asarray(direction[name], dtype) if name in direction else np.zeros_like(value))
         for name, value in values.items()
     }
-    initial = (moving[name] for name, _ in leaves(state, names))
+    initial = (moving[name] for name in named(state, names))
     state = tree_map(lambda _: next(initial), state)
-    return _with_params(own, moving), moving["x"], state, None if mask is None else lift(mask)
-
-
-def _with_params(layer: Any, params: Mapping[str, Any], prefix: str = "") -> Any:
-    """The same layer over other arrays: `params` holds them under the keys of the whole model."""
-    if isinstance(layer, Stack):
-        return Stack([_with_params(part, params, f"{prefix}{k}.") for k, part in enumerate(layer.layers)])
-    if isinstance(layer, Bidirectional):
-        fw, bw = _with_params(layer.fw, params, f"{prefix}fw."), _with_params(layer.bw, params, f"{prefix}bw.")
-        return Bidirectional(fw, bw, layer.merge)
-    twin = copy.copy(layer)
-    twin.params = Params({name: params[prefix + name] for name in layer.params})
-    return twin
+    return with_params(own, moving), moving["x"], state, None if mask is None else lift(mask)

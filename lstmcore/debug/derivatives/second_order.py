@@ -21,8 +21,9 @@ from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.derivatives.dual import Dual, lift, zeros_like
 from lstmcore.debug.derivatives.forward_mode import duals
 from lstmcore.debug.gradcheck.numeric import COMPLEX_STEP
-from lstmcore.debug.trees import leaves, state_names, tree_map
+from lstmcore.debug.trees import named, tree_map
 from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names
 
 
 def hvp(
@@ -52,7 +53,7 @@ def hvp(
     else:
         dstate = tree_map(lambda d: lift(np.asarray(to_numpy(d), y.dtype)), dstate)
     dx, dstate0, grads = twin.backward(dy_dual, cache, dstate)
-    moved = {**grads, "x": dx, **dict(leaves(dstate0, state_names(layer)))}
+    moved = {**grads, "x": dx, **named(dstate0, state_names(layer))}
     return {name: gradient.tangent for name, gradient in moved.items()}
 
 

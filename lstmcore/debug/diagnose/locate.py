@@ -15,8 +15,8 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.training_step import nested
 from lstmcore.debug.diagnose.trial import Bench, Numbers
 from lstmcore.debug.mistakes import mutant
-from lstmcore.debug.trees import state_names
 from lstmcore.interop import to_lstmcore
+from lstmcore.layers.tree import state_names
 from lstmcore.ops import gates
 from lstmcore.ops.cells import CELLS
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from lstmcore.arrays import to_numpy
 from lstmcore.debug.case import Case
-from lstmcore.debug.trees import state_names
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
-from lstmcore.layers import Layer, from_config
+from lstmcore.layers import Layer, Recurrent, Stack, from_config
+from lstmcore.layers.tree import dotted, leaves
 from lstmcore.ops.cells import CELLS
 from lstmcore.shapes import check_mask
 
@@ -50,15 +50,15 @@ def read_case(
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
     arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
-    cell, config = _told_apart(arrays, layout, cell, x.shape[-1], dy.shape[-1])
-    model = from_config(config, engine="reference")
+    cell, model = _told_apart(arrays, layout, cell, dy.shape[-1])
     T, B, I = x.shape
-    names = list(_flat(state_names(model)))
-    widths = {name: _width(config, name) for name in names}
-    top = tuple(name for name in names if name.endswith("h0") and name in _top(config))
+    parts = {name: leaf for name, leaf in leaves(model) if isinstance(leaf, Recurrent)}
+    widths = {dotted(name, f"{s}0"): part.hidden_size for name, part in parts.items() for s in part.states}
+    names, top = list(widths), tuple(dotted(name, "h0") for name in _top(model))
     out = sum(widths[name] for name in top)
-    if _input_size(config) != I:
-        wanted = f"(T, B, I) with I = {_input_size(config)}, as the weights fix it"
+    input_size = next(iter(parts.values())).input_size
+    if input_size != I:
+        wanted = f"(T, B, I) with I = {input_size}, as the weights fix it"
         raise ValueError(f"`x` should be {wanted}; got {x.shape}")
     if dy.shape not in ((T, B, out), (B, out)):
         hint = " (batch first? the time axis comes first here)" if dy.shape[:2] == (B, T) != (T, B) else ""
@@ -100,9 +100,9 @@ def _padding_finite(a: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _told_apart(
-    arrays: Mapping[str, np.ndarray], layout: str | Layout, cell: str | None, I: int, out: int
-) -> tuple[str, dict[str, Any]]:
-    """The cell, and the structure where the keys leave it open: the one that reads I and gives `out`."""
+    arrays: Mapping[str, np.ndarray], layout: str | Layout, cell: str | None, out: int
+) -> tuple[str, Layer]:
+    """The cell, and the structure where the keys leave it open: the one that gives `out` columns."""
     errors, found = [], []
     known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
     for name in [cell] if cell else [c for c in CELLS if known is None or c in known.cells]:
@@ -112,10 +112,10 @@ def _told_apart(
             except KeyError as error:
                 errors.append(error)
             else:
-                found.append((name, config))
+                found.append((name, from_config(config, engine="reference")))
     if not found:
         raise errors[0]
-    fitting = [(name, config) for name, config in found if sum(_width(config, n) for n in _top(config)) == out]
+    fitting = [(name, model) for name, model in found if sum(part.hidden_size for part in _top(model).values()) == out]
     return (fitting or found)[0]
 
 
@@ -126,7 +126,7 @@ def _states(
     if given is None:
         given = {}
     elif not isinstance(given, Mapping):
-        kinds = sorted({name.rsplit(".")[-1] for name in names}, reverse=True)  # h0, c0
+        kinds = list(dict.fromkeys(name.rsplit(".")[-1] for name in names))  # h0, c0
         parts = list(given)
         if len(parts) == len(kinds) and all(hasattr(part, "ndim") and part.ndim == 3 for part in parts):
             given = dict(zip(kinds, parts))
@@ -136,7 +136,7 @@ def _states(
                 raise ValueError(f"`{what}` should hold {', '.join(names)}; got {len(flat)} arrays")
             given = dict(zip(names, flat))
     given = {name: _wide(f"{what} {name}", value, unit) for name, value in given.items() if value is not None}
-    for kind in ("h0", "c0"):
+    for kind in {name.rsplit(".")[-1] for name in names}:
         below = [name for name in names if name.rsplit(".")[-1] == kind]
         if kind in given and given[kind].ndim == 3 and len(given[kind]) == len(below):
             given |= dict(zip(below, given.pop(kind)))
@@ -177,7 +177,7 @@ def _gradients(case: Case, grads: Mapping[str, Any]) -> tuple[dict[str, np.ndarr
     for name, value in grads.items():
         value = _wide(f"grads[{name!r}]", value, 2.0**-53)
         stacked = [key for key in case.state if key.rsplit(".")[-1] == name]
-        if name in ("h0", "c0") and value.ndim == 3 and len(value) == len(stacked):
+        if stacked and value.ndim == 3 and len(value) == len(stacked):
             got |= dict(zip(stacked, value))
             continue
         if name not in shapes:
@@ -202,27 +202,8 @@ def _flat(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def _part(config: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    """The config of the layer at "0.fw"."""
-    for step in path:
-        config = config["layers"][int(step)] if step.isdigit() else config[step]
-    return config
-
-
-def _width(config: dict[str, Any], name: str) -> int:
-    return _part(config, name.split(".")[:-1])["hidden_size"]
-
-
-def _input_size(config: dict[str, Any]) -> int:
-    while "input_size" not in config:
-        config = _part(config, ["0"] if "layers" in config else ["fw"])
-    return config["input_size"]
-
-
-def _top(config: dict[str, Any], path: str = "") -> list[str]:
-    """The names of the h0 of the layer, or the two directions, whose outputs come out."""
-    if "layers" in config:
-        return _top(config["layers"][-1], f"{path}{len(config['layers']) - 1}.")
-    if "fw" in config:
-        return _top(config["fw"], f"{path}fw.") + _top(config["bw"], f"{path}bw.")
-    return [f"{path}h0"]
+def _top(layer: Layer, name: str = "") -> dict[str, Any]:
+    """The layer, or the two directions, whose outputs come out."""
+    inside = list(layer.parts.items())[-1:] if isinstance(layer, Stack) else layer.parts.items()
+    found = {k: leaf for key, part in inside for k, leaf in _top(part, dotted(name, key)).items()}
+    return found or {name: layer}

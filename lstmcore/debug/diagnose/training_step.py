@@ -10,8 +10,9 @@ import numpy as np
 
 from lstmcore.arrays import Array
 from lstmcore.debug.case import Case
-from lstmcore.debug.trees import leaves, state_names
+from lstmcore.debug.trees import named
 from lstmcore.interop import from_lstmcore, to_lstmcore
+from lstmcore.layers.tree import state_names
 from lstmcore.ops import gates
 
 
@@ -37,7 +38,7 @@ def run(
     names = state_names(model)
     _, _, cache = model.forward(x, nested(names, state), mask)
     dx, dstate0, grads = model.backward(dy, cache, nested(names, dstate))
-    return {**grads, "x": dx, **dict(leaves(dstate0, names))}
+    return {**grads, "x": dx, **named(dstate0, names)}
 
 
 def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]:

@@ -13,10 +13,11 @@ import numpy as np
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.debug.flow.measure import LayerFlow, Update, layer_flow, norm
-from lstmcore.debug.flow.words import NAMES, calm, layer_worries, update_worries
+from lstmcore.debug.flow.words import calm, layer_worries, update_worries
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
 from lstmcore.layers import Layer
+from lstmcore.train.update.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Flow:
 
     layers: tuple[LayerFlow, ...]
     updates: tuple[Update, ...]
+    unseen: tuple[str, ...] = ()  # layers whose steps are not seen, in words
 
     @property
     def findings(self) -> tuple[str, ...]:
         """The verdict in words: of each layer its worries, or that there are none; then the weights'."""
         found = [line for layer in self.layers for line in (list(layer_worries(layer)) or [calm(layer)])]
-        return (*found, *update_worries(self.updates))
+        return (*found, *self.unseen, *update_worries(self.updates))
 
     @property
     def worries(self) -> tuple[str, ...]:
@@ -60,14 +62,14 @@ class Flow:
             rows = [
                 [
                     gate,
-                    NAMES.get(gate, ""),
+                    layer.words[gate],
                     percent(layer.fraction(gate, "low")),
                     percent(layer.fraction(gate, "high")),
                     bars(np.nan_to_num(np.maximum(layer.low[:, k], layer.high[:, k]))),
                     f"{len(layer.stuck.get(gate, ()))}",
                 ]
                 for k, gate in enumerate(layer.gates)
-                if gate in NAMES
+                if gate in layer.ends
             ]
             parts.append(table(["gate", "", "low end", "high end", "over the steps", "stuck units"], rows))
         rows = [
@@ -93,8 +95,8 @@ class Flow:
                 axes[2 * k].plot(np.where(values > 0, values, np.nan), label=f"|{name}|")
             axes[2 * k].set(yscale="log", xlabel="step", title=f"{layer.name or 'layer'}, {layer.direction}")
             for j, gate in enumerate(layer.gates):
-                if gate in NAMES:
-                    line = axes[2 * k + 1].plot(layer.low[:, j], label=f"{NAMES[gate]}, low end")[0]
+                if gate in layer.ends:
+                    line = axes[2 * k + 1].plot(layer.low[:, j], label=f"{layer.words[gate]}, low end")[0]
                     axes[2 * k + 1].plot(layer.high[:, j], ls="--", color=line.get_color(), label="high end")
             axes[2 * k + 1].set(xlabel="step", ylabel="fraction of values", ylim=(-0.02, 1.02))
             for axis in axes[2 * k : 2 * k + 2]:
@@ -107,7 +109,7 @@ def flow(
     x: Array,
     dy: Upstream = None,
     *,
-    optimizer: Any = None,
+    optimizer: Optimizer | None = None,
     **step: Unpack[StepOptions],
 ) -> Flow:
     """Watches the gradients of h and c over time, the gates and the weights of one training step.
@@ -116,12 +118,13 @@ def flow(
     tell how large its updates are beside them. Cost: one loop back more; at (31, 200, 21, 64) 2.2 forward + backward
     passes of fused-cpu in all, 1.3 of the reference engine. Raises what the layer raises for bad input.
     """
-    return flow_of(record(layer, x, dy, **step), layer.params, optimizer)
+    return flow_of(record(layer, x, dy, **step), optimizer)
 
 
-def flow_of(run: Run, params: Any, optimizer: Any = None) -> Flow:
-    """The flow of a training step that was recorded; params: those of the layer that ran."""
-    layers = tuple(layer_flow(visit) for visit in run.visits if visit.recurrent)
+def flow_of(run: Run, optimizer: Optimizer | None = None) -> Flow:
+    """The flow of a training step that was recorded."""
+    params = run.layer.params
+    layers = tuple(layer_flow(visit) for visit in run.visits if visit.recurrent and visit.grads)
     new = None
     if optimizer is not None:
         new = {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}
@@ -130,4 +133,4 @@ def flow_of(run: Run, params: Any, optimizer: Any = None) -> Flow:
         Update(name, norm(params[name]), norm(g), None if new is None else norm(new[name] - params[name]))
         for name, g in run.grads.items()
     ]
-    return Flow(layers, tuple(updates))
+    return Flow(layers, tuple(updates), run.unseen)

@@ -1,15 +1,14 @@
 """What flows through one recurrent layer: norms, gains, gates at their ends, dead units."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.step_back import steps_back
+from lstmcore.ops.cells import Cell
 
-TANH = ("g", "n")
-NAMED = ("i", "f", "g", "o", "r", "z", "n")  # gates that have two ends; a GRU's block m has none
 EDGE = 0.05  # a gate is closed below it and open above 1 - it: its slope is a fifth of the steepest, or less
 DEAD = 1e-6  # of the largest gradient of any unit
 
@@ -42,6 +41,8 @@ class LayerFlow(NamedTuple):
     low: np.ndarray  # (T, K) the fraction of values near the lower end of the gate; NaN where no row is real
     high: np.ndarray  # (T, K) near the upper end
     gates: tuple[str, ...]
+    ends: dict[str, tuple[float, float]]  # of the gates that saturate
+    words: dict[str, str]  # gate -> what people call it
     stuck: dict[str, np.ndarray]  # gate -> units that stand at one end at every real step of every row
     dead: np.ndarray  # units whose weights get no gradient
 
@@ -71,7 +72,8 @@ class LayerFlow(NamedTuple):
 
 def layer_flow(visit: Visit) -> LayerFlow:
     """Goes back through the steps of a recurrent layer once more, and looks at what flows."""
-    cell, cache = visit.layer.cell, visit.cache  # type: ignore[attr-defined]
+    layer, cache = visit.as_recurrent()
+    cell = layer.cell
     T, B, _, H = cache.gates.shape
     real = np.ones((T, B), bool) if cache.mask is None else to_numpy(cache.mask)
     squares, handed_on = np.empty((len(cell.states), T, B)), np.empty((T, B))
@@ -91,6 +93,8 @@ def layer_flow(visit: Visit) -> LayerFlow:
         turn(low),
         turn(high),
         cell.gates,
+        cell.ends,
+        {gate: cell.words.get(gate, f"gate {gate}") for gate in cell.gates},
         stuck,
         np.flatnonzero(per_unit <= DEAD * per_unit.max()),
     )
@@ -115,21 +119,20 @@ def _mean(values: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.where(real, values, 0).sum(1) / np.maximum(1, real.sum(1))
 
 
-def _ends(cell: Any, saved: Array, real: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _ends(cell: Cell, saved: Array, real: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Fractions (T, K) of real values at the low and at the high end of each gate, and the units always there."""
     B, H = saved.shape[1], saved.shape[3]
-    floor = np.array([EDGE - 1 if gate in TANH else EDGE for gate in cell.gates])
-    xp = namespace(saved)
-    edge = xp.asarray(floor, dtype=saved.dtype)[:, None]
-    low = to_numpy(xp.sum(saved < edge, axis=1, dtype=xp.int32))  # (T, K, H) counts; masked gates are zero
-    masked = (B - real.sum(1))[:, None, None] * (floor > 0)[:, None]
-    low = low - masked
-    high = to_numpy(xp.sum(saved > 1 - EDGE, axis=1, dtype=xp.int32))
+    xp, endless = namespace(saved), (-np.inf, np.inf)
+    below, above = (np.array([cell.ends.get(gate, endless)[side] for gate in cell.gates]) for side in (0, 1))
+    floor, ceiling = (xp.asarray(edge, dtype=saved.dtype)[:, None] for edge in (below + EDGE, above - EDGE))
+    low = to_numpy(xp.sum(saved < floor, axis=1, dtype=xp.int32))  # (T, K, H) counts; masked gates are zero
+    low = low - (B - real.sum(1))[:, None, None] * (below + EDGE > 0)[:, None]
+    high = to_numpy(xp.sum(saved > ceiling, axis=1, dtype=xp.int32))
     count = real.sum()
     stuck = {
         gate: np.flatnonzero((low[:, k].sum(0) == count) | (high[:, k].sum(0) == count))
         for k, gate in enumerate(cell.gates)
-        if gate in NAMED and count
+        if gate in cell.ends and count
     }
     with np.errstate(invalid="ignore"):
         places = (real.sum(1) * H)[:, None]

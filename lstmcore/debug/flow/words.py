@@ -4,18 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lstmcore.debug.flow.measure import EDGE, TANH, LayerFlow, Update
+from lstmcore.debug.flow.measure import EDGE, LayerFlow, Update
 from lstmcore.debug.show.tables import percent
 
-NAMES = {
-    "i": "input gate",
-    "f": "forget gate",
-    "g": "candidate",
-    "o": "output gate",
-    "r": "reset gate",
-    "z": "update gate",
-    "n": "candidate",
-}
 MOST = 0.9  # of a gate's values: then the gate as a whole is called closed or open
 FADED = 1e-3  # of a gradient: then nothing is learned from there
 STEADY = 0.02  # a gain this near to 1 is neither growth nor loss
@@ -36,23 +27,22 @@ def layer_worries(layer: LayerFlow) -> Iterator[str]:
         yield f"{name}gradients are not finite: ask the tripwire where it begins"
         return
     told = list(_time_findings(layer))
-    for gate in layer.gates:
-        if gate not in NAMES:
-            continue
+    for gate, (bottom, _) in layer.ends.items():
+        name_of_gate = layer.words[gate]
         ends = {side: layer.fraction(gate, side) for side in ("low", "high")}
         both = ends["low"] + ends["high"]
-        if gate in TANH:
+        if bottom < 0:  # a candidate, which may be of either sign
             if both > MOST:
-                told.append(f"{NAMES[gate]} saturated: {percent(both)} of its values are beyond +-{1 - EDGE:g}")
+                told.append(f"{name_of_gate} saturated: {percent(both)} of its values are beyond +-{1 - EDGE:g}")
         elif max(ends.values()) > MOST:
             closed = ends["low"] > ends["high"]
             told.append(
-                f"{NAMES[gate]} {'closed' if closed else 'open'}: {percent(max(ends.values()))} of its values "
+                f"{name_of_gate} {'closed' if closed else 'open'}: {percent(max(ends.values()))} of its values "
                 f"are {'below' if closed else 'above'} {EDGE if closed else 1 - EDGE:g}"
             )
         units = layer.stuck.get(gate, np.array([]))
         if len(units) and both <= MOST:
-            told.append(f"{NAMES[gate]} stuck at one end in {_units(units)}")
+            told.append(f"{name_of_gate} stuck at one end in {_units(units)}")
     if len(layer.dead):
         told.append(f"dead: no gradient reaches the weights of {_units(layer.dead)}")
     yield from (f"{name}{line}" for line in told)

@@ -12,8 +12,9 @@ import numpy as np
 
 from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
 from lstmcore.debug.gradcheck.numeric import central_difference, complex_step, directions, epsilon
-from lstmcore.debug.trees import cast, leaves, state_names, tree_map
+from lstmcore.debug.trees import cast, leaves, named, tree_map
 from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names
 
 ROUNDINGS = 4096  # how many units of rounding a gradient may be off: 9e-13 in float64, 5e-4 in float32
 
@@ -107,9 +108,9 @@ def gradcheck(
 
     x, mask, dy, state, dstate, dx, dstate0 = tree_map(to_numpy, (x, mask, dy, state, dstate, dx, dstate0))
     values = {name: to_numpy(value).copy() for name, value in own.params.items()}
-    values |= dict(leaves(state, state_names(layer)))
+    values |= named(state, state_names(layer))
     grads = {name: to_numpy(gradient) for name, gradient in grads.items()}
-    grads |= dict(leaves(dstate0, state_names(layer)))
+    grads |= named(dstate0, state_names(layer))
     if dx is not None:
         values["x"], grads["x"] = x, dx
 
@@ -124,11 +125,11 @@ def gradcheck(
         values = {name: cast(value, dtype) for name, value in values.items()}
         for name in run.params:
             run.params[name] = placed(values[name])
-        initial = iter([values[name] for name, _ in leaves(state, state_names(layer))])
+        initial = iter([values[name] for name in named(state, state_names(layer))])
         state0 = placed(tree_map(lambda _: next(initial), state))
         y, final, _ = run.forward(placed(values.get("x", x)), state0, placed(mask), _dropout(dropout_seed))
         total = np.sum(dy * to_numpy(y)) if loss is None else to_numpy(loss(y)[0])
-        return total + sum(np.sum(d * to_numpy(s)) for (_, d), (_, s) in zip(leaves(dstate), leaves(final)))
+        return total + sum(np.sum(d * to_numpy(s)) for d, s in zip(leaves(dstate), leaves(final)))
 
     return _check(objective, values, grads, method, tolerance, directions, rng)
 

@@ -35,11 +35,12 @@ class Memory:
     layers: tuple[LayerMemory, ...]
     start: int
     fraction: float
+    unseen: tuple[str, ...] = ()  # layers whose steps are not seen, in words
 
     @property
     def findings(self) -> tuple[str, ...]:
         """The verdict in words, one per layer."""
-        return tuple(f"{layer.name or 'the layer'}: {self._finding(layer)}" for layer in self.layers)
+        return (*(f"{layer.name or 'the layer'}: {self._finding(layer)}" for layer in self.layers), *self.unseen)
 
     def _finding(self, layer: LayerMemory) -> str:
         largest = float(np.nanmax(layer.singular[:, :, 0]))
@@ -104,15 +105,15 @@ def memory(
     """
     run = record(layer, x, dy, **step)
     layers = tuple(_look(visit, start, fraction) for visit in run.visits if visit.recurrent)
-    return Memory(layers, start, fraction)
+    return Memory(layers, start, fraction, run.unseen)
 
 
 def _look(visit: Visit, start: int, fraction: float) -> LayerMemory:
-    layer: Any = visit.layer
+    layer, cache = visit.as_recurrent()
     return LayerMemory(
         visit.name,
         visit.direction,
-        singular_values(layer, visit.cache, start),
-        memory_horizon(layer, visit.cache, start, fraction),
-        lyapunov_exponents(layer, visit.cache),
+        singular_values(layer, cache, start),
+        memory_horizon(layer, cache, start, fraction),
+        lyapunov_exponents(layer, cache),
     )

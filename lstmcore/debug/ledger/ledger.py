@@ -3,6 +3,7 @@
 The gradient of a weight is a sum over steps, dW = sum_t x_t^T da_t, and da_t is a sum over two paths: what reached the
 step through its output h_t, and what came along c (see step_back.py). The ledger writes down every part. All parts
 together are the engine's own gradient, to rounding, which is checked; padded steps stand in it with exactly nothing.
+Weights of other layers than recurrent ones, Linear and Embedding are named, and not split.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.ledger.parts import Entry, at_padding, recurrent_entries, rowwise_entries
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
-from lstmcore.layers import Layer
+from lstmcore.layers import Embedding, Layer, Linear
 
 MUCH = 0.9  # "most of it" in words
 
@@ -28,6 +29,7 @@ class Ledger:
     padding: int  # how many steps of how many rows are padding, of
     places: int  # T B
     padding_gives: float  # the largest number that a padded step adds to any gradient
+    not_split: tuple[str, ...] = ()  # weights of layers that cannot be seen through
 
     @property
     def ok(self) -> bool:
@@ -38,6 +40,8 @@ class Ledger:
         for entry in self.entries:
             if entry.name == name:
                 return entry
+        if name in self.not_split:
+            raise KeyError(f"{name!r} is not split: its layer is neither recurrent nor a Linear or an Embedding")
         raise KeyError(f"no weight {name!r}; there are {', '.join(entry.name for entry in self.entries) or 'none'}")
 
     @property
@@ -115,12 +119,16 @@ def ledger_of(run: Run, parts: bool = False) -> Ledger:
     for visit in run.visits:
         if not visit.grads:
             continue
-        entries += recurrent_entries(visit, parts) if visit.recurrent else rowwise_entries(visit, parts)
+        if visit.recurrent:
+            entries += recurrent_entries(visit, parts)
+        elif isinstance(visit.layer, Linear | Embedding):
+            entries += rowwise_entries(visit, parts)
         padding_gives = max(padding_gives, at_padding(visit))
-    mask = run.visits[0].mask
-    places = int(np.prod(run.visits[0].x.shape[:2]))
-    real = places if mask is None else int(to_numpy(mask).sum())
-    return Ledger(tuple(entries), places - real, places, padding_gives)
+    places = int(np.prod(run.x.shape[:2]))
+    real = places if run.mask is None else int(to_numpy(run.mask).sum())
+    split = {entry.name for entry in entries}
+    not_split = tuple(name for name in run.grads if name not in split)
+    return Ledger(tuple(entries), places - real, places, padding_gives, not_split)
 
 
 def _by_length(entries: tuple[Entry, ...]) -> list[list[Entry]]:
@@ -149,6 +157,8 @@ def _findings(book: Ledger) -> Iterator[str]:
     if book.padding:
         gives = "exactly nothing" if book.padding_gives == 0 else f"up to {book.padding_gives:.1e}: WRONG"
         yield f"{book.padding} of {book.places} steps are padding; they give {gives}"
+    if book.not_split:
+        yield f"not split, for their layers are none that the ledger knows: {', '.join(book.not_split)}"
     for entry in book.entries:
         T = len(entry.steps)
         if T == 1 or not entry.norm > 0:

@@ -12,7 +12,7 @@ from lstmcore.ops.cpu.kernel import compile_kernel
 
 
 def note_compiled(part: np.ndarray, whole: np.ndarray, *notes: np.ndarray) -> None:
-    """`note` of ledger_parts.py for NumPy's floats."""
+    """`_note` of parts.py for NumPy's floats."""
     _kernel(part.dtype)(part, whole, *notes)
 
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, namespace, to_numpy
+from lstmcore.debug.step.paths import paths, reached
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
-from lstmcore.debug.step.step_back import PATHS, reached, steps_back
+from lstmcore.debug.step.step_back import steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.embedding import embedding_backward
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
     allowed: float  # what rounding explains of it, at that place
     rows: np.ndarray  # (T,) how many rows of the batch have a real step
     parts: np.ndarray | None  # (T, P, *shape of the weight), if asked for
+    reached: np.ndarray  # (K, P) bool: nothing on a path reaches the other gates, whatever the weights
 
     @property
     def ok(self) -> bool:
@@ -43,16 +45,15 @@ class Entry(NamedTuple):
 
 def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     """The weights of a recurrent layer: three products in one, [x, h_prev, 1]^T da, step by step and path by path."""
-    layer: Any = visit.layer
-    cell, cache, params = layer.cell, visit.cache, layer.params
+    layer, cache = visit.as_recurrent()
+    cell, params = layer.cell, layer.params
     xp = namespace(cache.x)
     T, B, I = cache.x.shape
     K, H = cache.gates.shape[2:]
-    paths, reached_blocks = PATHS[cell.name], reached(cell, split=True)
-    P, R = len(paths), I + H + 1
+    P, C, R = len(paths(cell)), len(cell.previous), I + H + 1
     rows = {"W_ih": slice(0, I), "W_hh": slice(I, I + H)} | {name: slice(I + H, None) for name in cell.biases}
-    blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | cell.biases
-    columns = [(p, k) for p, ks in enumerate(reached_blocks) for k in ks]  # of `Step.da`: N of them
+    blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | dict(cell.biases)
+    columns = [(p, k) for p, ks in enumerate(reached(cell, split=True)) for k in ks]  # of `Step.da`: N of them
     N = len(columns)
 
     whole = xp.zeros((R, K, H), dtype=cache.x.dtype)
@@ -62,7 +63,7 @@ def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     for n, (_, k) in enumerate(columns):
         beside[n, ...] = whole[:, k, :].T
     squares, along = xp.zeros((T, N, R)), xp.zeros((T, N, R))
-    sizes = xp.zeros((T, N + P + P, H))  # squares of da, of what arrives and of what is carried, over the rows
+    sizes = xp.zeros((T, N + P + P * C, H))  # squares of da, of what arrives and of what is carried, over the rows
     inputs = xp.ones((B, R), dtype=cache.x.dtype)  # x_t, h_{t-1}, and a column of ones for the biases
     kept = xp.zeros((T, P, R, K, H), dtype=cache.x.dtype) if keep else None
     for step in steps_back(visit):
@@ -83,19 +84,20 @@ def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     for n, (p, k) in enumerate(columns):
         by_path[:, p, k] = da_size[:, n]
         norms[:, :, k, p], products[:, :, k, p] = to_numpy(squares)[:, n].T, to_numpy(along)[:, n].T
-    allowed = _allowed(visit, Sizes(arriving, by_path, carry))
+    allowed = _allowed(visit, Sizes(arriving, by_path, carry.reshape(T, P, C, H)))
     for name in params:
         some, ks = rows[name], list(blocks[name])
         yield _entry(
             visit,
             name,
             tuple(cell.gates[k] for k in ks),
-            paths,
+            tuple(path.name for path in paths(cell)),
             np.sqrt(visit.in_time(norms[some].sum(0)[:, ks])),
             visit.in_time(products[some].sum(0)[:, ks]),
             error[some, ks],
             allowed[some, ks],
             None if kept is None else _as_weights(visit.in_time(kept)[:, :, some, ks, :]),
+            np.array([[k in blocks_of for blocks_of in reached(cell, split=True)] for k in ks]),
         )
 
 
@@ -127,12 +129,12 @@ def _allowed(visit: Visit, sizes: Sizes) -> np.ndarray:
     sum_b x_tb e_tb has the standard deviation ||x_t|| e_t for independent rows; over the steps the errors may hang
     together (a rounding at step t goes on to t-1), so they are added. Then the sum itself, of T B terms, on both sides.
     """
-    layer: Any = visit.layer
-    cache = visit.cache
+    layer, cache = visit.as_recurrent()
     T, B = cache.gates.shape[:2]
-    xp, c = namespace(cache.x), cache.states[-1]
-    c_size = max(float(xp.max(c)), -float(xp.min(c))) if "c" in layer.cell.states else 1.0
-    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, c_size)
+    xp, endless = namespace(cache.x), [k for k, gate in enumerate(layer.cell.gates) if gate not in layer.cell.ends]
+    free = [*cache.states, *(cache.gates[:, :, k, :] for k in endless)]  # what may be larger than 1
+    largest = max(max(float(xp.max(a)), -float(xp.min(a))) for a in free)
+    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, largest)
     spread = CONFIDENCE * deviation + 2 * sum_error(T * B) * np.sqrt(B) * size
     squares = [to_numpy(xp.einsum("tbr,tbr->tr", a, a)) for a in (cache.x, cache.states[0][:-1, ...])]
     lengths = np.sqrt(np.concatenate([*squares, np.full((T, 1), B)], axis=1))  # (T, R): ||x_t||, ||h_{t-1}||, ||1||
@@ -141,7 +143,7 @@ def _allowed(visit: Visit, sizes: Sizes) -> np.ndarray:
 
 
 def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
-    """The weights of a layer that works on each row alone: its own backward, step by step."""
+    """The weights of a layer that works on each row alone, Linear or Embedding: its own backward, step by step."""
     layer: Any = visit.layer
     xp = namespace(visit.dy)
     dy: Any = masking_forward(cast(Array, visit.dy), visit.mask)
@@ -156,7 +158,7 @@ def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
             if name == "b":
                 parts.append(xp.sum(dy_t, axis=0))
             elif table_of_rows:
-                parts.append(embedding_backward(dy_t, x_t, layer.params["W"]))
+                parts.append(embedding_backward(dy_t, x_t, visit.layer.params["W"]))
             else:
                 parts.append(x_t.T @ dy_t)
         found = to_numpy(xp.stack(parts))  # (T, *shape)
@@ -172,6 +174,7 @@ def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
             abs(found.sum(0) - whole),
             2 * sum_error(int(np.prod(dy.shape[:2]))) * unit_roundoff(dy) * size,
             found[:, None] if keep else None,
+            np.ones((1, 1), bool),
         )
 
 
@@ -183,7 +186,18 @@ def _sizes(visit: Visit, inputs: Array, dy: Array, shape: tuple[int, ...]) -> np
     return to_numpy(abs(inputs)).reshape(-1, inputs.shape[-1]).astype(float).T @ sizes
 
 
-def _entry(visit, name, names, paths, norms, products, error, allowed, parts) -> Entry:
+def _entry(
+    visit: Visit,
+    name: str,
+    names: tuple[str, ...],
+    paths: tuple[str, ...],
+    norms: np.ndarray,
+    products: np.ndarray,
+    error: np.ndarray,
+    allowed: np.ndarray,
+    parts: np.ndarray | None,
+    reached: np.ndarray,
+) -> Entry:
     """An entry, once the largest excess is found and the shares are divided by the whole."""
     whole = float(np.linalg.norm(to_numpy(visit.grads[name]).astype(float)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -197,9 +211,8 @@ def _entry(visit, name, names, paths, norms, products, error, allowed, parts) ->
     )
     shares = products / whole**2 if whole > 0 else np.zeros_like(products)
     rows = visit.in_time(rows)
-    return Entry(
-        visit.key(name), names, paths, norms, shares, whole, float(error[worst]), float(allowed[worst]), rows, parts
-    )
+    found = float(error[worst]), float(allowed[worst])
+    return Entry(visit.key(name), names, paths, norms, shares, whole, *found, rows, parts, reached)
 
 
 def at_padding(visit: Visit) -> float:

@@ -1,15 +1,16 @@
 """The package's own source text, compiled anew with mistakes in it."""
 
-import copy
 import importlib
 import inspect
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
+from lstmcore.arrays import Array
 from lstmcore.debug.mistakes import wrong_calls as wrong_calls
 from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Mistake
-from lstmcore.layers import Params, Stack
+from lstmcore.layers import Bidirectional, Layer
+from lstmcore.layers.tree import leaves, with_params
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import Cache
 
@@ -39,19 +40,19 @@ class Mutant:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
         return self._run(self.twin(model, params), *given)
 
-    def twin(self, model: Any, params: dict[str, Any], path: str = "") -> Any:
+    def twin(self, model: Layer, params: dict[str, Array]) -> Layer:
         """A model like this one on this engine. Its parameters are these very arrays, of any array library."""
-        if hasattr(model, "layers"):
-            return Stack([self.twin(layer, params, f"{path}{k}.") for k, layer in enumerate(model.layers)])
-        if hasattr(model, "fw"):
-            return self._both.Bidirectional(
-                self.twin(model.fw, params, f"{path}fw."), self.twin(model.bw, params, f"{path}bw."), model.merge
-            )
-        layer = copy.copy(model)
-        layer.params = Params({name: params[path + name] for name in model.params})
-        vars(layer)["input_size"] = len(layer.params["W_ih"])  # a mistake may have made it wider
-        layer.engine = self
-        return layer
+        twin = with_params(model, params)
+        for _, leaf in leaves(twin):  # copies
+            vars(leaf).update(engine=self, input_size=len(leaf.params["W_ih"]))  # a mistake may have made it wider
+        return self._remade(twin)
+
+    def _remade(self, layer: Layer) -> Layer:
+        """The layer with the mistaken Bidirectional in place of the right one."""
+        parts = {name: self._remade(part) for name, part in layer.parts.items()}
+        if isinstance(layer, Bidirectional):
+            return self._both.Bidirectional(parts["fw"], parts["bw"], layer.merge)
+        return layer.rebuilt(parts) if parts else layer
 
 
 @lru_cache(maxsize=4096)

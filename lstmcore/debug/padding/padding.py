@@ -21,8 +21,9 @@ from lstmcore.debug.padding.batch import Function, PaddedBatch, Results
 from lstmcore.debug.padding.culprit import name_mistakes
 from lstmcore.debug.padding.rules import Rule, longer, poison, rows_alone, zeros
 from lstmcore.debug.show.tables import paragraphs, table
-from lstmcore.debug.trees import cast, leaves, state_names, tree_map
+from lstmcore.debug.trees import cast, named, tree_map
 from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ def _of_layer(layer: Any, state: Any, dstate: Any, B: int, rng: np.random.Genera
     def function(x: Array, mask: Array, dy: Array | None, rows: Any = slice(None)) -> Results:
         s0, ds = (tree_map(lambda s: xp.asarray(s[rows]), tree) for tree in (state, dstate))
         y, final, cache = own.forward(xp.asarray(x), s0, xp.asarray(mask))
-        results = {"y": y} | {f"state {name.removesuffix('0')}": s for name, s in leaves(final, names)}
+        results = {"y": y} | {f"state {name.removesuffix('0')}": s for name, s in named(final, names).items()}
         if dy is not None:
             dx, dstate0, grads = own.backward(xp.asarray(dy), cache, ds)
             results |= ({} if dx is None else {"dx": dx}) | {f"d{name}": g for name, g in grads.items()}
-            results |= {f"dstate {name}": s for name, s in leaves(dstate0, names)}
+            results |= {f"dstate {name}": s for name, s in named(dstate0, names).items()}
         return {name: to_numpy(value) for name, value in results.items()}
 
     function.takes_rows = True  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.training_step import nested, prepare
 from lstmcore.debug.report.report import Report, report
-from lstmcore.debug.trees import state_names
+from lstmcore.layers.tree import state_names
 
 
 def report_case(case: Case, title: str = "A training step", **options: Any) -> Report:

@@ -12,7 +12,6 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.debug.flow.flow import Flow, flow_of
 from lstmcore.debug.flow.measure import LayerFlow
-from lstmcore.debug.flow.words import NAMES
 from lstmcore.debug.ledger.ledger import Ledger, ledger_of
 from lstmcore.debug.ledger.parts import Entry
 from lstmcore.debug.padding.padding import PaddingProof, padding
@@ -21,6 +20,7 @@ from lstmcore.debug.show.tables import paragraphs, percent, spans
 from lstmcore.debug.step.record import StepOptions, Upstream, record
 from lstmcore.debug.tripwire.tripwire import Tripwire, tripwire_of
 from lstmcore.layers import Layer
+from lstmcore.train.update.optimizer import Optimizer
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2em auto; padding: 0 1em; color: #111;
@@ -120,7 +120,7 @@ def report(
     x: Array,
     dy: Upstream = None,
     *,
-    optimizer: Any = None,
+    optimizer: Optimizer | None = None,
     prove_padding: bool = True,
     title: str = "A training step",
     **step: Unpack[StepOptions],
@@ -141,7 +141,7 @@ def report(
     if run.loss is not None:
         about += f", loss {float(run.loss):.6g}"
     with np.errstate(all="ignore"):  # what is not finite is the tripwire's to say
-        return Report(title, about, tripwire_of(run), ledger_of(run), flow_of(run, layer.params, optimizer), proof)
+        return Report(title, about, tripwire_of(run), ledger_of(run), flow_of(run, optimizer), proof)
 
 
 def _section(name: str, title: str, picture: str, text: str) -> str:
@@ -154,9 +154,7 @@ def _section(name: str, title: str, picture: str, text: str) -> str:
 def _ledger_map(entry: Entry) -> str:
     """Norms over steps, one row per gate and path; long sequences are put together."""
     where = spans(len(entry.norms), 120)
-    names = [
-        (k, p) for k in range(len(entry.gates)) for p in range(len(entry.paths)) if entry.gates[k] != "o" or p == 0
-    ]  # (nothing reaches the output gate along c)
+    names = [(int(k), int(p)) for k, p in np.argwhere(entry.reached)]
     rows = [f"{entry.gates[k]}, {entry.paths[p]}" if len(entry.paths) > 1 else entry.gates[k] for k, p in names]
     values = np.array([[np.sqrt((entry.norms[s, k, p] ** 2).sum()) for _, s in where] for k, p in names])
     hints = np.array(
@@ -179,8 +177,8 @@ def _flow_curves(layer: LayerFlow) -> str:
     norms = {f"|{name}|": values for name, values in layer.dstates.items()}
     ends: dict[str, np.ndarray] = {}
     for k, gate in enumerate(layer.gates):
-        if gate in NAMES:
-            ends |= {f"{NAMES[gate]} low": layer.low[:, k], f"{NAMES[gate]} high": layer.high[:, k]}
+        if gate in layer.ends:
+            ends |= {f"{layer.words[gate]} low": layer.low[:, k], f"{layer.words[gate]} high": layer.high[:, k]}
     return (
         f"<h3>{escape(title)}: what arrives at each step</h3>{curves(norms, steps, log=True)}"
         f"<h3>{escape(title)}: fraction of values at an end of the gate</h3>{curves(ends, steps)}"

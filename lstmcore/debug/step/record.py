@@ -1,8 +1,8 @@
-"""One training step of any layer, with what every simple layer inside it was given and gave back.
+"""One training step of any layer, with what every leaf inside it was given and gave back.
 
-The tools of this package look at simple layers (a recurrent layer, a head); a container is built again around the same
-layers, each wrapped so that it notes its arguments. So whatever a container does to time, masks and gradients, the
-tools see the truth and need to know nothing of it.
+The tools of this package look at the leaves of a model (a recurrent layer, a head). Its containers are built again
+around leaves that note their arguments. So whatever a container does to time, masks and gradients, the tools see the
+truth and need to know nothing of it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from lstmcore.arrays import Array, namespace
-from lstmcore.layers import Bidirectional, Layer, Stack
+from lstmcore.layers import Layer, Recurrent
+from lstmcore.layers.tree import dotted, is_flipped, replaced
+from lstmcore.ops.recurrence import Cache
 
 Upstream = Array | Callable[[Array], tuple[Any, Array]] | None  # dy, or loss(y) -> (value, dy), or None: random
 
@@ -31,7 +33,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class Visit(NamedTuple):
-    """One simple layer in one training step. Arrays stand in the layer's own time; see `step`."""
+    """One leaf in one training step. Arrays stand in the layer's own time; see `step`."""
 
     name: str  # where it stands, as in the names of its parameters: "", "0", "0.fw"
     layer: Layer
@@ -40,6 +42,7 @@ class Visit(NamedTuple):
     state: Any  # the initial state it was given, or None
     mask: Array | None
     y: Array
+    final: Any  # the final state, or None
     cache: Any
     dy: Array | None = None
     dstate: Any = None  # the gradient of its final state, or None
@@ -49,8 +52,13 @@ class Visit(NamedTuple):
 
     @property
     def recurrent(self) -> bool:
-        """True for LSTM, GRU and RNN."""
-        return hasattr(self.layer, "cell")
+        """True for a layer that runs a cell: LSTM, GRU, RNN, or one's own."""
+        return isinstance(self.layer, Recurrent)
+
+    def as_recurrent(self) -> tuple[Recurrent, Cache]:
+        """The layer and its cache, where `recurrent` is true."""
+        assert isinstance(self.layer, Recurrent)
+        return self.layer, self.cache
 
     @property
     def direction(self) -> str:
@@ -59,7 +67,7 @@ class Visit(NamedTuple):
 
     def key(self, weight: str) -> str:
         """The full name of one of its parameters."""
-        return f"{self.name}.{weight}" if self.name else weight
+        return dotted(self.name, weight)
 
     def step(self, t: int) -> int:
         """Its step t as a step of the input."""
@@ -71,10 +79,10 @@ class Visit(NamedTuple):
 
     def upstream(self) -> tuple[Array | None, tuple[Array, ...]]:
         """What its engine is given, for a recurrent layer: dy (T, B, H) or None, and dstate, never None."""
-        layer: Any = self.layer
+        layer, cache = self.as_recurrent()
         dstate = self.dstate
         if dstate is None:
-            dstate = tuple(namespace(s).zeros_like(s[-1, ...]) for s in self.cache.states)
+            dstate = tuple(namespace(s).zeros_like(s[-1, ...]) for s in cache.states)
         if layer.return_sequences or self.dy is None:
             return self.dy, tuple(dstate)
         return None, (dstate[0] + self.dy, *dstate[1:])
@@ -83,6 +91,9 @@ class Visit(NamedTuple):
 class Run(NamedTuple):
     """One forward and one backward pass."""
 
+    layer: Layer
+    x: Array
+    mask: Array | None
     y: Array
     state: Any
     dy: Array
@@ -92,6 +103,21 @@ class Run(NamedTuple):
     loss: Any  # the value of the loss, or None
     visits: tuple[Visit, ...]  # in the order of the forward pass
     back: tuple[int, ...]  # indices into `visits`, in the order of the backward pass
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The weights that belong to containers themselves."""
+        inside = {visit.key(name) for visit in self.visits for name in visit.layer.params}
+        return tuple(name for name in self.layer.params if name not in inside)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """In words: layers with a state that run no cell, so that no tool sees their steps."""
+        return tuple(
+            f"{visit.name or 'the layer'}, {visit.layer!r}: its steps are not seen, for it is no Recurrent with a cell"
+            for visit in self.visits
+            if visit.final is not None and not visit.recurrent
+        )
 
 
 def record(
@@ -105,14 +131,14 @@ def record(
     dropout_seed: int | None = None,
     seed: int | None = 0,
 ) -> Run:
-    """Runs `layer` forward and backward on its own engine, and notes every simple layer's part in it.
+    """Runs `layer` forward and backward on its own engine, and notes every leaf's part in it.
 
     Arguments as StepOptions tells them. Raises whatever the layer raises for bad input. What overflows is not warned
     of: tools look for it themselves.
     """
     notes: list[dict[str, Any]] = []
     back: list[int] = []
-    watched = _watched(layer, "", False, notes, back)
+    watched = replaced(layer, lambda name, leaf: _Watched(leaf, name, is_flipped(layer, name), notes, back))
     rng = None if dropout_seed is None else np.random.default_rng(dropout_seed)
     with np.errstate(all="ignore"):
         y, final, cache = watched.forward(x, state, mask, rng)
@@ -124,38 +150,31 @@ def record(
         else:
             upstream = dy
         dx, dstate0, grads = watched.backward(upstream, cache, dstate)
-    return Run(y, final, upstream, dx, dstate0, grads, loss, tuple(Visit(**note) for note in notes), tuple(back))
+    visits = tuple(Visit(**note) for note in notes)
+    return Run(layer, x, mask, y, final, upstream, dx, dstate0, grads, loss, visits, tuple(back))
 
 
-class _Watched:
-    """A simple layer that notes what it is given and what it gives."""
+class _Watched(Layer):
+    """A leaf that notes what it is given and what it gives."""
 
-    def __init__(self, layer: Layer, name: str, flipped: bool, notes: list, back: list):
-        self.layer, self.params, self.notes, self.back = layer, layer.params, notes, back
-        self.place = {"name": name, "layer": layer, "flipped": flipped}
-        self.return_sequences = getattr(layer, "return_sequences", True)  # a Bidirectional asks for it
+    def __init__(self, layer: Layer, name: str, flipped: bool, notes: list[dict[str, Any]], back: list[int]):
+        vars(self).update(vars(layer))  # a container may ask for them
+        self.params = layer.params
+        self._layer, self._notes, self._back = layer, notes, back
+        self._place = {"name": name, "layer": layer, "flipped": flipped}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
 
     def forward(self, x, state=None, mask=None, rng=None, reuse=None):
-        y, final, cache = self.layer.forward(x, state, mask, rng)
-        self.at = len(self.notes)
-        self.notes.append({**self.place, "x": x, "state": state, "mask": mask, "y": y, "cache": cache})
+        y, final, cache = self._layer.forward(x, state, mask, rng)
+        noted = {"x": x, "state": state, "mask": mask, "y": y, "final": final, "cache": cache}
+        self._notes.append(self._place | noted)
         return y, final, cache
 
     def backward(self, dy, cache, dstate=None):
-        dx, dstate0, grads = self.layer.backward(dy, cache, dstate)
-        self.notes[self.at] |= {"dy": dy, "dstate": dstate, "dx": dx, "dstate0": dstate0, "grads": grads}
-        self.back.append(self.at)
+        dx, dstate0, grads = self._layer.backward(dy, cache, dstate)
+        at = next(k for k, note in enumerate(self._notes) if note["cache"] is cache)
+        self._notes[at] |= {"dy": dy, "dstate": dstate, "dx": dx, "dstate0": dstate0, "grads": grads}
+        self._back.append(at)
         return dx, dstate0, grads
-
-
-def _watched(layer: Any, name: str, flipped: bool, notes: list, back: list) -> Any:
-    """The container again, around watched layers that share their parameters with the layer's own."""
-    inside = f"{name}." if name else ""
-    if isinstance(layer, Stack):
-        parts = [_watched(part, f"{inside}{k}", flipped, notes, back) for k, part in enumerate(layer.layers)]
-        return Stack(parts)
-    if isinstance(layer, Bidirectional):
-        fw = _watched(layer.fw, f"{inside}fw", flipped, notes, back)
-        bw = _watched(layer.bw, f"{inside}bw", not flipped, notes, back)
-        return Bidirectional(fw, bw, layer.merge)
-    return _Watched(layer, name, flipped, notes, back)

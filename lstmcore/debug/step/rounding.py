@@ -14,10 +14,12 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cells.cell import BACKWARD, trace
 
 CONFIDENCE = 8.0
-# A slope's own error in units of u, counted on both sides. Relative to it: at most eight products and differences, and
-# tanh c to 8. Absolute, where 1 - tanh^2 c or 1 - s cancels: 16 + 2, times a quarter (of i (1 - i)), times max(1, |c|).
+# A slope's own error in units of u, counted on both sides. Relative to it: an LSTM has at most eight products and
+# differences, and tanh c to 8; a longer step as many as its text says. Absolute, where 1 - tanh^2 c or 1 - s cancels:
+# 16 + 2, times a quarter (of i (1 - i)), times the largest state or block without ends, 1 at least.
 RELATIVE, ABSOLUTE = 32.0, 10.0
 
 
@@ -27,7 +29,7 @@ def unit_roundoff(value: Array) -> float:
 
 
 def sum_error(terms: int) -> float:
-    """The error of a sum of so many terms, in units of u and of the size of its terms."""
+    """The error of a sum of that many terms, in units of u and of the size of its terms."""
     return CONFIDENCE * float(np.sqrt(terms))
 
 
@@ -36,10 +38,10 @@ class Sizes(NamedTuple):
 
     arriving: np.ndarray  # (T, P, H)
     da: np.ndarray  # (T, P, K, H)
-    carry: np.ndarray  # (T, P, H); zeros for a plain RNN
+    carry: np.ndarray  # (T, P, C, H), for each of the C states that the step reads pointwise
 
 
-def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, c_size: float) -> tuple[np.ndarray, np.ndarray]:
+def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, largest: float) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation, in units of u, and size of da, each (T, K, H), as root mean squares over the rows.
 
     Two loops back over the same cache differ by the roundings of each step and by what those of later steps become.
@@ -48,8 +50,10 @@ def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, c_size: float) -> tu
     of slopes are taken as da^2 / arriving^2, on the mean over the rows.
     """
     steep = _ratio(sizes.da, sizes.arriving[:, :, None, :])  # (T, P, K, H)
-    carry = _ratio(sizes.carry, sizes.arriving)  # (T, P, H)
-    absolute = (ABSOLUTE * max(1.0, c_size)) ** 2
+    carry = _ratio(sizes.carry, sizes.arriving[:, :, None, :])  # (T, P, C, H)
+    absolute = (ABSOLUTE * max(1.0, largest)) ** 2
+    traced = trace(cell, BACKWARD)
+    relative = max(RELATIVE, 2.0 * max(value.roundings for value in traced.gives)) if traced is not None else RELATIVE
     T, P, K, H = steep.shape
     # What no later step changes, for all steps at once: own roundings, and those of the products through W_hh.
     fresh = absolute * sizes.arriving.sum(1)  # (T, H)
@@ -59,9 +63,9 @@ def step_back_errors(cell: Cell, W_hh: Array, sizes: Sizes, c_size: float) -> tu
     variance = np.empty((T, K, H))
     v = np.zeros((P, H))
     for t in reversed(range(T)):
-        own = v + (1 + RELATIVE**2) * sizes.arriving[t]  # dy is added: one rounding
+        own = v + (1 + relative**2) * sizes.arriving[t]  # dy is added: one rounding
         variance[t] = np.einsum("pkh,ph->kh", steep[t], own) + fresh[t]
-        v[-1] = np.einsum("ph,ph->h", carry[t], own) + fresh[t]
+        v[1:] = np.einsum("pch,ph->ch", carry[t], own) + fresh[t]  # the paths along states, in their order
         v[0] = gates.join(variance[t] + terms[t], cell.recurrent_blocks) @ through
     return np.sqrt(variance), np.sqrt(magnitude)
 

@@ -8,17 +8,26 @@ from typing import Any
 
 
 class _Zero:
-    """0 * x = 0, 0 + x = x."""
+    """0 * x = 0 / x = 0, 0 + x = x, 0 - x = -x."""
 
     __array_ufunc__ = None  # an array on the left leaves the operation to the symbol on the right
 
     def __add__(self, other: Any) -> Any:
         return other
 
-    def __mul__(self, other: Any) -> Any:
+    def __sub__(self, other: Any) -> Any:
+        return -other
+
+    def __rsub__(self, other: Any) -> Any:
+        return other
+
+    def __mul__(self, other: Any) -> "_Zero":
         return self
 
-    __radd__, __rmul__ = __add__, __mul__
+    def __neg__(self) -> "_Zero":
+        return self
+
+    __radd__, __rmul__, __truediv__ = __add__, __mul__, __mul__
 
 
 ZERO = _Zero()

@@ -15,7 +15,7 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
     at = first_bad(dy, visit.mask if dy is not None and dy.ndim == 3 else None)
     if at is not None:
         yield trip_at(visit, "backward", "dy", dy, at, "the upstream gradient is not finite", {"dy": dy[at]})
-    for name, d in zip(("dh_last", "dc_last"), visit.dstate or ()):
+    for name, d in zip((f"d{name}_last" for name in visit.layer.states), visit.dstate or ()):
         at = first_bad(d)
         if at is not None:
             yield make_trip(
@@ -31,7 +31,7 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
     results = {f"d{visit.key(name)}": g for name, g in visit.grads.items()}
     results |= {} if visit.dx is None else {"dx": visit.dx}
     if visit.recurrent:
-        results |= dict(zip(("dh0", "dc0"), visit.dstate0))
+        results |= {f"d{name}0": d for name, d in zip(visit.layer.states, visit.dstate0)}
     bad = {name: at for name, value in results.items() for at in [first_bad(value)] if at is not None}
     if not bad:
         return
@@ -48,18 +48,17 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
 
 def _steps_back(visit: Visit) -> Iterator[Trip]:
     """The latest step, which is the first on the way back, at which a gradient is not finite."""
-    layer: Any = visit.layer
-    cell, cache = layer.cell, visit.cache
+    layer, cache = visit.as_recurrent()
+    cell = layer.cell
     for step in steps_back(visit, split=False):
-        arrays = [(f"d{name}", None, d) for name, d in zip(cell.states, step.dstates)]
         da = [step.da[:, k, :] for k in range(len(cell.gates))]
-        arrays += [("da", gate, d) for gate, d in zip(cell.gates, da)]
-        for name, gate, d in arrays:
+        names = (*((f"d{name}", None) for name in cell.states), *(("da", gate) for gate in cell.gates))
+        for (name, gate), d in zip(names, (*step.dstates, *da)):
             at = first_bad(d)
             if at is None:
                 continue
             row, unit = at
-            operands = {f"arriving {path}": d[at] for path, d in zip(step.paths, step.arriving)}
+            operands = {f"arriving {path.name}": d[at] for path, d in zip(step.paths, step.arriving)}
             operands |= {f"da_{gate}": block[at] for gate, block in zip(cell.gates, da)}
             operands |= {gate: cache.gates[step.t, row, k, unit] for k, gate in enumerate(cell.gates)}
             for s, state in zip(cache.states, cell.states):

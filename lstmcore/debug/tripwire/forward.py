@@ -39,7 +39,7 @@ def given(visit: Visit) -> Iterator[Trip]:
         at = first_bad(x, visit.mask)
         if at is not None:
             yield trip_at(visit, "forward", "x", x, at, "the input is not finite", {f"x[..., {at[-1]}]": x[at]})
-    for s, name in zip(visit.state or (), ("h0", "c0")):
+    for s, name in zip(visit.state or (), (f"{name}0" for name in visit.layer.states)):
         at = first_bad(s)
         if at is not None:
             yield make_trip(
@@ -63,8 +63,8 @@ def output(visit: Visit) -> Iterator[Trip]:
 
 def steps_forward(visit: Visit) -> Iterator[Trip]:
     """The pre-activations, gates and states of a recurrent layer: the earliest step in which any is not finite."""
-    layer: Any = visit.layer
-    cell, cache = layer.cell, visit.cache
+    layer, cache = visit.as_recurrent()
+    cell = layer.cell
     found = [(at[0], 1, "gates", at) for at in [first_bad(cache.gates)] if at is not None]
     for name, s in zip(cell.states, cache.states):
         at = first_bad(s[1:, ...])
@@ -93,9 +93,9 @@ def steps_forward(visit: Visit) -> Iterator[Trip]:
     why = {
         "a": f"the products overflow {dtype_name(cache.x.dtype)}, or infinities of both signs meet",
         "gates": "all that goes into the gate is finite",
-        "c": "the old state and the gates are finite, their sum of products is not",
-        "h": "the state is finite, the output is not",
-    }[what]
+    }.get(what, "the old state and the gates are finite, what the step makes of them is not")
+    if what == "h" and len(cell.states) > 1:
+        why = "the other states are finite, the output is not"
     if what != "a" and not same:
         why += f"; the reference engine computes this step without it: the engine {cache.engine!r} is wrong here"
     yield make_trip(
@@ -114,8 +114,8 @@ def steps_forward(visit: Visit) -> Iterator[Trip]:
 
 def _operands_forward(visit: Visit, t: int, row: int, unit: int, gate: str | None) -> dict[str, float]:
     """What step t computes this unit of this row from: inputs, products, old states, gates, new states."""
-    layer: Any = visit.layer
-    cell, cache = layer.cell, visit.cache
+    layer, cache = visit.as_recurrent()
+    cell = layer.cell
     x_t, h_prev = cache.x[t, row, :], cache.states[0][t, row, :]
     found: dict[str, Any] = {"max |x_t|": abs(x_t).max(), "max |h_prev|": abs(h_prev).max()}
     for name, blocks, factor in (("W_ih", cell.input_blocks, x_t), ("W_hh", cell.recurrent_blocks, h_prev)):
@@ -136,8 +136,8 @@ def _operands_forward(visit: Visit, t: int, row: int, unit: int, gate: str | Non
 
 def _may_overflow(visit: Visit) -> bool:
     """Can a pre-activation be infinite behind a finite gate? sum |x| |W| is at most max|x| max_j sum_i |W_ij|."""
-    layer: Any = visit.layer
-    xp, cache = namespace(visit.cache.x), visit.cache
+    layer, cache = visit.as_recurrent()
+    xp = namespace(cache.x)
     sizes = [float(xp.max(xp.abs(cache.x))), float(xp.max(xp.abs(cache.states[0])))]
     columns = [float(xp.max(xp.sum(xp.abs(layer.params[name]), axis=0))) for name in ("W_ih", "W_hh")]
     most = float(np.finfo(dtype_name(cache.x.dtype)).max)
@@ -147,8 +147,8 @@ def _may_overflow(visit: Visit) -> bool:
 
 def _pre_activations(visit: Visit) -> Array:
     """(T, B, K, H), computed again from the cache's states; zero at masked steps."""
-    layer: Any = visit.layer
-    cache, xp = visit.cache, namespace(visit.cache.x)
+    layer, cache = visit.as_recurrent()
+    xp = namespace(cache.x)
     h_prev = cache.states[0][:-1, ...]
     product = xp.reshape(h_prev, (-1, h_prev.shape[-1])) @ layer.params["W_hh"]
     a = gates.add(

@@ -52,7 +52,8 @@ def column(visit: Visit, name: str, column: int) -> tuple[str | None, int | None
     """The gate and unit that a column of a weight feeds."""
     if not visit.recurrent or name not in visit.layer.params:
         return None, None
-    cell, H = visit.layer.cell, visit.layer.hidden_size  # type: ignore[attr-defined]
+    layer, _ = visit.as_recurrent()
+    cell, H = layer.cell, layer.hidden_size
     blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks}.get(name) or cell.biases[name]
     return cell.gates[blocks[column // H]], column % H
 

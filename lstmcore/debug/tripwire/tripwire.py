@@ -6,7 +6,7 @@ once something is found, the step is computed again in array code from the last 
 say whether the reference engine falls into it too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -16,7 +16,7 @@ from lstmcore.arrays import Array, namespace, to_numpy
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
 from lstmcore.debug.tripwire.backward import backward_pass
 from lstmcore.debug.tripwire.forward import given, output, steps_forward
-from lstmcore.debug.tripwire.trip import Trip
+from lstmcore.debug.tripwire.trip import Trip, first_bad
 from lstmcore.layers import Layer
 
 
@@ -96,6 +96,7 @@ def tripwire_of(run: Run) -> Tripwire:
 
 
 def _search(run: Run) -> Iterator[Trip]:
+    yield from _in_containers(run, "forward", "", run.layer.params, "the weight itself is not finite")
     for visit in run.visits:
         yield from given(visit)
         if visit.recurrent:
@@ -118,6 +119,17 @@ def _search(run: Run) -> Iterator[Trip]:
         )
     for k in run.back:
         yield from backward_pass(run.visits[k])
+    yield from _in_containers(run, "backward", "d", run.grads, "what it is a sum of is finite: the sum overflows")
+
+
+def _in_containers(run: Run, phase: str, d: str, arrays: Mapping[str, Array], why: str) -> Iterator[Trip]:
+    """The weights that belong to containers themselves, or their gradients."""
+    for name in run.own:
+        at = first_bad(arrays.get(name))
+        if at is not None:
+            value, unit = float(arrays[name][at]), at[-1] if at else None
+            place = name.rpartition(".")[0], None, f"{d}{name}", None, None, None, unit
+            yield Trip(phase, *place, value, {f"{name}{list(at)}": value}, why)
 
 
 def _finite(array: Array, axes: tuple[int, ...]) -> Array:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
-from lstmcore.debug.trees import leaves, state_names
+from lstmcore.debug.trees import gradient_of, named
 from lstmcore.debug.watch.seen import Call, Seen
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names
 
 DRAWS, SLACK = 8, 4.0  # how often the weights are shaken, and how much more than that rounding may do
 
@@ -53,10 +54,10 @@ def _ours(layer: Layer, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
         y, _, cache = layer.forward(call.x, call.state, call.mask)
         dx, dstate0, grads = layer.backward(call.dy, cache, call.dstate)
         own: dict[str, Any] = {"y": y, "dx": dx}
-        own |= {_gradient_of(name): d for name, d in leaves(dstate0, state_names(layer))}
+        own |= {gradient_of(name): d for name, d in named(dstate0, state_names(layer)).items()}
         answers |= {name + _suffix(k, calls): value for name, value in own.items()}
         for name, gradient in grads.items():
-            key = _gradient_of(name)
+            key = gradient_of(name)
             answers[key] = answers[key] + gradient if key in answers else gradient
     return answers
 
@@ -66,14 +67,14 @@ def _theirs(layer: Layer, seen: Seen) -> dict[str, np.ndarray]:
     answers: dict[str, np.ndarray] = {}
     for k, call in enumerate(seen.calls):
         own = {"y": call.y} if call.dx is None else {"y": call.y, "dx": call.dx}
-        own |= {_gradient_of(name): d for name, d in leaves(call.dstate0, state_names(layer))}
+        own |= {gradient_of(name): d for name, d in named(call.dstate0, state_names(layer)).items()}
         answers |= {name + _suffix(k, seen.calls): value for name, value in own.items()}
     # A frozen weight has no gradient: ones and zeros, sent the same way, tell which of lstmcore's arrays are whole.
     gradients = {key: seen.grads.get(key, np.zeros_like(value)) for key, value in seen.weights.items()}
     there = {key: np.full_like(value, key in seen.grads) for key, value in seen.weights.items()}
     _, converted = to_lstmcore(gradients, seen.layout, seen.cell, gradients=True)
     _, whole = to_lstmcore(there, seen.layout, seen.cell, gradients=True)
-    return answers | {_gradient_of(name): value for name, value in converted.items() if whole[name].all()}
+    return answers | {gradient_of(name): value for name, value in converted.items() if whole[name].all()}
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[int, ...]]:
@@ -86,9 +87,3 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[int, ...]]:
 
 def _suffix(k: int, calls: tuple[Call, ...]) -> str:
     return f" (call {k})" if len(calls) > 1 else ""
-
-
-def _gradient_of(name: str) -> str:
-    """The name of a parameter's gradient: "0.fw.W_hh" -> "0.fw.dW_hh"."""
-    head, dot, last = name.rpartition(".")
-    return f"{head}{dot}d{last}"

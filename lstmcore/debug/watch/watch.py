@@ -24,11 +24,12 @@ import numpy as np
 
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.show.tables import table
-from lstmcore.debug.trees import leaves, state_names
+from lstmcore.debug.trees import named
 from lstmcore.debug.watch.agreement import Row, agreement
 from lstmcore.debug.watch.seen import Call, Recorder, Seen
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer, from_config
+from lstmcore.layers.tree import state_names
 
 CHAOS = 0.1  # where this much of a gradient may be rounding, nothing can be told
 FRAMEWORKS = {"torch": "lstmcore.debug.watch.torch_recorder", "keras": "lstmcore.debug.watch.keras_recorder"}
@@ -75,7 +76,7 @@ class Watch:
             )
             raise RuntimeError(f"this step cannot be diagnosed: {reason}")
         seen, c = self.seen, self.calls[0]
-        grads = {**seen.grads, **dict(leaves(c.dstate0, state_names(self.layer)))}
+        grads = {**seen.grads, **named(c.dstate0, state_names(self.layer))}
         if c.dx is not None:
             grads["x"] = c.dx
         return diagnose(

@@ -265,13 +265,11 @@ def _recurrent(cache: object) -> Iterator[Any]:
 
 
 def _saturation(cache: Any) -> float:
-    """The fraction of gate values at real steps that stand at an end: of (0, 1), or of (-1, 1) for a candidate."""
+    """The fraction of gate values at real steps that stand at an end, of the gates that have ends."""
     xp = namespace(cache.gates)
     saturated = []
-    for k, name in enumerate(cache.owner.cell.gates):
+    for gate, (low, high) in cache.owner.cell.ends.items():
+        k, edge = cache.owner.cell.gates.index(gate), EDGE * (high - low)
         values = cache.gates[:, :, k, :] if cache.mask is None else cache.gates[:, :, k, :][cache.mask]
-        if name in ("g", "n"):
-            saturated.append(xp.abs(values) > 1 - 2 * EDGE)
-        elif name != "m":  # the GRU's product is no gate
-            saturated.append((values < EDGE) | (values > 1 - EDGE))
-    return sum(float(xp.mean(xp.astype(s, cache.gates.dtype))) for s in saturated) / len(saturated)
+        saturated.append((values < low + edge) | (values > high - edge))
+    return sum(float(xp.mean(xp.astype(s, cache.gates.dtype))) for s in saturated) / max(1, len(saturated))

@@ -250,7 +250,7 @@ def test_what_is_not_there_is_said(torch):
         watch(torch.nn.Linear(3, 4)),
     ):
         pass
-    with pytest.raises(TypeError, match=r"torch.nn.LSTM or a Keras 3 LSTM layer; got Recurrent"), watch(lc.LSTM(3, 4)):
+    with pytest.raises(TypeError, match=r"torch.nn.LSTM or a Keras 3 LSTM layer; got LSTM"), watch(lc.LSTM(3, 4)):
         pass
     assert not module._forward_hooks  # taken off after an error too
 
