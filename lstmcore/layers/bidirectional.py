@@ -66,7 +66,7 @@ class Bidirectional(Layer):
         check_cache(cache, self)
         of_fw, of_bw = check_parts("dstate", dstate, 2, "Bidirectional")
         dy_fw, dy_bw = self._split(dy, cache.widths)  # (48) undoes (47)
-        bw = (None if dy_bw is None else _in_time(dy_bw), cache.parts[1], of_bw)
+        bw = (_in_time(dy_bw), cache.parts[1], of_bw)
         fw = (dy_fw, cache.parts[0], of_fw)
         (dx_bw, ds_bw, g_bw), (dx_fw, ds_fw, g_fw) = backward_both((self.bw, self.fw), (bw, fw))
         grads = {f"fw.{k}": g for k, g in g_fw.items()} | {f"bw.{k}": g for k, g in g_bw.items()}
@@ -115,9 +115,13 @@ def _flipped(x: Array | None) -> Array | None:
     return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x
 
 
-def _in_time(y: Array) -> Array:
+@overload
+def _in_time(y: Array) -> Array: ...
+@overload
+def _in_time(y: Array | None) -> Array | None: ...
+def _in_time(y: Array | None) -> Array | None:
     """Outputs (T, B, H) turned back into the input's order; a final state (B, H) has no order."""
-    return _flipped(y) if y.ndim == 3 else y
+    return _flipped(y) if y is not None and y.ndim == 3 else y
 
 
 def _returns_sequences(layer: Layer) -> bool:

@@ -85,3 +85,9 @@ def test_a_mistake_whose_line_is_gone_is_refused():
         mutant(Mistake("gone", LSTM, "no such line", ""))
     with pytest.raises(ValueError, match="two mistakes on one line"):
         mutant(MISTAKES[0], MISTAKES[0])
+
+
+@pytest.mark.parametrize("mistake", CATALOGUE, ids=lambda mistake: mistake.name)
+def test_every_right_line_is_where_it_should_be(mistake):
+    """An edit of a source file must not leave a mistake of the catalogue behind: its right line occurs once."""
+    mutant(mistake)
