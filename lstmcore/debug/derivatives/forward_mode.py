@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, to_numpy
-from lstmcore.debug.derivatives.dual import Dual, lift
+from lstmcore.debug.dual import Dual, lift
 from lstmcore.debug.trees import cast, named, tree_map
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import state_names, with_params

@@ -1,7 +1,7 @@
 """Second order by hand: the product of the Hessian with a vector, without the Hessian (Pearlmutter 1994).
 
 With g(v) the gradient of a loss, H u = d/ds g(v + s u) at s = 0: the derivative of the *backward pass* along u, forward
-over reverse. Backward is ordinary array code, so it is run over dual arrays (dual.py); each of its lines is then
+over reverse. Backward is ordinary array code, so it is run over dual arrays (debug/dual.py); each of its lines is then
 differentiated by the product rule. For equations (8), (12) and (16) of the LSTM step
 
     dc_dot      = dc_dot(from step t+1) + dh_dot o (1 - tanh(c)^2) + dh o_dot (1 - tanh(c)^2)
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from lstmcore.arrays import Array, to_numpy
-from lstmcore.debug.derivatives.dual import Dual, lift, zeros_like
 from lstmcore.debug.derivatives.forward_mode import duals
+from lstmcore.debug.dual import Dual, lift, zeros_like
 from lstmcore.debug.gradcheck.numeric import COMPLEX_STEP
 from lstmcore.debug.trees import named, tree_map
 from lstmcore.layers import Layer

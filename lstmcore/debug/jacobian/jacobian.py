@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from lstmcore.arrays import Array, to_numpy
-from lstmcore.debug.derivatives import dual
-from lstmcore.debug.derivatives.dual import Dual
+from lstmcore.debug import dual
+from lstmcore.debug.dual import Dual
 from lstmcore.layers import Recurrent
 from lstmcore.ops import gates
 from lstmcore.ops.activation import array_maths

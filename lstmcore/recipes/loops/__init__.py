@@ -9,7 +9,7 @@ floors.py    predictions that cost nothing          scores.py  errors, in degree
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import floors, scores, split
 from lstmcore.recipes.loops.models import MODELS, Options, build
 from lstmcore.recipes.loops.picture import draw
-from lstmcore.recipes.loops.scores import Score
+from lstmcore.recipes.loops.result import Result
 from lstmcore.recipes.loops.torsions import (
     ALPHABET,
     CHANNELS,
@@ -34,21 +34,6 @@ from lstmcore.recipes.loops.torsions import (
 from lstmcore.train.callbacks.watchers import ExplodingNorm, MeanCollapse, NotFinite, NothingLearnt, Tell, warn
 
 CHUNK = 512  # loops that are predicted together
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of it. Arrays of predictions are (N, T, 4), of the loops tested."""
-
-    model: layers.Layer
-    history: dict[str, Any]
-    parts: split.Split
-    predicted: np.ndarray
-    score: Score
-    floors: dict[str, Score]  # by name, on the same loops
-    leaked: int
-    engine: str
-    train_seconds: float
 
 
 class Job(NamedTuple):

@@ -1,19 +1,17 @@
 """The Ramachandran plot of what is predicted against what is true, the losses, and the error along the loop."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import scores
+from lstmcore.recipes.loops.result import Result
 from lstmcore.recipes.loops.torsions import ANGLES, radians
 
-if TYPE_CHECKING:
-    from lstmcore.recipes.loops import Result
 
-
-def draw(path: Path, result: "Result") -> None:
+def draw(path: Path, result: Result) -> None:
     """Four panels: true, predicted, losses, degrees by position. Raises ImportError without matplotlib."""
     figure, (true, predicted, losses, errors) = finished.figure(panels=4)
     tested = result.parts.tested

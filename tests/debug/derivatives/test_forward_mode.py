@@ -10,8 +10,8 @@ from cases import CELLS, LAYERS, MASKS, Problem, flatten, relative_error, worst_
 from directions import STEP, gradients, inner, random_direction, shifted, size
 
 import lstmcore as lc
-from lstmcore.debug.derivatives.dual import Dual, tanh, where
 from lstmcore.debug.derivatives.forward_mode import jvp
+from lstmcore.debug.dual import Dual, tanh, where
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -64,7 +64,7 @@ def test_the_step_over_duals_equals_the_equations_written_out():
     rng = np.random.default_rng(0)
     a, a_dot = rng.normal(size=(2, 4, 3, 5))
     c_prev, c_prev_dot = rng.normal(size=(2, 3, 5))
-    step_forward, _ = lc.LSTM(1, 1).cell.make_step(lc.ops.activation.array_maths(lc.debug.derivatives.dual))
+    step_forward, _ = lc.LSTM(1, 1).cell.make_step(lc.ops.activation.array_maths(lc.debug.dual))
     i, f, g, o, h, c = step_forward(*map(Dual, a, a_dot), Dual(c_prev, c_prev_dot))
     i_dot = i.value * (1 - i.value) * a_dot[0]
     f_dot = f.value * (1 - f.value) * a_dot[1]

@@ -10,8 +10,8 @@ from cases import CELLS, LAYERS, MASKS, Problem, relative_error, worst_relative_
 from directions import STEP, gradients, inner, random_direction, shifted, size
 
 import lstmcore as lc
-from lstmcore.debug.derivatives.dual import Dual
 from lstmcore.debug.derivatives.second_order import hvp
+from lstmcore.debug.dual import Dual
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -41,7 +41,7 @@ def test_the_undoing_over_duals_equals_the_equations_written_out():
     rng = np.random.default_rng(0)
     names = ("dh", "dc_next", "i", "f", "g", "o", "c_prev", "c")
     v, v_dot = (dict(zip(names, rng.uniform(0.1, 0.9, (8, 3, 5)))) for _ in range(2))
-    _, step_backward = lc.LSTM(1, 1).cell.make_step(lc.ops.activation.array_maths(lc.debug.derivatives.dual))
+    _, step_backward = lc.LSTM(1, 1).cell.make_step(lc.ops.activation.array_maths(lc.debug.dual))
     _, da_f, _, _, dc_prev = step_backward(*(Dual(v[name], v_dot[name]) for name in names))
     slope = 1 - np.tanh(v["c"]) ** 2
     dc = v["dc_next"] + v["dh"] * v["o"] * slope

@@ -42,6 +42,10 @@ class Dual:
         return sys.modules[__name__]
 
     @property
+    def size(self) -> int:
+        return self.value.size
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
