@@ -28,7 +28,8 @@ class Batches:
 
     x (T, N, ...), time-major. targets (N, ...), one per row, or (T, N, ...), one per step; `per_step` says which where
     T = N leaves it open. mask (T, N) bool or None. Every epoch gives every row exactly once, in a new order; the last
-    batch may be smaller. shuffle=False keeps the order, as for a validation set.
+    batch may be smaller. shuffle=False keeps the order, as for a validation set. With targets per step a row without a
+    real step is refused (ValueError): a batch of such rows has no mean loss, and would end a training in its middle.
 
     bucketed=True puts rows of similar length together and cuts each batch after its last real step, which spares the
     work on padding: rows are drawn as ever, sorted by length within pools of 32 batches, and the batches come in random
@@ -65,6 +66,8 @@ class Batches:
         self.x, self.targets, self.mask = x, targets, mask
         self.batch_size, self.shuffle, self.bucketed = batch_size, shuffle, bucketed
         self.per_step = _targets_per_step(x, targets, per_step)
+        if self.per_step and mask is not None:
+            _check_rows(mask, self.weights)
         self.lengths = _lengths(mask) if bucketed and mask is not None else None  # (N,)
         self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
         self._epoch: Plain | None = None  # the state of an epoch under way
@@ -165,6 +168,18 @@ def _lengths(mask: Array) -> np.ndarray:
     """(N,): steps up to the last real one of each row; 0 for a row without any."""
     real = to_numpy(mask)  # (T, N)
     return np.where(real.any(axis=0), real.shape[0] - np.argmax(real[::-1], axis=0), 0)
+
+
+def _check_rows(mask: Array, weights: np.ndarray | None) -> None:
+    """No row without a real step can be drawn."""
+    empty = ~to_numpy(mask).any(axis=0)  # (N,)
+    rows = np.flatnonzero(empty if weights is None else empty & (weights > 0))
+    if len(rows):
+        shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+        raise ValueError(
+            f"`mask` should have a real step in every row; {len(rows)} of {len(empty)} have none: {shown} "
+            "(leave them out: keep = mask.any(axis=0), then x[:, keep], targets[:, keep], mask[:, keep])"
+        )
 
 
 def _probabilities(weights: Array, N: int, shuffle: bool) -> np.ndarray:

@@ -15,9 +15,10 @@ T, N = 6, 23
 
 
 def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x[t, n] = (n, t), so that every number says where it came from; targets n; random masks with gaps."""
+    """x[t, n] = (n, t), so that every number says where it came from; targets n; random masks with gaps, none empty."""
     x = np.stack(np.broadcast_arrays(np.arange(N)[None, :], np.arange(T)[:, None]), axis=-1).astype("float32")
-    return x, np.arange(N), np.random.default_rng(seed).random((T, N)) < 0.5
+    mask = np.random.default_rng(seed).random((T, N)) < 0.5
+    return x, np.arange(N), mask | (~mask.any(axis=0) & (np.arange(T) == 2)[:, None])
 
 
 def rows_of(batches: Batches) -> list[list[int]]:
@@ -276,3 +277,19 @@ def test_a_loop_that_was_left_can_be_forgotten():
     one.rewind()
     assert one.state["position"] == 2
     assert len(list(one)) == 2
+
+
+@pytest.mark.parametrize("bucketed", [False, True])
+def test_rows_without_a_real_step_are_refused_by_name(bucketed):
+    """Per step there is no mean loss of nothing; a target per row is learnt from the initial state."""
+    x, rows, mask = data()
+    mask[0], mask[:, [3, 17]] = True, False
+    options = {"batch_size": 5, "bucketed": bucketed}
+    with pytest.raises(
+        ValueError, match=r"a real step in every row; 2 of 23 have none: 3, 17 \(leave them out: keep ="
+    ):
+        Batches(x, x, mask, **options)
+    keep = mask.any(axis=0)
+    assert all(batch.mask.any() for batch in Batches(x[:, keep], x[:, keep], mask[:, keep], **options))
+    assert len(Batches(x, x, mask, weights=keep.astype(float), **options)) == 5  # they are never drawn
+    assert len(Batches(x, rows, mask, **options)) == 5
