@@ -12,9 +12,12 @@ import pytest
 import typer
 from children import started, struck
 from command import lstmcore
+from typer.testing import CliRunner
 
 import lstmcore as lc
+from lstmcore.cli import app
 from lstmcore.cli.talk import keeping
+from lstmcore.ops.cpu import disk
 from lstmcore.recipes import text as writing
 from lstmcore.recipes.loops import generator, npz
 
@@ -122,6 +125,16 @@ def test_info_names_versions_and_engines():
     assert "reference" in facts["engines"]
     assert "cores" in facts["machine"]
     assert "numpy" in lstmcore("info").stdout
+    assert "compiled, " in facts["kernels"]
+
+
+def test_info_empties_the_cache_of_kernels(monkeypatch, tmp_path):
+    """Those of a cache of its own: that of this suite is needed by the tests behind it."""
+    monkeypatch.setattr(disk, "folders", lambda: (tmp_path / "kernels",))
+    disk.save("a", bytes(1_000_000))
+    result = CliRunner().invoke(app, ["info", "--clear-cache"])
+    assert result.output == "1 compiled kernels removed, 1.0 MB\n"
+    assert disk.usage().files == 0
 
 
 def test_the_alphabet_says_what_happens_while_it_happens():

@@ -11,16 +11,25 @@ import typer
 
 import lstmcore
 from lstmcore.cli.talk import say
+from lstmcore.ops.cpu import disk
 
 
-def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Which engines, libraries and processors are there."""
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove the compiled kernels.")] = False,
+) -> None:
+    """Which engines, libraries and processors are there, and where the compiled kernels lie."""
+    if clear_cache:
+        there = disk.clear()
+        say(f"{there.files} compiled kernels removed, {_megabytes(there.bytes)}")
+        return
     facts = {
         "lstmcore": lstmcore.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {_processor()}",
         "engines": ", ".join(lstmcore.ENGINES),
         **{name: _version(name, extra) for name, extra in LIBRARIES.items()},
+        "kernels": _kernels(),
     }
     if as_json:
         print(json.dumps(facts))
@@ -38,6 +47,16 @@ LIBRARIES = {
     "jax": "peers",
     "onnxruntime": "peers",
 }
+
+
+def _kernels() -> str:
+    """The compiled kernels on disk: how many, how large, and where they are looked for."""
+    there = disk.usage()
+    return f"{there.files} compiled, {_megabytes(there.bytes)}, in {', '.join(map(str, there.folders))}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def _version(name: str, extra: str | None) -> str:

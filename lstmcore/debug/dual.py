@@ -54,10 +54,6 @@ class Dual:
         return self.value.ndim
 
     @property
-    def size(self) -> int:
-        return self.value.size
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return self.value.dtype
 

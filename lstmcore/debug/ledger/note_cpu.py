@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -36,4 +35,4 @@ def _kernel(dtype: np.dtype) -> Callable:
 
     own, wide = numba.from_dtype(dtype), types.float64
     signature = types.void(made(own, 3), made(own, 3), made(own, 3), made(wide, 2), made(wide, 2))
-    return compile_kernel(note, f"ledger-note-{dtype.name}", signature, (Path(__file__),))
+    return compile_kernel(note, f"ledger-note-{dtype.name}", signature)

@@ -7,7 +7,6 @@ arrives on the other. Its answers for one row and one vector of units stay in re
 import functools
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -56,7 +55,7 @@ def _kernel(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
     given = [types.Array(number, 3, "C", readonly=True)] * 3
     made = [types.Array(number, ndim, "C") for ndim in (3, 3, 3, 2, 2)]
     name = f"{cell.name}-step-back{'-by-path' if split else ''}-{dtype}"
-    return compile_kernel(_undo(cell, dtype, split), name, types.void(real, *given, *made), SOURCES)
+    return compile_kernel(_undo(cell, dtype, split), name, types.void(real, *given, *made))
 
 
 def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
@@ -71,13 +70,13 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
     lanes, size, load_some, store_some = v.lanes, v.size, v.load_some, v.store_some
     load_each, store_each, constant = v.load_each, v.store_each, v.constant
     zero = np.dtype(dtype).type(0)
-    step_backward = jitable(dtype)(cell.make_step(vector_maths(dtype))[1])
+    step_backward = jitable(cell.make_step(vector_maths(dtype))[1])
 
     def chosen(places: tuple[int, ...]) -> Callable[..., Any]:
         """values -> those at some places, as a tuple."""
         first = places[0]
 
-        @jitable(cell.name, dtype, split, *places)
+        @jitable
         def one(values):
             return (values[first],)
 
@@ -85,7 +84,7 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
             return one
         others = chosen(places[1:])
 
-        @jitable(cell.name, dtype, split, *places)
+        @jitable
         def more(values):
             return one(values) + others(values)
 
@@ -99,7 +98,7 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
         both = len(of_states[0]) > 1  # h alone can have two paths
         reaches = chosen(blocks[q] or (0,))
 
-        @jitable(cell.name, dtype, split, q)
+        @jitable
         def store(parts, rest, da, handed, row, count):
             dstates = arriving(parts + (constant(zero),))
             if both:
@@ -113,7 +112,7 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
             return store
         behind = answers(q + 1)
 
-        @jitable(cell.name, dtype, split, q)
+        @jitable
         def store_all(parts, rest, da, handed, row, count):
             store(parts, rest, da, handed, row, count)
             behind(parts, rest, da, handed, row, count)
@@ -122,7 +121,7 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
 
     store_answers = answers(0)
 
-    @jitable(dtype)
+    @jitable
     def add_square(address, value, count):
         store_some(address, count, load_some(address, count) + value * value)
 
@@ -169,11 +168,3 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
                     store_some(da_h_here + j * row, count, whole)
 
     return undo
-
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = (
-    Path(__file__),
-    Path(__file__).with_name("paths.py"),
-    *(ROOT / "ops" / name for name in ("cpu", "cells", "gates.py")),
-)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.vector import INT64, at
@@ -51,7 +51,7 @@ def store_number(typing, counter, number):
     return types.void(types.intp, types.intp), generate
 
 
-@register_jitable
+@jitable
 def take(counter):
     """The next number, from 0 on: nobody else gets the same."""
     return add_number(counter, 1)
@@ -85,7 +85,7 @@ def _yield_processor(typing):
     return types.void(), generate
 
 
-@register_jitable
+@jitable
 def idle(looks):
     """What to do after so many looks at a counter that did not change."""
     if looks < SPARED:
@@ -94,7 +94,7 @@ def idle(looks):
         _yield_processor()
 
 
-@register_jitable
+@jitable
 def wait(counter, count):
     """Until so many numbers have been taken."""
     looks = 0
@@ -103,7 +103,7 @@ def wait(counter, count):
         looks += 1
 
 
-@register_jitable
+@jitable
 def meet(counter, members, meeting):
     """Waits until `members` threads have called this for the `meeting`-th time."""
     if members > 1:
@@ -111,14 +111,13 @@ def meet(counter, members, meeting):
         wait(counter, members * meeting)
 
 
-def together(do: Callable, *identity: object) -> Callable:
+def together(do: Callable) -> Callable:
     """The compiled together(count, counters, *rest): do(i, *rest) for every i below `count`, each by whoever is free.
 
     counters: two, one behind the other, of all threads that call this; each of them goes on when all is done.
-    `identity` tells `do` from other work.
     """
 
-    @jitable(*identity)
+    @jitable
     def together(count, counters, *rest):
         i = take(counters)
         while i < count:

@@ -15,9 +15,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from lstmcore.ops.cpu.barrier import add_number, idle, load_number, store_number, take, wait
+from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.vector import INT64
 
 PATIENCE = 5000  # looks, about a millisecond: helpers should not go to sleep between the passes of a training step
@@ -44,7 +45,7 @@ def _call(typing, code, arguments, task, memory):
     return types.intp(*[types.intp] * 4), generate
 
 
-@register_jitable
+@jitable
 def _work(box, memory):
     """Takes tasks until there are none left."""
     code, arguments, tasks = load_number(box + CODE), load_number(box + ARGUMENTS), load_number(box + TASKS)
@@ -56,7 +57,7 @@ def _work(box, memory):
         task = take(box + NEXT)
 
 
-@register_jitable
+@jitable
 def _share(box, code, arguments, tasks, helpers, memory, size):
     """Does all tasks, with up to so many helpers; how many failed."""
     store_number(box + CODE, code)

@@ -3,22 +3,70 @@
 Machine code that was compiled in two processes may meet in a third, and the linker knows functions by name alone: of
 two functions with one name it keeps the first. Numba's names hold the function's qualified name, the types of its
 arguments and a number that starts again in every process. A function made by a factory, such as the product tile of
-float32, has the same name as its sibling of float64. So whatever differs between siblings goes into the name.
+float32, has the same name as its sibling of float64. So the hash of what the function is made of goes into the name.
 """
 
+import contextlib
 from collections.abc import Callable
+from types import CellType, FunctionType
 
+import numba
+from numba.core.dispatcher import Dispatcher
 from numba.extending import register_jitable
 
+from lstmcore.ops.cpu.identity import UnknownContent, by_name, identity, named, named_values, replaced, settled
 
-def jitable(*identity: object, inlined: bool = False) -> Callable[[Callable], Callable]:
-    """Decorator: `function` may be called from kernels; `identity` is all that distinguishes it from its siblings.
 
-    inlined: its machine code is put where it is called, and fitted to arguments that are constants there.
+def jitable(function: Callable) -> Callable:
+    """Decorator: `function` may be called from kernels. What it calls in turn should be defined before it."""
+    return _registered(function, forceinline=False)
+
+
+def inlined(function: Callable) -> Callable:
+    """The same; its machine code is put where it is called, and fitted to arguments that are constants there."""
+    return _registered(function, forceinline=True)
+
+
+def _registered(function: Callable, **options: bool) -> Callable:
+    try:
+        settled[function] = identity(function, sorted(options.items()))
+    except UnknownContent:  # nothing made of it goes to disk
+        named(function, "")
+    else:
+        named(function, settled[function])
+    return register_jitable(**options)(function)
+
+
+def copied(function: FunctionType) -> Callable:
+    """A copy of a user's function to be called from kernels, with copies of the functions that it calls in turn.
+
+    Numba compiles a function once in a process, and what the function names stands still from then on. The copy is
+    compiled as its names stand now; and the functions that it calls need not have been made for Numba.
     """
+    return _copy(function, {})
 
-    def register(function: Callable) -> Callable:
-        function.__qualname__ = "_".join([function.__qualname__, *map(str, identity)])
-        return register_jitable(forceinline=inlined)(function)
 
-    return register
+def _copy(function: FunctionType, copies: dict[FunctionType, Callable]) -> Callable:
+    if function in copies:
+        return copies[function]
+    code, cells = function.__code__, {name: CellType() for name in function.__code__.co_freevars}
+    scope = {**function.__globals__}
+    copy = FunctionType(code, scope, function.__name__, function.__defaults__, tuple(cells.values()))
+    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
+    copies[function] = copy
+    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+        with contextlib.suppress(ValueError):  # a name without a value so far
+            cells[name].cell_contents = _called(cell.cell_contents, copies)
+    for kind, name, value in named_values(function):
+        if kind == "global" and scope.get(name) is value:
+            scope[name] = _called(value, copies)
+    return jitable(copy)
+
+
+def _called(value: object, copies: dict[FunctionType, Callable]) -> object:
+    """The copy of a function of Python or Numba; anything else as it is."""
+    if isinstance(value, FunctionType) and not (value in settled or by_name(value.__module__ or "") or replaced(value)):
+        return _copy(value, copies)
+    if isinstance(value, Dispatcher) and not by_name(value.py_func.__module__ or ""):
+        return numba.jit(**value.targetoptions)(_copy(value.py_func, copies))
+    return value

@@ -1,126 +1,143 @@
-"""Compiled kernels, kept on disk: compiled once on a machine, loaded in milliseconds afterwards.
+"""Compiled kernels: compiled once on a machine, loaded from disk in milliseconds afterwards.
 
-Numba's own cache looks at the one file in which a kernel stands. A kernel here is put together from many (the cell's
-step, the maths, the tile), so an edit of tanh would go unnoticed and old machine code would run. This cache names each
-file by a hash of every source file that its kernel is made of, the versions of Numba and LLVM, the machine's features
-and the signature. Another source, another name: stale code cannot be found.
+A kernel is known by what was compiled: by its identity (identity.py), its signature, the versions of Python, NumPy,
+Numba and LLVM, and the features of the machine. An edit of any helper is another kernel, and one that the kernel does
+not use is none.
 """
 
+import contextlib
 import functools
 import hashlib
 import logging
-import os
 import pickle
-import tempfile
+import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import serialize, types
 from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
+from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.crew import shared
+from lstmcore.ops.cpu.identity import UnknownContent, identity, named
 
-FOLDER = Path(__file__).resolve().parent
-BESIDE = FOLDER / "__pycache__"
 FLAGS = {
     "nogil": True,  # several threads of Python run kernels side by side
     "error_model": "numpy",  # a division that may raise is not vectorised
     "fastmath": {"contract"},  # a * b + c in one rounding; nothing that assumes that there is no NaN
+    "no_cfunc_wrapper": True,  # nobody calls them from C
 }
+VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
 
 logger = logging.getLogger("lstmcore")
 _compiling = threading.Lock()
+_count = 0  # of the kernels that this process has compiled
+_told: set[str] = set()
 
 
 def compile_kernel(
-    function: Callable, name: str, signature: numba.core.typing.Signature, sources: tuple[Path, ...]
+    function: Callable, name: str, signature: numba.core.typing.Signature, from_python: bool = True
 ) -> Callable:
     """`function`, compiled for this one signature, from disk if it has been compiled before.
 
-    `name` says in words what it is, such as "lstm-forward-float32"; kernels made by one function differ in their names.
-    `sources` are the files that it is made of, or folders of them. Before each compilation one line goes to the logger
-    "lstmcore", which shows it on stderr unless it is told otherwise.
+    `name` says in words what it is, such as "lstm-forward-float32". from_python: whether Python will call it. What is
+    compiled is told to the logger "lstmcore": the first kernel of a process as a warning, all as information.
     """
-    function.__qualname__ = name.replace("-", "_")  # see jitable.py
-    kernel = numba.njit(**FLAGS)(function)
-    kernel._cache = _Disk(name, source_hash(sources))
-    with _compiling:
+    flags = {**FLAGS, "no_cpython_wrapper": not from_python}
+    try:
+        key = identity(function, signature.args, signature.return_type, sorted(flags.items(), key=str), VERSIONS)
+    except UnknownContent as unknown:
+        logger.warning("lstmcore: %s is made of %s; every process will compile it", name, unknown)
+        key = ""
+    named(function, key, name.replace("-", "_"))
+    kernel = numba.njit(**flags)(function)
+    with _compiling, contextlib.ExitStack() as until_saved:
+        kernel._cache = _Disk(name, key, until_saved)
         kernel.compile(signature)
     kernel.disable_compile()  # another type of argument is a mistake, not a reason to compile
     return kernel
 
 
-def compile_tasks(
-    function: Callable, name: str, signature: numba.core.typing.Signature, sources: tuple[Path, ...]
-) -> Callable:
+def compile_tasks(function: Callable, name: str, signature: numba.core.typing.Signature) -> Callable:
     """The kernel that does all tasks of a call, for `threads.run`: see crew.py.
 
     function(*arguments, task, memory) does one of them; `signature` is that of its arguments. Else as compile_kernel.
     """
     signature = types.void(*signature.args, types.intp, types.intp)
-    one_task = compile_kernel(function, f"{name}-task", signature, sources)
+    one_task = compile_kernel(function, f"{name}-task", signature, from_python=False)
     compiled = one_task.overloads[signature.args]  # type: ignore[attr-defined]
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     every = types.intp(types.Tuple([types.intp, *signature.args[:-2], *[types.intp] * 5]))  # type: ignore[attr-defined]
-    kernel = functools.partial(compile_kernel(shared(signature), f"{name}-tasks", every, (FOLDER,)), address)
+    kernel = functools.partial(compile_kernel(shared(signature), f"{name}-tasks", every), address)
     kernel.one_task = one_task  # type: ignore[attr-defined]  # its code must live as long as its address
     return kernel
 
 
 class _Disk:
-    """What Numba's dispatcher asks for a compiled function, and hands a newly compiled one."""
+    """What Numba's dispatcher asks for a compiled function, and hands a newly compiled one. Without a key: nothing."""
 
-    def __init__(self, name: str, sources: str):
-        self.name, self.sources = name, sources
+    def __init__(self, name: str, key: str, until_saved: contextlib.ExitStack):
+        self.name, self.key, self.until_saved = name, key, until_saved
 
     def load_overload(self, signature, target):
-        try:
-            content = self._path(signature, target.codegen()).read_bytes()
-            rtsys.initialize(target)  # memory for arrays; all else that compiling needs would take 0.3 s to load
-            return CompileResult._rebuild(target, *pickle.loads(content))
-        except FileNotFoundError:
-            logger.warning("lstmcore: compiling %s, once on this machine", self.name)
-        except Exception as error:  # a damaged file is no reason to fail: what it held can be compiled again
-            logger.warning("lstmcore: compiling %s again, its file cannot be read (%s)", self.name, error)
+        if self.key:
+            loaded, _ = self._load(target)
+            if loaded is not None:
+                return loaded
+            self.until_saved.enter_context(disk.turn(self._file(target.codegen())))
+            loaded, problem = self._load(target)  # by whoever had their turn before
+            if loaded is not None:
+                return loaded
+            if problem:
+                _tell_once(f"lstmcore: a compiled kernel is compiled again: {problem}")
+        self.until_saved.enter_context(_compiling_one(self.name))
         return None
 
     def save_overload(self, signature, result):
-        path = self._path(signature, result.codegen)
+        if self.key:
+            try:
+                disk.save(self._file(result.codegen), serialize.dumps(result._reduce()))
+            except OSError as error:
+                _tell_once(f"lstmcore: compiled kernels cannot be kept on disk ({error}); every process compiles them")
+
+    def _load(self, target):
+        content, problem = disk.load(self._file(target.codegen()))
+        if content is None:
+            return None, problem
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for old in path.parent.glob(f"{self.name}-*.kernel"):
-                old.unlink(missing_ok=True)  # made of sources that are no more
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(serialize.dumps(result._reduce()))
-            os.replace(file.name, path)  # in one move: another process finds the whole file or none
-        except OSError as error:
-            logger.warning("lstmcore: %s cannot be kept on disk (%s); every process will compile it", self.name, error)
+            rtsys.initialize(target)  # memory for arrays; all else that compiling needs would take 0.3 s to load
+            return CompileResult._rebuild(target, *pickle.loads(content)), ""
+        except Exception as error:  # whole, but not what this Numba reads: what it held can be compiled again
+            return None, f"{self.name} cannot be read ({error!r})"
 
-    def _path(self, signature, codegen) -> Path:
-        parts = (self.sources, numba.__version__, llvmlite.__version__, codegen.magic_tuple(), signature)
-        key = hashlib.sha256(repr(parts).encode()).hexdigest()
-        return directory() / f"{self.name}-{key[:32]}.kernel"
+    def _file(self, codegen) -> str:
+        machine = hashlib.sha256(repr((self.key, codegen.magic_tuple())).encode()).hexdigest()
+        return f"{self.name}-{machine[:32]}"
 
 
-@functools.cache
-def source_hash(sources: tuple[Path, ...]) -> str:
-    """One hash over the names and texts of the files `sources`, and of the Python files in those that are folders."""
-    digest = hashlib.sha256()
-    for source in sources:
-        for path in sorted(source.glob("*.py")) if source.is_dir() else [source]:
-            text = path.read_bytes()
-            digest.update(f"{path.name} {len(text)}\n".encode() + text)
-    return digest.hexdigest()
+@contextlib.contextmanager
+def _compiling_one(name: str) -> Iterator[None]:
+    """Tells that a kernel is compiled: on a terminal, in one line that counts, as long as it takes."""
+    global _count
+    _count += 1
+    logger.info("compiling %s", name)
+    if sys.stderr is not None and sys.stderr.isatty() and not logger.hasHandlers():
+        print(f"\rlstmcore: compiling kernel {_count}, once on this machine\033[K", end="", file=sys.stderr, flush=True)
+        try:
+            yield
+        finally:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+    else:
+        _tell_once("lstmcore: compiling kernels, once on this machine; the first run takes longer")
+        yield
 
 
-@functools.cache
-def directory() -> Path:
-    """Where compiled kernels lie: beside the sources, or in the user's cache where those cannot be written."""
-    if os.access(BESIDE if BESIDE.exists() else BESIDE.parent, os.W_OK):
-        return BESIDE
-    home = Path(os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "lstmcore"
+def _tell_once(message: str) -> None:
+    kind = message.partition("(")[0]
+    if kind not in _told:
+        _told.add(kind)
+        logger.warning(message)

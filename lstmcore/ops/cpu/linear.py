@@ -6,7 +6,6 @@ last column hold zeros.
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -103,10 +102,6 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
     one_way = types.void(given(2), given(2), given(1), made(2), types.intp)
     back = types.void(given(2), given(2), given(2), made(2), made(2), made(1), types.intp)
     return (
-        compile_kernel(forward, f"linear-forward-{dtype.name}", one_way, SOURCES),
-        compile_kernel(backward, f"linear-backward-{dtype.name}", back, SOURCES),
+        compile_kernel(forward, f"linear-forward-{dtype.name}", one_way),
+        compile_kernel(backward, f"linear-backward-{dtype.name}", back),
     )
-
-
-HERE = Path(__file__).parent
-SOURCES = (HERE, HERE.parent / "linear.py")

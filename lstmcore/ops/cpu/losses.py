@@ -8,7 +8,6 @@ of threads. Targets and masks have been checked.
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -103,7 +102,7 @@ def _cross_entropy(dtype: np.dtype) -> Callable:
         losses[task] = loss
 
     target = types.Array(types.int64, 1, "C", readonly=True)
-    return compile_tasks(kernel, f"softmax-cross-entropy-{dtype.name}", _signature(dtype, target), SOURCES)
+    return compile_tasks(kernel, f"softmax-cross-entropy-{dtype.name}", _signature(dtype, target))
 
 
 @functools.cache
@@ -137,7 +136,7 @@ def _squared_error(dtype: np.dtype) -> Callable:
         losses[task] = loss
 
     values = types.Array(numba.from_dtype(dtype), 2, "C", readonly=True)
-    return compile_tasks(kernel, f"squared-error-{dtype.name}", _signature(dtype, values), SOURCES)
+    return compile_tasks(kernel, f"squared-error-{dtype.name}", _signature(dtype, values))
 
 
 def _signature(dtype: np.dtype, targets: types.Array) -> numba.core.typing.Signature:
@@ -157,7 +156,3 @@ def _flat(mask: np.ndarray | None) -> np.ndarray:
 def _rows(a: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
     """`a`, copied if it is of another dtype or does not lie in memory as kernels read it."""
     return a if a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned else np.array(a, dtype, order="C")
-
-
-HERE = Path(__file__).parent
-SOURCES = (HERE, HERE.parent / "cells")

@@ -63,9 +63,9 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
         head = math.ldexp(math.floor(math.ldexp(_LN2, precision.digits)), -precision.digits) if parts == 2 else _LN2
         minus_head, minus_tail = scalar(-head / k), scalar(-(_LN2 - head + _LN2_REST) / k)
         inverse = scalar(k / _LN2)
-        series = _polynomial([scalar(c) for c in _behind_r(k, precision.terms)], constant, dtype, k)
+        series = _polynomial([scalar(c) for c in _behind_r(k, precision.terms)], constant)
 
-        @jitable(dtype, k)
+        @jitable
         def reduce(x):
             rounded = multiply_add(x, constant(inverse), constant(rounding))
             n = rounded - rounding
@@ -78,7 +78,7 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
 
     reduce_exp, reduce_falling, reduce_twice = reduction(1, 2), reduction(-1, 2), reduction(2, 1)
 
-    @jitable(dtype)
+    @jitable
     def exp(x):
         x = where_less(x, constant(lowest), constant(lowest), x)
         x = where_less(constant(highest), x, constant(highest), x)
@@ -86,7 +86,7 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
         m = (rounded - rounding) * half + rounding  # 2^n in two factors: both are normal numbers where 2^n is none
         return (q + one) * power_of_two(m, 0) * power_of_two(rounded - m + rounding, 0)
 
-    @jitable(dtype)
+    @jitable
     def tanh(x):
         """d / (d + 1) with d = (e^(2|x|) - 1) / 2: no difference of nearly equal numbers, and never above 1.
 
@@ -99,7 +99,7 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
         d = multiply_add(scale, q, multiply_add(scale, constant(half), constant(-half)))
         return with_sign(d / (d + one), x)
 
-    @jitable(dtype)
+    @jitable
     def sigmoid(x):
         """1 / (1 + e^-x), all times 2^-guard, so that it keeps the small values of very negative x."""
         x = where_less(x, constant(lowest), constant(lowest), x)
@@ -119,13 +119,13 @@ def _behind_r(k: float, terms: int) -> list[float]:
     return [float(c) / radius**j for j, c in enumerate(nearest)][::-1]
 
 
-def _polynomial(coefficients: list, constant: Callable, dtype: str, *identity: object) -> Callable:
+def _polynomial(coefficients: list, constant: Callable) -> Callable:
     """r -> the polynomial with these coefficients, highest power first, by Horner's rule; a function for each step."""
 
     def step(higher, place):
         coefficient = coefficients[place]
 
-        @jitable(dtype, *identity, place)
+        @jitable
         def polynomial(r):
             return multiply_add(higher(r), r, constant(coefficient))
 
@@ -133,7 +133,7 @@ def _polynomial(coefficients: list, constant: Callable, dtype: str, *identity: o
 
     first, second = coefficients[:2]
 
-    @jitable(dtype, *identity)
+    @jitable
     def line(r):
         return multiply_add(constant(first), r, constant(second))
 

@@ -6,7 +6,6 @@ recurrence, on the same cores. Here they run on the same threads, and the result
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -47,14 +46,14 @@ def _multiply(dtype: str, transposed: bool) -> Callable:
     product = product_of(dtype)
     pack = packing(dtype).pack_transposed if transposed else packing(dtype).pack
 
-    @jitable(dtype, transposed)
+    @jitable
     def pack_panel(p, b, packed, panels):
         depth, N = (b.shape[1], b.shape[0]) if transposed else b.shape
         u, width = panel_range(p, N, lanes, panels)
         # pack reads the columns of its panel; pack_transposed the rows that become them
         pack(packed.ctypes.data + u * depth * lanes * size, b.ctypes.data, b.strides[0], depth, N, u, width)
 
-    pack_panels = together(pack_panel, "matmul", dtype, transposed)
+    pack_panels = together(pack_panel)
 
     def multiply(a, b, packed, out, tasks, counters, task, scratch):
         first, end = task * out.shape[0] // tasks, (task + 1) * out.shape[0] // tasks
@@ -80,7 +79,4 @@ def _multiply(dtype: str, transposed: bool) -> Callable:
     scalar, counts = numba.from_dtype(np.dtype(dtype)), types.Array(types.int64, 1, "C")
     any_matrix, matrix, flat = types.Array(scalar, 2, "A"), types.Array(scalar, 2, "C"), types.Array(scalar, 1, "C")
     signature = types.void(any_matrix, matrix, flat, matrix, types.intp, counts)
-    return compile_tasks(multiply, f"matmul{'-transposed' * transposed}-{dtype}", signature, SOURCES)
-
-
-SOURCES = (Path(__file__).parent,)
+    return compile_tasks(multiply, f"matmul{'-transposed' * transposed}-{dtype}", signature)

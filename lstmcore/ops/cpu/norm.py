@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -37,7 +36,4 @@ def _kernel(dtype: np.dtype) -> Callable:
         return total
 
     signature = types.float64(types.Array(numba.from_dtype(dtype), 1, "C", readonly=True))
-    return compile_kernel(kernel, f"sum-of-squares-{dtype.name}", signature, SOURCES)
-
-
-SOURCES = (Path(__file__).parent,)
+    return compile_kernel(kernel, f"sum-of-squares-{dtype.name}", signature)

@@ -25,7 +25,7 @@ def panel_count(N: int, lanes: int, parts: int) -> int:
     return -(-N // (lanes * panel_vectors() * parts)) * parts
 
 
-@jitable()
+@jitable
 def panel_range(p, N, lanes, panels):
     """Panel p of `panels` over N columns: its first vector, and how many it has."""
     V = -(-N // lanes)
@@ -46,7 +46,7 @@ def packing(dtype: str) -> Packing:
     lanes, size, load, store, load_some, store_some = v.lanes, v.size, v.load, v.store, v.load_some, v.store_some
     constant, zero, transpose = v.constant, np.dtype(dtype).type(0), _transpose(dtype)
 
-    @jitable(dtype)
+    @jitable
     def copy(out, source, count):
         done = 0
         while done + lanes <= count:
@@ -55,7 +55,7 @@ def packing(dtype: str) -> Packing:
         if done < count:
             store_some(out + done * size, count - done, load_some(source + done * size, count - done))
 
-    @jitable(dtype)
+    @jitable
     def clear(out, count):
         done = 0
         while done + lanes <= count:
@@ -64,14 +64,14 @@ def packing(dtype: str) -> Packing:
         if done < count:
             store_some(out + done * size, count - done, constant(zero))
 
-    @jitable(dtype)
+    @jitable
     def pack(out, source, source_row, depth, columns, vector, width):
         for k in range(depth):
             for j in range(vector, vector + width):
                 store(out, load_some(source + k * source_row + j * lanes * size, columns - j * lanes))
                 out += lanes * size
 
-    @jitable(dtype)
+    @jitable
     def pack_transposed(out, source, source_row, depth, columns, vector, width):
         for k in range(0, depth, lanes):  # squares along the rows of the source
             for j in range(vector, vector + width):

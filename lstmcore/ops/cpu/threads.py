@@ -11,7 +11,6 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -102,7 +101,7 @@ class _Crew:
 
 @functools.cache
 def _watch() -> Callable:
-    return compile_kernel(watch, "crew-watch", types.void(types.intp), (Path(__file__).parent,))
+    return compile_kernel(watch, "crew-watch", types.void(types.intp))
 
 
 def _hire() -> None:

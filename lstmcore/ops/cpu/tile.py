@@ -33,7 +33,7 @@ def panel_vectors() -> int:
     return 4 if register_bytes() == 64 else 2
 
 
-@jitable()
+@jitable
 def tile_rows(width):
     """How many rows a tile of `width` vectors has at most."""
     return min(TILE_ROWS, SUMS // width)
@@ -56,7 +56,7 @@ def product(dtype: str) -> Callable:
     lanes = vectors(dtype).lanes
     lines = lanes * vectors(dtype).size / 64  # cache lines of one vector
 
-    @jitable(dtype)
+    @jitable
     def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead):
         width = (columns + lanes - 1) // lanes
         most = tile_rows(width)

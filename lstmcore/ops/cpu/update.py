@@ -4,26 +4,25 @@ In array code every operation of a rule reads and writes whole arrays; here each
 while it is at hand. Numbers do not meet, so no result depends on how the pass is cut for the threads.
 """
 
-import functools
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
+from types import FunctionType
 
 import numba
 import numpy as np
 from numba.core import types
-from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.identity import UnknownContent, identity
+from lstmcore.ops.cpu.jitable import copied, jitable
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.cpu.threads import run
 
 PIECE = 65_536  # numbers of a task at the least: some 20 us of work
 
 
-def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarray, tuple[float, ...]], None]:
+def mover(rule: FunctionType, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarray, tuple[float, ...]], None]:
     """move(dw, numbers), which moves (w, *slots) = `arrays` in place; all C-contiguous, of one shape and dtype.
 
     numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
@@ -40,11 +39,24 @@ def mover(rule: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarra
     return move
 
 
-@functools.cache
-def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable:
-    """The kernel of one rule and dtype."""
-    compiled_rule = register_jitable(rule)
-    load, store = _slots(slots)
+def _kernel(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Callable:
+    """The kernel of one rule and dtype: of the rule as it reads now, for what it names may have changed."""
+    try:
+        content: object = identity(rule)
+    except UnknownContent:
+        content = rule
+    key = content, dtype, slots, count
+    if key not in _kernels:
+        _kernels[key] = _compiled(rule, dtype, slots, count)
+    return _kernels[key]
+
+
+_kernels: dict[tuple, Callable] = {}
+
+
+def _compiled(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Callable:
+    compiled_rule = copied(rule)
+    load, store = _load(slots), _store(slots)
     number, zero, one = dtype.type, dtype.type(0), dtype.type(1)
 
     def kernel(arrays, dw, numbers, task, scratch):
@@ -61,27 +73,31 @@ def _kernel(rule: Callable, dtype: np.dtype, slots: int, count: int) -> Callable
     array = types.Array(scalar, 1, "C")
     moved = types.UniTuple(array, slots + 1)  # type: ignore[attr-defined]
     numbers = types.UniTuple(types.float64, 3 + count)  # type: ignore[attr-defined]
-    signature = types.void(moved, array, numbers)
-    name = f"{rule.__qualname__.split('.')[0].lower()}-update-{dtype.name}"
-    return compile_tasks(kernel, name, signature, (Path(__file__), Path(inspect.getfile(rule))))
+    words = [part for part in rule.__qualname__.split(".") if part.isidentifier() and part != "rule"]
+    name = f"{'-'.join(words[:1]).lower() or 'own'}-update-{dtype.name}"
+    return compile_tasks(kernel, name, types.void(moved, array, numbers))
 
 
-def _slots(count: int) -> tuple[Callable, Callable]:
-    """load(arrays, i) -> number i of every slot; store(arrays, i, values) puts w and the slots back."""
-    loads: tuple[Callable, ...] = (
-        lambda arrays, i: (),
-        lambda arrays, i: (arrays[1][i],),
-        lambda arrays, i: (arrays[1][i], arrays[2][i]),
-    )
+def _load(count: int) -> Callable:
+    """load(arrays, i) -> number i of each of the first so many slots."""
+    if count == 0:
+        return jitable(lambda arrays, i: ())
+    before = _load(count - 1)
+    return jitable(lambda arrays, i: before(arrays, i) + (arrays[count][i],))
 
-    def store_one(arrays, i, values):
+
+def _store(count: int) -> Callable:
+    """store(arrays, i, values), which puts number i of w and of so many slots back."""
+
+    def store_w(arrays, i, values):
         arrays[0][i] = values[0]
 
-    def store_two(arrays, i, values):
-        arrays[0][i], arrays[1][i] = values[0], values[1]
+    if count == 0:
+        return jitable(store_w)
+    before = _store(count - 1)
 
-    def store_three(arrays, i, values):
-        arrays[0][i], arrays[1][i], arrays[2][i] = values[0], values[1], values[2]
+    def store(arrays, i, values):
+        before(arrays, i, values)
+        arrays[count][i] = values[count]
 
-    stores: tuple[Callable, ...] = (store_one, store_two, store_three)
-    return jitable(count)(loads[count]), jitable(count)(stores[count])
+    return jitable(store)

@@ -10,15 +10,15 @@ from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import vectors
 
 
-def walk(dtype: str, visit: Callable, *identity: object) -> Callable:
+def walk(dtype: str, visit: Callable) -> Callable:
     """The compiled walk(first row, end, columns, *rest): visit(row, column, here, there, *rest) for every vector.
 
     `here` lanes belong to row `row` from `column` on, and `there` lanes behind them to the start of the next row.
-    `visit` should be inlined, for most vectors lie whole within a row; `identity` tells it from other visits.
+    `visit` should be inlined, for most vectors lie whole within a row.
     """
     lanes = vectors(dtype).lanes
 
-    @jitable(dtype, *identity)
+    @jitable
     def walk(first, end, columns, *rest):
         column = 0
         for row in range(first, end):

@@ -172,12 +172,12 @@ def _lengths(mask: Array) -> np.ndarray:
 
 def _check_rows(mask: Array, weights: np.ndarray | None) -> None:
     """No row without a real step can be drawn."""
-    empty = ~to_numpy(mask).any(axis=0)  # (N,)
+    empty = np.logical_not(to_numpy(mask)).all(axis=0)  # (N,)
     rows = np.flatnonzero(empty if weights is None else empty & (weights > 0))
     if len(rows):
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         raise ValueError(
-            f"`mask` should have a real step in every row; {len(rows)} of {len(empty)} have none: {shown} "
+            f"`mask` should have a real step in every row; {len(rows)} of {mask.shape[1]} have none: {shown} "
             "(leave them out: keep = mask.any(axis=0), then x[:, keep], targets[:, keep], mask[:, keep])"
         )
 

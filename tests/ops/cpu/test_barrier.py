@@ -20,7 +20,7 @@ def test_everybody_works_and_waits_for_all():
         for _ in range(slow.size):
             done[i] += 1
 
-    share = together(numba.njit(nogil=True)(work), "test")
+    share = together(numba.njit(nogil=True)(work))
 
     @numba.njit(nogil=True)
     def run(thread, counters, slow, done, seen):

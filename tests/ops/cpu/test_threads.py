@@ -11,7 +11,7 @@ import pytest
 from children import forked, in_threads
 from numba.core import types
 
-from lstmcore.ops.cpu import kernel as kernel_cpu
+from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu import threads as threads_cpu
 from lstmcore.ops.cpu.barrier import meet
 from lstmcore.ops.cpu.kernel import compile_tasks
@@ -26,7 +26,7 @@ several = pytest.mark.skipif(thread_count() < 2, reason="one thread has nobody t
 def folder(tmp_path_factory):
     """A cache of these tests' own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel_cpu, "directory", lambda: tmp_path_factory.getbasetemp() / "kernels")
+        patch.setattr(disk, "folders", lambda: (tmp_path_factory.getbasetemp() / "kernels",))
         yield
 
 
@@ -39,7 +39,7 @@ def count():
             done[task] += 1.0
         done[task] += 1.0 - slowness
 
-    return compile_tasks(kernel, "test-count", types.void(types.Array(types.float64, 1, "C"), types.intp), ())
+    return compile_tasks(kernel, "test-count", types.void(types.Array(types.float64, 1, "C"), types.intp))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def together():
     def kernel(counter, tasks, task, memory):
         meet(counter.ctypes.data, tasks, 1)
 
-    return compile_tasks(kernel, "test-together", types.void(COUNTS, types.intp), ())
+    return compile_tasks(kernel, "test-together", types.void(COUNTS, types.intp))
 
 
 def test_every_task_is_done_once(count):
@@ -84,7 +84,7 @@ def test_scratch_memory_is_aligned_and_nobody_elses():
             broken[task] += out[task, 0] != task
 
     matrix = types.Array(types.float64, 2, "C")
-    fill = compile_tasks(kernel, "test-fill", types.void(COUNTS, COUNTS, matrix), ())
+    fill = compile_tasks(kernel, "test-fill", types.void(COUNTS, COUNTS, matrix))
     addresses, broken = np.zeros(100, np.int64), np.zeros(100, np.int64)
     run(fill, (addresses, broken, np.zeros((100, v.lanes))), 100, 5000)
     assert (addresses % 64 == 0).all()
@@ -112,7 +112,7 @@ def test_memory_that_is_not_there_is_an_error(tasks):
             np.empty(numbers[0], np.float64)[0] = 1.0
 
     signature = types.void(types.Array(types.int64, 1, "C", readonly=True))
-    greedy = compile_tasks(kernel, f"test-greedy-{tasks}", signature, ())
+    greedy = compile_tasks(kernel, f"test-greedy-{tasks}", signature)
     with pytest.raises(MemoryError, match=f"1 of {tasks} tasks"):
         run(greedy, (np.array([2**58]),), tasks, 0)
     run(greedy, (np.array([1]),), tasks, 0)
@@ -156,7 +156,7 @@ def test_the_users_setting_is_obeyed():
     def kernel(addresses, task, memory):
         addresses[task] = memory
 
-    note = compile_tasks(kernel, "test-note", types.void(COUNTS), ())
+    note = compile_tasks(kernel, "test-note", types.void(COUNTS))
     before, addresses = numba.get_num_threads(), np.zeros(50, np.int64)
     numba.set_num_threads(1)
     try:

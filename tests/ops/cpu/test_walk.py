@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.jitable import inlined
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.walk import walk
 
@@ -15,12 +15,12 @@ LANES = vectors("float32").lanes
 
 @functools.cache
 def recorded():
-    @jitable("recorded", inlined=True)
+    @inlined
     def visit(row, column, here, there, visits, count):
         visits[count[0]] = row, column, here, there
         count[0] += 1
 
-    walked = walk("float32", visit, "recorded")
+    walked = walk("float32", visit)
 
     @numba.njit
     def run(first, end, columns, visits, count):

@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import lstmcore as lc
 from lstmcore.train import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.update.optimizer import Optimizer
 
 u = 2.0**-53
 STEPS = 50
@@ -358,3 +361,94 @@ def test_the_state_of_another_model_is_refused():
 def test_numbers_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# ---- rules of one's own --------------------------------------------------------------------------------------------
+
+OWN = """
+import numpy as np
+from lstmcore.train.update.optimizer import Optimizer
+
+k = 1.0
+
+def scaled(dw):
+    return k * dw
+
+def make(factor):
+    class Own(Optimizer):
+        def __init__(self):
+            super().__init__(0.1, 0.0, 0.0)
+        def numbers(self, lr, t):
+            return (lr,)
+        @staticmethod
+        def rule(sqrt, w, dw, lr):
+            return (w - lr * factor * scaled(dw),)
+    return Own()
+
+def moved(factor):
+    w = np.zeros(3)
+    make(factor).step({"w": w}, {"w": np.ones(3)})
+    return w[0]
+"""
+
+
+def own() -> dict:
+    names: dict = {"__name__": "a_notebook"}
+    exec(OWN, names)  # no file holds this text, as in a notebook
+    return names
+
+
+def test_two_rules_of_one_factory_are_two_rules():
+    moved = own()["moved"]
+    assert [moved(factor) for factor in (1.0, 7.0, 1.0)] == pytest.approx([-0.1, -0.7, -0.1], rel=1e-15)
+
+
+def test_a_rule_reads_its_globals_as_they_are_now():
+    names = own()
+    assert names["moved"](1.0) == pytest.approx(-0.1, rel=1e-15)
+    names["k"] = 2.0
+    assert names["moved"](1.0) == pytest.approx(-0.2, rel=1e-15)
+    names["scaled"] = lambda dw: dw * 5.0
+    assert names["moved"](1.0) == pytest.approx(-0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize("how", ["-c", "stdin"])
+def test_a_rule_from_the_command_line(how):
+    code = OWN + "print(moved(7.0))"
+    command = [sys.executable, "-c", code] if how == "-c" else [sys.executable, "-"]
+    given = None if how == "-c" else code
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(-0.7, rel=1e-15)
+
+
+AMSGRAD = """
+class AMSGrad(Optimizer):
+    slots = ("m", "v", "highest")
+    def __init__(self):
+        super().__init__(0.01, 0.0, 0.0)
+    def numbers(self, lr, t):
+        return lr, 0.9, 0.1, 0.999, 0.001, 1e-8
+    @staticmethod
+    def rule(sqrt, w, dw, m, v, highest, lr, keep_m, new_m, keep_v, new_v, eps):
+        m = keep_m * m + new_m * dw
+        v = keep_v * v + new_v * dw * dw
+        highest = (v > highest) * v + (v <= highest) * highest
+        return w - lr * m / (sqrt(highest) + eps), m, v, highest
+"""
+
+
+def test_three_slots():
+    """AMSGrad (Reddi, Kale & Kumar 2018, algorithm 2, without projection) against its formula in NumPy."""
+    names: dict = {"Optimizer": Optimizer, "__name__": "a_notebook"}
+    exec(AMSGRAD, names)
+    opt, rng = names["AMSGrad"](), np.random.default_rng(0)
+    w = rng.standard_normal(50)
+    want, m, v, highest = w.copy(), 0.0, 0.0, np.zeros(50)
+    for _ in range(5):
+        dw = rng.standard_normal(50)
+        opt.step({"w": w}, {"w": dw})
+        m, v = 0.9 * m + 0.1 * dw, 0.999 * v + 0.001 * dw * dw
+        highest = np.maximum(v, highest)
+        want -= 0.01 * m / (np.sqrt(highest) + 1e-8)
+    np.testing.assert_allclose(w, want, rtol=1e-12)  # five steps of some ten roundings, on numbers near 1
+    assert set(opt.state["w"]) == {"t", "m", "v", "highest"}

@@ -36,7 +36,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
     one = np.dtype(dtype).type(1)
     copy, pack, product = packing(dtype).copy, packing(dtype).pack, product_of(dtype)
 
-    @jitable(dtype)
+    @jitable
     def append(place, column, source, count, columns, block):
         """`count` numbers to a row that lies in blocks of so many columns; where the next one belongs."""
         done = 0
@@ -48,7 +48,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
                 place, column = place + block, 0
         return place, column
 
-    @jitable(dtype)
+    @jitable
     def gather(place, layout, x, I, h_prev, H):
         columns, _, block = layout
         if columns == I + 1 + H:
@@ -61,7 +61,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
             place, column = (place, column + 1) if column + 1 < columns else (place + block, 0)
             append(place, column, h_prev, H, columns, block)
 
-    @jitable(cell.name, dtype)
+    @jitable
     def add(sums, I, H, rows, factors, layout, da, da_row, panel, part, parts):
         """The sums (I + 1 + H, K, H) get what `rows` rows of da give; part `part` of `parts` of their columns."""
         factor_columns, factor_row, factor_block = layout

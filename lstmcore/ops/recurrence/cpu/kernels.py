@@ -1,8 +1,7 @@
-"""The kernels of one cell and dtype: their signatures, and the files that they are made of."""
+"""The kernels of one cell and dtype, and their signatures."""
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numba
@@ -13,14 +12,6 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.recurrence.cpu import loop as loop_cpu
 from lstmcore.ops.recurrence.cpu import weights as weights_cpu
-
-HERE = Path(__file__).resolve().parent
-SOURCES = (  # every file in which a kernel's text stands: an edit of any makes it compile again
-    HERE,
-    HERE.parents[1] / "cpu",
-    HERE.parents[1] / "cells",
-    HERE.parents[1] / "gates.py",
-)
 
 
 class Kernels(NamedTuple):
@@ -60,7 +51,7 @@ def kernels(cell: Cell, dtype: str) -> Kernels:
     makers = (loop_cpu.forward, loop_cpu.backward)
     return Kernels(
         *(
-            compile_tasks(make(cell, dtype), f"{cell.name}-{name}-{dtype}", types.void(*arguments), SOURCES)
+            compile_tasks(make(cell, dtype), f"{cell.name}-{name}-{dtype}", types.void(*arguments))
             for make, (name, arguments) in zip(makers, signatures.items())
         )
     )

@@ -28,7 +28,7 @@ from lstmcore.ops.recurrence.cpu.step import step_backward, step_forward
 from lstmcore.ops.recurrence.cpu.weights import backward_places, line, pack_backward, pack_forward, runs
 
 
-@jitable()
+@jitable
 def turned(i, first, end, t):
     """The i of first to end in the order of step t: forward at even steps, back at odd ones."""
     return first + end - 1 - i if t % 2 else i

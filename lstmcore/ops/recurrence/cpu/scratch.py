@@ -14,7 +14,7 @@ PAGED = 2048  # bytes from which rows count as lying in different pages, DEPTH o
 WIDTH = panel_vectors()
 
 
-@jitable()
+@jitable
 def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
     """Distances of rows of x and of `a`, from one block of `a` to the next and from one group; places of x, h_prev, a;
     the end.
@@ -31,7 +31,7 @@ def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
     return x_row, a_row, a_block, a_group, 0, h, a, a + groups * a_group
 
 
-@jitable()
+@jitable
 def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
     """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
     rows of dh_prev, with so many columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
@@ -49,13 +49,13 @@ def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
     return (width, factor_row, factor_block), dh_row, da_row, 0, dh, da, panel, end
 
 
-@jitable()
+@jitable
 def _odd_lines(size):
     """`size` rounded up to an odd number of cache lines of 64 bytes: such rows do not compete for the same places."""
     return ((size + 63) // 64 | 1) * 64
 
 
-@jitable()
+@jitable
 def real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts):
     """The unmasked rows of a chunk, step by step: numbers[q] in the batch, q from starts[t - t_first]; their number."""
     q = 0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.jitable import inlined, jitable
 from lstmcore.ops.cpu.maths import vector_maths
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.walk import walk
@@ -28,9 +28,9 @@ def step_forward(cell: Cell, dtype: str) -> Callable:
     K, S, P = len(cell.gates), len(cell.states), len(cell.previous)  # the step reads the last P states before it
     v = vectors(dtype)
     size, load_across, store_across = v.size, v.load_across, v.store_across
-    compute = jitable(dtype, inlined=True)(cell.make_step(vector_maths(dtype))[0])
+    compute = inlined(cell.make_step(vector_maths(dtype))[0])
 
-    @jitable(cell.name, dtype, inlined=True)
+    @inlined
     def step_forward(q, unit, here, there, numbers, places, distances, first, H):
         a, before, after, gates, y = places
         a_row, a_block, state_size = distances
@@ -48,7 +48,7 @@ def step_forward(cell: Cell, dtype: str) -> Callable:
         if y:
             store_across((result[K],), y + state, y + state_next, 0, here, there)
 
-    return walk(dtype, step_forward, cell.name, "forward")
+    return walk(dtype, step_forward)
 
 
 def step_backward(cell: Cell, dtype: str) -> Callable:
@@ -65,16 +65,16 @@ def step_backward(cell: Cell, dtype: str) -> Callable:
     v = vectors(dtype)
     size, load_across, store_across, constant = v.size, v.load_across, v.store_across, v.constant
     zero = np.dtype(dtype).type(0)
-    compute = jitable(dtype, inlined=True)(cell.make_step(vector_maths(dtype))[1])
+    compute = inlined(cell.make_step(vector_maths(dtype))[1])
 
-    @jitable(cell.name, dtype)
+    @jitable
     def split(dprevious):
         """The gradients of the states that the step read: h's, zero if it read no h; and those of the other states."""
         if h_is_previous:
             return dprevious[:1], dprevious[1:]
         return (constant(zero),), dprevious
 
-    @jitable(cell.name, dtype, inlined=True)
+    @inlined
     def step_backward(q, unit, here, there, numbers, places, distances, first, B, H):
         dstate, dy, gates, before, da, dh_prev = places
         dy_row, state_slot, state_size, da_row, dh_row = distances
@@ -97,4 +97,4 @@ def step_backward(cell: Cell, dtype: str) -> Callable:
         other = dstate + B * H * size
         store_across(others, other + state, other + state_next, B * H * size, here, there)
 
-    return walk(dtype, step_backward, cell.name, "backward")
+    return walk(dtype, step_backward)

@@ -97,13 +97,13 @@ def runs(blocks: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-@jitable()
+@jitable
 def line(address):
     """The next start of a cache line of 64 bytes: a vector across two lines is fetched twice."""
     return (address + 63) // 64 * 64
 
 
-@jitable()
+@jitable
 def backward_places(packed, I, H, inputs, lanes, size):
     """Where W_ih and W_hh, which feed so many blocks, begin in the packed weights of the backward loop."""
     W_ih = line(packed)
@@ -116,7 +116,7 @@ def pack_forward(cell: Cell, dtype: str) -> Callable:
     lanes, size = v.lanes, v.size
     pack = packing(dtype).pack
 
-    @jitable(cell.name, dtype)
+    @jitable
     def pack_panel(p, panels, W_ih, W_hh, bias, packed):
         panel = panels[p]
         out = line(packed.ctypes.data) + panel.start * lanes * size
@@ -129,7 +129,7 @@ def pack_forward(cell: Cell, dtype: str) -> Callable:
         source = W.ctypes.data + panel.column * size
         pack(out, source, W.shape[1] * size, panel.depth, panel.columns, 0, width)
 
-    return together(pack_panel, "forward", cell.name, dtype)
+    return together(pack_panel)
 
 
 def pack_backward(cell: Cell, dtype: str) -> Callable:
@@ -141,7 +141,7 @@ def pack_backward(cell: Cell, dtype: str) -> Callable:
     lanes, size = v.lanes, v.size
     pack_transposed = packing(dtype).pack_transposed
 
-    @jitable(cell.name, dtype)
+    @jitable
     def pack_panel(p, W_ih, W_hh, packed, input_panels, unit_panels):
         inputs = W_ih.shape[0] if input_panels > 0 else 0  # without panels of their own, its rows stand below W_hh's
         ih, hh = backward_places(packed.ctypes.data, inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
@@ -153,4 +153,4 @@ def pack_backward(cell: Cell, dtype: str) -> Callable:
         start = place + u * depth * lanes * size
         pack_transposed(start, W.ctypes.data, depth * size, depth, N, u, width)
 
-    return together(pack_panel, "backward", cell.name, dtype)
+    return together(pack_panel)
