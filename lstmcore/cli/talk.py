@@ -113,7 +113,7 @@ def hand_over(
     hint: Sequence[str] = (),
 ) -> None:
     """What ends every training: first the files, then what is shown and the JSON object, then the exit code of a run
-    that could not be saved (2), diverged (1) or was interrupted (130).
+    that could not be saved: 2, diverged: 1, or was interrupted: 130.
 
     show: prints what came of it, from result and options. hint: what follows the folder in a `predict` to try next.
     """

@@ -20,8 +20,19 @@ from pathlib import Path
 import numpy as np
 
 import lstmcore as lc
-from lstmcore.train import Adam, Batches, Checkpoints, EarlyStopping, GradientNoise, Plateau, Records, Stream, fit, load
-from lstmcore.train.callbacks import watchers
+from lstmcore.train import (
+    Adam,
+    Batches,
+    Checkpoints,
+    EarlyStopping,
+    GradientNoise,
+    Plateau,
+    Records,
+    Stream,
+    fit,
+    load,
+    watchers,
+)
 
 
 def sentences(seed):

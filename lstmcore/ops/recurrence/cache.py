@@ -15,5 +15,5 @@ class Cache(NamedTuple):
     engine: str  # the engine that ran
     private: object = None  # what that engine alone understands (packed weights, row order)
     owner: object = None  # the layer whose forward made it; no other layer may use it
-    seen: Any = None  # what that forward pass has seen, for its backward pass to compare (layers/seen.py)
     y: Array | None = None  # (T, B, H) outputs, zero at masked steps; None where states[0][1:] is still to be masked
+    seen: Any = None  # what that forward pass has seen, for its backward pass to compare (layers/seen.py)

@@ -14,8 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 import lstmcore as lc
-from lstmcore.train import Adam, Batches, Checkpoints, EarlyStopping, Plateau, fit, load, save
-from lstmcore.train.callbacks import watchers
+from lstmcore.train import Adam, Batches, Checkpoints, EarlyStopping, Plateau, fit, load, save, watchers
 from lstmcore.train.files import sealed
 
 
