@@ -1,6 +1,7 @@
 # make demo    install into .venv, learn to count the ones of 20-bit strings, test on all the others
 # make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
+# make bare    without Numba: what array code alone must get right
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
@@ -15,7 +16,7 @@ ARGS ?=
 PART ?= tests
 OUT ?= runs/gpu
 
-.PHONY: demo test nightly lint seeds bench gpu clean
+.PHONY: demo test bare nightly lint seeds bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -26,6 +27,9 @@ test: .venv/dev $(if $(PEERS),.venv/peers)
 
 nightly: .venv/dev
 	$(BIN)/python -m pytest --nightly --timeout=14400 $(if $(DATA),--data $(DATA)) $(ARGS)
+
+bare: .venv-bare/done
+	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -60,5 +64,11 @@ gpu:
 	$(BIN)/pip install --quiet --editable '.[peers]'
 	@touch $@
 
+.venv-bare/done: pyproject.toml
+	$(PYTHON) -m venv .venv-bare
+	.venv-bare/bin/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15' 'safetensors>=0.5' pytest pytest-timeout hypothesis
+	.venv-bare/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-bare runs

@@ -12,6 +12,7 @@ import typer
 import lstmcore
 from lstmcore.cli.talk import say
 from lstmcore.ops.cpu import disk
+from lstmcore.ops.cpu.compiler import HOW, has_compiler
 
 
 def info(
@@ -60,6 +61,8 @@ def _megabytes(size: int) -> str:
 
 
 def _version(name: str, extra: str | None) -> str:
+    if name == "numba" and not has_compiler():
+        return f"cannot be imported, so no fused-cpu; {HOW}"
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

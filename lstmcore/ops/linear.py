@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, namespace
+from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.ops.matmul import matmul
 
 SMALL = 2**20  # multiplications up to which one thread does them all in a call: what more threads gain goes in waking
@@ -42,6 +43,7 @@ def _is_small(x: Array, W: Array, *others: Array) -> bool:
         and x.size * W.shape[1] <= SMALL
         and max(W.shape) <= WIDEST
         and all(type(a) is np.ndarray and a.dtype == x.dtype and a.flags.carray for a in (x, W, *others))
+        and has_compiler()
     )
 
 

@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, library_name, namespace, real
+from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.shapes import check_targets, check_valid, check_values
 
 
@@ -17,7 +18,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     a target out of range, and a mask without a valid item.
     """
     check_targets(targets, logits, mask)
-    if type(logits) is np.ndarray and is_float32_or_64(logits.dtype):
+    if type(logits) is np.ndarray and is_float32_or_64(logits.dtype) and has_compiler():
         return _compiled().softmax_cross_entropy(logits, targets, mask)
     if library_name(logits) == "cupy" and is_float32_or_64(logits.dtype):
         return _on_gpu(logits, targets, mask)
@@ -36,7 +37,7 @@ def squared_error(y: Array, targets: Array, mask: Array | None = None) -> tuple[
     check_valid(None if of_rows else mask, targets, "targets")
     if of_rows:
         check_valid(mask, targets[..., 0], "targets")
-    if type(y) is np.ndarray and is_float32_or_64(y.dtype):
+    if type(y) is np.ndarray and is_float32_or_64(y.dtype) and has_compiler():
         return _compiled().squared_error(y, targets, mask)
     if mask is not None and of_rows:
         mask = namespace(mask).broadcast_to(mask[..., None], targets.shape)

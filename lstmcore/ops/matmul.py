@@ -3,6 +3,7 @@
 import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, is_recorded, library_name, namespace
+from lstmcore.ops.cpu.compiler import has_compiler
 
 LARGE = 2**18  # multiplications above which NumPy's BLAS would wake its own threads
 LARGE_ON_GPU = 2**24  # below it a product takes a kernel of ours as long as cuBLAS, and Python not longer
@@ -19,6 +20,7 @@ def matmul(a: Array, b: Array) -> Array:
         and is_float32_or_64(a.dtype)
         and a.size * b.shape[-1] > LARGE
         and (b.flags.c_contiguous or b.flags.f_contiguous)
+        and has_compiler()
     ):
         from lstmcore.ops.cpu.matmul import matmul as compiled
 

@@ -12,6 +12,7 @@ from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, su
 from lstmcore.debug.step.step_back import steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
+from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.ops.embedding import embedding_backward
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import matmul
@@ -106,7 +107,7 @@ def _note(part: Array, whole: Array, total: Array, squares: Array, along: Array)
 
     The sums are in float64: the square of a float32 below 1e-19 is lost.
     """
-    if isinstance(part, np.ndarray) and is_float32_or_64(part.dtype):
+    if isinstance(part, np.ndarray) and is_float32_or_64(part.dtype) and has_compiler():
         from lstmcore.debug.ledger.note_cpu import note_compiled
 
         note_compiled(part, whole, total, squares, along)

@@ -21,6 +21,7 @@ from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.zero import ZERO
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import matmul
 
@@ -105,7 +106,8 @@ def _how(visit: Visit, split: bool) -> Callable[[int, Array], Undone]:
         real = None if cache.mask is None else cache.mask[t, :, None]
         return _undo(cell, step_backward, split, real, arriving, cache.gates[t, ...], states(t))
 
-    if not (isinstance(cache.gates, np.ndarray) and is_float32_or_64(cache.gates.dtype) and cell.compiles):
+    real = isinstance(cache.gates, np.ndarray) and is_float32_or_64(cache.gates.dtype)
+    if not (real and cell.compiles and has_compiler()):
         return in_array_code
     from lstmcore.debug.step.step_back_cpu import compiled_undo
 

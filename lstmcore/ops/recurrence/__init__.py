@@ -6,6 +6,7 @@ switch.
 
 from lstmcore.arrays import Array, library_name
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.compiler import HOW, has_compiler
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.cpu import fused as fused_cpu
@@ -29,6 +30,8 @@ def choose(engine: EngineName, cell: Cell, array: Array) -> Engine:
         return engine
     if engine not in ENGINES:
         raise ValueError(f"`engine` should be one of {', '.join(map(repr, ENGINES))}, or None; got {engine!r}")
+    if engine == fused_cpu.NAME and not has_compiler():
+        raise ValueError(f"engine {engine!r} needs Numba, which cannot be imported: {HOW}, or leave `engine` out")
     if not _runs(ENGINES[engine], cell, array):
         raise ValueError(
             f"engine {engine!r} cannot run the cell {cell.name!r} in {array.dtype} on arrays of {library_name(array)}; "
@@ -38,7 +41,8 @@ def choose(engine: EngineName, cell: Cell, array: Array) -> Engine:
 
 
 def _runs(engine: Engine, cell: Cell, array: Array) -> bool:
-    return engine.LIBRARY in (None, library_name(array)) and engine.supports(cell, array.dtype)
+    fits = engine.LIBRARY in (None, library_name(array)) and engine.supports(cell, array.dtype)
+    return fits and (engine is not fused_cpu or has_compiler())
 
 
 __all__ = ["ENGINES", "Cache", "Engine", "EngineName", "PairedEngine", "choose"]

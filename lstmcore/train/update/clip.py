@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 
 from lstmcore.arrays import Array, is_array, is_float32_or_64, library_name, namespace
+from lstmcore.ops.cpu.compiler import has_compiler
 
 # Squares below 1e-38 are lost in float32: less than one part in 1e7 of a sum that exceeds this for each of its terms.
 SMALLEST_MEAN_SQUARE = 1e-31
@@ -84,7 +85,7 @@ def _on_gpu(grads: Mapping[str, Array]) -> bool:
 
 def _sum_of_squares(g: Array) -> float:
     """Infinite where a square or the sum is too large."""
-    if type(g) is np.ndarray and is_float32_or_64(g.dtype) and g.flags.c_contiguous:
+    if type(g) is np.ndarray and is_float32_or_64(g.dtype) and g.flags.c_contiguous and has_compiler():
         return _compiled()(g)
     with np.errstate(over="ignore"):
         return float(namespace(g).sum(g * g))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from lstmcore.arrays import Array, Plain, dtype_name, is_float32_or_64, library_name, namespace
+from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.shapes import check_like
 
 Memory: TypeAlias = dict[str, Any]  # of one parameter: "t", its steps so far, and an array for each slot
@@ -172,7 +173,7 @@ def _mover(rule: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...]) ->
     dw + decay w + l1 sign(w).
     """
     w, *slots = arrays
-    if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in arrays):
+    if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in arrays) and has_compiler():
         return _compiled()(rule, arrays)
     xp = namespace(w)
 
