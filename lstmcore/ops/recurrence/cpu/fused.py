@@ -22,7 +22,6 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
 
 if TYPE_CHECKING:
-    from lstmcore.ops.recurrence.cpu.kernels import Kernels
     from lstmcore.ops.recurrence.cpu.plan import Plan
 
 NAME = "fused-cpu"
@@ -118,7 +117,7 @@ def _run(
         clean, *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernels(cell, dtype).forward, arguments, p.tasks, p.forward_scratch)
+    machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch)
 
 
 def backward(
@@ -145,7 +144,7 @@ def backward(
         tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
         p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernels(cell, dtype).backward, arguments, p.tasks, p.backward_scratch)
+    machine.run(machine.kernel(cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch)
     total, *others = sums
     for other in others:  # always in this order
         total += other
@@ -160,7 +159,7 @@ def backward(
 class Machine(NamedTuple):
     run: Callable[[Callable, tuple, int, int], None]
     thread_count: Callable[[], int]
-    kernels: "Callable[[Cell, str], Kernels]"
+    kernel: "Callable[[Cell, str, str], Callable]"
     plan: "Callable[[Cell, int, int, int, int, str, bool, int], Plan]"
 
 
@@ -168,10 +167,10 @@ class Machine(NamedTuple):
 def _machine() -> Machine:
     """What needs Numba, imported when it is needed."""
     from lstmcore.ops.cpu.threads import run, thread_count
-    from lstmcore.ops.recurrence.cpu.kernels import kernels
+    from lstmcore.ops.recurrence.cpu.kernels import kernel
     from lstmcore.ops.recurrence.cpu.plan import plan
 
-    return Machine(run, thread_count, kernels, plan)
+    return Machine(run, thread_count, kernel, plan)
 
 
 def _rows(a: np.ndarray) -> np.ndarray:

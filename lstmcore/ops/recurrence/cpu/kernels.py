@@ -1,8 +1,7 @@
-"""The kernels of one cell and dtype, and their signatures."""
+"""The kernels of one cell and dtype, and their signatures: each compiled when it is needed."""
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -13,15 +12,13 @@ from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.recurrence.cpu import loop as loop_cpu
 from lstmcore.ops.recurrence.cpu import weights as weights_cpu
 
-
-class Kernels(NamedTuple):
-    forward: Callable
-    backward: Callable
+MAKERS = {"forward": loop_cpu.forward, "backward": loop_cpu.backward}
 
 
 @functools.cache
-def kernels(cell: Cell, dtype: str) -> Kernels:
-    """The kernels that run the cell in "float32" or "float64"; compiled, or loaded from disk, at the first call."""
+def kernel(cell: Cell, dtype: str, way: str) -> Callable:
+    """The kernel that runs the cell one way, "forward" or "backward", in "float32" or "float64": compiled, or loaded
+    from disk, when it is first asked for."""
     scalar, count = numba.from_dtype(np.dtype(dtype)), types.int64
 
     def given(ndim, layout="A", scalar=scalar):
@@ -48,10 +45,4 @@ def kernels(cell: Cell, dtype: str) -> Kernels:
             made(3), made(3), made(4), memory, edges, *[count] * 4, counters,
         ),
     }  # fmt: skip
-    makers = (loop_cpu.forward, loop_cpu.backward)
-    return Kernels(
-        *(
-            compile_tasks(make(cell, dtype), f"{cell.name}-{name}-{dtype}", types.void(*arguments))
-            for make, (name, arguments) in zip(makers, signatures.items())
-        )
-    )
+    return compile_tasks(MAKERS[way](cell, dtype), f"{cell.name}-{way}-{dtype}", types.void(*signatures[way]))

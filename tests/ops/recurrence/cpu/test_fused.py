@@ -232,3 +232,19 @@ def test_numba_waits_for_the_first_call():
         "assert fused_cpu.supports(CELLS['lstm'], 'float32'); print('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_predict_compiles_no_backward():
+    code = (
+        "import numpy as np, lstmcore as lc\n"
+        "from lstmcore.ops.cpu import kernel\n"
+        "names, real = [], kernel.compile_kernel\n"
+        "def noted(function, name, *rest, **options):\n"
+        "    names.append(name)\n"
+        "    return real(function, name, *rest, **options)\n"
+        "kernel.compile_kernel = noted\n"
+        "lc.LSTM(3, 4).predict(np.zeros((2, 1, 3), 'float32'))\n"
+        "print(*names)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["lstm-forward-float32-task", "lstm-forward-float32-tasks"]
