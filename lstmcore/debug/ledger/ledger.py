@@ -163,7 +163,12 @@ def _findings(book: Ledger) -> Iterator[str]:
         T = len(entry.steps)
         if T == 1 or not entry.norm > 0:
             if entry.norm == 0:
-                yield f"{entry.name} has no gradient at all"
+                why = (
+                    " (one step from a state of zeros? then nothing is learnt about time)"
+                    if "W_hh" in entry.name
+                    else ""
+                )
+                yield f"{entry.name} has no gradient at all{why}"
             continue
         norms = np.sqrt((entry.norms**2).sum((1, 2)))
         learning, real = int((norms > 0).sum()), int((entry.rows > 0).sum())

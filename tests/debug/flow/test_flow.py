@@ -34,19 +34,43 @@ def test_explosion_is_told_with_its_rate():
 
 
 def test_vanishing_is_told_with_its_step():
-    """0.5^10 < 1/1000 < 0.5^9, so ten steps before the last."""
-    found = lc.debug.flow(linear_rnn(0.5), small_input(23))
+    """0.25^5 < 1/1000 < 0.25^4, so five steps before the last."""
+    found = lc.debug.flow(linear_rnn(0.25), small_input(23))
     assert not found.ok
-    assert "less than a thousandth is left at step 12, 10 steps away (0.5 per step)" in found.findings[0]
+    assert "less than a thousandth is left at step 17, 5 steps away (0.25 per step)" in found.findings[0]
+
+
+@pytest.mark.parametrize("T", [5, 9, 23, 200])
+def test_length_alone_is_no_fault(T):
+    """0.5^10 < 1/1000: after ten steps little is left, and that is told, not complained of."""
+    found = lc.debug.flow(linear_rnn(0.5), small_input(T))
+    assert found.ok
+    calm = "nothing vanishes or explodes: gradients change by 0.50 per step"
+    assert found.findings == (calm if T < 11 else f"{calm}, and a thousandth is left after 10 steps",)
+
+
+@pytest.mark.parametrize("cell", [lc.LSTM, lc.GRU, lc.RNN])
+@pytest.mark.parametrize("H", [8, 32, 64])
+def test_fresh_layers_are_well_and_shut_ones_are_not(cell, H):
+    for T in (7, 20, 60):
+        x = np.random.default_rng(T).standard_normal((T, 8, 4)).astype("float32")
+        fresh = cell(4, H, seed=T)
+        assert not [line for line in lc.debug.flow(fresh, x).findings if "vanishing" in line]
+        fresh.params["W_hh"] *= 0.1
+        if cell is lc.LSTM:
+            fresh.params["b"] -= 5  # shut, the forget gate too
+        elif cell is lc.GRU:
+            fresh.params["b"] -= 5  # z near 0: the old state goes
+        assert any("vanishing" in line for line in lc.debug.flow(fresh, x).findings), T
 
 
 def test_vanishing_in_the_backward_direction_runs_the_other_way():
-    both = lc.Bidirectional(linear_rnn(1.0), linear_rnn(0.5))
+    both = lc.Bidirectional(linear_rnn(1.0), linear_rnn(0.25))
     found = lc.debug.flow(both, small_input(23))
     assert [line for line in found.findings if line.startswith("fw")] == [
         "fw: nothing vanishes or explodes: gradients change by 1.00 per step"
     ]
-    assert any(line.startswith("bw: vanishing: of a gradient at step 0 less") and "left at step 10," in line
+    assert any(line.startswith("bw: vanishing: of a gradient at step 0 less") and "left at step 5," in line
                for line in found.findings)  # fmt: skip
 
 
@@ -172,5 +196,18 @@ def test_picture():
 
 def test_one_step_hands_nothing_on():
     found = lc.debug.flow(lstm(), np.ones((1, 2, 2)), state=tuple(np.ones((2, 4)) for _ in range(2)))
-    assert found.findings == ("nothing is handed on: there is but one step",)
+    (said,) = found.findings
+    assert said.startswith("nothing is handed on: there is but one step, and nothing is learnt about time")
     assert found.ok
+
+
+def test_a_batch_of_single_steps_is_asked_about():
+    """(B, T, I) without a mask is taken as it is; that there is no time in it can be said."""
+    x = np.random.default_rng(0).standard_normal((1, 40, 2)).astype("float32")
+    said = lc.debug.flow(lc.LSTM(2, 4, seed=0), x).findings
+    assert any(
+        "there is but one step, and nothing is learnt about time; are batch and time swapped?" in s for s in said
+    )
+    assert any("W_hh has no gradient at all (one step from a state of zeros?" in line for line in said)
+    alone = lc.debug.flow(lc.LSTM(2, 4, seed=0), x[:, :1]).findings
+    assert not any("swapped" in line for line in alone)
