@@ -14,7 +14,7 @@ import numpy as np
 from numba.core import types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lstmcore.ops.cpu.identity import UnknownContent, identity
+from lstmcore.ops.cpu.identity import UnknownContent, identity, read
 from lstmcore.ops.cpu.jitable import copied, jitable
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.cpu.threads import run
@@ -30,9 +30,14 @@ def mover(rule: FunctionType, arrays: tuple[np.ndarray, ...]) -> Callable[[np.nd
     """
     w, slots = arrays[0], len(arrays) - 1
     count = len(inspect.signature(rule).parameters) - len(("sqrt", "w", "dw")) - slots
-    kernel, flat = _kernel(rule, w.dtype, slots, count), tuple([a.reshape(-1) for a in arrays])
+    flat = tuple([a.reshape(-1) for a in arrays])
+    kernel = _kernel(rule, w.dtype, slots, count)
+    settled = not any(read(rule.__code__)[1:]) and not rule.__defaults__  # it names nothing that could change
 
     def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:
+        nonlocal kernel
+        if not settled:
+            kernel = _kernel(rule, w.dtype, slots, count)
         dw = np.ascontiguousarray(dw).reshape(-1)
         run(kernel, (flat, dw, numbers), max(1, dw.size // PIECE), 0)
 

@@ -412,6 +412,15 @@ def test_a_rule_reads_its_globals_as_they_are_now():
     assert names["moved"](1.0) == pytest.approx(-0.5, rel=1e-15)
 
 
+def test_an_optimizer_that_has_stepped_looks_again():
+    names = own()
+    opt, w = names["make"](1.0), np.zeros(3)
+    opt.step({"w": w}, {"w": np.ones(3)})
+    names["k"] = 7.0
+    opt.step({"w": w}, {"w": np.ones(3)})
+    assert w[0] == pytest.approx(-0.8, rel=1e-15)
+
+
 @pytest.mark.parametrize("how", ["-c", "stdin"])
 def test_a_rule_from_the_command_line(how):
     code = OWN + "print(moved(7.0))"
