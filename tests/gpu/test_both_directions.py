@@ -17,7 +17,7 @@ from engines import Engine
 from gpu.emulator import Emulator
 from gpu.test_emulated import Broken
 
-from lstmcore.layers import Recurrent
+from lstmcore.layers import LSTM
 from lstmcore.ops.recurrence.gpu import persistent as persistent_gpu
 from lstmcore.ops.recurrence.gpu.fused import FusedGpu
 from lstmcore.ops.recurrence.gpu.persistent import Size
@@ -145,7 +145,7 @@ def test_both_caches_are_used_again(engines, name):
 # ---- who is asked for both -----------------------------------------------------------------------------------------
 
 
-class OfItsOwn(Recurrent):
+class OfItsOwn(LSTM):
     """A layer with a backward of its own."""
 
     def backward(self, dy, cache, dstate=None):
