@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,6 +127,12 @@ def test_info_names_versions_and_engines():
     assert "cores" in facts["machine"]
     assert "numpy" in lstmcore("info").stdout
     assert "compiled, " in facts["kernels"]
+
+
+def test_the_version_and_python_m():
+    assert lstmcore("--version").stdout == f"lstmcore {lc.__version__}\n"
+    command = [sys.executable, "-m", "lstmcore", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"lstmcore {lc.__version__}\n"
 
 
 def test_info_empties_the_cache_of_kernels(monkeypatch, tmp_path):

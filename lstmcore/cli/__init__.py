@@ -2,9 +2,11 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import lstmcore
 from lstmcore.cli import bench, check, debug, diagnose, info
 from lstmcore.cli.predict import predict
 from lstmcore.cli.sweep import sweep
@@ -13,11 +15,23 @@ from lstmcore.cli.train import train
 
 app = typer.Typer(
     name="lstmcore",
-    help="LSTMs written by hand, forward and backward, and the tools that prove them.",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Which version this is.", is_eager=True)] = False,
+) -> None:
+    """LSTMs written by hand, forward and backward, and the tools that prove them."""
+    if version:
+        print(f"lstmcore {lstmcore.__version__}")
+        raise typer.Exit
+
+
 app.add_typer(train, name="train")
 app.add_typer(predict, name="predict")
 app.add_typer(sweep)
