@@ -62,6 +62,9 @@ class Cut(StrEnum):
 def train_loops(
     data: Annotated[Path | None, typer.Option(help="A .npz file of loops (docs/loops-format.md).")] = None,
     pdb_folder: Annotated[Path | None, typer.Option("--pdb", help="A folder of PDB and mmCIF files.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="With --data: leave out loops that make no sense.")
+    ] = False,
     cut: Annotated[Cut, typer.Option(help="With --pdb: coil between helices and strands; whole chains.")] = Cut.loops,
     model: Annotated[Model, typer.Option(help="Sets what is not said below.")] = Model.per_step,
     topology: Annotated[Topology | None, typer.Option(help="How the two directions meet.")] = None,
@@ -94,7 +97,7 @@ def train_loops(
         **{"split": split.value, "engine": engine, "seed": seed},
     }
     options = replace(loops.MODELS[model.value], **{name: value for name, value in told.items() if value is not None})
-    found = or_complain(lambda: _data(data, pdb_folder, cut.value))
+    found = or_complain(lambda: _data(data, pdb_folder, cut.value, skip_bad))
     best = generator.best if data is None and pdb_folder is None else None
     if find_lr:
         range_test(or_complain(lambda: loops.prepare(found, options)).training, out_folder, as_json)
@@ -113,7 +116,7 @@ def _show(result: loops.Result, options: loops.Options) -> None:
     )
 
 
-def _data(data: Path | None, folder: Path | None, cut: str) -> loops.Loops:
+def _data(data: Path | None, folder: Path | None, cut: str, skip_bad: bool) -> loops.Loops:
     if data is not None and folder is not None:
         raise ValueError("--data and --pdb are two sources: give one")
     if folder is not None:
@@ -121,7 +124,7 @@ def _data(data: Path | None, folder: Path | None, cut: str) -> loops.Loops:
             return pdb.read(folder, cut, tell)
         except ImportError as error:
             fail(str(error), 2)
-    return generator.generate(EMBEDDED) if data is None else npz.read(data, tell)
+    return generator.generate(EMBEDDED) if data is None else npz.read(data, tell, skip_bad)
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 What was read must make sense as loops.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ KINDS = {"aa_index": INTEGERS, "targets": FLOATING, "length": INTEGERS, "seq": T
 ON_THE_CIRCLE = 0.01  # how far sin^2 + cos^2 may be from 1: three decimals are enough
 
 
-def read(path: Path, tell: Tell = warn) -> Loops:
+def read(path: Path, tell: Tell = warn, skip_bad: bool = False) -> Loops:
     """The loops of a file. tell: is called if an angle is marked undefined in one of its two channels; both are then.
+    skip_bad: loops that make no sense are left out and counted, in place of an error.
 
     Raises ValueError for a file that is damaged, of another format or without sense; OSError if it cannot be read.
     """
@@ -24,7 +26,7 @@ def read(path: Path, tell: Tell = warn) -> Loops:
         headers = {name: file.header(name, kind) for name, kind in KINDS.items()}
         _check_shapes(headers, path)
         arrays = {name: file.data(name) for name in KINDS}
-    return _loops(arrays, path, tell)
+    return _loops(arrays, path, tell, skip_bad)
 
 
 def write(path: Path, loops: Loops) -> None:
@@ -51,36 +53,46 @@ def _check_shapes(headers: dict[str, Header], path: Path) -> None:
         )
 
 
-def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell) -> Loops:
+def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell, skip_bad: bool) -> Loops:
     """The arrays as loops, once each number is found to mean something."""
     length, index = arrays["length"].astype(np.int64), arrays["aa_index"].astype(np.int64)
     with np.errstate(all="ignore"):  # what overflows is found below
         targets = arrays["targets"].astype(np.float32)
-    alphabet, sequences = str(arrays["alphabet"]), arrays["seq"].tolist()
-    T = index.shape[1]
+    alphabet, sequences = str(arrays["alphabet"]), arrays["seq"]
+    N, T = index.shape
     if len(set(alphabet)) != len(alphabet) or not alphabet:
         raise ValueError(f"{path}: 'alphabet' should be letters, each once; got {alphabet!r}")
+    good = np.ones(N, bool)
+    reasons: Counter[str] = Counter()
 
     def check(right: np.ndarray, should: str, values: np.ndarray) -> None:
-        """right: bool, (N,) or more axes."""
-        if not right.all():
-            where = tuple(int(axis[0]) for axis in np.nonzero(~right))
-            raise ValueError(f"{path}: {should}; got {values[where]!s} at {where}")
+        """right: bool, (N,) or more axes; what is said of loops that are left out already does not matter."""
+        bad = good & ~right.reshape(N, -1).all(axis=1)
+        if bad.any() and not skip_bad:
+            where = tuple(int(axis[0]) for axis in np.nonzero(~right & bad.reshape(N, *[1] * (right.ndim - 1))))
+            raise ValueError(
+                f"{path}: {should}; got {values[where]!s} at {where}, in a loop of {length[where[0]]} residues "
+                f"({bad.sum():,} of {N:,} loops are so; --skip-bad leaves them out)"
+            )
+        reasons[should] += int(bad.sum())
+        good[bad] = False
 
     check((length >= 1) & (length <= T), f"'length' should lie in 1 .. T = {T}", length)
     inside = np.arange(T) < length[:, None]
-    check(
-        np.where(inside, (index >= 0) & (index < len(alphabet)), index == -1),
-        f"'aa_index' should lie in 0 .. {len(alphabet) - 1} inside a loop, and be -1 behind its end",
-        index,
-    )
+    letters = f"'aa_index' should lie in 0 .. {len(alphabet) - 1} inside a loop, and be -1 behind its end"
+    check(np.where(inside, (index >= 0) & (index < len(alphabet)), index == -1), letters, index)
     undefined = targets == UNDEFINED
     check(
-        np.where(inside[..., None], (np.abs(targets) <= 1 + ON_THE_CIRCLE) | undefined, undefined),
-        f"'targets' should lie in [-1, 1] inside a loop, or be {UNDEFINED} if undefined, as behind its end",
+        ~inside[..., None] | (np.abs(targets) <= 1 + ON_THE_CIRCLE) | undefined,
+        f"'targets' should lie in [-1, 1] inside a loop, or be {UNDEFINED} if undefined",
         targets,
     )
-    half = undefined[..., ::2] != undefined[..., 1::2]  # (N, T, 2): one of the two channels of an angle
+    check(
+        inside[..., None] | undefined,
+        f"'targets' should be {UNDEFINED} behind the end of a loop (does it have more rows of angles than residues?)",
+        targets,
+    )
+    half = (undefined[..., ::2] != undefined[..., 1::2]) & good[:, None, None]  # (N, T, 2): one of an angle's channels
     if half.any():
         both = np.repeat(half, 2, axis=-1)
         targets = np.where(both, np.float32(UNDEFINED), targets)
@@ -88,7 +100,8 @@ def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell) -> Loops:
             f"{path}: {half.sum():,} angles are marked undefined in one channel of two; both are taken as undefined "
             "now (the other one flatters every error)"
         )
-    squares = targets[..., ::2] ** 2 + targets[..., 1::2] ** 2  # (N, T, 2)
+    with np.errstate(all="ignore"):
+        squares = targets[..., ::2] ** 2 + targets[..., 1::2] ** 2  # (N, T, 2)
     check(
         (np.abs(squares - 1) <= ON_THE_CIRCLE) | (targets[..., ::2] == UNDEFINED),
         "sin^2 + cos^2 should be 1 for phi and psi (are the channels sin phi, cos phi, sin psi, cos psi?)",
@@ -96,7 +109,12 @@ def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell) -> Loops:
     )
     defined = (targets != UNDEFINED).any(axis=(1, 2))
     check(defined, "every loop should have an angle that is defined", defined)
-    loops = Loops(index, targets, alphabet)
-    told = np.array(sequences, object)
+    loops = Loops(np.where(good[:, None], index, -1), targets, alphabet)
+    told = sequences.astype(object)
     check(told == loops.sequences, "'seq' should spell what 'aa_index' says", told)
-    return loops
+    if not good.any():
+        raise ValueError(f"{path}: no loop is left; {reasons.most_common(1)[0][0]}")
+    if not good.all():
+        words = "; ".join(f"{n:,}: {should}" for should, n in (+reasons).most_common())
+        tell(f"{path}: {N - good.sum():,} of {N:,} loops are left out: {words}")
+    return loops if good.all() else loops.take(np.flatnonzero(good))

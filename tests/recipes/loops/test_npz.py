@@ -98,7 +98,10 @@ SHORT = int(np.argmin(LOOPS.lengths))  # a loop with padding
         (changed("aa_index", (SHORT, T - 1), 3), "'aa_index' should lie in 0 .. 20 inside a loop, and be -1 behind"),
         (changed("targets", (2, 1, 0), np.nan), r"'targets' should lie in \[-1, 1\].*got nan at \(2, 1, 0\)"),
         (changed("targets", (2, 1, 0), 1.5), r"'targets' should lie in \[-1, 1\] inside a loop"),
-        (changed("targets", (SHORT, T - 1, 0), 0.0), "or be -3.0 if undefined, as behind its end; got 0.0"),
+        (
+            changed("targets", (SHORT, T - 1, 0), 0.0),
+            r"'targets' should be -3.0 behind the end of a loop .*; got 0.0",
+        ),
         (arrays() | {"targets": LOOPS.targets[..., [0, 2, 1, 3]]}, "are the channels sin phi, cos phi, sin psi"),
         (arrays() | {"targets": np.full_like(LOOPS.targets, UNDEFINED)}, "should have an angle that is defined"),
         (changed("seq", 1, "GGGG"), r"'seq' should spell what 'aa_index' says; got GGGG at \(1,\)"),
@@ -109,6 +112,43 @@ def test_files_without_sense(file, told, message):
     np.savez(file, **told)
     with pytest.raises(ValueError, match=message):
         npz.read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "value", "words"),
+    [
+        ("length", 3, T + 1, "'length' should lie in"),
+        ("aa_index", (3, 1), 21, "'aa_index' should lie in"),
+        ("aa_index", (3, 1), -5, "'aa_index' should lie in"),
+        ("targets", (3, 1, 0), np.inf, "'targets' should lie in [-1, 1]"),
+        ("targets", (SHORT, T - 1, 0), 0.5, "'targets' should be -3.0 behind the end of a loop"),
+        ("targets", (3, 1), 1.0, "sin^2 + cos^2 should be 1"),
+        ("targets", 3, UNDEFINED, "every loop should have an angle"),
+        ("seq", 3, "GGGG", "'seq' should spell"),
+    ],
+)
+def test_bad_loops_can_be_left_out(file, name, where, value, words):
+    """Those, and no others; the count and the reason are told; without being asked for, it is an error that says so."""
+    told = changed(name, where, value)
+    bad = where[0] if isinstance(where, tuple) else where
+    told["length"][bad - 1] = 0
+    np.savez(file, **told)
+    with pytest.raises(ValueError, match=r"of 12 loops are so; --skip-bad leaves them out\)$"):
+        npz.read(file)
+    said = []
+    loops = npz.read(file, said.append, skip_bad=True)
+    assert_equal(loops, LOOPS.take(np.setdiff1d(np.arange(12), [(bad - 1) % 12, bad])))
+    assert len(said) == 1
+    assert said[0].startswith(f"{file}: 2 of 12 loops are left out: ")
+    assert words in said[0]
+
+
+def test_no_loop_is_left(file):
+    told = arrays()
+    told["length"][:] = 0
+    np.savez(file, **told)
+    with pytest.raises(ValueError, match=r"no loop is left; 'length' should lie in 1 \.\."):
+        npz.read(file, skip_bad=True)
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "no .npz file"), (b"PK\x05\x06" + bytes(18), "is missing")])
