@@ -32,12 +32,20 @@ class Flow:
     def findings(self) -> tuple[str, ...]:
         """The verdict in words: of each layer its worries, or that there are none; then the weights'."""
         found = [line for layer in self.layers for line in (list(layer_worries(layer)) or [calm(layer)])]
-        return (*found, *self.unseen, *update_worries(self.updates))
+        return (*found, *self.unseen, *update_worries(self.updates, self.one_step))
 
     @property
     def worries(self) -> tuple[str, ...]:
         """The findings that are a cause for worry."""
-        return (*(line for layer in self.layers for line in layer_worries(layer)), *update_worries(self.updates))
+        return (
+            *(line for layer in self.layers for line in layer_worries(layer)),
+            *update_worries(self.updates, self.one_step),
+        )
+
+    @property
+    def one_step(self) -> bool:
+        """True if no recurrent layer was given more than one step."""
+        return bool(self.layers) and all(len(layer.order) == 1 for layer in self.layers)
 
     @property
     def ok(self) -> bool:

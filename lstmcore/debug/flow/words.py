@@ -77,11 +77,15 @@ def _time_findings(layer: LayerFlow) -> Iterator[str]:
         )
 
 
-def update_worries(updates: tuple[Update, ...]) -> Iterator[str]:
-    """What is wrong with the weights and their updates."""
+def update_worries(updates: tuple[Update, ...], one_step: bool = False) -> Iterator[str]:
+    """What is wrong with the weights and their updates. one_step: whether the sequences have but one."""
     for u in updates:
         if u.gradient == 0:
-            why = " (one step from a state of zeros? then nothing is learnt about time)" if "W_hh" in u.name else ""
+            why = (
+                " (one step from a state of zeros? then nothing is learnt about time)"
+                if one_step and "W_hh" in u.name
+                else ""
+            )
             yield f"{u.name} has no gradient at all{why}"
         elif u.ratio is not None and u.weight > 0 and u.ratio > 0.1:
             yield f"{u.name} moves by {percent(u.ratio)} in one step: the rate is too high"

@@ -165,7 +165,7 @@ def _findings(book: Ledger) -> Iterator[str]:
             if entry.norm == 0:
                 why = (
                     " (one step from a state of zeros? then nothing is learnt about time)"
-                    if "W_hh" in entry.name
+                    if T == 1 and "W_hh" in entry.name
                     else ""
                 )
                 yield f"{entry.name} has no gradient at all{why}"

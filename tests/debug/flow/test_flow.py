@@ -211,3 +211,10 @@ def test_a_batch_of_single_steps_is_asked_about():
     assert any("W_hh has no gradient at all (one step from a state of zeros?" in line for line in said)
     alone = lc.debug.flow(lc.LSTM(2, 4, seed=0), x[:, :1]).findings
     assert not any("swapped" in line for line in alone)
+
+
+def test_a_zero_gradient_of_many_steps_has_another_cause():
+    x = np.random.default_rng(0).standard_normal((5, 4, 2)).astype("float32")
+    nothing = lambda y: (0.0, np.zeros_like(y))  # noqa: E731
+    said = lc.debug.flow(lc.LSTM(2, 4, seed=0), x, nothing).findings
+    assert "W_hh has no gradient at all" in said

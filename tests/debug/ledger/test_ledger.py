@@ -170,3 +170,13 @@ def test_long_sequences_are_put_together():
     text = str(lc.debug.ledger(lc.RNN(1, 2, seed=0), np.ones((100, 1, 1), "float32")))
     assert "96..99" in text
     assert max(map(len, text.split("\n"))) < 200
+
+
+@pytest.mark.parametrize(
+    ("T", "why"), [(1, " (one step from a state of zeros? then nothing is learnt about time)"), (5, "")]
+)
+def test_why_the_recurrent_weights_have_no_gradient(T, why):
+    x = np.random.default_rng(0).standard_normal((T, 4, 2)).astype("float32")
+    dy = np.zeros((T, 4, 3), "float32") if T > 1 else np.ones((T, 4, 3), "float32")
+    said = str(lc.debug.ledger(lc.LSTM(2, 3, seed=0), x, lambda y: (0.0, dy)))
+    assert f"W_hh has no gradient at all{why}\n" in said + "\n"
