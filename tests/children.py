@@ -72,8 +72,9 @@ def forked(function: Callable[[], T]) -> T:
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     theirs, ours = os.pipe()
-    with warnings.catch_warnings():  # Python warns of any fork beside threads; those of others are left alone here
+    with warnings.catch_warnings():  # Python and JAX warn of any fork beside threads; those are left alone here
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         child = os.fork()
     if child == 0:
         status = 1

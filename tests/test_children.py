@@ -65,3 +65,9 @@ def test_a_fork_answers():
         forked(lambda: 1 / 0)
     with pytest.raises(AssertionError, match="died without an answer, status 9"):
         forked(lambda: os.kill(os.getpid(), signal.SIGKILL) or time.sleep(600))
+
+
+def test_a_fork_beside_the_threads_of_jax():
+    """JAX warns of every fork, from a hook that any later fork of the process calls."""
+    pytest.importorskip("jax", reason="the peer jax is not installed").numpy.ones(3).sum()
+    assert forked(os.getpid) != os.getpid()
