@@ -103,6 +103,33 @@ def test_imports_go_downward():
     assert not broken, "\n".join(broken)
 
 
+def test_train_has_storeys_of_its_own():
+    """What stands side by side knows nothing of each other."""
+    storeys = (
+        ("update", "files", "data", "interrupt"),
+        ("run",),
+        ("callbacks",),
+        ("loop",),
+        ("find_lr", "recorded_step"),
+    )
+    storey = {name: k for k, names in enumerate(storeys) for name in names}
+    broken = []
+    for file in FILES:
+        room, _, own = file.partition("/")
+        own = own.split("/")[0].removesuffix(".py")
+        if room != "train" or own == "__init__":
+            continue
+        if own not in storey:
+            broken.append(f"{file} stands in no storey of train")
+            continue
+        for other in imported_files(file):
+            room, _, there = other.partition("/")
+            there = there.split("/")[0].removesuffix(".py")
+            if room == "train" and there != own and storey.get(there, len(storeys)) >= storey[own]:
+                broken.append(f"{file} imports {other}, which does not stand below it")
+    assert not broken, "\n".join(broken)
+
+
 def test_no_file_imports_itself_in_a_circle():
     """Of imports inside functions too: what must be imported late to work at all is in the wrong file."""
     found = circles({file: imported_files(file) for file in FILES})

@@ -2,11 +2,12 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lstmcore.cli.talk import LSTM, Cell, EngineOption, SeedOption, number, or_complain, tell
+from lstmcore.debug import GradCheck
 from lstmcore.recipes import check as checking
 
 EPILOG = "Example: lstmcore check --bidirectional towers --layers 3 --mask gaps --dropout 0.5"
@@ -50,7 +51,7 @@ def check(
 ) -> None:
     """Prove the gradients of a model against derivatives that know nothing of them. Exits with 1 if one is wrong."""
 
-    def proof() -> Any:
+    def proof() -> GradCheck:
         model = checking.model(
             cell.value, input_size, hidden, layers, bidirectional.value, dropout, classes, seed, engine
         )

@@ -6,12 +6,13 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from lstmcore.arrays import Plain
 from lstmcore.cli.talk import JsonOption, err, fail, named, or_complain, out, picture, print_or_go_on, say, tell
 from lstmcore.recipes import sweep as sweeping
 
@@ -151,7 +152,7 @@ def _write(
     return ["trials.csv", *picture(lambda path: sweeping.draw(path, space, found), folder / "picture.png")]
 
 
-def _plain(space: sweeping.Space, outcome: sweeping.Outcome, found: list[sweeping.Configuration]) -> dict[str, Any]:
+def _plain(space: sweeping.Space, outcome: sweeping.Outcome, found: list[sweeping.Configuration]) -> Plain:
     """What --json prints. What is no number is null."""
 
     def number(value: float | None) -> float | None:

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from types import ModuleType
+from typing import Annotated, NoReturn, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -30,6 +31,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 Cell = StrEnum("Cell", list(CELLS))  # type: ignore[misc]  # what layers are made of
 LSTM = Cell("lstm")
+
+Result = TypeVar("Result")
+Options = TypeVar("Options")
 
 
 CaseArgument = Annotated[Path, typer.Argument(help="A case file: see docs/case-format.md.")]
@@ -66,7 +70,7 @@ FindLrOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The metrics as one JSON object, the last line.")]
 
 
-def number(help: str, min: float | None = 0, max: float | None = None) -> Any:
+def number(help: str, min: float | None = 0, max: float | None = None) -> object:
     """An option that is a finite number within these limits."""
     return typer.Option(help=help, min=min, max=max, callback=_finite)
 
@@ -104,12 +108,12 @@ def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Iterator[Keep
 
 
 def hand_over(
-    recipe: Any,
-    result: Any,
-    options: Any,
+    recipe: ModuleType,
+    result: Result,
+    options: Options,
     keep: Keep | None,
     as_json: bool,
-    show: Callable[[Any, Any], None],
+    show: Callable[[Result, Options], None],
     hint: Sequence[str] = (),
 ) -> None:
     """What ends every training: first the files, then what is shown and the JSON object, then the exit code of a run
@@ -117,7 +121,7 @@ def hand_over(
 
     show: prints what came of it, from result and options. hint: what follows the folder in a `predict` to try next.
     """
-    metrics, trouble, written = finished.plain(recipe.metrics(result, options)), None, ""
+    metrics, trouble, written = recipe.metrics(result, options), None, ""
     if keep is not None:
         try:
             recipe.save(keep.folder, result, options)
@@ -131,7 +135,7 @@ def hand_over(
     if written:
         say(written)
     if as_json:
-        print(json.dumps(metrics))
+        print(json.dumps(finished.plain(metrics)))
     if trouble is not None:
         fail(trouble, 2)
     if metrics["diverged"]:
@@ -192,7 +196,7 @@ def picture(draw: Callable[[Path], None], path: Path) -> list[str]:
     return []
 
 
-def or_complain(work: Callable[[], Any]) -> Any:
+def or_complain(work: Callable[[], Result]) -> Result:
     """What `work` returns; bad input and trouble with files or memory end in one line and exit code 2."""
     try:
         return work()
@@ -238,7 +242,7 @@ class _GoesOn:
     def __init__(self, stream: TextIO):
         self._stream = stream
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:

@@ -11,11 +11,11 @@ state of zeros, so that W_hh multiplies nothing and its gradient is exactly zero
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import Plain
 from lstmcore.layers import tree
 from lstmcore.ops import gates
 from lstmcore.ops.losses import softmax_cross_entropy, squared_error
@@ -49,7 +49,7 @@ class Options:
     seed: int = 0
 
 
-REMEDIES: dict[str, dict[str, Any]] = {
+REMEDIES: dict[str, Plain] = {
     "scaling": {"scaling": True},
     "one sequence": {"one_step": False},
     "learning rate": {"lr": 0.03},
@@ -66,7 +66,7 @@ class Trial:
     name: str
     options: Options
     model: layers.Layer
-    history: dict[str, Any]
+    history: finished.History
     loss: float  # after the training, over the letters of one epoch: squared codes, or nats
     error: float  # mean square of told code minus true code, letters given
     right: float  # letters told right, letters given; a fraction
@@ -99,11 +99,11 @@ class WeightNoise(train.Callback):
         self.scale, self.rng = scale, rng
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Plain:
         return dict(self.rng.bit_generator.state)
 
     @state.setter
-    def state(self, state: dict[str, Any]) -> None:
+    def state(self, state: Plain) -> None:
         self.rng.bit_generator.state = state
 
     def on_gradients(self, run: train.Run) -> None:
@@ -191,7 +191,7 @@ def run(
     return Result(done, tree.engine(done[0].model.forward(x)[2]), sum(trial.history["seconds"] for trial in done))
 
 
-def job(options: Options) -> tuple[finished.Job, list[train.Callback]]:
+def job(options: Options) -> tuple[finished.Job[train.Batches | train.Stream], list[train.Callback]]:
     """One training, and the callbacks that belong to it."""
     rng = np.random.default_rng(options.seed)
     net = model(options, rng)
@@ -259,7 +259,7 @@ def _go_on(net: layers.Layer, options: Options) -> str:
     return string
 
 
-def metrics(result: Result, options: Options) -> dict[str, Any]:
+def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. `loss` is that of the question's set-up."""
     first, best = result.trials[0], result.best
     return {

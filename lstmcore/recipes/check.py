@@ -1,19 +1,26 @@
 """Build a model from a few words and prove its gradients: the job behind `lstmcore check`."""
 
-from typing import Any
-
 import numpy as np
 
 from lstmcore import debug, layers
 from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax_cross_entropy
+from lstmcore.ops.recurrence import EngineName
 
 MASKS = ("none", "right", "left", "gaps", "empty")
 TOPOLOGIES = ("none", "interleaved", "towers")
 
 
 def model(
-    cell: str, I: int, H: int, depth: int, bidirectional: str, dropout: float, classes: int, seed: int, engine: Any
+    cell: str,
+    I: int,
+    H: int,
+    depth: int,
+    bidirectional: str,
+    dropout: float,
+    classes: int,
+    seed: int,
+    engine: EngineName,
 ) -> layers.Layer:
     """A stack of `depth` recurrent layers, with dropout between them, and a linear head of `classes` outputs (0: none).
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import Plain, State
 from lstmcore.debug.trees import tree_map
 from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
@@ -49,7 +49,7 @@ class Result:
     """What came of it."""
 
     model: layers.Layer
-    history: dict[str, Any]
+    history: finished.History
     wrong: np.ndarray  # (21,) wrong test strings by their number of ones
     tested: np.ndarray  # (21,) test strings
     learnt: np.ndarray  # (21,) training strings
@@ -122,7 +122,7 @@ def weights(index: np.ndarray) -> np.ndarray:
     return np.bincount(counts, minlength=CLASSES)[counts] ** -0.5
 
 
-def job(options: Options) -> tuple[finished.Job, np.ndarray]:
+def job(options: Options) -> tuple[finished.Job[train.Batches], np.ndarray]:
     """What is trained, and the strings that are learnt from (n,).
 
     One generator, seeded by `options.seed`, draws data, weights, the order of the batches and dropout.
@@ -184,7 +184,7 @@ def _logits_of_all(net: layers.Layer) -> Iterator[tuple[int, np.ndarray]]:
         yield first * 2 ** (BITS - half), logits
 
 
-def _grow(net: layers.Layer, state: Any, rows: int, steps: int) -> tuple[np.ndarray, Any]:
+def _grow(net: layers.Layer, state: State | None, rows: int, steps: int) -> tuple[np.ndarray, State | None]:
     """From the states of `rows` prefixes to the outputs and states of all their continuations by `steps` bits."""
     for _ in range(steps):
         state = tree_map(lambda s: np.repeat(s, 2, axis=0), state)  # each prefix goes on with a 0 and with a 1
@@ -194,7 +194,7 @@ def _grow(net: layers.Layer, state: Any, rows: int, steps: int) -> tuple[np.ndar
     return y, state
 
 
-def metrics(result: Result, options: Options) -> dict[str, Any]:
+def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds."""
     return {
         "recipe": "count",
@@ -227,7 +227,7 @@ def draw(path: Path, result: Result) -> None:
     counts = np.arange(CLASSES)
     accuracy.bar(counts, 100 * (1 - result.wrong / np.maximum(result.tested, 1)), color="tab:blue")
     accuracy.set(xlabel="ones in the string", ylabel="right (%)", title=f"test error {100 * result.test_error:.3f} %")
-    for k in counts:
+    for k in range(CLASSES):
         accuracy.text(k, 2, str(result.learnt[k]), rotation=90, ha="center", color="white", fontsize=8)
     accuracy.text(0.5, 0.5, "white: strings learnt from", transform=accuracy.transAxes, ha="center", color="white")
     finished.write_picture(path, figure)

@@ -15,18 +15,29 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from lstmcore import layers, train
-from lstmcore.arrays import to_numpy
+from lstmcore.arrays import Plain, to_numpy
 from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
+from lstmcore.train.data import batches
 from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.find_lr import RangeTest, find_lr
+from lstmcore.train.loop import Loss
+from lstmcore.train.update.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Data = TypeVar("Data", bound=batches.Data)
 
 FILES = ("model.safetensors", "metrics.json", "history.json")
 CHECKPOINTS, TRIALS = "checkpoints", "trials"
@@ -72,36 +83,41 @@ class Keep:
         return replace(self, overwrite=False)
 
 
-class _End:
-    """A callback: was everything finite when the run ended?"""
+class History(train.History):
+    """And whether it ended in numbers that are not finite."""
+
+    diverged: bool
+
+
+class _End(train.Callback):
+    """Was everything finite when the run ended?"""
 
     def on_end(self, run: train.Run) -> None:
         broken = [name for name, w in run.model.params.items() if not np.isfinite(to_numpy(w)).all()]
         self.words = f"{', '.join(broken)} hold NaN or infinity after the last update" if broken else ""
         self.stopped = not (math.isfinite(run.loss) and math.isfinite(run.norm or 0.0))
 
-    def judged(self, history: dict[str, Any]) -> dict[str, Any]:
+    def judged(self, history: train.History) -> History:
         if self.words and not self.stopped:
             history["ended"] += f", but {self.words}"
-        return history | {"diverged": bool(self.stopped or self.words)}
+        return {**history, "diverged": bool(self.stopped or self.words)}
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Data]):
     """One training: what `fit` is given, and what it is about."""
 
-    about: dict[str, Any]  # plain data; a run goes on only where it is the same
+    about: Plain  # a run goes on only where it is the same
     model: layers.Layer
-    loss: Any
-    batches: Any
-    opt: Any
-    options: dict[str, Any]  # the other arguments of `fit`: epochs, schedule, ...
+    loss: Loss
+    batches: Data
+    opt: Optimizer
+    options: Plain  # the other arguments of `fit`: epochs, schedule, ...
 
-    def fit(self, callbacks: list[Any], keep: Keep | None = None, progress: bool | None = None) -> dict[str, Any]:
-        """`train.fit`; with `keep`, saved while it goes on, and from where it was left.
-
-        The history says one thing more, "diverged": whether it ended in numbers that are not finite.
-        """
+    def fit(
+        self, callbacks: Sequence[train.Callback], keep: Keep | None = None, progress: bool | None = None
+    ) -> History:
+        """`train.fit`; with `keep`, saved while it goes on, and from where it was left."""
         end = _End()
         callbacks = [end, *callbacks]  # the first is the last to hear of the end
         given = (self.model, self.loss, self.batches, self.opt)
@@ -128,7 +144,7 @@ class Job:
         return find_lr(self.model, self.loss, self.batches, self.opt, **wanted, progress=progress)
 
 
-def about(recipe: str, options: Any, *data: Any) -> dict[str, Any]:
+def about(recipe: str, options: "DataclassInstance", *data: str | np.ndarray) -> Plain:
     """What decides the outcome of a training: its recipe, its options (a dataclass), and a checksum of its data, arrays
     and texts: the first digits of their SHA-256."""
     digest = hashlib.sha256()
@@ -137,14 +153,17 @@ def about(recipe: str, options: Any, *data: Any) -> dict[str, Any]:
     return {"recipe": recipe, "options": asdict(options), "data": digest.hexdigest()[:16]}
 
 
-def save(folder: Path, model: layers.Layer, metrics: dict[str, Any], history: Any) -> None:
-    """Writes FILES into the folder. metrics and history are plain data. Raises OSError where that cannot be."""
+def save(
+    folder: Path, model: layers.Layer, metrics: Plain, history: train.History | Mapping[str, train.History]
+) -> None:
+    """Writes FILES into the folder. history: of each training, where there are several. Raises OSError where that
+    cannot be."""
     train.save(folder / FILES[0], model)
     write_atomically(folder / FILES[1], (json.dumps(plain(metrics), indent=2) + "\n").encode())
     write_atomically(folder / FILES[2], (json.dumps(plain(history)) + "\n").encode())
 
 
-def plain(tree: Any) -> Any:
+def plain(tree: object) -> object:
     """The tree with None in place of every number that is not finite: JSON has none."""
     if isinstance(tree, dict):
         return {name: plain(part) for name, part in tree.items()}
@@ -153,22 +172,22 @@ def plain(tree: Any) -> Any:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def figure(panels: int) -> tuple[Any, Any]:
+def figure(panels: int) -> "tuple[Figure, list[Axes]]":
     """A matplotlib Figure and its axes, side by side. Raises ImportError without matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * panels, 4), layout="constrained")
-    return figure, figure.subplots(1, panels)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def write_picture(path: Path, figure: Any) -> None:
+def write_picture(path: Path, figure: "Figure") -> None:
     """The figure as a PNG file, whole or not at all. Raises OSError where that cannot be."""
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format="png")
     write_atomically(path, picture.getvalue())
 
 
-def draw_losses(axis: Any, history: dict[str, Any], unit: str) -> None:
+def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
     """The loss over the epochs, that of the training and, if there is one, of the validation."""
     rows = history["epochs"]
     for name in ("loss", "validation"):
@@ -181,7 +200,7 @@ def draw_losses(axis: Any, history: dict[str, Any], unit: str) -> None:
 
 def draw_range_test(path: Path, found: RangeTest) -> None:
     """The loss over the learning rate. Raises ImportError without matplotlib."""
-    picture, axis = figure(panels=1)
+    picture, (axis,) = figure(panels=1)
     axis.loglog(found.lrs, found.losses, color="tab:blue", lw=0.5, alpha=0.5, label="loss of each batch")
     axis.loglog(found.lrs, found.smoothed, color="tab:blue", label="smoothed")
     axis.axvline(found.fastest, color="black", lw=0.8, ls=":", label=f"falls fastest: {found.fastest:.1g}")

@@ -6,11 +6,11 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import Plain
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.decoded import decoded
@@ -44,7 +44,7 @@ class Result:
 
     model: layers.Layer
     symbols: str  # class k is symbols[k]
-    history: dict[str, Any]
+    history: finished.History
     characters: tuple[int, int]  # learnt from, held back
     nats: float  # per character that was held back
     unigram: float  # the same for a model that knows how frequent each symbol is
@@ -115,7 +115,7 @@ def stream(classes: np.ndarray, strands: int, steps: int) -> train.Stream:
     return train.Stream(classes[:-1], classes[1:], batch_size=strands, steps=steps)
 
 
-def job(symbols: str, learnt: np.ndarray, held_back: np.ndarray, options: Options) -> finished.Job:
+def job(symbols: str, learnt: np.ndarray, held_back: np.ndarray, options: Options) -> finished.Job[train.Stream]:
     """What is trained, from what `split` gives. One generator, seeded by `options.seed`, draws weights and dropout."""
     rng = np.random.default_rng(options.seed)
     batches = stream(learnt, options.batch, options.steps)
@@ -200,7 +200,7 @@ def sample(
         logits, state = net.step(np.array([choice]), state)
 
 
-def metrics(result: Result, options: Options) -> dict[str, Any]:
+def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. nats and bits are per character held back."""
     return {
         "recipe": "text",
@@ -241,7 +241,7 @@ def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, str]:
 
 def draw(path: Path, result: Result) -> None:
     """The losses over the epochs, and the two counts beside them. Raises ImportError without matplotlib."""
-    figure, axis = finished.figure(panels=1)
+    figure, (axis,) = finished.figure(panels=1)
     finished.draw_losses(axis, result.history, "nats per character")
     for name, nats in (("single symbols, counted", result.unigram), ("pairs, counted", result.bigram)):
         axis.axhline(nats, color="black", lw=0.8, ls=":")

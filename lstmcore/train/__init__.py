@@ -12,7 +12,7 @@ from lstmcore.train.files.model_file import load, save
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.recorded_step import RecordedStep
-from lstmcore.train.run import Run
+from lstmcore.train.run import History, Run
 from lstmcore.train.update.clip import clip_by_global_norm, clip_by_value, global_norm
 from lstmcore.train.update.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 
@@ -32,6 +32,7 @@ __all__ = [
     "Exponential",
     "Freeze",
     "GradientNoise",
+    "History",
     "Momentum",
     "Nesterov",
     "Plateau",

@@ -15,7 +15,7 @@ from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
-from lstmcore.train.run import Run
+from lstmcore.train.run import History, Run
 from lstmcore.train.update.clip import clip_by_global_norm
 from lstmcore.train.update.optimizer import Optimizer
 
@@ -37,7 +37,7 @@ def fit(
     progress: bool | None = None,
     resume: Plain | None = None,
     carry_state: bool = False,
-) -> Plain:
+) -> History:
     """Trains `model` in place and returns the history, plain data:
 
         {"ended": "all 10 epochs done", "step": updates done, "seconds": in all, "epochs": [row, ...]}

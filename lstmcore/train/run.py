@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -14,6 +14,21 @@ from lstmcore.train.data.carry import from_host, to_host
 from lstmcore.train.update.optimizer import Optimizer
 
 ROW = ("epoch", "step", "loss", "lr", "seconds")  # what every row of a history has
+
+
+class History(TypedDict):
+    """What came of a call of `fit`, plain data."""
+
+    ended: str  # why: "all 10 epochs done"
+    step: int  # updates done
+    seconds: float  # in all
+    epochs: list[Plain]  # a row each: ROW, "validation" where there is any, and what callbacks have added
+
+
+class Remembering(Protocol):
+    """What has something to be saved beside the model: batches, a schedule, a callback."""
+
+    state: Plain
 
 
 @dataclass
@@ -34,7 +49,7 @@ class Run:
     position: int = 0  # updates of this epoch
     batch: Batch | None = None  # the present one, and what came of it:
     y: Array | None = None
-    cache: Any = None
+    cache: object = None
     loss: float = 0.0
     grads: dict[str, Array] = field(default_factory=dict)
     norm: float | None = None  # of the gradients before clipping; None without clipping
@@ -124,9 +139,9 @@ class Run:
             if any(not isinstance(row[name], int | float) for name in ROW):
                 raise ValueError(f"a row of the history should hold the numbers {', '.join(ROW)}; one is {row}")
 
-    def _data(self) -> dict[str, Any]:
+    def _data(self) -> Plain:
         """What may stand somewhere, or remember something, beside the model and the callbacks."""
         return {"batches": self.batches, "validation": self.validation, "schedule": self.schedule}
 
-    def _remembering(self) -> list[Any]:
+    def _remembering(self) -> list[Remembering]:
         return [callback for callback in self.callbacks if hasattr(callback, "state")]

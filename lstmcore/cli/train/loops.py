@@ -1,13 +1,15 @@
 """`lstmcore train loops`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from lstmcore.arrays import Plain
 from lstmcore.cli.talk import (
     EngineOption,
     FindLrOption,
@@ -89,7 +91,7 @@ def train_loops(
 
     By default on loops that are made up by known rules, so that the best possible error is known too.
     """
-    told: dict[str, Any] = {
+    told: Plain = {
         "topology": topology and topology.value,
         "head": head and head.value,
         "widths": None if widths is None else or_complain(lambda: _widths(widths)),
@@ -156,7 +158,7 @@ def _details(result: loops.Result) -> Table:
     return beside
 
 
-def _errors(what: str, rows: dict[Any, scores.Score]) -> Table:
+def _errors(what: str, rows: Mapping[str, scores.Score] | Mapping[int, scores.Score]) -> Table:
     table = Table(what, "number", "error", "phi", "psi", box=None, header_style="bold")
     for name, score in rows.items():
         table.add_row(str(name), f"{score.residues:,}", f"{score.mse:.3f}", *_degrees(score))

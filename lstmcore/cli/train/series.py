@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -66,14 +67,13 @@ def train_series(
 ) -> None:
     """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
     options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
-    how: dict[str, Any] = {
-        "delimiter": delimiter,
-        "decimal": decimal,
-        "missing": missing.value,
-        "na": na or (),
-        "time": time,
-    }
-    values = or_complain(lambda: forecasting.read(file, column, tell, **how) if file else forecasting.noisy_sine(seed))
+
+    def read(file: Path) -> np.ndarray:
+        return forecasting.read(
+            file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing.value, na=na or (), time=time
+        )
+
+    values = or_complain(lambda: read(file) if file else forecasting.noisy_sine(seed))
     if find_lr:
         range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
     with keeping(out_folder, resume, overwrite) as keep:

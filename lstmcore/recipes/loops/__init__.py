@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import Plain
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import floors, scores, split
 from lstmcore.recipes.loops.models import MODELS, Options, build
@@ -40,7 +41,7 @@ class Job(NamedTuple):
     """A split, and the training on it."""
 
     parts: split.Split
-    training: finished.Job
+    training: finished.Job[train.Batches]
 
 
 def prepare(loops: Loops, options: Options) -> Job:
@@ -91,7 +92,7 @@ def run(
     return Result(training.model, history, parts, predicted, score, known, leaked, engine, seconds)
 
 
-def callbacks(options: Options, constant: float, tell: Tell) -> list[Any]:
+def callbacks(options: Options, constant: float, tell: Tell) -> list[train.Callback]:
     """Early stopping, and who watches. constant: the error of the constant mean, which is to be beaten."""
     watchers = (MeanCollapse(tell), NotFinite(tell), ExplodingNorm(tell), NothingLearnt(tell, constant=constant))
     return [train.EarlyStopping(options.patience), *watchers]
@@ -123,7 +124,7 @@ def _compiled(net: layers.Layer, learnt: train.Batches) -> str:
     return cache.engine
 
 
-def metrics(result: Result, options: Options) -> dict[str, Any]:
+def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. mse is the masked squared error, angles are degrees."""
     tested = result.parts.tested
     return {
@@ -173,7 +174,7 @@ def predict(net: layers.Layer, alphabet: str, sequences: list[str]) -> Iterator[
         yield sequence, row[: len(sequence)]
 
 
-def _reads(config: dict[str, Any]) -> int:
+def _reads(config: Plain) -> int:
     """The input width of a model."""
     while "input_size" not in config:
         config = config["fw"] if "fw" in config else config["layers"][0]

@@ -19,12 +19,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lstmcore.recipes.loops.torsions import ALPHABET, Loops, from_angles
 from lstmcore.train.callbacks.watchers import Tell, warn
+
+if TYPE_CHECKING:
+    import gemmi
 
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")  # and each with .gz
 BOND = (0.8, 2.0)  # angstrom; C-N is 1.33 in a peptide, and at least 2.7 where nothing binds them
@@ -64,7 +67,7 @@ class Residue(NamedTuple):
 
     letter: str  # of the parent for a modified residue; "X" for an unknown one
     number: tuple[int, str]  # with the insertion code
-    atoms: tuple[Any, Any, Any]  # positions of N, CA, C; None for one that is not there
+    atoms: "tuple[gemmi.Position | None, ...]"  # of N, CA, C; None for one that is not there
 
 
 class Span(NamedTuple):
@@ -116,10 +119,10 @@ def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterat
                     yield "".join(r.letter for r in part[start:end]), pairs[start:end]
 
 
-def _pieces(model: Any) -> Iterator[tuple[str, list[Any]]]:
+def _pieces(model: "gemmi.Model") -> "Iterator[tuple[str, list[gemmi.Residue]]]":
     """The letter and the residues of each chain. What a TER has parted is one chain, but where an atom comes again with
     the same number, name and conformer."""
-    pieces: dict[str, tuple[list[Any], set[tuple[str, str, str]]]] = {}
+    pieces: dict[str, tuple[list[gemmi.Residue], set[tuple[str, str, str]]]] = {}
     for chain in model:
         residues = list(chain.get_polymer())
         atoms = {(str(r.seqid), atom.name, atom.altloc) for r in residues for atom in r}
@@ -131,7 +134,7 @@ def _pieces(model: Any) -> Iterator[tuple[str, list[Any]]]:
     yield from ((name, residues) for name, (residues, _) in pieces.items())
 
 
-def _chains(chain: list[Any], left_out: Counter[str]) -> Iterator[list[Residue]]:
+def _chains(chain: "list[gemmi.Residue]", left_out: Counter[str]) -> Iterator[list[Residue]]:
     """The amino acids of a chain; of several, where gemmi has taken two chains of one letter for one.
 
     Then an atom of one residue number comes again with the same name and conformer: its second time it is of the second
@@ -139,12 +142,12 @@ def _chains(chain: list[Any], left_out: Counter[str]) -> Iterator[list[Residue]]
     """
     copies: dict[int, list[Residue]] = defaultdict(list)
     occupied = any(atom.occ > 0 for residue in chain for atom in residue)
-    groups: dict[tuple[int, str], list[Any]] = {}
+    groups: dict[tuple[int, str], list[gemmi.Residue]] = {}
     for residue in chain:
-        groups.setdefault((residue.seqid.num, residue.seqid.icode), []).append(residue)
+        groups.setdefault(_number(residue.seqid), []).append(residue)
     for number, residues in groups.items():
         seen: Counter[tuple[str, str]] = Counter()
-        parts: dict[int, list[tuple[Any, Any]]] = defaultdict(list)
+        parts: dict[int, list[tuple[gemmi.Residue, gemmi.Atom]]] = defaultdict(list)
         for residue in residues:
             for atom in residue:
                 if occupied and atom.occ <= 0:
@@ -159,7 +162,14 @@ def _chains(chain: list[Any], left_out: Counter[str]) -> Iterator[list[Residue]]
     yield from copies.values()
 
 
-def _conformer(number: tuple[int, str], atoms: list[tuple[Any, Any]], left_out: Counter[str]) -> Residue | None:
+def _number(seqid: "gemmi.SeqId") -> tuple[int, str]:
+    """With the insertion code; -999, as gemmi has it inside, for what has no number."""
+    return -999 if seqid.num is None else seqid.num, seqid.icode
+
+
+def _conformer(
+    number: tuple[int, str], atoms: "list[tuple[gemmi.Residue, gemmi.Atom]]", left_out: Counter[str]
+) -> Residue | None:
     """One residue out of the backbone atoms of all its conformers; None for what is no amino acid."""
     import gemmi
 
@@ -181,7 +191,7 @@ def _conformer(number: tuple[int, str], atoms: list[tuple[Any, Any]], left_out: 
         return None  # a nucleotide
     letter = kind.one_letter_code.upper()
     positions = tuple(mine[atom].pos if atom in mine else None for atom in BACKBONE)
-    return Residue(letter if letter in ALPHABET else "X", number, (positions[0], positions[1], positions[2]))
+    return Residue(letter if letter in ALPHABET else "X", number, positions)
 
 
 def _bonded(residues: list[Residue]) -> Iterator[list[Residue]]:
@@ -212,13 +222,14 @@ def _angles(part: list[Residue]) -> np.ndarray:
     return pairs
 
 
-def _dihedral(*positions: Any) -> float:
+def _dihedral(*positions: "gemmi.Position | None") -> float:
     import gemmi
 
-    return math.nan if None in positions else gemmi.calculate_dihedral(*positions)
+    known = [position for position in positions if position is not None]
+    return gemmi.calculate_dihedral(*known) if len(known) == len(positions) else math.nan
 
 
-def _spans(structure: Any, path: Path) -> Iterator[Span]:
+def _spans(structure: "gemmi.Structure", path: Path) -> Iterator[Span]:
     """The helices and strands that the file tells of."""
     import gemmi
 
@@ -227,8 +238,7 @@ def _spans(structure: Any, path: Path) -> Iterator[Span]:
     records += [(strand.start, strand.end) for sheet in structure.sheets for strand in sheet.strands]
     for start, end in records:
         if start.chain_name == end.chain_name:
-            first, last = (address.res_id.seqid for address in (start, end))
-            yield Span(start.chain_name, (first.num, first.icode), (last.num, last.icode))
+            yield Span(start.chain_name, _number(start.res_id.seqid), _number(end.res_id.seqid))
     if not mmcif:
         return
     ends = [f"{end}_auth_{what}" for end in ("beg", "end") for what in ("asym_id", "seq_id")]

@@ -1,7 +1,7 @@
 """The Ramachandran plot of what is predicted against what is true, the losses, and the error along the loop."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import scores
 from lstmcore.recipes.loops.result import Result
 from lstmcore.recipes.loops.torsions import ANGLES, radians
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw(path: Path, result: Result) -> None:
@@ -31,7 +34,7 @@ def draw(path: Path, result: Result) -> None:
     finished.write_picture(path, figure)
 
 
-def _ramachandran(axis: Any, angles: np.ndarray, title: str) -> None:
+def _ramachandran(axis: "Axes", angles: np.ndarray, title: str) -> None:
     """How many residues have which (phi, psi), on a grid of 5 degrees, the counts on a logarithmic scale."""
     edges = np.linspace(-180, 180, 73)
     counts, _, _ = np.histogram2d(np.degrees(angles[:, 0]), np.degrees(angles[:, 1]), bins=(edges, edges))

@@ -1,11 +1,11 @@
 """What came of a training on loops."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from lstmcore import layers
+from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import split
 from lstmcore.recipes.loops.scores import Score
 
@@ -15,7 +15,7 @@ class Result:
     """What came of it. Arrays of predictions are (N, T, 4), of the loops tested."""
 
     model: layers.Layer
-    history: dict[str, Any]
+    history: finished.History
     parts: split.Split
     predicted: np.ndarray
     score: Score

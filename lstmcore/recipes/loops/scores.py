@@ -1,10 +1,10 @@
 """How far predicted torsion angles are from the true ones: as the loss counts it, and in degrees."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.recipes.loops.torsions import UNDEFINED, Loops, radians
 
 
@@ -17,7 +17,7 @@ class Score:
     psi: float
     residues: int
 
-    def as_plain(self) -> dict[str, Any]:
+    def as_plain(self) -> Plain:
         """For JSON, which has no NaN."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 

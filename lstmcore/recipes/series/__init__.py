@@ -13,11 +13,11 @@ read.py      a series out of a file: table.py (rows and columns), numbers.py (de
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lstmcore import layers, train
+from lstmcore.arrays import Plain
 from lstmcore.ops.losses import squared_error
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.series.read import read as read
@@ -55,7 +55,7 @@ class Result:
     """What came of it."""
 
     model: layers.Layer
-    history: dict[str, Any]
+    history: finished.History
     values: np.ndarray  # (N,) the series
     learnt: int  # how many of them were learnt from
     season: int
@@ -135,7 +135,7 @@ def scaled(values: np.ndarray, learnt: int) -> tuple[np.ndarray, float, float]:
     return ((values - mean) / deviation).astype(np.float32), mean, deviation
 
 
-def job(values: np.ndarray, options: Options) -> finished.Job:
+def job(values: np.ndarray, options: Options) -> finished.Job[train.Batches]:
     """What is trained: windows from the first 80 % of the series. Raises ValueError as `check`.
 
     One generator, seeded by `options.seed`, draws weights and batches.
@@ -251,7 +251,7 @@ def _mean(squares: np.ndarray, there: np.ndarray) -> np.ndarray:
         return np.where(there, squares, 0).sum(axis=0) / there.sum(axis=0)
 
 
-def metrics(result: Result, options: Options) -> dict[str, Any]:
+def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. Errors are root mean squares, in the series' units."""
     return {
         "recipe": "series",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lstmcore.arrays import Plain
 from lstmcore.recipes import alphabet, count, loops, series, text
 from lstmcore.recipes.job import FILES, Keep
 from lstmcore.recipes.loops import generator, npz, pdb
@@ -70,18 +71,18 @@ class Recipe:
     """A recipe as a sweep sees it. Its module has Options, metrics() and save()."""
 
     module: ModuleType
-    run: Callable[..., Any]  # (options, tell, keep, **inputs) -> what metrics() and save() take
+    run: Callable[..., object]  # (options, tell, keep, **inputs) -> what metrics() and save() take
     metrics: tuple[str, ...]  # what can be minimised, the first by default: see `outcome`
-    make: Callable[..., Any]  # field=value, ... -> Options
+    make: Callable[..., object]  # field=value, ... -> Options
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Plain:
         """The fields of its Options, but for the seed, with their types."""
         kinds = typing.get_type_hints(self.module.Options)
         return {field.name: kinds[field.name] for field in fields(self.module.Options) if field.name != "seed"}
 
     @property
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> Plain:
         """What it reads beside its options, with their types."""
         kinds = typing.get_type_hints(self.run)
         return {name: kinds[name] for name in list(inspect.signature(self.run).parameters)[3:]}
@@ -109,5 +110,5 @@ def outcome(recipe: str, folder: Path) -> tuple[dict[str, float], str]:
     return {name: math.inf if v is None or not math.isfinite(v) else v for name, v in values.items()}, found["ended"]
 
 
-def _below(tree: Any, path: list[str]) -> Any:
-    return _below(tree[path[0]], path[1:]) if path else tree
+def _below(tree: Plain, path: list[str]) -> float | None:
+    return _below(tree[path[0]], path[1:]) if len(path) > 1 else tree[path[0]]

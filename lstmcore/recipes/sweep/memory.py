@@ -8,11 +8,15 @@ changed.
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lstmcore.arrays import Plain
 from lstmcore.recipes.sweep.jobs import outcome
 from lstmcore.recipes.sweep.process import Process
 from lstmcore.recipes.sweep.space import Point, Space, digest, told
+
+if TYPE_CHECKING:
+    import optuna
 
 MEMORY, TRIALS = "sweep.db", "trials"
 
@@ -62,7 +66,7 @@ class Memory:
             if trial.state == states.WAITING:
                 waiting.add(trial.user_attrs["key"])
         own = self._finished(self.study)
-        known: dict[str, dict[str, Any]] = {}
+        known: dict[str, Plain] = {}
         for name in self.optuna.get_all_study_names(self.storage):
             known |= self._finished(self.optuna.load_study(study_name=name, storage=self.storage))
         for key, point in [(key, trial.point) for key, trial in self.trials.items()]:
@@ -84,12 +88,12 @@ class Memory:
                 self.study.enqueue_trial(self._params(point), user_attrs={"key": key})
         return sum(key not in known for key in self.trials)
 
-    def ask(self) -> tuple[Any, Point]:
+    def ask(self) -> "tuple[optuna.Trial, Point]":
         """The next trial to be done, as Optuna has it, and its point."""
         trial = self.study.ask(self.distributions)
         return trial, self.trials[trial.user_attrs["key"]].point
 
-    def tell(self, trial: Any, process: Process) -> Trial:
+    def tell(self, trial: "optuna.Trial", process: Process) -> Trial:
         """What came of a trial whose process has ended."""
         metrics, ended = None, process.failure
         if not ended:
@@ -98,7 +102,7 @@ class Memory:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 ended = f"its metrics cannot be read: {error}"
         key, place = trial.user_attrs["key"], f"{TRIALS}/{process.folder.name}"
-        about: dict[str, Any] = {"seconds": process.seconds, "ended": ended, "folder": place}
+        about: Plain = {"seconds": process.seconds, "ended": ended, "folder": place}
         point = self.trials[key].point
         if metrics is None or ended == "interrupted":
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
@@ -115,16 +119,16 @@ class Memory:
         self.storage.remove_session()
         self.storage.engine.dispose()
 
-    def _finished(self, study: Any) -> dict[str, dict[str, Any]]:
+    def _finished(self, study: "optuna.Study") -> dict[str, Plain]:
         """The attributes of all finished trials of a study, by their keys."""
         trials = study.get_trials(deepcopy=False, states=(self.optuna.trial.TrialState.COMPLETE,))
         known = {trial.user_attrs["key"]: dict(trial.user_attrs) for trial in trials}
         return {key: about for key, about in known.items() if self.space.metric in about["metrics"]}
 
-    def _params(self, point: Point) -> dict[str, Any]:
+    def _params(self, point: Point) -> Plain:
         return {name: _plain(value) for name, value in {**point.values, "seed": point.seed}.items()}
 
-    def _distribution(self, values: tuple[Any, ...]) -> Any:
+    def _distribution(self, values: tuple[Any, ...]) -> "optuna.distributions.BaseDistribution":
         kinds = {type(value) for value in values}
         if kinds == {float}:
             return self.optuna.distributions.FloatDistribution(min(values), max(values))
@@ -133,6 +137,6 @@ class Memory:
         return self.optuna.distributions.CategoricalDistribution(list(map(_plain, values)))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> bool | int | float | str | None:
     """A value as Optuna keeps it: None, a bool, a number or a word."""
     return value if value is None or isinstance(value, bool | int | float | str) else told(value)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+from lstmcore.arrays import Plain
 from lstmcore.train.callbacks import epoch_files as records
 
 LOG = "log.txt"
@@ -23,7 +23,7 @@ class Process:
     ends with its parent, however that ends, for then its standard input does.
     """
 
-    def __init__(self, words: dict[str, Any], folder: Path, threads: int):
+    def __init__(self, words: Plain, folder: Path, threads: int):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._began, self._took = folder, time.perf_counter(), 0.0
         self._epochs = int(words["options"]["epochs"])

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lstmcore.arrays import Plain
 from lstmcore.recipes.sweep.jobs import RECIPES
 
 
 class Point(NamedTuple):
     """One trial: the swept options with their values, and the seed."""
 
-    values: dict[str, Any]
+    values: dict[str, object]
     seed: int
 
     def __str__(self) -> str:
@@ -30,9 +31,9 @@ class Space:
     """All trials of a sweep: every combination of the swept values, with every seed."""
 
     recipe: str
-    swept: dict[str, tuple[Any, ...]]  # option -> its values
-    fixed: dict[str, Any]  # options that are the same in all trials; those of neither kind have the recipe's values
-    inputs: dict[str, Any]  # what the recipe reads beside its options
+    swept: dict[str, tuple[object, ...]]  # option -> its values
+    fixed: dict[str, object]  # options that are the same in all trials; those of neither kind have the recipe's values
+    inputs: dict[str, object]  # what the recipe reads beside its options
     seeds: tuple[int, ...]
     metric: str
     data: str = ""  # a checksum of the file that is read
@@ -43,7 +44,7 @@ class Space:
             for values in itertools.product(*self.swept.values()):
                 yield Point(dict(zip(self.swept, values)), seed)
 
-    def words(self, point: Point) -> dict[str, Any]:
+    def words(self, point: Point) -> Plain:
         """All that decides the outcome of a trial, as plain words: what a worker is told, and how a trial is known."""
         options = RECIPES[self.recipe].make(**self.fixed, **point.values, seed=point.seed)
         return {
@@ -59,7 +60,7 @@ class Space:
         return f"{readable[:80]}-{digest(self.words(point))}"
 
 
-def digest(plain: Any) -> str:
+def digest(plain: object) -> str:
     """Eight letters that tell plain data apart."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -140,7 +141,7 @@ def convert(name: str, kind: Any, text: str) -> Any:
     if typing.get_origin(kind) is tuple:
         return tuple(convert(name, parts[0], part) for part in text.split("+"))
     if typing.get_origin(kind) is typing.Literal:
-        allowed: Sequence[Any] = parts
+        allowed: Sequence[object] = parts
     elif kind is bool:
         allowed = (True, False)
     else:
@@ -158,7 +159,7 @@ def convert(name: str, kind: Any, text: str) -> Any:
     raise ValueError(f"`{name}` should be one of {', '.join(map(told, allowed))}; got {text!r}")
 
 
-def told(value: Any) -> str:
+def told(value: object) -> str:
     """A value in the words that `convert` reads."""
     if value is None or isinstance(value, bool):
         return str(value).lower()

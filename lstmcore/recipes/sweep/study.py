@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lstmcore.recipes.lock import locked
 from lstmcore.recipes.sweep.memory import MEMORY, TRIALS, Memory, Trial
 from lstmcore.recipes.sweep.process import Process
 from lstmcore.recipes.sweep.space import Space
 from lstmcore.train.interrupt import interruptible
+
+if TYPE_CHECKING:
+    import optuna
 
 PAUSE = 0.1  # seconds between two looks at the processes
 
@@ -53,7 +56,7 @@ def run(
         memory = Memory(space, folder)
         todo = memory.prepare()
         kept = sum(trial.state == "finished" for trial in memory.trials.values())
-        running: list[tuple[Any, Process]] = []  # the trial as Optuna has it, and its process
+        running: list[tuple[optuna.Trial, Process]] = []  # the trial as Optuna has it, and its process
         try:
             while (todo or running) and not stopped:
                 while todo and len(running) < jobs:
@@ -77,7 +80,9 @@ def run(
     return Outcome(list(memory.trials.values()), kept, ended, time.perf_counter() - began)
 
 
-def _standing(memory: Memory, running: list[Any], todo: int, jobs: int, latest: Trial | None = None) -> Standing:
+def _standing(
+    memory: Memory, running: "list[tuple[optuna.Trial, Process]]", todo: int, jobs: int, latest: Trial | None = None
+) -> Standing:
     states = [trial.state for trial in memory.trials.values()]
     left = {process: process.seconds_left for _, process in running}
     whole = [trial.seconds for trial in memory.trials.values() if trial.state == "finished" and trial.seconds]

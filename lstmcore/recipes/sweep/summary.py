@@ -5,7 +5,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from lstmcore.recipes.sweep.memory import Trial
 from lstmcore.recipes.sweep.space import Space, told
 from lstmcore.train.files.atomic import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True)
 class Configuration:
     """Swept values with all their seeds."""
 
-    values: dict[str, Any]
+    values: dict[str, object]
     trials: list[Trial]
 
     @property
@@ -99,15 +102,16 @@ def draw(path: Path, space: Space, found: list[Configuration]) -> None:
     Raises ImportError without matplotlib.
     """
     figure, axes = finished.figure(panels=max(1, len(space.swept)))
-    for axis, name in zip(np.atleast_1d(axes), space.swept or {"": ()}):
+    for axis, name in zip(axes, space.swept or {"": ()}):
         _panel(axis, name, space, [c for c in found if math.isfinite(c.mean)])
     finished.write_picture(path, figure)
 
 
-def _panel(axis: Any, name: str, space: Space, found: list[Configuration]) -> None:
+def _panel(axis: "Axes", name: str, space: Space, found: list[Configuration]) -> None:
     tried = space.swept.get(name, ())
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tried) and tried
-    places = {told(value): value if numeric else k for k, value in enumerate(tried)}
+    numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+    numeric = len(numbers) == len(tried) > 0
+    places: dict[str, float] = dict(zip(map(told, tried), numbers if numeric else range(len(tried))))
     lines: dict[str, list[Configuration]] = {}
     for c in found:
         rest = " ".join(f"{other}={told(value)}" for other, value in c.values.items() if other != name)

@@ -10,15 +10,15 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
+from lstmcore.arrays import Plain
 from lstmcore.recipes.job import Keep
 from lstmcore.recipes.lock import locked
 from lstmcore.recipes.sweep.jobs import RECIPES
 from lstmcore.recipes.sweep.space import convert
 
 
-def run(words: dict[str, Any], folder: Path) -> None:
+def run(words: Plain, folder: Path) -> None:
     """Trains, tests, and writes what came of it. Raises what the recipe raises."""
     recipe = RECIPES[words["recipe"]]
     kinds = {**recipe.options, "seed": int}

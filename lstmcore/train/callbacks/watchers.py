@@ -6,12 +6,14 @@ They only look; nothing is changed and no run is ended by them.
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from lstmcore.arrays import Array, Plain, dtype_name, namespace, to_numpy
+from lstmcore.layers import Recurrent, tree
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.losses import softmax
+from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
 from lstmcore.train.update.clip import global_norm
@@ -240,8 +242,8 @@ def _finite(value: Array, mask: Array | None = None) -> bool:
 
 def _why_flat(run: Run) -> str:
     """The likely cause of outputs that do not vary."""
-    for cache in _recurrent(run.cache):
-        share, largest = _saturation(cache), float(namespace(cache.x).max(namespace(cache.x).abs(cache.x)))
+    for cache, cell in _recurrent(run.cache):
+        share, largest = _saturation(cache, cell), float(namespace(cache.x).max(namespace(cache.x).abs(cache.x)))
         if share > 0.5:
             ends = f"{100 * share:.0f} % of their values stand at an end"
             if largest > LARGE:
@@ -256,20 +258,19 @@ def _why_flat(run: Run) -> str:
     return f"is the learning rate ({run.opt.lr:.3g}) right, and do the inputs tell anything of the targets?"
 
 
-def _recurrent(cache: object) -> Iterator[Any]:
-    """The caches of all recurrent layers in the cache of a model."""
-    if hasattr(cache, "gates"):
-        yield cache
-    for part in getattr(cache, "parts", ()):
-        yield from _recurrent(part)
+def _recurrent(cache: object) -> Iterator[tuple[Cache, Cell]]:
+    """The caches of all recurrent layers in the cache of a model, each with the cell of its layer."""
+    for part in tree.caches(cache):
+        if isinstance(part, Cache) and isinstance(part.owner, Recurrent):
+            yield part, part.owner.cell
 
 
-def _saturation(cache: Any) -> float:
+def _saturation(cache: Cache, cell: Cell) -> float:
     """The fraction of gate values at real steps that stand at an end, of the gates that have ends."""
     xp = namespace(cache.gates)
     saturated = []
-    for gate, (low, high) in cache.owner.cell.ends.items():
-        k, edge = cache.owner.cell.gates.index(gate), EDGE * (high - low)
+    for gate, (low, high) in cell.ends.items():
+        k, edge = cell.gates.index(gate), EDGE * (high - low)
         values = cache.gates[:, :, k, :] if cache.mask is None else cache.gates[:, :, k, :][cache.mask]
         saturated.append((values < low + edge) | (values > high - edge))
     return sum(float(xp.mean(xp.astype(s, cache.gates.dtype))) for s in saturated) / max(1, len(saturated))

@@ -6,15 +6,15 @@ places: model.0.W_ih, opt.memory.0.W_ih.m, carried.0.1. JSON as Python writes it
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.train.files import contents, sealed
 from lstmcore.train.files.sealed import CHECKPOINT, Damaged
 
 
-def write(path: Path, state: dict[str, Any], about: Any = None) -> None:
+def write(path: Path, state: Plain, about: object = None) -> None:
     """Writes `run.state`, whole or not at all. about: plain data that is kept with it.
 
     Raises ValueError for numbers that are not finite, from where no training goes on, TypeError for what is neither
@@ -28,7 +28,7 @@ def write(path: Path, state: dict[str, Any], about: Any = None) -> None:
     sealed.write(path, CHECKPOINT, arrays, **contents.texts(state["config"]), state=json.dumps(rest | {"about": about}))
 
 
-def read(path: Path) -> tuple[dict[str, Any], Any]:
+def read(path: Path) -> tuple[Plain, object]:
     """(state, about), as they were written. Raises Damaged for a file that is not as it was written, and as
     `sealed.read`."""
     _, texts, arrays = sealed.read(path, (CHECKPOINT,), contents.check)
@@ -45,7 +45,7 @@ def read(path: Path) -> tuple[dict[str, Any], Any]:
         raise Damaged(f"{path} is damaged: {error}") from error
 
 
-def _taken_out(tree: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
+def _taken_out(tree: object, place: str, arrays: dict[str, np.ndarray]) -> object:
     """The tree with names in place of its arrays, which are added to `arrays`."""
     if isinstance(tree, np.ndarray):
         if place in arrays:
@@ -63,7 +63,7 @@ def _taken_out(tree: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     return tree
 
 
-def _put_in(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _put_in(tree: object, arrays: dict[str, np.ndarray]) -> object:
     """Undoes `_taken_out`; each array is used once, and gone from `arrays` then."""
     if isinstance(tree, dict):
         if tree.keys() == {"array"}:

@@ -2,16 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from lstmcore.arrays import to_numpy
 from lstmcore.layers import Layer, from_config
 from lstmcore.layers.initialise import UNFILLED
+from lstmcore.ops.recurrence import EngineName
 from lstmcore.train.files import contents, sealed
 from lstmcore.train.files.sealed import CHECKPOINT, MODEL
 
 
-def save(path: str | os.PathLike, model: Layer) -> None:
+def save(path: str | os.PathLike[str], model: Layer) -> None:
     """Writes the model's configuration and parameters to `path`.
 
     Atomic: after a crash, a full disk or a kill, the file that was there before is still there, untouched. Raises
@@ -26,7 +26,7 @@ def save(path: str | os.PathLike, model: Layer) -> None:
     sealed.write(Path(path), MODEL, arrays, **contents.texts(model.config()))
 
 
-def load(path: str | os.PathLike, engine: Any = None) -> Layer:
+def load(path: str | os.PathLike[str], engine: EngineName = None) -> Layer:
     """The model in the file, its arrays NumPy's, to run on `engine` (None: the best there is).
 
     The file may also be a checkpoint: then it is the model that was trained. Every name, shape and dtype in the file is

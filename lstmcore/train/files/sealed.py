@@ -61,7 +61,7 @@ def to_bytes(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> byte
     """The content of a safetensors file: equal arrays and texts give equal bytes, which the library's own writer, with
     its texts in random order, does not promise."""
     spelt = {dtype: name for name, dtype in DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(sorted(texts.items()))}
+    header: dict[str, object] = {"__metadata__": dict(sorted(texts.items()))}
     parts, end = [], 0
     for name, a in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):  # so that each is aligned
         begin, end = end, end + a.nbytes

@@ -4,7 +4,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from lstmcore.arrays import Array, Plain, dtype_name, is_float32_or_64, library_
 from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.shapes import check_like
 
-Memory: TypeAlias = dict[str, Any]  # of one parameter: "t", its steps so far, and an array for each slot
+Memory: TypeAlias = Plain  # of one parameter: "t", its steps so far, and an array for each slot
 Root: TypeAlias = Callable[[Array], Array]  # the square root of each number
 Move: TypeAlias = Callable[[Array, tuple[float, ...]], None]
 
@@ -111,7 +111,7 @@ class Optimizer:
         return self._state
 
     @state.setter
-    def state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+    def state(self, state: Mapping[str, Memory]) -> None:
         wanted = {"t", *self.slots}
         for name, memory in state.items():
             if set(memory) != wanted:
