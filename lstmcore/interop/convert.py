@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import to_numpy
+from lstmcore.interop.host import on_host
 from lstmcore.interop.layouts import LAYOUTS, Layout, Part, Structure
+from lstmcore.interop.why import check_order, tidy, why
 from lstmcore.ops import gates
 from lstmcore.ops.cells import CELLS
 
@@ -20,16 +21,25 @@ def to_lstmcore(
     *,
     gradients: bool = False,
     bidirectional: bool | None = None,
+    dtype: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Weights, or gradients, of any layout -> (config, params), both as lstmcore's.
 
-    `lstmcore.layers.from_config(config)` builds the layer, container or stack that params belong to. Biases that are
-    not there are zero. bidirectional: needed only where keys and shapes leave it open (Chainer with I = H). Raises
-    KeyError for an unknown layout or cell and for arrays that are missing, ValueError for shapes that do not fit.
+    `lstmcore.layers.from_config(config)` builds the layer, container or stack that params belong to. A path that all
+    names begin with is left out, and torch's cells are layers. Biases that are not there are zero. bidirectional:
+    needed only where keys and shapes leave it open (Chainer with I = H). dtype: what to read them into, "float32" or
+    "float64"; float16 and bfloat16 are not read without it. Raises KeyError for an unknown layout or cell and for
+    arrays that are missing or too many, with the feature that they belong to; ValueError for shapes that do not fit and
+    for biases that prove another order of gates; TypeError for what are no floating-point numbers.
     """
     layout = _layout(layout)
-    arrays = {key: np.asarray(to_numpy(value)) for key, value in weights.items()}
+    arrays = on_host(weights, dtype)
+    _parts(layout, cell)
+    if not any(_matching(arrays, layout, cell)):
+        arrays = tidy(arrays)
     structure = structure_of(arrays, layout, cell, bidirectional)
+    if not gradients:
+        check_order(arrays, layout, cell)
     names = LAYOUTS["lstmcore"]
     params: dict[str, np.ndarray] = {}
     sizes = {}
@@ -61,7 +71,7 @@ def from_lstmcore(
     """
     layout = _layout(layout)
     parts = _parts(layout, cell)
-    arrays = {key: np.asarray(to_numpy(value)) for key, value in params.items()}
+    arrays = on_host(params)
     structure = structure_of(arrays, LAYOUTS["lstmcore"], cell, None)
     if structure.towers and not layout.has_towers:
         raise ValueError("this layout has no two independent towers, only stacks of bidirectional layers")
@@ -70,6 +80,8 @@ def from_lstmcore(
         blocks = _cut(arrays, LAYOUTS["lstmcore"], structure, k, d)
         used: set[tuple[str, str]] = set()
         for part in parts:
+            if part.of == "b" and not any(of == "b" for of, _ in blocks):
+                continue  # a layer without biases
             value = _join(part, blocks, used, gradients, 0.0 if gradients else layout.forget_bias)
             name = layout.name(structure, k, d, part.key)
             if layout.direction_axis:
@@ -83,17 +95,14 @@ def structure_of(
     arrays: Mapping[str, np.ndarray], layout: Layout, cell: str, bidirectional: bool | None = None
 ) -> Structure:
     """Layers and directions, told from keys and shapes. KeyError if nothing fits, ValueError if two things do."""
-    found = [
-        structure
-        for structure in _structures(arrays, layout, cell)
-        if bidirectional in (None, structure.directions == 2) and _fits(arrays, layout, structure)
-    ]
+    found = [s for s in _matching(arrays, layout, cell) if bidirectional in (None, s.directions == 2)]
     if not found:
         got = ", ".join(f"{key} {value.shape}" for key, value in arrays.items())
         names = [layout.name(Structure(cell), 0, 0, part.key) for part in _parts(layout, cell)]
+        reason = why(arrays, layout, cell, lambda *given: any(_matching(*given)))
         raise KeyError(
             f"the weights should hold {', '.join(names)} (one layer), or the like for stacks and directions, "
-            f"with shapes that fit each other; got {got or 'nothing'}"
+            f"with shapes that fit each other; got {got or 'nothing'}{'. ' + reason if reason else ''}"
         )
     if len(found) > 1:
         raise ValueError("these keys and shapes fit two layers as well as two directions: pass bidirectional=")
@@ -112,6 +121,11 @@ def _parts(layout: Layout, cell: str) -> tuple[Part, ...]:
     if cell not in layout.cells:
         raise KeyError(f"`cell` should be one of {', '.join(layout.cells)} in this layout; got {cell!r}")
     return layout.cells[cell]
+
+
+def _matching(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:
+    """Every structure whose names and shapes these are."""
+    return (structure for structure in _structures(arrays, layout, cell) if _fits(arrays, layout, structure))
 
 
 def _structures(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:

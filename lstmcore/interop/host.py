@@ -1,0 +1,49 @@
+"""Arrays of any library, brought to the host in a dtype that lstmcore computes in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import to_numpy
+
+HALVES = ("float16", "bfloat16")
+
+
+def on_host(arrays: Mapping[str, Any], dtype: str | None = None) -> dict[str, np.ndarray]:
+    """Every array as NumPy's: tensors are detached, what lies on a GPU is copied.
+
+    dtype: "float32" or "float64", what they are read into; None leaves them as they are. Raises TypeError for float16
+    and bfloat16 without it, since lstmcore does not compute in these, and for what are no floating-point numbers.
+    """
+    if dtype not in (None, "float32", "float64"):
+        raise ValueError(f'`dtype` should be "float32" or "float64"; got {dtype!r}')
+    return {key: _on_host(key, value, dtype) for key, value in arrays.items()}
+
+
+def _on_host(key: str, value: Any, dtype: str | None) -> np.ndarray:
+    value = getattr(value, "value", value)  # a variable of Keras or Flax
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    name = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+    if name in HALVES and dtype is None:
+        raise TypeError(
+            f'`{key}` is {name}, in which lstmcore does not compute: pass dtype="float32", which holds every {name} '
+            "exactly"
+        )
+    if name == "bfloat16" and hasattr(value, "float"):
+        value = value.float()  # of torch, for which NumPy has no dtype
+    array = np.asarray(to_numpy(value))
+    if name not in (*HALVES, "float32", "float64", "complex64", "complex128"):
+        raise TypeError(f"`{key}` should hold floating-point numbers; got {name}")
+    return array if dtype is None else array.astype(dtype)
+
+
+def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), or to a dtype of NumPy."""
+    if dtype == "bfloat16":
+        try:
+            from ml_dtypes import bfloat16
+        except ImportError:
+            raise ImportError("NumPy writes bfloat16 with ml_dtypes: pip install ml_dtypes") from None
+        return array.astype(bfloat16)
+    return array if dtype is None else array.astype(dtype)
