@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
     def gradients(self, *mistakes: Mistake, dtype: str = "float64") -> dict[str, np.ndarray]:
         """All gradients with these mistakes, computed in this dtype."""
-        every = {name: np.zeros(w.shape, "float32") for name, w in self.weights.items()}
+        every = {name: np.zeros(w.shape, self.x.dtype) for name, w in self.weights.items()}
         case, model, *_ = self.read(every)
         case = case._replace(grads={})
         engine = mutant(*mistakes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.locate import Place, locate
-from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.read_case import Reading, read_case
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import fitted, limits, suspects, truncations
 from lstmcore.debug.diagnose.trial import Bench
@@ -36,10 +36,12 @@ class Diagnosis:
     alternatives: tuple[tuple[Mistake, ...], ...]  # each a set of mistakes that gives these very numbers
     place: Place | None  # where it starts, if nothing known explains it
     off: float  # between the gradients and the right ones
+    digits: str  # to which digits they were judged: "float64", "the 6 decimals that were written", or several of these
 
     def __str__(self) -> str:
         if self.ok:
-            return f"right: the largest relative error of an array, {self.residual:.1e}, is rounding"
+            rounding = f"rounding ({self.digits})"
+            return f"right: the largest relative error of an array, {self.residual:.1e}, is {rounding}"
         lines = [f"WRONG: off by {self.off:.1e} of an array's largest number"]
         if self.place is not None:
             lines.append(str(self.place))
@@ -83,11 +85,11 @@ def diagnose(
     farther off than rounding in their precision explains (bench.py); float32 gradients are told by their values.
     Raises TypeError, KeyError or ValueError for what does not fit, and for NaN and infinities.
     """
-    case, model, unit, transposed = read_case(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout)
-    bench = Bench(case, model)
-    search = Search(bench, unit)
+    reading = read_case(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout)
+    case, bench = reading.case, Bench(reading)
+    search = Search(bench)
     (right,) = search.run([()])
-    turned = tuple(turned_over(key) for key in transposed)
+    turned = tuple(turned_over(key) for key in reading.transposed)
     if search.explains(right):
         return Diagnosis(
             ok=not turned,
@@ -97,6 +99,7 @@ def diagnose(
             alternatives=(turned,) if turned else (),
             place=None,
             off=right.residual,
+            digits=_digits(reading),
         )
     known = suspects(case)
     search.run((mistake,) for mistake in known)
@@ -116,9 +119,18 @@ def diagnose(
         residual=(found or rest)[0].residual,
         runner_up=_runner_up(rest[0]) if rest else None,
         alternatives=tuple((*turned, *s.mistakes) for s in found),
-        place=None if found else locate(bench, bench.numbers(), unit),
+        place=None if found else locate(bench, bench.numbers()),
         off=right.residual,
+        digits=_digits(reading),
     )
+
+
+def _digits(reading: Reading) -> str:
+    """How the gradients were written: one format for all, or the arrays of each."""
+    kinds: dict[str, list[str]] = {}
+    for key, how in reading.written.items():
+        kinds.setdefault(str(how), []).append(key)
+    return "; ".join(f"{kind}: {', '.join(keys)}" if len(kinds) > 1 else kind for kind, keys in kinds.items())
 
 
 def diagnose_case(case: Case) -> Diagnosis:

@@ -38,11 +38,10 @@ class Place(NamedTuple):
         return f"none of the known ones{starts} (off: {', '.join(self.arrays)}{rest})"
 
 
-def locate(bench: Bench, right: Numbers, unit: float) -> Place:
+def locate(bench: Bench, right: Numbers) -> Place:
     """The arrays, the step and the gates where the case's gradients leave the right ones by more than rounding."""
-    case, bound = bench.case, bench.bound()
+    case, allowed = bench.case, bench.allowed()
     deviation = {key: case.grads[key] - right[key] for key in case.grads}
-    allowed = {key: unit * bound[key] for key in case.grads}
     off = {key: ~(np.abs(deviation[key]) <= allowed[key]) for key in case.grads}
     step, (layers, named) = None, _where_in_the_weights(case, off)
     if len(case.state) == len(CELLS[case.cell].states):  # one layer, one direction: steps are seen through nothing else

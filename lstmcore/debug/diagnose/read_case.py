@@ -7,6 +7,7 @@ import numpy as np
 
 from lstmcore.arrays import to_numpy
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.precision import Precision, computed, precisions
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
 from lstmcore.layers.tree import dotted, leaves
@@ -19,8 +20,11 @@ class Reading(NamedTuple):
 
     case: Case
     model: Layer
-    unit: float  # the unit roundoff of the gradients
+    unit: float  # the unit roundoff of the computation, as far as its gradients tell
     transposed: tuple[str, ...]  # gradients that were handed over transposed, turned back here
+    written: dict[str, Precision]  # how each gradient was written down
+    inputs: Precision | None  # how all that went in was written down, if digits were lost there too
+    real: np.ndarray | None  # (T, B): where dx is compared, if the case has zeros on padding
 
 
 def read_case(
@@ -40,7 +44,13 @@ def read_case(
     state, dstate: None; by name; (h, c) of (B, H) for one layer, or (layers * directions, B, H), forward first; or
     nested as lstmcore's. cell: None tells it from the shapes.
     """
-    unit = _unit(grads)
+    grads = {name: np.asarray(to_numpy(value)) for name, value in grads.items()}
+    if not grads:
+        raise ValueError("`grads` should hold at least one gradient; got none")
+    for name, value in grads.items():
+        _numbers(f"grads[{name!r}]", value)
+    written = precisions(grads)
+    unit = 2.0**-24 if all(p.bits == 24 for p in written.values()) else 2.0**-53  # what inputs were read in
     x, dy = (np.asarray(to_numpy(value)) for value in (x, dy))
     if mask is not None and x.ndim == 3:
         mask = np.asarray(to_numpy(mask))
@@ -67,28 +77,30 @@ def read_case(
     case = Case(arrays, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
     case = case._replace(dropout=_dropout(dropout or {}, case, unit))
     got, transposed = _gradients(case, grads)
-    return Reading(case._replace(grads=got), model, unit, transposed)
+    written = {name: written[name if name in grads else name.rsplit(".")[-1]] for name in got}
+    real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
+    case = case._replace(grads=got)
+    return Reading(case, model, computed(got, written), transposed, written, _inputs(case, written), real)
 
 
-def _unit(grads: Mapping[str, Any]) -> float:
-    """The unit roundoff of the coarsest precision that holds every gradient: 2^-24 if all are float32 numbers."""
-    values = [np.asarray(to_numpy(value)) for value in grads.values()]
-    if not values:
-        raise ValueError("`grads` should hold at least one gradient; got none")
-    for dtype, unit in ((np.float16, 2.0**-11), (np.float32, 2.0**-24)):
-        with np.errstate(over="ignore"):
-            if all(value.dtype == dtype or np.array_equal(value.astype(dtype), value) for value in values):
-                return unit
-    return 2.0**-53
+def _inputs(case: Case, written: Mapping[str, Precision]) -> Precision | None:
+    """How the inputs lost digits: those that were written as the gradients were. What is typed in is exact."""
+    printed = {p for p in written.values() if p.text}
+    given = {"x": case.x, "dy": case.dy, **case.weights, **case.state, **case.dstate}
+    return max((p for p in precisions(given).values() if p in printed), key=lambda p: p.moved(1.0), default=None)
+
+
+def _numbers(name: str, value: np.ndarray) -> None:
+    if value.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` should be an array of numbers; got {value.dtype}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"`{name}` should be finite; got NaN or infinity (lc.debug.tripwire tells where they begin)")
 
 
 def _wide(name: str, value: Any, unit: float) -> np.ndarray:
     """In float64, after the rounding that it had when a computation of that unit read it."""
     value = np.asarray(to_numpy(value))
-    if value.dtype.kind not in "fiu":
-        raise TypeError(f"`{name}` should be an array of numbers; got {value.dtype}")
-    if not np.isfinite(value).all():
-        raise ValueError(f"`{name}` should be finite; got NaN or infinity (lc.debug.tripwire tells where they begin)")
+    _numbers(name, value)
     return value.astype(np.float32).astype(np.float64) if unit == 2.0**-24 else value.astype(np.float64)
 
 
@@ -168,14 +180,14 @@ def _dropout(given: Mapping[str, Any], case: Case, unit: float) -> dict[str, np.
     return masks
 
 
-def _gradients(case: Case, grads: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The gradients given, by the names that an answer has; and which of them were turned."""
     shapes = {name: value.shape for name, value in case.weights.items()}
     shapes |= {"x": case.x.shape} | {name: value.shape for name, value in case.state.items()}
     got: dict[str, np.ndarray] = {}
     transposed = []
     for name, value in grads.items():
-        value = _wide(f"grads[{name!r}]", value, 2.0**-53)
+        value = value.astype(np.float64)
         stacked = [key for key in case.state if key.rsplit(".")[-1] == name]
         if stacked and value.ndim == 3 and len(value) == len(stacked):
             got |= dict(zip(stacked, value))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.debug.diagnose.trial import Bench, Numbers, residual, within
+from lstmcore.debug.diagnose.trial import Bench, Numbers, residual, same, within
 from lstmcore.debug.mistakes import MISTAKES, Mistake
 from lstmcore.debug.mistakes.mistake import GIVEN, READ
 
@@ -32,8 +32,8 @@ class Suspicion(NamedTuple):
 class Search:
     """Everything that was run for one case."""
 
-    def __init__(self, bench: Bench, unit: float):
-        self.bench, self.unit, self.grads = bench, unit, bench.case.grads
+    def __init__(self, bench: Bench):
+        self.bench, self.grads = bench, bench.case.grads
         self.tried: list[Suspicion] = []
 
     def run(self, sets: Iterable[tuple[Mistake, ...]]) -> list[Suspicion]:
@@ -47,10 +47,10 @@ class Search:
 
     def explains(self, suspicion: Suspicion) -> bool:
         """True if rounding alone is left between the gradients and these numbers."""
-        if not suspicion.residual < 1:
+        if not suspicion.residual < self.bench.chaos:
             return False
-        numbers, bound = self.bench.numbers(*suspicion.mistakes), self.bench.bound(*suspicion.mistakes)
-        return within(self.grads, numbers, bound, self.unit)
+        mistakes = suspicion.mistakes
+        return within(self.grads, self.bench.numbers(*mistakes), self.bench.allowed(*mistakes))
 
     def found(self, size: int) -> list[Suspicion]:
         """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains.
@@ -68,7 +68,7 @@ class Search:
             if s.residual > 2 * best.residual + CLOSE:
                 break
             new = frozenset(s.mistakes) not in answer
-            if new and within(self.bench.numbers(*s.mistakes), numbers, bound, 2 * 2.0**-53):
+            if new and same(self.bench.numbers(*s.mistakes), numbers, bound):
                 answer[frozenset(s.mistakes)] = s
         return list(answer.values())
 
@@ -101,8 +101,8 @@ class Search:
 
     def _within_what_is_off(self, right: Numbers, singles: list[Mistake], numbers: list[Numbers]) -> None:
         """Where some arrays are right: pairs of a mistake that leaves those alone, and a wrong hand-over that does."""
-        bound = self.bench.bound()
-        off = {k for k in right if not within({k: self.grads[k]}, right, bound, self.unit)}
+        allowed = self.bench.allowed()
+        off = {k for k in right if not within({k: self.grads[k]}, right, allowed)}
         if len(off) < len(right):
             inside = [
                 m for m, n in zip(singles, numbers) if off.issuperset(k for k in right if np.any(n[k] != right[k]))

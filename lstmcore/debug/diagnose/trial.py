@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.read_case import Reading
 from lstmcore.debug.diagnose.rounded import Rounded
 from lstmcore.debug.mistakes import Mistake, mutant
-from lstmcore.layers import Layer
 
 Numbers = dict[str, np.ndarray]
 BREAKS = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # what a program with two mistakes may raise
@@ -20,12 +19,17 @@ FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
 class Bench:
     """One case on the bench. What is run once is kept."""
 
-    def __init__(self, case: Case, model: Layer):
-        self.case, self.model = case, model
+    def __init__(self, reading: Reading):
+        self.reading, self.case, self.model = reading, reading.case, reading.model
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
-        n = sum(value.size for value in case.grads.values())
+        n = sum(value.size for value in self.case.grads.values())
         self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
+        lost = max(
+            float(np.max(p.moved(a), initial=0) / np.max(np.abs(a), initial=1e-300))
+            for a, p in ((self.case.grads[key], reading.written[key]) for key in self.case.grads)
+        )
+        self.chaos = 100 * sqrt(max(reading.unit, lost))  # what is farther off, relatively, no rounding explains
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
         """The gradients with these mistakes, of the keys that the case gives.
@@ -49,12 +53,27 @@ class Bench:
         loop blows one direction up they are not: so the case is also run in float32, from inputs moved by one rounding,
         and where these runs scatter more, over an array, its deviations are raised to what they show.
         """
-        return self._bounds(mistakes)
+        return self._bounds(mistakes, False)
 
-    def _bound(self, mistakes: tuple[Mistake, ...]) -> Numbers:
+    def allowed(self, *mistakes: Mistake) -> Numbers:
+        """How far the case's gradients may be from `numbers`: rounding, and the digits that were written down."""
+        unit = self.reading.unit
+        tiny = float(np.finfo(np.float32 if unit > 2.0**-30 else np.float64).tiny)  # below, it may be flushed to zero
+        bound, numbers = self._bounds(mistakes, True), self.numbers(*mistakes)
+        return {k: unit * bound[k] + self.reading.written[k].moved(numbers[k]) + tiny for k in bound}
+
+    def _bound(self, mistakes: tuple[Mistake, ...], written: bool) -> Numbers:
         engine = mutant(*mistakes)
         params, x, mask, *states = engine.prepare(self.case)
-        given = (_rounded(params), _rounded(x), None if mask is None else Rounded(mask), *map(_rounded, states))
+
+        def rounded(tree: Any) -> Any:
+            """Each number rounded once on its way in, and by what writing it down did to it."""
+            if isinstance(tree, dict):
+                return {name: rounded(value) for name, value in tree.items()}
+            lost = self.reading.inputs.moved(tree) / self.reading.unit if written and self.reading.inputs else 0.0
+            return Rounded(tree, tree**2 + lost**2 * (tree != 0))
+
+        given = (rounded(params), rounded(x), None if mask is None else Rounded(mask), *map(rounded, states))
         ours = engine.run(self.model, *given)
         deviations = {name: np.sqrt(a.variance) for name, a in ours.items()}
         exact = self._numbers(tuple(m for m in mistakes if not m.afterwards))
@@ -67,8 +86,8 @@ class Bench:
         # Handing over is told by its effect: what comes out of gradients moved by their deviations, less what came out.
         step = 2.0**-30
         still = self._handed(engine, exact)
-        moved = self._handed(engine, {name: exact[name] + step * deviations[name] for name in exact})
-        return {k: self.deviations * np.hypot((moved[k] - still[k]) / step, still[k]) for k in still}
+        moved_by = self._handed(engine, {name: exact[name] + step * deviations[name] for name in exact})
+        return {k: self.deviations * np.hypot((moved_by[k] - still[k]) / step, still[k]) for k in still}
 
     def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
         engine = mutant(*mistakes)
@@ -77,7 +96,12 @@ class Bench:
 
     def _handed(self, engine: Any, ours: Numbers) -> Numbers:
         answer = engine.hand_over(dict(ours), self.case)
-        return {key: answer[key] for key in self.case.grads}
+        return {key: self.seen(key, answer[key]) for key in self.case.grads}
+
+    def seen(self, key: str, value: np.ndarray) -> np.ndarray:
+        """What is compared of an array: of dx that the case has as zero on padding, the real steps."""
+        real = self.reading.real
+        return value if key != "x" or real is None else np.where(real[:, :, None], value, 0)
 
 
 def _moved(tree: Any, seed: int) -> Any:
@@ -90,13 +114,6 @@ def _moved(tree: Any, seed: int) -> Any:
         return tree
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), tree.shape)
     return (tree * (1 + 2.0**-24 * signs)).astype(np.float32)
-
-
-def _rounded(tree: Any) -> Any:
-    """Arrays, or a dict of arrays, each number rounded once on its way in."""
-    if isinstance(tree, dict):
-        return {name: _rounded(value) for name, value in tree.items()}
-    return Rounded(tree, tree**2)
 
 
 def residual(got: Numbers, want: Numbers) -> float:
@@ -112,7 +129,11 @@ def residual(got: Numbers, want: Numbers) -> float:
     return worst
 
 
-def within(got: Numbers, want: Numbers, bound: Numbers, unit: float) -> bool:
-    """Every number is no farther off than rounding explains."""
-    tiny = float(np.finfo(np.float32 if unit > 2.0**-30 else np.float64).tiny)  # what is below may be flushed to zero
-    return all(bool(np.all(np.abs(got[k] - want[k]) <= unit * bound[k] + tiny)) for k in got)
+def within(got: Numbers, want: Numbers, allowed: Numbers) -> bool:
+    """No number is farther off than that."""
+    return all(bool(np.all(np.abs(got[k] - want[k]) <= allowed[k])) for k in got)
+
+
+def same(got: Numbers, want: Numbers, bound: Numbers) -> bool:
+    """The same to the last digits of float64."""
+    return within(got, want, {k: 2 * 2.0**-53 * b + np.finfo(np.float64).tiny for k, b in bound.items()})

@@ -11,7 +11,7 @@ from lstmcore.debug.diagnose.locate import locate
 from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import suspects
-from lstmcore.debug.diagnose.trial import BREAKS, Bench, residual, within
+from lstmcore.debug.diagnose.trial import BREAKS, Bench, residual, same
 from lstmcore.debug.mistakes import MISTAKES, Mistake
 from lstmcore.debug.mistakes.dropout import DROPOUT_MISTAKES
 from lstmcore.debug.mistakes.mistake import LOOP
@@ -61,9 +61,8 @@ def test_every_mistake_with_dropout_is_named(options, dtype):
 
 def assert_named(step, dtype, mistakes, least):
     """Each mistake that the step has room for, its gradients computed in this dtype; so many of them at least."""
-    case, model, unit, _ = step.read(step.gradients(dtype=dtype))
-    bench = Bench(case, model)
-    known = suspects(case)
+    reading = step.read(step.gradients(dtype=dtype))
+    bench, known = Bench(reading), suspects(reading.case)
     numbers = {mistake: bench.numbers(mistake) for mistake in known}
     shown = 0
     for mistake in mistakes:
@@ -72,7 +71,7 @@ def assert_named(step, dtype, mistakes, least):
         grads = cast(step.gradients(mistake, dtype=dtype), "float64")
         if not all(np.isfinite(value).all() for value in grads.values()):
             continue
-        search = Search(bench, unit)
+        search = Search(bench)
         search.grads = grads
         if search.explains(Suspicion((), residual(grads, bench.numbers()))):
             continue  # here its numbers are the right ones, up to rounding
@@ -173,11 +172,10 @@ def test_pairs_of_mistakes(nightly):
         answer = diagnose(step, grads)
         if {mistake.name for mistake in pair} <= set(answer.names):
             continue
-        case, model, *_ = step.read(grads)
-        bench = Bench(case, model)
+        bench = Bench(step.read(grads))
         bound = bench.bound(*pair)
         answers = answer.alternatives or ([()] if answer.ok else [])
-        if not any(within(bench.numbers(*other), bench.numbers(*pair), bound, 2 * 2.0**-53) for other in answers):
+        if not any(same(bench.numbers(*other), bench.numbers(*pair), bound) for other in answers):
             missed.append([mistake.name for mistake in pair])
     print(f"{pairs - len(missed)} of {pairs} pairs are named")
     assert len(missed) <= 0.1 * pairs, missed
@@ -198,10 +196,10 @@ def test_mistakes_that_cannot_be_made_together_are_left_out():
     """Without a mask there is none to invert; the search goes on."""
     step = random_step(8, shape=(5, 2, 3, 4))
     ignored, inverted = NAMED["the mask is ignored"], NAMED["the mask is inverted (true on padding)"]
-    case, model, unit, _ = step.read(step.gradients())
+    bench = Bench(step.read(step.gradients()))
     with pytest.raises(ValueError, match="cannot be made together"):
-        Bench(case, model).numbers(ignored, inverted)
-    assert Search(Bench(case, model), unit).run([(ignored, inverted)]) == []
+        bench.numbers(ignored, inverted)
+    assert Search(bench).run([(ignored, inverted)]) == []
 
 
 def test_a_pair_by_its_names():
@@ -249,9 +247,8 @@ def test_the_layer_and_direction_are_located():
     grads["1.bw.W_hh"][:, 4:8] += rng.standard_normal((4, 4))  # i f g o
     for name in ("0.fw.W_ih", "0.bw.b"):
         grads[name] += rng.standard_normal(grads[name].shape)
-    case, model, unit, _ = read_case(dict(model.params), x, dy, grads)
-    bench = Bench(case, model)
-    place = locate(bench, bench.numbers(), unit)
+    bench = Bench(read_case(dict(model.params), x, dy, grads))
+    place = locate(bench, bench.numbers())
     assert place.arrays == ("0.fw.W_ih", "0.bw.b", "1.bw.W_hh")
     assert (place.layers, place.gates) == (("1.bw",), ("f",))
     assert "it starts in layer 1.bw in gate f (off: " in str(place)
