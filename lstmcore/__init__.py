@@ -19,13 +19,21 @@ from lstmcore.layers import (
     Last,
     Linear,
     Recurrent,
+    Sigmoid,
     Stack,
     Tanh,
     register,
     to_cpu,
     to_gpu,
 )
-from lstmcore.ops.losses import softmax, softmax_cross_entropy, squared_error
+from lstmcore.ops.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    huber,
+    softmax,
+    softmax_cross_entropy,
+    squared_error,
+)
 from lstmcore.ops.masking import mask_from_lengths
 from lstmcore.ops.recurrence import ENGINES
 from lstmcore.train import (
@@ -88,14 +96,18 @@ __all__ = [
     "RMSProp",
     "RecordedStep",
     "Recurrent",
+    "Sigmoid",
     "Stack",
     "Tanh",
+    "absolute_error",
+    "binary_cross_entropy",
     "clip_by_global_norm",
     "clip_by_value",
     "debug",
     "find_lr",
     "fit",
     "from_dlpack",
+    "huber",
     "load",
     "mask_from_lengths",
     "pad",

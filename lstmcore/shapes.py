@@ -191,6 +191,49 @@ def check_values(targets: Any, y: Array) -> None:
         raise ValueError(f"`targets` should have the shape of y, {tuple(y.shape)}; got {tuple(targets.shape)}")
 
 
+def check_probabilities(targets: Array, mask: Array | None) -> None:
+    """Valid targets lie in [0, 1]."""
+    if is_recorded(targets):
+        return
+    outside = (targets < 0) | (targets > 1) | (targets != targets)
+    outside = outside if mask is None else outside & mask
+    if bool(namespace(targets).any(outside)):
+        where = tuple(int(axis[0]) for axis in namespace(targets).nonzero(outside))
+        raise ValueError(
+            f"`targets` should lie in 0 .. 1, false to true; got {float(targets[where]):g} at {where} "
+            "(a mark for what does not count? give its mask)"
+        )
+
+
+def check_class_weights(weights: Any, logits: Array) -> None:
+    """(V,) floating as the logits, finite, not negative."""
+    check_array("weights", weights, logits)
+    if tuple(weights.shape) != tuple(logits.shape[-1:]):
+        raise ValueError(
+            f"`weights` should be (V,) = {tuple(logits.shape[-1:])}, one per class; got {tuple(weights.shape)} "
+            "(one per item? a mask leaves items out)"
+        )
+    xp = namespace(weights)
+    if not is_recorded(weights) and not bool(xp.all(xp.isfinite(weights) & (weights >= 0))):
+        raise ValueError("`weights` should be finite and not negative")
+
+
+def check_weighed(targets: Array, mask: Array | None, weights: Array) -> None:
+    """At least one valid target has a weight."""
+    if is_recorded(targets):
+        return
+    xp = namespace(targets)
+    valid = targets if mask is None else xp.where(mask, targets, xp.argmin(weights))
+    if not bool(xp.any(xp.take(weights, xp.reshape(valid, (-1,))) > 0)):
+        raise ValueError("`weights` should count at least one valid target; all of theirs are 0")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """A positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"`{name}` should be a positive number; got {value!r}")
+
+
 def check_valid(mask: Any, items: Array, name: str) -> None:
     """The mask of a loss: boolean, the shape of the items, at least one of them valid."""
     if items.size == 0:

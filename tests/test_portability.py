@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from cases import CELLS, MASKS, Problem, assert_within, flatten, witness
 
-from lstmcore.ops import activation, dropout, embedding, last, linear, losses, masking
+from lstmcore.ops import activation, dropout, embedding, last, linear, masking
 from lstmcore.ops.cells import CELLS as ALL_CELLS
+from lstmcore.ops.losses import cross_entropy, of_numbers
 from lstmcore.ops.recurrence import reference
 
 
@@ -58,10 +59,11 @@ def test_ops(strict):
     def everything(turn):
         x_, dy_, W_, b_, mask_, index_, targets_ = map(turn, (x, dy, W, b, mask, index, targets))
         scale = dropout.dropout_scale(np.random.default_rng(3), (4, 3, 5), 0.3, x_)
-        loss, p = losses.softmax_cross_entropy_forward(x_, targets_, mask_)
-        error, difference = losses.squared_error_forward(x_, 2 * x_, mask_[..., None] & (x_ == x_))
+        loss, p = cross_entropy.softmax_cross_entropy_forward(x_, targets_, mask_)
+        each = mask_[..., None] & (x_ == x_)
         return {
             "sigmoid": activation.sigmoid(100 * x_),
+            "sigmoid_backward": activation.sigmoid_backward(dy_, activation.sigmoid_forward(dy_)),
             "tanh": activation.tanh_backward(x_, activation.tanh_forward(x_)),
             "linear": linear.linear_forward(x_, W_, b_),
             "linear_backward": linear.linear_backward(dy_, x_, W_),
@@ -70,14 +72,25 @@ def test_ops(strict):
             "dropout": dropout.dropout_backward(x_, scale),
             "masking": masking.masking_backward(dy_, mask_),
             "last": (last.last_forward(x_, mask_), last.last_backward(dy_[0, ...], 4, mask_)),
-            "softmax": losses.softmax(x_),
-            "cross-entropy": (loss, losses.softmax_cross_entropy_backward(p, targets_, mask_)),
-            "squared error": (error, losses.squared_error_backward(difference, mask_[..., None] & (x_ == x_))),
+            "softmax": cross_entropy.softmax(x_),
+            "cross-entropy": (loss, cross_entropy.softmax_cross_entropy_backward(p, targets_, mask_)),
+            **{
+                losses.__name__: (
+                    of_numbers.mean_forward(losses, x_, 2 * x_, each, 0.5),
+                    of_numbers.mean_backward(slopes, x_, 2 * x_, each, 0.5),
+                )
+                for losses, slopes in (
+                    (of_numbers.squared, of_numbers.squared_slope),
+                    (of_numbers.absolute, of_numbers.absolute_slope),
+                    (of_numbers.huber_line, of_numbers.huber_slope),
+                    (of_numbers.binary, of_numbers.binary_slope),
+                )
+            },
         }
 
     got, want = flatten(everything(strict)), flatten(everything(lambda value: value))
     assert got.keys() == want.keys()
-    assert len(got) == 17
+    assert len(got) == 24
     for name, value in want.items():
         assert got[name].dtype == value.dtype, name
         assert np.max(np.abs(got[name] - value)) <= 8 * np.finfo(float).eps * np.max(np.abs(value)), name

@@ -1,6 +1,6 @@
 """Layers own the parameters; the maths is in ops. Every layer keeps the contract of `Layer`."""
 
-from lstmcore.layers.activation import Tanh
+from lstmcore.layers.activation import Sigmoid, Tanh
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
@@ -24,6 +24,7 @@ __all__ = [
     "Linear",
     "Params",
     "Recurrent",
+    "Sigmoid",
     "Stack",
     "Tanh",
     "from_config",

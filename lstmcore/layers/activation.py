@@ -1,43 +1,61 @@
-"""tanh as a layer, for heads whose targets lie in [-1, 1]."""
+"""tanh and the sigmoid as layers, for heads whose targets lie in [-1, 1] or [0, 1]."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.layers.seen import read_only
-from lstmcore.ops.activation import tanh_backward, tanh_forward
+from lstmcore.ops.activation import sigmoid_backward, sigmoid_forward, tanh_backward, tanh_forward
 from lstmcore.ops.masking import masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
 
 
-class TanhCache(NamedTuple):
+class ActivationCache(NamedTuple):
     y: Array
     mask: Array | None
-    owner: "Tanh"
+    owner: "Activation"
 
 
-class Tanh(Layer):
-    """y = tanh(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""
+class Activation(Layer):
+    """y = f(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters. The slope comes from y alone."""
+
+    function: "ClassVar[staticmethod[[Array], Array]]"  # x -> y
+    undone: "ClassVar[staticmethod[[Array, Array], Array]]"  # (dy, y) -> dx
 
     def __init__(self) -> None:
         self.params = Params({})
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
-    ) -> tuple[Array, None, TanhCache]:
+    ) -> tuple[Array, None, ActivationCache]:
         check_features("x", x, None, None, mask)
-        y = tanh_forward(masking_forward(x, mask))
-        return read_only(y[...]), None, TanhCache(y, mask, self)
+        y = masking_forward(self.function(masking_forward(x, mask)), mask)
+        return read_only(y[...]), None, ActivationCache(y, mask, self)
 
     def backward(
-        self, dy: Array | None, cache: TanhCache, dstate: State | None = None
+        self, dy: Array | None, cache: ActivationCache, dstate: State | None = None
     ) -> tuple[Array | None, None, dict[str, Array]]:
         check_cache(cache, self)
         if dy is None:
             return None, None, {}
         dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
-        return tanh_backward(masking_backward(dy, cache.mask), cache.y), None, {}
+        return self.undone(masking_backward(dy, cache.mask), cache.y), None, {}
 
     def __repr__(self) -> str:
-        return "Tanh()"
+        return f"{type(self).__name__}()"
+
+
+class Tanh(Activation):
+    """y = tanh(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""
+
+    function, undone = staticmethod(tanh_forward), staticmethod(tanh_backward)
+
+
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x)) for x (T, B, I) or (B, I), zero at masked steps. No parameters.
+
+    To learn probabilities, give the logits before it to `lc.binary_cross_entropy`, and put this behind for `predict`.
+    """
+
+    function, undone = staticmethod(sigmoid_forward), staticmethod(sigmoid_backward)

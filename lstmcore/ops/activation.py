@@ -31,3 +31,13 @@ def tanh_forward(x: Array) -> Array:
 def tanh_backward(dy: Array, y: Array) -> Array:
     """dx from dy and the output y: tanh' = 1 - tanh^2."""
     return dy * (1 - y * y)  # (55) undoes (54)
+
+
+def sigmoid_forward(x: Array) -> Array:
+    """y = sigmoid(x), any shape."""
+    return sigmoid(x)  # (54)
+
+
+def sigmoid_backward(dy: Array, y: Array) -> Array:
+    """dx from dy and the output y: sigmoid' = sigmoid (1 - sigmoid)."""
+    return dy * y * (1 - y)  # (55) undoes (54)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on a GPU: the kernel against the array text of ops/losses.py in float64."""
+"""Softmax cross-entropy on a GPU: the kernel against the array text of ops/losses/cross_entropy.py in float64."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from rounding import FUNCTION_ULPS, SECOND_ORDER, UNIT_ROUNDOFF
 
 import lstmcore as lc
 from lstmcore.ops.gpu.losses import softmax_cross_entropy
-from lstmcore.ops.losses import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from lstmcore.ops.losses.cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 
 
 def problem(N, V, dtype, masked):

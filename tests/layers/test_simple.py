@@ -36,20 +36,22 @@ def test_linear(mask, bias):
         assert np.max(np.abs(grads[name] - want)) <= 50 * EPS
 
 
+@pytest.mark.parametrize(("layer", "function"), [(lc.Tanh(), np.tanh), (lc.Sigmoid(), lambda x: 1 / (1 + np.exp(-x)))])
 @pytest.mark.parametrize("mask", MASKS)
-def test_tanh(mask):
+def test_activations(mask, layer, function):
     rng = np.random.default_rng(1)
     x, dy, where = rng.normal(size=(4, 3, 3)), rng.normal(size=(4, 3, 3)), make_mask(mask, 4, 3, rng)
-    layer = lc.Tanh()
     y, _, cache = layer.forward(x, mask=where)
-    want = np.tanh(x) if where is None else np.where(where[..., None], np.tanh(x), 0.0)
-    assert np.array_equal(y, want)
+    want = function(x) if where is None else np.where(where[..., None], function(x), 0.0)
+    assert np.max(np.abs(y - want)) <= 4 * EPS
     dx, _, grads = layer.backward(dy, cache)
     assert grads == {}
     assert np.max(np.abs(dx - by_complex_step(lambda v: np.sum(dy * layer.predict(v, mask=where)[0]), x))) <= 8 * EPS
 
 
-@pytest.mark.parametrize("make", [lambda: lc.Linear(3, 3, dtype="float64", seed=2), lc.Tanh, lambda: lc.Dropout(0.5)])
+@pytest.mark.parametrize(
+    "make", [lambda: lc.Linear(3, 3, dtype="float64", seed=2), lc.Tanh, lc.Sigmoid, lambda: lc.Dropout(0.5)]
+)
 def test_rows_without_time(make):
     """(B, I) is one step: the same numbers, and `step` gives them too. Products of other shapes may round otherwise."""
     layer, x, dy = make(), *np.random.default_rng(2).normal(size=(2, 4, 3))
@@ -144,7 +146,15 @@ def test_last_wants_a_sequence():
 
 @pytest.mark.parametrize(
     "layer",
-    [lc.Linear(3, 2), lc.Linear(3, 2, bias=False), lc.Embedding(4, 3), lc.Tanh(), lc.Dropout(0.25), Last()],
+    [
+        lc.Linear(3, 2),
+        lc.Linear(3, 2, bias=False),
+        lc.Embedding(4, 3),
+        lc.Tanh(),
+        lc.Sigmoid(),
+        lc.Dropout(0.25),
+        Last(),
+    ],
     ids=repr,
 )
 def test_configuration(layer):

@@ -111,6 +111,28 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
     return exp, tanh, sigmoid
 
 
+@functools.cache
+def log_of_one_and(dtype: str) -> Callable:
+    """x -> log(1 + e^-x) of x >= 0, over vectors, with full relative accuracy however small it is.
+
+    With s = e / (2 + e), e = e^-x <= 1, it is 2 artanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...), and s <= 1/3: the series
+    ends where a power of 1/9 is below the last bit.
+    """
+    constant, scalar = vectors(dtype).constant, np.dtype(dtype).type
+    exp, _, _ = elementary(dtype)
+    terms = next(k for k in range(40) if 9.0**-k / (2 * k + 1) < np.finfo(dtype).eps / 8)
+    series = _polynomial([scalar(1 / (2 * k + 1)) for k in range(terms)][::-1], constant)
+    two = scalar(2)
+
+    @jitable
+    def log_of_one_and_exp(x):
+        e = exp(-x)
+        s = e / (e + two)
+        return series(s * s) * s * two
+
+    return log_of_one_and_exp
+
+
 def _behind_r(k: float, terms: int) -> list[float]:
     """The polynomial of so many terms nearest to k/2! + k^2 r/3! + k^3 r^2/4! + ..., highest power first."""
     radius = _LN2 / 2 / abs(k)

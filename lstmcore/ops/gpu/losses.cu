@@ -1,5 +1,5 @@
 // Softmax cross-entropy and its gradient, of rows of logits (N, V): a warp is a row. The transcription of
-// ops/losses.py; numbers in brackets are the equations of docs/derivation.md. REAL is float or double.
+// ops/losses/cross_entropy.py; numbers in brackets are the equations of docs/derivation.md. REAL is float or double.
 //
 // Every sum has one order, which follows from V and N.
 

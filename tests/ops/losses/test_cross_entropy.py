@@ -1,4 +1,4 @@
-"""The losses: values by the textbook formula, gradients by complex step, masked items never read."""
+"""Softmax cross-entropy: values by the textbook formula, gradients by complex step, masked items never read."""
 
 import math
 
@@ -8,11 +8,9 @@ import pytest
 from cases import by_complex_step
 
 import lstmcore as lc
-from lstmcore.ops.losses import (
+from lstmcore.ops.losses.cross_entropy import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
-    squared_error_backward,
-    squared_error_forward,
 )
 
 EPS = np.finfo(float).eps
@@ -76,31 +74,6 @@ def test_compiled_as_array_code(shape, V, dtype, masked):
     assert np.abs(dlogits - softmax_cross_entropy_backward(p, targets, mask)).max() <= allowed / n
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("shape", "kind"),
-    [(shape, kind) for shape in [(1,), (50, 3), (7, 6, 33), (40, 30, 6)] for kind in ("none", "items", "rows")]
-    + [((), "none"), ((), "items")],
-)
-def test_squared_error_compiled_as_array_code(shape, kind, dtype):
-    """A mean of n squares of differences, two roundings each, in long doubles; the gradient is array code's own."""
-    rng = np.random.default_rng(0)
-    y, targets = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
-    mask = {"none": None, "items": rng.random(shape) < 0.6, "rows": rng.random(shape[:-1]) < 0.6}[kind]
-    whole = None
-    if mask is not None:
-        mask = np.asarray(mask)
-        mask.flat[0] = True
-        whole = np.broadcast_to(mask[..., None], shape) if kind == "rows" else mask
-    targets = targets if whole is None else np.where(whole, targets, np.asarray(np.nan, dtype))
-    loss, dy = lc.squared_error(y, targets, mask)
-    exact, _ = squared_error_forward(y.astype(np.longdouble), targets.astype(np.longdouble), whole)
-    n = y.size if whole is None else whole.sum()
-    assert abs(loss - exact) <= (n + 3) * np.finfo(dtype).eps * exact
-    assert loss.dtype == dy.dtype == dtype
-    np.testing.assert_array_equal(dy, squared_error_backward(squared_error_forward(y, targets, whole)[1], whole))
-
-
 def test_every_layout_gives_the_same_bits():
     logits, targets, mask = logits_of((6, 5), 21, "float32")
     loss, dlogits = lc.softmax_cross_entropy(logits, targets, mask)
@@ -113,11 +86,6 @@ def test_every_layout_gives_the_same_bits():
             again, dagain = lc.softmax_cross_entropy(other, marks, np.asfortranarray(mask))
             assert again == loss
             np.testing.assert_array_equal(dagain, dlogits)
-    loss, dy = lc.squared_error(logits, 2 * logits, mask)
-    for other in (wide[..., ::2], np.asfortranarray(logits), odd):
-        again, dagain = lc.squared_error(other, 2 * other, np.asfortranarray(mask))
-        assert again == loss
-        np.testing.assert_array_equal(dagain, dy)
 
 
 def test_threads_change_no_bit():
@@ -127,13 +95,12 @@ def test_threads_change_no_bit():
     try:
         for threads in range(1, before + 1):
             numba.set_num_threads(threads)
-            results.append((lc.softmax_cross_entropy(logits, targets, mask), lc.squared_error(logits, -logits, mask)))
+            results.append(lc.softmax_cross_entropy(logits, targets, mask))
     finally:
         numba.set_num_threads(before)
-    for result in results:
-        for (loss, gradient), (first, dfirst) in zip(result, results[0], strict=True):
-            assert loss == first
-            np.testing.assert_array_equal(gradient, dfirst)
+    for loss, gradient in results:
+        assert loss == results[0][0]
+        np.testing.assert_array_equal(gradient, results[0][1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -157,6 +124,50 @@ def test_nan_and_infinity_stay_in_their_rows(V, dtype):
         assert dlogits[2, where] == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_class_weights(dtype, masked):
+    """Weights 2, 1, 0, ... are what counting a row twice, once or never gives, but for the order of the sum: both are
+    within the bound of test_compiled_as_array_code, for n the sum of the weights, whose own sum is exact."""
+    logits, targets, mask = logits_of((40, 5), 7, dtype)
+    mask = mask if masked else None
+    weights = np.array([2, 1, 0, 3, 1, 0, 4], dtype)
+    rows = (slice(None),) if mask is None else mask
+    times = weights.astype(int)[targets[rows]].ravel()
+    l, t = np.repeat(logits[rows].reshape(-1, 7), times, axis=0), np.repeat(targets[rows].ravel(), times)
+    allowed = 2 * (2 * np.abs(logits).max() + 7 / 2 + 5) * np.finfo(dtype).eps
+    loss, dlogits = lc.softmax_cross_entropy(logits, np.where(mask, targets, -1) if masked else targets, mask, weights)
+    want, each = lc.softmax_cross_entropy(l, t)
+    assert loss.dtype == dlogits.dtype == dtype
+    assert abs(loss - want) <= allowed + want * np.finfo(dtype).eps
+    dwant = np.zeros((times.size, 7))
+    np.add.at(dwant, np.repeat(np.arange(times.size), times), each)
+    assert np.abs(dlogits[rows].reshape(-1, 7) - dwant).max() <= 4 * allowed / times.sum()
+    if masked:
+        assert not dlogits[~mask].any()
+    exact, p = softmax_cross_entropy_forward(*(a.astype(np.longdouble) for a in (logits,)), targets, mask, weights)
+    assert abs(loss - exact) <= allowed + exact * np.finfo(dtype).eps
+    darray = softmax_cross_entropy_backward(p, targets, mask, weights)
+    assert np.abs(dlogits - darray).max() <= 4 * allowed / times.sum()
+
+
+def test_bad_class_weights():
+    logits, targets = np.zeros((4, 3)), np.array([0, 1, 1, 0])
+    for weights, error, words in (
+        (np.ones(4), ValueError, r"one per class; got \(4,\) \(one per item"),
+        ([1.0, 1.0, 1.0], TypeError, "`weights` should be an array of numpy; got list"),
+        (np.ones(3, "float32"), TypeError, "`weights` should be float64"),
+        (np.array([1.0, -1.0, 1.0]), ValueError, "finite and not negative"),
+        (np.array([1.0, np.nan, 1.0]), ValueError, "finite and not negative"),
+        (np.array([0.0, 0.0, 1.0]), ValueError, "count at least one valid target; all of theirs are 0"),
+    ):
+        with pytest.raises(error, match=words):
+            lc.softmax_cross_entropy(logits, targets, None, weights)
+    mask = np.array([True, False, False, False])
+    with pytest.raises(ValueError, match="all of theirs are 0"):
+        lc.softmax_cross_entropy(logits, targets, mask, np.array([0.0, 1.0, 1.0]))
+
+
 @pytest.mark.parametrize("mark", [-1, -100, 99])
 def test_masked_targets_are_never_read(mark):
     rng = np.random.default_rng(1)
@@ -169,31 +180,10 @@ def test_masked_targets_are_never_read(mark):
     assert not dlogits[2:].any()
 
 
-@pytest.mark.parametrize("kind", ["none", "items", "less the last axis"])
-@pytest.mark.parametrize("mark", [np.nan, -3.0])
-def test_squared_error(kind, mark):
-    """mean (y - t)^2, without a half; a mask of the items or of whole rows; masked targets hold a mark."""
-    rng = np.random.default_rng(2)
-    y, targets = rng.normal(size=(2, 4, 3, 2))
-    mask = {"none": None, "items": rng.random((4, 3, 2)) < 0.6, "less the last axis": rng.random((4, 3)) < 0.6}[kind]
-    valid = np.ones((4, 3, 2), bool) if mask is None else np.broadcast_to(mask.reshape(4, 3, -1), (4, 3, 2))
-    targets = np.where(valid, targets, mark)
-    loss, dy = lc.squared_error(y, targets, mask=mask)
-    assert loss.shape == ()
-    assert abs(loss - sum((u - v) ** 2 for u, v in zip(y[valid], targets[valid])) / valid.sum()) <= 100 * EPS
-    want = by_complex_step(lambda v: lc.squared_error(v, targets.astype(complex), mask=mask)[0], y)
-    assert np.max(np.abs(dy - want)) <= 100 * EPS
-    assert not dy[~valid].any()
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dtypes_stay(dtype):
-    logits = np.ones((2, 3), dtype)
-    for loss, gradient in (
-        lc.softmax_cross_entropy(logits, np.array([0, 1])),
-        lc.squared_error(logits, 2 * logits),
-    ):
-        assert loss.dtype == gradient.dtype == dtype
+    loss, gradient = lc.softmax_cross_entropy(np.ones((2, 3), dtype), np.array([0, 1]))
+    assert loss.dtype == gradient.dtype == dtype
 
 
 def test_softmax():
