@@ -90,7 +90,7 @@ def to_numpy(value: Any) -> Array:
     return np.asarray(value)
 
 
-def to_library(value: Any, library: str) -> Array:
+def to_library(value: object, library: str) -> Array:
     """`value` as an array of the named library, "numpy" or "cupy".
 
     Raises ValueError for another name, ImportError where CuPy is not installed.

@@ -1,10 +1,10 @@
 """Weights and gradients between the layouts of the table: cut into blocks, and joined again."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.interop.host import on_host
 from lstmcore.interop.layouts import LAYOUTS, Layout, Part, Structure
 from lstmcore.interop.why import check_order, tidy, why
@@ -15,14 +15,14 @@ Blocks = dict[tuple[str, str], list[tuple[str, np.ndarray]]]  # ("x", "i") -> [(
 
 
 def to_lstmcore(
-    weights: Mapping[str, Any],
+    weights: Mapping[str, object],
     layout: str | Layout,
     cell: str = "lstm",
     *,
     gradients: bool = False,
     bidirectional: bool | None = None,
     dtype: str | None = None,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Plain, dict[str, np.ndarray]]:
     """Weights, or gradients, of any layout -> (config, params), both as lstmcore's.
 
     `lstmcore.layers.from_config(config)` builds the layer, container or stack that params belong to. A path that all
@@ -63,7 +63,7 @@ def to_lstmcore(
 
 
 def from_lstmcore(
-    params: Mapping[str, Any], layout: str | Layout, cell: str = "lstm", *, gradients: bool = False
+    params: Mapping[str, object], layout: str | Layout, cell: str = "lstm", *, gradients: bool = False
 ) -> dict[str, np.ndarray]:
     """lstmcore's weights, or gradients, in another layout; the way back of `to_lstmcore`.
 
@@ -75,7 +75,7 @@ def from_lstmcore(
     structure = structure_of(arrays, LAYOUTS["lstmcore"], cell, None)
     if structure.towers and not layout.has_towers:
         raise ValueError("this layout has no two independent towers, only stacks of bidirectional layers")
-    answer: dict[str, Any] = {}
+    answer: dict[str, list[np.ndarray]] = {}  # one array, or with `direction_axis` one for each direction
     for k, d in structure.places():
         blocks = _cut(arrays, LAYOUTS["lstmcore"], structure, k, d)
         used: set[tuple[str, str]] = set()
@@ -84,11 +84,8 @@ def from_lstmcore(
                 continue  # a layer without biases
             value = _join(part, blocks, used, gradients, 0.0 if gradients else layout.forget_bias)
             name = layout.name(structure, k, d, part.key)
-            if layout.direction_axis:
-                answer.setdefault(name, []).append(value)
-            else:
-                answer[name] = value
-    return {key: np.stack(value) if isinstance(value, list) else value for key, value in answer.items()}
+            answer.setdefault(name, []).append(value)
+    return {key: np.stack(values) if layout.direction_axis else values[-1] for key, values in answer.items()}
 
 
 def structure_of(
@@ -229,19 +226,21 @@ def _letters(part: Part) -> str:
     return f"({K},)" if part.of == "b" else f"({K}, {rows})" if part.out_first else f"({rows}, {K})"
 
 
-def _config(structure: Structure, sizes: Mapping[Any, tuple[int, int]], params: Mapping[str, Any]) -> dict[str, Any]:
+def _config(
+    structure: Structure, sizes: Mapping[tuple[int, int], tuple[int, int]], params: Mapping[str, np.ndarray]
+) -> Plain:
     """What `lstmcore.layers.from_config` builds."""
     dtype = str(next(iter(params.values())).dtype)
 
-    def layer(k: int, d: int) -> dict[str, Any]:
+    def layer(k: int, d: int) -> Plain:
         I, H = sizes[k, d]
         kind = CELLS[structure.cell].name.upper()
         return {"kind": kind, "input_size": I, "hidden_size": H, "dtype": dtype, "return_sequences": True}
 
-    def both(fw: dict[str, Any], bw: dict[str, Any]) -> dict[str, Any]:
+    def both(fw: Plain, bw: Plain) -> Plain:
         return {"kind": "Bidirectional", "fw": fw, "bw": bw, "merge": "concat"}
 
-    def stack(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    def stack(layers: list[Plain]) -> Plain:
         return {"kind": "Stack", "layers": layers} if structure.stacked else layers[0]
 
     numbers = range(structure.layers)

@@ -1,7 +1,6 @@
 """Arrays of any library, brought to the host in a dtype that lstmcore computes in."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from lstmcore.arrays import to_numpy
 HALVES = ("float16", "bfloat16")
 
 
-def on_host(arrays: Mapping[str, Any], dtype: str | None = None) -> dict[str, np.ndarray]:
+def on_host(arrays: Mapping[str, object], dtype: str | None = None) -> dict[str, np.ndarray]:
     """Every array as NumPy's: tensors are detached, what lies on a GPU is copied.
 
     dtype: "float32" or "float64", what they are read into; None leaves them as they are. Raises TypeError for float16
@@ -21,7 +20,7 @@ def on_host(arrays: Mapping[str, Any], dtype: str | None = None) -> dict[str, np
     return {key: _on_host(key, value, dtype) for key, value in arrays.items()}
 
 
-def _on_host(key: str, value: Any, dtype: str | None) -> np.ndarray:
+def _on_host(key: str, value: object, dtype: str | None) -> np.ndarray:
     value = getattr(value, "value", value)  # a variable of Keras or Flax
     value = value.detach().cpu() if hasattr(value, "detach") else value
     name = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
