@@ -8,6 +8,7 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 import importlib
 from typing import TYPE_CHECKING
 
+from lstmcore import hints
 from lstmcore.arrays import from_dlpack
 from lstmcore.layers import (
     GRU,
@@ -67,7 +68,7 @@ else:
         """`lc.debug` is loaded when it is first used: it is larger than all the rest."""
         if name == "debug":
             return importlib.import_module("lstmcore.debug")
-        raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")
+        raise hints.missing("lstmcore", name, hints.PACKAGE)
 
 
 __version__ = "0.1.0"

@@ -21,6 +21,8 @@ from lstmcore.arrays import (
     namespace,
 )
 
+SWAPPED = "are batch and time swapped? x is (T, B, I)"  # asked where there is but one step
+
 
 def check_array(name: str, value: Any, like: Array) -> None:
     """`value` is a floating array of the library and dtype of `like` (the layer's parameters)."""
@@ -278,6 +280,12 @@ def check_lengths(lengths: Any, T: int) -> None:
     for b, length in enumerate(lengths):
         if not 0 <= length <= T:
             raise ValueError(f"`lengths` should lie in 0 .. T = {T}; got {int(length)} in row {b} (T too small?)")
+
+
+def check_kind(name: str, value: Any, fits: bool, wanted: str, call: str) -> None:
+    """`value` is what the call wants at that place; else two arguments may have changed places."""
+    if not fits:
+        raise TypeError(f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80} ({call})")
 
 
 def check_size(name: str, value: Any) -> None:

@@ -18,7 +18,16 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 MODULES = {".".join(("lstmcore", *Path(file).with_suffix("").parts)).removesuffix(".__init__"): file for file in FILES}
 
 # From the ground up: a file may import what stands in its own storey or below, and nothing above.
-STOREYS = (("arrays", "shapes"), ("ops",), ("layers",), ("interop",), ("train",), ("debug",), ("recipes",), ("cli",))
+STOREYS = (
+    ("arrays", "hints", "shapes"),
+    ("ops",),
+    ("layers",),
+    ("interop",),
+    ("train",),
+    ("debug",),
+    ("recipes",),
+    ("cli",),
+)
 STOREY = {name: k for k, names in enumerate(STOREYS) for name in names}
 
 

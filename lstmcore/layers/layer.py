@@ -4,10 +4,11 @@ import copy
 import inspect
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
+from lstmcore import hints
 from lstmcore.arrays import Array, Dtype, Plain, State, dtype_name, namespace, to_library
 from lstmcore.layers.params import Params, joined
 from lstmcore.ops.recurrence import EngineName
@@ -30,6 +31,19 @@ class Layer(Protocol):
     parts: Mapping[str, "Layer"] = MappingProxyType({})  # by name; a layer without parts is a leaf (tree.py)
     flipped: Collection[str] = ()  # the names of the parts that read time from its end
     states: tuple[str, ...] = ()  # the names of the arrays of a leaf's state
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = hints.hinted(cls.__init__)  # type: ignore[method-assign]
+
+    if not TYPE_CHECKING:  # a checker shows what is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise hints.missing(type(self).__name__, name, hints.LAYERS)
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            raise TypeError(f"{type(self).__name__} is no function: {hints.CALL}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises AttributeError for a size, which the parameters have once and for all."""
@@ -92,6 +106,7 @@ class Layer(Protocol):
         twin.params = joined(parts, own_params(self))
         return twin
 
+    @hints.hinted
     def to(self, dtype: Dtype | None = None, engine: EngineName = None, array: str | None = None) -> Self:
         """A twin with its own copy of the parameters: in another dtype, on another engine or array library.
 
@@ -146,7 +161,9 @@ def check_dtype(dtype: Dtype) -> np.dtype[Any]:
     try:
         checked = np.dtype(dtype)
     except TypeError as error:
-        raise TypeError(f'`dtype` should be "float32" or "float64"; got {dtype!r}') from error
+        hint = f" ({hints.ON_GPU})" if dtype in ("cuda", "gpu", "cpu") else ""
+        hint = f" (a number of layers? {hints.STACK})" if type(dtype) is int else hint
+        raise TypeError(f'`dtype` should be "float32" or "float64"; got {dtype!r}{hint}') from error
     if checked.name not in ("float32", "float64", "complex64", "complex128"):
         raise TypeError(f'`dtype` should be "float32" or "float64"; got {checked.name!r}')
     return np.dtype(checked.name)  # in the byte order of this machine

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed
 from lstmcore.train.callbacks.callback import Callback
@@ -44,6 +45,7 @@ class RangeTest:
         return [(self.lrs[k], self.smoothed[k]) for k in chosen]
 
 
+@hinted
 def find_lr(
     model: Layer,
     loss: Loss,

@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import ExitStack
 from itertools import islice, starmap
 from typing import TypeAlias
 
-from lstmcore.arrays import Array, Plain, namespace
+from lstmcore.arrays import Array, Plain, is_array, namespace
+from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.shapes import check_kind
 from lstmcore.train.callbacks.callback import Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
@@ -19,9 +21,11 @@ from lstmcore.train.run import History, Run
 from lstmcore.train.update.clip import clip_by_global_norm
 from lstmcore.train.update.optimizer import Optimizer
 
+CALL = "fit(model, loss, batches, opt, epochs=...)"
 Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
 
 
+@hinted
 def fit(
     model: Layer,
     loss: Loss,
@@ -67,6 +71,10 @@ def fit(
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
     update is half done; a second Ctrl-C raises KeyboardInterrupt.
     """
+    _check_places(model, loss, opt)
+    _check_data("batches", batches)
+    if validation is not None:
+        _check_data("validation", validation)
     check_callbacks(callbacks)
     size = len(batches) if isinstance(batches, Sized) else None
     if hasattr(batches, "rewind"):
@@ -98,6 +106,22 @@ def fit(
                 ends.callback(_call, [watcher], "on_end", run)
     seconds = sum(row["seconds"] for row in run.history) + run.seconds
     return {"ended": run.ended, "step": run.step, "seconds": seconds, "epochs": run.history}
+
+
+def _check_places(model: object, loss: object, opt: object) -> None:
+    """That what `fit` gets stands at its place. Raises TypeError that says what does not."""
+    is_layer = hasattr(model, "backward") and not isinstance(model, type)
+    is_loss = callable(loss) and not hasattr(loss, "backward")
+    check_kind("model", model, is_layer, "a layer", CALL)
+    check_kind("loss", loss, is_loss, "a function (y, targets, mask) -> loss, dy, such as lc.squared_error", CALL)
+    check_kind("opt", opt, isinstance(opt, Optimizer), "an optimizer, such as lc.Adam(lr=0.001)", CALL)
+
+
+def _check_data(name: str, batches: object) -> None:
+    """That it can give batches, and is no array of them."""
+    arrays = is_array(batches) or (isinstance(batches, list | tuple) and any(map(is_array, batches)))
+    wanted = "lc.Batches(x, targets, batch_size=...), or a list of (x, targets) or (x, targets, mask)"
+    check_kind(name, batches, isinstance(batches, Iterable) and not arrays, wanted, CALL)
 
 
 def evaluate(model: Layer, loss: Loss, batches: Data, carry_state: bool = False) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, is_array, library_name, namespace
+from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.ops.recurrence.gpu.fused import fused_gpu
@@ -45,6 +46,7 @@ class RecordedStep:
     that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call).
     """
 
+    @hinted
     def __init__(self, model: Layer, loss: Loss, opt: Optimizer, clip: float | None = None, rng: Seed = None):
         if clip is not None:
             check_limit("clip", clip)

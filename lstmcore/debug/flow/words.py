@@ -6,6 +6,7 @@ import numpy as np
 
 from lstmcore.debug.flow.measure import EDGE, LayerFlow, Update
 from lstmcore.debug.show.tables import percent
+from lstmcore.shapes import SWAPPED
 
 MOST = 0.9  # of a gate's values: then the gate as a whole is called closed or open
 FADED = 1e-3  # of a gradient: then nothing is learned from there
@@ -18,7 +19,7 @@ def calm(layer: LayerFlow) -> str:
     """What is said of a layer in which nothing is wrong."""
     name = f"{layer.name}: " if layer.name else ""
     if not len(layer.linked()):
-        swapped = "; are batch and time swapped? x is (T, B, I)" if len(layer.order) == 1 and layer.rows[0] > 1 else ""
+        swapped = f"; {SWAPPED}" if len(layer.order) == 1 and layer.rows[0] > 1 else ""
         return f"{name}nothing is handed on: there is but one step, and nothing is learnt about time{swapped}"
     rate = f"{name}nothing vanishes or explodes: gradients change by {layer.rate:.2f} per step"
     if layer.reach.min() >= FADED:

@@ -17,6 +17,7 @@ from lstmcore.debug.ledger.parts import Entry, at_padding, recurrent_entries, ro
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
 from lstmcore.layers import Embedding, Layer, Linear
+from lstmcore.shapes import SWAPPED
 
 MUCH = 0.9  # "most of it" in words
 
@@ -162,13 +163,12 @@ def _findings(book: Ledger) -> Iterator[str]:
     for entry in book.entries:
         T = len(entry.steps)
         if T == 1 or not entry.norm > 0:
+            one_step = T == 1 and "W_hh" in entry.name
+            why = " (one step from a state of zeros? then nothing is learnt about time)" if one_step else ""
             if entry.norm == 0:
-                why = (
-                    " (one step from a state of zeros? then nothing is learnt about time)"
-                    if T == 1 and "W_hh" in entry.name
-                    else ""
-                )
                 yield f"{entry.name} has no gradient at all{why}"
+            if one_step and entry.rows[0] > 1:
+                yield f"{entry.name}: there is but one step; {SWAPPED}"
             continue
         norms = np.sqrt((entry.norms**2).sum((1, 2)))
         learning, real = int((norms > 0).sum()), int((entry.rows > 0).sum())

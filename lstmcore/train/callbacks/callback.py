@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from lstmcore.arrays import Array, Plain, library_name, to_library, to_numpy
+from lstmcore.hints import hinted
 from lstmcore.train.run import Run
 
 
@@ -64,6 +65,7 @@ class EarlyStopping(Callback):
     put back at the end, however the run ends.
     """
 
+    @hinted
     def __init__(self, patience: int = 10, restore: bool = True):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"`patience` should be a positive number of epochs; got {patience!r}")

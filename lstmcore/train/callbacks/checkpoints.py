@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from lstmcore.arrays import Plain
+from lstmcore.hints import hinted
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files import checkpoint
@@ -42,6 +43,7 @@ class Checkpoints(Callback):
     compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
     """
 
+    @hinted
     def __init__(
         self,
         folder: str | os.PathLike[str],

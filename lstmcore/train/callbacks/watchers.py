@@ -14,6 +14,7 @@ from lstmcore.layers import Recurrent, tree
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.losses import softmax
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.shapes import SWAPPED
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
 from lstmcore.train.update.clip import global_norm
@@ -192,10 +193,13 @@ class NothingLearnt(Watcher, Callback):
         if self.said is None and run.epoch >= self.epochs and run.step >= SETTLED:
             constant = self._constant(run) if self.constant is None else self.constant
             if constant is not None and loss > 0.99 * constant > 0:
+                T, B = run.batch.x.shape[:2] if run.batch is not None and run.batch.x.ndim > 1 else (0, 0)
+                swapped = f"; the batches have but one step: {SWAPPED}" if T == 1 < B else ""
                 self.say(
                     f"nothing is learnt: the loss is {run.history[-1]['loss']:.4g} after {run.epoch} epochs, and giving"
                     f" the same answer to everything has {constant:.4g}; is the learning rate ({run.opt.lr:.3g}) far "
-                    "too high or too low, are inputs and targets in the same order, are the inputs near 1 in size?"
+                    f"too high or too low, are inputs and targets in the same order, are the inputs near 1 in "
+                    f"size?{swapped}"
                 )
 
     def _constant(self, run: Run) -> float | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from lstmcore.arrays import Array, Plain, dtype_name, is_array, library_name, namespace, to_numpy
+from lstmcore.hints import hinted
 from lstmcore.layers.initialise import Seed, generator
 
 POOL = 32  # batches; so many are drawn before their rows are sorted by length
@@ -44,6 +45,7 @@ class Batches:
     a child is taken (Generator.spawn): its own stream does not move.
     """
 
+    @hinted
     def __init__(
         self,
         x: Array,

@@ -86,6 +86,8 @@ def read(
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; the model of a run is the file {path / 'model.safetensors'}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     try:

@@ -4,10 +4,11 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
+from lstmcore import hints
 from lstmcore.arrays import Array, Plain, dtype_name, is_float32_or_64, library_name, namespace
 from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.shapes import check_like
@@ -45,6 +46,15 @@ class Optimizer:
         self.l1 = number("l1", l1)
         self._state: dict[str, Memory] = {}
         self._ready: dict[str, Ready] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = hints.hinted(cls.__init__)  # type: ignore[method-assign]
+
+    if not TYPE_CHECKING:  # a checker shows what is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise hints.missing(type(self).__name__, name, hints.OPTIMIZERS)
 
     numbers: Callable[..., tuple[float, ...]]
     rule: Callable[..., tuple[Array, ...]]
@@ -99,6 +109,8 @@ class Optimizer:
 
     @lr.setter
     def lr(self, lr: float) -> None:
+        if isinstance(lr, Mapping):
+            raise TypeError(f"`lr` should be a number; got {lr!r:.80} (the parameters come later: {hints.STEP})")
         self._lr = number("lr", lr)
 
     @property

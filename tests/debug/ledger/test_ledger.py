@@ -180,3 +180,6 @@ def test_why_the_recurrent_weights_have_no_gradient(T, why):
     dy = np.zeros((T, 4, 3), "float32") if T > 1 else np.ones((T, 4, 3), "float32")
     said = str(lc.debug.ledger(lc.LSTM(2, 3, seed=0), x, lambda y: (0.0, dy)))
     assert f"W_hh has no gradient at all{why}\n" in said + "\n"
+    assert ("there is but one step; are batch and time swapped? x is (T, B, I)" in said) == (T == 1)
+    alone = str(lc.debug.ledger(lc.LSTM(2, 3, seed=0), x[:, :1]))
+    assert "swapped" not in alone

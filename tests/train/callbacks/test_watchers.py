@@ -177,6 +177,14 @@ def test_a_warning_comes_once_and_as_pythons_own():
         assert [(w.category, str(w.message)) for w in caught] == [(TrainingWarning, watcher.said)]
 
 
+@pytest.mark.parametrize(("T", "asked"), [(1, True), (3, False)])
+def test_batches_of_one_step_are_asked_about(T, asked):
+    x, targets = np.ones((T, 10, 1), "float32"), np.arange(10 * T, dtype="float32").reshape(T, 10, 1)
+    said = watch(regression(), lc.squared_error, [(x, targets)], SGD(0.0), epochs=400)
+    question = "; the batches have but one step: are batch and time swapped? x is (T, B, I)"
+    assert [line.endswith(question) for line in said if line.startswith("nothing is learnt")] == [asked]
+
+
 def test_what_a_watcher_remembers_outlives_a_pause():
     """Broken off in the midst of an epoch, each in its own words; and what is none of its memories is refused."""
     rng = np.random.default_rng(0)
