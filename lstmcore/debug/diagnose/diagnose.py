@@ -19,7 +19,7 @@ from lstmcore.interop import Layout
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """The nearest explanation that is not the answer."""
+    """The nearest explanation that is not the answer, where it explains more than half."""
 
     names: tuple[str, ...]
     residual: float
@@ -117,7 +117,7 @@ def diagnose(
         ok=False,
         names=tuple(names),
         residual=(found or rest)[0].residual,
-        runner_up=_runner_up(rest[0]) if rest else None,
+        runner_up=_runner_up(rest[0]) if rest and rest[0].residual < right.residual / 2 else None,
         alternatives=tuple((*turned, *s.mistakes) for s in found),
         place=None if found else locate(bench, bench.numbers()),
         off=right.residual,

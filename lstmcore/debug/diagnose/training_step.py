@@ -10,8 +10,9 @@ import numpy as np
 
 from lstmcore.arrays import Array
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.plan import from_lstmcore
 from lstmcore.debug.trees import named
-from lstmcore.interop import from_lstmcore, to_lstmcore
+from lstmcore.interop import to_lstmcore
 from lstmcore.layers.tree import state_names
 from lstmcore.ops import gates
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from lstmcore.debug.diagnose.read_case import Reading
 from lstmcore.debug.diagnose.rounded import Rounded
-from lstmcore.debug.mistakes import Mistake, mutant
+from lstmcore.debug.mistakes import Edit, Mistake, mutant
+from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
 
 Numbers = dict[str, np.ndarray]
 BREAKS = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # what a program with two mistakes may raise
@@ -21,6 +22,7 @@ class Bench:
 
     def __init__(self, reading: Reading):
         self.reading, self.case, self.model = reading, reading.case, reading.model
+        self._prepared: dict[tuple[Edit, ...], tuple[Any, ...]] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
         n = sum(value.size for value in self.case.grads.values())
@@ -64,7 +66,7 @@ class Bench:
 
     def _bound(self, mistakes: tuple[Mistake, ...], written: bool) -> Numbers:
         engine = mutant(*mistakes)
-        params, x, mask, *states = engine.prepare(self.case)
+        params, x, mask, *states = self.prepared(*mistakes)
 
         def rounded(tree: Any) -> Any:
             """Each number rounded once on its way in, and by what writing it down did to it."""
@@ -90,9 +92,15 @@ class Bench:
         return {k: self.deviations * np.hypot((moved_by[k] - still[k]) / step, still[k]) for k in still}
 
     def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
-        engine = mutant(*mistakes)
         with np.errstate(all="ignore"):  # some mistakes explode
-            return engine.run(self.model, *engine.prepare(self.case))
+            return mutant(*mistakes).run(self.model, *self.prepared(*mistakes))
+
+    def prepared(self, *mistakes: Mistake) -> tuple[Any, ...]:
+        """What the layers get: found once for all mistakes that leave it as it is."""
+        edits = tuple(e for m in mistakes for e in m.edits if e.module == AROUND and e.right not in HAND_OVER)
+        if edits not in self._prepared:
+            self._prepared[edits] = mutant(*mistakes).prepare(self.case)
+        return self._prepared[edits]
 
     def _handed(self, engine: Any, ours: Numbers) -> Numbers:
         answer = engine.hand_over(dict(ours), self.case)

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from functools import cache, lru_cache
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from lstmcore.arrays import Array
@@ -77,11 +77,17 @@ def _source(module: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def _compiled(name: str, piece: str) -> CodeType:
+    return compile(piece, f"<{name}, with mistakes>", "exec")
+
+
+@lru_cache(maxsize=4096)
 def _module(name: str, text: str, products: str) -> ModuleType:
     """The module that this text makes. The loop calls the products around it, so they come along."""
     module: Any = ModuleType(name)
     vars(module).update({key: value for key, value in vars(wrong_calls).items() if not key.startswith("_")})
-    exec(compile(text, f"<{name}, with mistakes>", "exec"), vars(module))
+    for piece in text.split("\n\n\n"):  # what stands at the top level, between two empty lines: each compiled once
+        exec(_compiled(name, piece), vars(module))
     if products:
         around: Any = _module(PRODUCTS, products, "")
         module.project, module.contract = around.project, around.contract

@@ -87,13 +87,14 @@ def test_the_answer_holds_the_lines():
     answer = diagnose(step, step.gradients(NAMED["c_t for c_{t-1} in the forget gate"], dtype="float32"))
     assert not answer.ok
     assert answer.names == ("c_t for c_{t-1} in the forget gate",)
-    assert answer.residual < 1e-5 < 1e-2 < answer.runner_up.residual
+    assert answer.residual < 1e-5
+    assert answer.runner_up is None  # nothing else explains half of it
     text = str(answer)
     assert text.startswith("WRONG")
     assert "lstmcore/ops/cells/lstm.py, line " in text
     assert "right  df = dc * c_prev" in text
     assert "wrong  df = dc * c" in text
-    assert "the next best" in text
+    assert "the next best" not in text
 
 
 def test_numbers_that_are_the_same_are_named_together():
