@@ -86,6 +86,7 @@ def simple_layers():
         "Linear": lc.Linear(3, 2, dtype="float64", seed=0),
         "Linear without bias": lc.Linear(3, 2, bias=False, dtype="float64", seed=0),
         "Tanh": lc.Tanh(),
+        "Softmax": lc.Softmax(),
         "Dropout": lc.Dropout(0.4),
     }
 

@@ -1,6 +1,6 @@
 """Layers own the parameters; the maths is in ops. Every layer keeps the contract of `Layer`."""
 
-from lstmcore.layers.activation import Sigmoid, Tanh
+from lstmcore.layers.activation import ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
@@ -23,8 +23,10 @@ __all__ = [
     "Layer",
     "Linear",
     "Params",
+    "ReLU",
     "Recurrent",
     "Sigmoid",
+    "Softmax",
     "Stack",
     "Tanh",
     "from_config",

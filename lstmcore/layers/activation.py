@@ -1,4 +1,4 @@
-"""tanh and the sigmoid as layers, for heads whose targets lie in [-1, 1] or [0, 1]."""
+"""tanh, the sigmoid, relu and softmax as layers, for the heads of models."""
 
 from typing import ClassVar, NamedTuple
 
@@ -6,7 +6,16 @@ from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.layers.seen import read_only
-from lstmcore.ops.activation import sigmoid_backward, sigmoid_forward, tanh_backward, tanh_forward
+from lstmcore.ops.activation import (
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    softmax_backward,
+    softmax_forward,
+    tanh_backward,
+    tanh_forward,
+)
 from lstmcore.ops.masking import masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
 
@@ -59,3 +68,18 @@ class Sigmoid(Activation):
     """
 
     function, undone = staticmethod(sigmoid_forward), staticmethod(sigmoid_backward)
+
+
+class ReLU(Activation):
+    """y = max(x, 0) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""
+
+    function, undone = staticmethod(relu_forward), staticmethod(relu_backward)
+
+
+class Softmax(Activation):
+    """y = exp(x) / sum exp(x) over the last axis of x (T, B, V) or (B, V), zero at masked steps. No parameters.
+
+    To learn classes, give the logits before it to `lc.softmax_cross_entropy`, and put this behind for `predict`.
+    """
+
+    function, undone = staticmethod(softmax_forward), staticmethod(softmax_backward)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard, TypeVar, overload
 
 from lstmcore.arrays import Plain
-from lstmcore.layers.activation import Sigmoid, Tanh
+from lstmcore.layers.activation import ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
@@ -27,7 +27,19 @@ from lstmcore.ops.recurrence import EngineName
 Kind = TypeVar("Kind", bound=type)
 
 RECURRENT: tuple[type[Recurrent], ...] = tuple(map(of_cell, CELLS.values()))
-SHIPPED: tuple[type, ...] = (*RECURRENT, Bidirectional, Stack, Linear, Embedding, Dropout, Tanh, Sigmoid, Last)
+SHIPPED: tuple[type, ...] = (
+    *RECURRENT,
+    Bidirectional,
+    Stack,
+    Linear,
+    Embedding,
+    Dropout,
+    Tanh,
+    Sigmoid,
+    ReLU,
+    Softmax,
+    Last,
+)
 KINDS = {kind.__name__: kind for kind in SHIPPED}
 DEEPEST = 100  # containers in containers
 

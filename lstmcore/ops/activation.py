@@ -1,4 +1,4 @@
-"""tanh and the logistic sigmoid over arrays, real or complex."""
+"""tanh, the logistic sigmoid, relu and softmax over arrays, real or complex."""
 
 from types import ModuleType
 
@@ -41,3 +41,36 @@ def sigmoid_forward(x: Array) -> Array:
 def sigmoid_backward(dy: Array, y: Array) -> Array:
     """dx from dy and the output y: sigmoid' = sigmoid (1 - sigmoid)."""
     return dy * y * (1 - y)  # (55) undoes (54)
+
+
+def relu_forward(x: Array) -> Array:
+    """y = x where x > 0, else 0, any shape. By the real part, so that a complex step passes."""
+    xp = namespace(x)
+    return xp.where(real(x) > 0, x, xp.zeros_like(x))  # (54)
+
+
+def relu_backward(dy: Array, y: Array) -> Array:
+    """dx from dy and the output y: the slope is 1 where y > 0, else 0."""
+    xp = namespace(y)
+    return xp.where(real(y) > 0, dy, xp.zeros_like(dy))  # (55) undoes (54)
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities over the last axis: exp(l_v) / sum_v exp(l_v), shifted by the maximum so that nothing overflows."""
+    e = namespace(logits).exp(without_maximum(logits))
+    return e / namespace(logits).sum(e, axis=-1, keepdims=True)
+
+
+def softmax_forward(x: Array) -> Array:
+    """y = softmax(x) over the last axis."""
+    return softmax(x)  # (54)
+
+
+def softmax_backward(dy: Array, y: Array) -> Array:
+    """dx from dy and the output y: dy_v / dx_w = y_v ((v = w) - y_w)."""
+    return y * (dy - namespace(y).sum(dy * y, axis=-1, keepdims=True))  # (55) undoes (54)
+
+
+def without_maximum(logits: Array) -> Array:
+    """Shifted along the last axis. The maximum enters as a constant: it cancels in a softmax, so it has no gradient."""
+    return logits - namespace(logits).max(real(logits), axis=-1, keepdims=True)

@@ -36,7 +36,15 @@ def test_linear(mask, bias):
         assert np.max(np.abs(grads[name] - want)) <= 50 * EPS
 
 
-@pytest.mark.parametrize(("layer", "function"), [(lc.Tanh(), np.tanh), (lc.Sigmoid(), lambda x: 1 / (1 + np.exp(-x)))])
+ACTIVATIONS = [
+    (lc.Tanh(), np.tanh),
+    (lc.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
+    (lc.ReLU(), lambda x: np.maximum(x, 0)),
+    (lc.Softmax(), lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)),
+]
+
+
+@pytest.mark.parametrize(("layer", "function"), ACTIVATIONS)
 @pytest.mark.parametrize("mask", MASKS)
 def test_activations(mask, layer, function):
     rng = np.random.default_rng(1)
@@ -50,7 +58,7 @@ def test_activations(mask, layer, function):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: lc.Linear(3, 3, dtype="float64", seed=2), lc.Tanh, lc.Sigmoid, lambda: lc.Dropout(0.5)]
+    "make", [lambda: lc.Linear(3, 3, dtype="float64", seed=2), lc.Tanh, lc.Sigmoid, lc.Softmax, lambda: lc.Dropout(0.5)]
 )
 def test_rows_without_time(make):
     """(B, I) is one step: the same numbers, and `step` gives them too. Products of other shapes may round otherwise."""

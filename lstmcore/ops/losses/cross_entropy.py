@@ -5,7 +5,8 @@ from types import ModuleType
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_float32_or_64, library_name, namespace, real
+from lstmcore.arrays import Array, is_float32_or_64, library_name, namespace
+from lstmcore.ops.activation import without_maximum
 from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.ops.losses.mean import count, mean
 from lstmcore.shapes import check_class_weights, check_targets, check_weighed
@@ -34,12 +35,6 @@ def softmax_cross_entropy(
     return loss, softmax_cross_entropy_backward(p, targets, mask, weights)
 
 
-def softmax(logits: Array) -> Array:
-    """Probabilities over the last axis: exp(l_v) / sum_v exp(l_v), shifted by the maximum so that nothing overflows."""
-    e = namespace(logits).exp(_shifted(logits))
-    return e / namespace(logits).sum(e, axis=-1, keepdims=True)
-
-
 def softmax_cross_entropy_forward(
     logits: Array, targets: Array, mask: Array | None, weights: Array | None = None
 ) -> tuple[Array, Array]:
@@ -48,7 +43,7 @@ def softmax_cross_entropy_forward(
     logits (..., V), targets (...) integers, mask (...) bool or None, weights (V,) or None -> loss (), p (..., V).
     """
     xp = namespace(logits)
-    shifted = _shifted(logits)
+    shifted = without_maximum(logits)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
     picked = xp.sum(xp.where(_one_hot(targets, logits), shifted, xp.zeros_like(shifted)), axis=-1)
@@ -64,11 +59,6 @@ def softmax_cross_entropy_backward(p: Array, targets: Array, mask: Array | None,
     dlogits = (dlogits if times is None else dlogits * times[..., None]) / count(mask, targets, p, times)
     # (62) undoes (61)
     return dlogits if mask is None else xp.where(mask[..., None], dlogits, xp.zeros_like(dlogits))
-
-
-def _shifted(logits: Array) -> Array:
-    # The maximum of the real part enters as a constant: it cancels, so it has no gradient.
-    return logits - namespace(logits).max(real(logits), axis=-1, keepdims=True)
 
 
 def _one_hot(targets: Array, logits: Array) -> Array:
