@@ -35,7 +35,7 @@ class Case(NamedTuple):
     dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
 
 
-def save_case(path: str | PathLike, case: Case) -> None:
+def save_case(path: str | PathLike[str], case: Case) -> None:
     """Writes a case as docs/case-format.md describes it: an .npz file without pickles."""
     if not isinstance(case.layout, str):
         raise TypeError("`layout` should be the name of a layout, to be written to a file; got a Layout")
@@ -49,7 +49,7 @@ def save_case(path: str | PathLike, case: Case) -> None:
         np.savez(file, **arrays)
 
 
-def load_case(path: str | PathLike) -> Case:
+def load_case(path: str | PathLike[str]) -> Case:
     """Reads a case. Nothing in the file is executed.
 
     Raises ValueError that names what is missing, unknown, damaged or of the wrong kind; OSError if there is no such
@@ -84,7 +84,7 @@ def load_case(path: str | PathLike) -> Case:
     )
 
 
-def _kind(path: str | PathLike, name: str) -> Kind:
+def _kind(path: str | PathLike[str], name: str) -> Kind:
     """What an array of that name should hold."""
     group, _, key = name.partition(".")
     if name not in KINDS and not (group in GROUPS and key):
@@ -95,14 +95,14 @@ def _kind(path: str | PathLike, name: str) -> Kind:
     return KINDS.get(name, FACTORS if group == "dropout" else FLOATING)
 
 
-def _boolean(path: str | PathLike, value: np.ndarray) -> np.ndarray:
+def _boolean(path: str | PathLike[str], value: np.ndarray) -> np.ndarray:
     """Booleans, or the zeros and ones of a language that writes no booleans."""
     if not np.isin(value, (0, 1)).all():
         raise ValueError(f"{path}: 'mask' should hold {FLAGS.words}; got {value.dtype} {value.min()} to {value.max()}")
     return value.astype(bool)
 
 
-def _text(path: str | PathLike, arrays: Mapping[str, np.ndarray], name: str, default: str) -> str:
+def _text(path: str | PathLike[str], arrays: Mapping[str, np.ndarray], name: str, default: str) -> str:
     """A string, or its bytes, one per number or all in one."""
     value = arrays.get(name, np.array(default))
     if value.nbytes <= LONGEST:

@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lstmcore.arrays import Array, Dtype, State, is_array
+from lstmcore.layers.tree import Names
 
 
-def cast(tree: Any, dtype: Dtype) -> Any:
+def cast(tree: "State | Array | None", dtype: Dtype) -> Any:
     """Floating and complex arrays of a nested tuple in another dtype; integers stay indices."""
     return tree_map(lambda a: a.astype(dtype) if a.dtype.kind in "fc" else a, tree)
 
 
-def tree_map(function: Callable[..., Any], tree: Any) -> Any:
+def tree_map(function: Callable[..., object], tree: "State | Array | None") -> Any:
     """The tree of nested tuples with every array replaced; None stays."""
     if tree is None or is_array(tree):
         return None if tree is None else function(tree)
@@ -27,10 +28,10 @@ def leaves(tree: "State | Array | None") -> Iterator[Array]:
             yield from leaves(part)
 
 
-def named(tree: "State | Array | None", names: Any) -> dict[str, Array]:
+def named(tree: "State | Array | None", names: Names) -> dict[str, Array]:
     """The arrays of a nested tuple by the names in another. Raises ValueError for arrays without names."""
     if is_array(tree):
-        return {names: tree}
+        return {str(names): tree}
     if tree is None or (isinstance(tree, tuple) and not tree):
         return {}
     if names is None or len(names) != len(tree):

@@ -6,14 +6,16 @@ A leaf is called by the names of the parts on the way to it, with dots between, 
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TypeAlias
 
-from lstmcore.arrays import Array
+from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import Params
 
+Names: TypeAlias = "str | tuple[Names, ...] | None"  # a tree like a state, that holds the names of its arrays
 
-def parts(layer: Any) -> Mapping[str, Any]:
+
+def parts(layer: Layer) -> Mapping[str, Layer]:
     """The parts of a layer by name; none for a leaf, and for what has the methods of a layer alone."""
     return getattr(layer, "parts", {})
 
@@ -73,7 +75,7 @@ def with_params(layer: Layer, params: Mapping[str, Array]) -> Layer:
     return twin
 
 
-def caches(cache: Any) -> Iterator[Any]:
+def caches(cache: object) -> Iterator[object]:
     """The caches of the leaves in the cache of a model, in the order of `leaves`."""
     if not hasattr(cache, "parts"):
         yield cache
@@ -81,12 +83,12 @@ def caches(cache: Any) -> Iterator[Any]:
         yield from caches(part)
 
 
-def engine(cache: Any) -> str:
+def engine(cache: object) -> str:
     """Which engine ran, by the cache of a model: "fused-cpu"; several names where parts of it ran on several."""
     return ", ".join(dict.fromkeys(part.engine for part in caches(cache) if hasattr(part, "engine")))
 
 
-def by_leaf(layer: Layer, state: Any) -> Iterator[Any]:
+def by_leaf(layer: Layer, state: State | Array | None) -> Iterator[State | Array | None]:
     """The state of each leaf in the state of a model, in the order of `leaves`; None where there is none."""
     if not parts(layer):
         yield state
@@ -94,8 +96,8 @@ def by_leaf(layer: Layer, state: Any) -> Iterator[Any]:
         yield from by_leaf(part, state and state[k])
 
 
-def state_names(layer: Layer, name: str = "") -> Any:
-    """A tree like the state of the model that holds names: ("h0", "c0"), or (("0.h0", "0.c0"), None), ..."""
+def state_names(layer: Layer, name: str = "") -> Names:
+    """The names of the arrays of the model's state: ("h0", "c0"), or (("0.h0", "0.c0"), None), ..."""
     if parts(layer):
         return tuple(state_names(part, dotted(name, key)) for key, part in parts(layer).items())
     return tuple(dotted(name, f"{state}0") for state in getattr(layer, "states", ())) or None

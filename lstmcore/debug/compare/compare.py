@@ -7,7 +7,7 @@ then the gradients of the pre-activations on the way back, then weights and inpu
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from lstmcore.debug.step.record import Run, StepOptions, Upstream, Visit, record
 from lstmcore.debug.step.rounding import sum_error
 from lstmcore.debug.trees import gradient_of
 from lstmcore.layers import Layer
+from lstmcore.ops.recurrence import Engine
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Difference(NamedTuple):
@@ -80,7 +84,7 @@ class Comparison:
         header = ["pass", "array", "ulps", "", "ours", "theirs", "worst at"]
         return "\n".join([paragraphs(self.findings), "", table(header, rows)])
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """The largest difference of each step, per array. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 
@@ -95,7 +99,7 @@ class Comparison:
 
 def compare(
     layer: Layer,
-    other: Layer | str | Mapping[str, Array] | Any,
+    other: Layer | Engine | str | Mapping[str, Array],
     x: Array,
     dy: Upstream = None,
     *,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import Array, to_numpy
+from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.dual import Dual, lift
 from lstmcore.debug.trees import cast, named, tree_map
 from lstmcore.layers import Layer
@@ -20,16 +20,16 @@ class Derivative(NamedTuple):
     """What `jvp` returns: values and their derivatives along the direction, in float64."""
 
     y: Array  # as layer.forward gives it
-    state: Any  # the final state
+    state: State | None  # the final state
     y_dot: Array
-    state_dot: Any
+    state_dot: State | None
 
 
 def jvp(
     layer: Layer,
     x: Array,
     direction: Mapping[str, Array],
-    state: Any = None,
+    state: State | None = None,
     mask: Array | None = None,
     *,
     dropout_seed: int | None = None,
@@ -49,7 +49,7 @@ def jvp(
 
 
 def duals(
-    layer: Layer, x: Array, direction: Mapping[str, Array], state: Any, mask: Array | None
+    layer: Layer, x: Array, direction: Mapping[str, Array], state: State | None, mask: Array | None
 ) -> tuple[Any, Any, Any, Any]:
     """A twin of the layer with dual parameters, and dual x, state and mask, moving along the direction."""
     if np.dtype(x.dtype).kind not in "fc":

@@ -12,7 +12,6 @@ for LSTM, else H): a witness for small layers, and what people mean by learning 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -32,9 +31,9 @@ def rtrl(
     layer: Recurrent,
     x: Array,
     dy: Array,
-    state: Any = None,
+    state: tuple[Array, ...] | None = None,
     mask: Array | None = None,
-    dstate: Any = None,
+    dstate: tuple[Array, ...] | None = None,
 ) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """The gradients that `layer.backward` gives, but for dx: dstate0, and those of every parameter, in float64.
 

@@ -13,11 +13,10 @@ It costs about three times a gradient, and needs no double backward of anybody's
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, to_numpy
+from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.derivatives.forward_mode import duals
 from lstmcore.debug.dual import Dual, lift, zeros_like
 from lstmcore.debug.gradcheck.numeric import COMPLEX_STEP
@@ -31,9 +30,9 @@ def hvp(
     x: Array,
     dy: Array | Callable[[Array], tuple[Array, Array]],
     direction: Mapping[str, Array],
-    state: Any = None,
+    state: State | None = None,
     mask: Array | None = None,
-    dstate: Any = None,
+    dstate: State | None = None,
     *,
     dropout_seed: int | None = None,
 ) -> dict[str, Array]:

@@ -7,7 +7,7 @@ thousandth after 31 steps, 1.3 per step a thousandfold after 26.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
 from lstmcore.layers import Layer
 from lstmcore.train.update.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Flow:
         parts.append(table(["weight", "|W|", "|dW|", "|update|", "update / weight"], rows))
         return "\n\n".join(parts)
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """Curves of |dh| and |dc| and of the gates' ends, per layer. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 

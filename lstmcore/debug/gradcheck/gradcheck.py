@@ -4,13 +4,15 @@ The derivative comes by complex step on a complex twin of the layer on the refer
 from the layer's own engine in float64; central differences are the second opinion, and serve anybody's function.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
+from lstmcore.arrays import Array, State, library_name, namespace, to_library, to_numpy
 from lstmcore.debug.gradcheck.numeric import central_difference, complex_step, directions, epsilon
 from lstmcore.debug.trees import cast, leaves, named, tree_map
 from lstmcore.layers import Layer
@@ -69,7 +71,7 @@ class GradCheck:
 def gradcheck(
     layer: Layer,
     x: Array,
-    state: Any = None,
+    state: State | None = None,
     mask: Array | None = None,
     seed: int | None = None,
     *,
@@ -118,10 +120,9 @@ def gradcheck(
     library = "numpy" if method == "complex" else home
     run = layer.to(dtype=dtype, engine="reference", array="numpy") if method == "complex" else own
 
-    def placed(tree: Any) -> Any:
-        return tree_map(lambda a: to_library(a, library), tree)
+    placed = functools.partial(tree_map, lambda a: to_library(a, library))
 
-    def objective(values: Mapping[str, Array]) -> Any:
+    def objective(values: Mapping[str, Array]) -> Array:
         values = {name: cast(value, dtype) for name, value in values.items()}
         for name in run.params:
             run.params[name] = placed(values[name])
@@ -135,7 +136,7 @@ def gradcheck(
 
 
 def gradcheck_function(
-    loss: Callable[[dict[str, np.ndarray]], Any],
+    loss: Callable[[dict[str, np.ndarray]], ArrayLike],
     values: Mapping[str, np.ndarray],
     grads: Mapping[str, np.ndarray],
     *,

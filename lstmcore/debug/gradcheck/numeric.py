@@ -6,7 +6,6 @@ subtracted, hence nothing cancels: h can be 2^-100, and the derivative is right 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def directions(
         yield f"{name}{list(at)}", direction
 
 
-def epsilon(value: Any) -> float:
+def epsilon(value: object) -> float:
     """The rounding unit of a number or an array: float64's for Python's numbers."""
     dtype = np.asarray(value).dtype
     return float(np.finfo(dtype if dtype.kind in "fc" else np.float64).eps)

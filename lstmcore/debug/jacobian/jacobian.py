@@ -12,7 +12,6 @@ own, and backpropagation has no part in it. A masked step has the unit matrix.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -151,5 +150,5 @@ def _real_steps(cache: Cache) -> np.ndarray:
     return np.ones(cache.x.shape[:2], bool) if cache.mask is None else to_numpy(cache.mask)
 
 
-def _float64(value: Array) -> Any:
+def _float64(value: Array) -> np.ndarray:
     return to_numpy(value).astype(np.float64)

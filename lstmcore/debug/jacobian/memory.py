@@ -5,7 +5,7 @@ s = (h, c): it is 1 at the start, and what is below a hundredth of it no gradien
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from lstmcore.debug.jacobian.jacobian import lyapunov_exponents, memory_horizon,
 from lstmcore.debug.show.tables import paragraphs, spans, table
 from lstmcore.debug.step.record import StepOptions, Upstream, Visit, record
 from lstmcore.layers import Layer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GROWN = 10.0  # a largest singular value above this is called growth
 
@@ -71,7 +74,7 @@ class Memory:
             parts.append(table(["steps", "largest", "median row", "median direction"], rows, title))
         return "\n\n".join(parts)
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """The singular values over the steps, per layer, rows averaged. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 

@@ -8,7 +8,7 @@ Weights of other layers than recurrent ones, Linear and Embedding are named, and
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
 from lstmcore.layers import Embedding, Layer, Linear
 from lstmcore.shapes import SWAPPED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MUCH = 0.9  # "most of it" in words
 
@@ -80,7 +83,7 @@ class Ledger:
         parts.append(table(["weight", "norm", "error", "allowed", ""], rows, "the parts against the engine's total"))
         return "\n\n".join(parts)
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """A heat map per weight: norms over steps and gates. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 

@@ -1,7 +1,7 @@
 """The parts of a gradient, layer by layer: what the ledger writes down."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
@@ -145,10 +145,10 @@ def _allowed(visit: Visit, sizes: Sizes) -> np.ndarray:
 
 def rowwise_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     """The weights of a layer that works on each row alone, Linear or Embedding: its own backward, step by step."""
-    layer: Any = visit.layer
+    assert visit.dy is not None
     xp = namespace(visit.dy)
-    dy: Any = masking_forward(cast(Array, visit.dy), visit.mask)
-    table_of_rows = isinstance(layer, Embedding)
+    dy = masking_forward(visit.dy, visit.mask)
+    table_of_rows = isinstance(visit.layer, Embedding)
     inputs = visit.cache.index if table_of_rows else visit.cache.x
     timeless = dy.ndim == 2  # a head over final states: one step, the last
     if timeless:

@@ -13,6 +13,7 @@ from lstmcore.layers import Bidirectional, Layer
 from lstmcore.layers.tree import leaves, with_params
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import Cache
+from lstmcore.ops.recurrence.directions import Gradients
 
 
 class Mutant:
@@ -20,23 +21,22 @@ class Mutant:
 
     def __init__(self, name: str, modules: dict[str, ModuleType]):
         self.NAME = name
-        self._loop: Any = modules[LOOP]
-        self._both: Any = modules[BOTH]
+        self._loop, self._both = modules[LOOP], modules[BOTH]
         self._cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
-        around: Any = modules[AROUND]
+        around = modules[AROUND]
         self.supports, self.prepare = self._loop.supports, around.prepare
         self.hand_over, self._run = around.hand_over, around.run
 
-    def forward(self, cell: Cell, *args: Any) -> Cache:
+    def forward(self, cell: Cell, *args: object) -> Cache:
         return self._loop.forward(self._cells[cell.name], *args)
 
-    def predict(self, cell: Cell, *args: Any) -> Any:
+    def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
         return self._loop.predict(self._cells[cell.name], *args)
 
-    def backward(self, cell: Cell, *args: Any) -> Any:
+    def backward(self, cell: Cell, *args: object) -> Gradients:
         return self._loop.backward(self._cells[cell.name], *args)
 
-    def run(self, model: Any, params: dict[str, Any], *given: Any) -> dict[str, Any]:
+    def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Any]:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
         return self._run(self.twin(model, params), *given)
 
@@ -84,11 +84,11 @@ def _compiled(name: str, piece: str) -> CodeType:
 @lru_cache(maxsize=4096)
 def _module(name: str, text: str, products: str) -> ModuleType:
     """The module that this text makes. The loop calls the products around it, so they come along."""
-    module: Any = ModuleType(name)
+    module = ModuleType(name)
     vars(module).update({key: value for key, value in vars(wrong_calls).items() if not key.startswith("_")})
     for piece in text.split("\n\n\n"):  # what stands at the top level, between two empty lines: each compiled once
         exec(_compiled(name, piece), vars(module))
     if products:
-        around: Any = _module(PRODUCTS, products, "")
-        module.project, module.contract = around.project, around.contract
+        around = _module(PRODUCTS, products, "")
+        vars(module).update(project=around.project, contract=around.contract)
     return module

@@ -1,14 +1,13 @@
 """Somebody's function on one padded batch: run as it is, poisoned, row by row, and with more padding."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import dtype_name, to_numpy
+from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.debug.step.rounding import CONFIDENCE
 
-Results = Mapping[str, Any]
+Results = Mapping[str, Array | None]
 Function = Callable[..., Results]  # f(x, mask, dy) -> {"y": (T, B, .) or (B, .), "dx": ..., any gradients, "loss": ...}
 EXTRA = 3  # steps of padding that `extended` appends
 
@@ -16,7 +15,9 @@ EXTRA = 3  # steps of padding that `extended` appends
 class PaddedBatch:
     """One function on one batch."""
 
-    def __init__(self, function: Function, x: np.ndarray, mask: np.ndarray, dy: Any, rng: np.random.Generator):
+    def __init__(
+        self, function: Function, x: np.ndarray, mask: np.ndarray, dy: np.ndarray | None, rng: np.random.Generator
+    ):
         self.function, self.x, self.mask, self.dy, self.rng = function, x, mask, dy, rng
         self.T, self.B = mask.shape
         self.clean = self.run(x, mask, dy)
@@ -26,7 +27,9 @@ class PaddedBatch:
         self.wrong = np.zeros(mask.shape, bool)  # filled in by the rules
         self.allowed = self._allowed()
 
-    def run(self, x: np.ndarray, mask: np.ndarray, dy: np.ndarray | None, rows: Any = None) -> dict[str, np.ndarray]:
+    def run(
+        self, x: np.ndarray, mask: np.ndarray, dy: np.ndarray | None, rows: slice | None = None
+    ) -> dict[str, np.ndarray]:
         """The function's results as arrays of its own; what it does not know how to warn of is ignored."""
         extra = {"rows": rows} if rows is not None and hasattr(self.function, "takes_rows") else {}
         with np.errstate(all="ignore"):
@@ -43,10 +46,10 @@ class PaddedBatch:
             elif not self.timed and "loss" not in self.clean:  # a head over final states sees this row too
                 yield b, self.run(self.x[:, rows], self.mask[:, rows], self.dy_of(slice(None), rows), rows)
 
-    def extended(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def extended(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         more = [np.concatenate([a, np.zeros((EXTRA, *a.shape[1:]), a.dtype)]) for a in (self.x, self.mask)]
         dy = self.dy
-        if self.dy_by_step():
+        if dy is not None and self.dy_by_step():
             dy = np.concatenate([dy, np.zeros((EXTRA, *dy.shape[1:]), dy.dtype)])
         return more[0], more[1], dy
 
@@ -54,13 +57,11 @@ class PaddedBatch:
         """True for upstream gradients or targets over (T, B) or (T, B, .)."""
         return self.dy is not None and self.dy.shape[:2] == self.mask.shape and (self.timed or self.dy.ndim > 2)
 
-    def dy_of(self, steps: Any, rows: slice) -> np.ndarray | None:
+    def dy_of(self, steps: np.ndarray | slice, rows: slice) -> np.ndarray | None:
         return None if self.dy is None else self.dy[steps, rows] if self.dy_by_step() else self.dy[rows]
 
-    def filled(self, array: Any, value: float) -> Any:
+    def filled(self, array: np.ndarray, value: float) -> np.ndarray:
         """A copy with `value` in the padding; indices get one far out of range, arrays without time stay."""
-        if array is None:
-            return None
         array = array.copy()
         if array.shape[:2] == self.mask.shape:
             array[~self.mask] = value if array.dtype.kind == "f" else 0 if value == 0 else -12345
@@ -68,7 +69,10 @@ class PaddedBatch:
 
     def _allowed(self) -> dict[str, np.ndarray]:
         """Per result: what one unit of rounding in every number changes, times what n-term sums allow."""
-        moved = [self.run(self._jostled(self.x), self.mask, self._jostled(self.dy)) for _ in range(4)]
+        dy = self.dy
+        moved = [
+            self.run(self._jostled(self.x), self.mask, None if dy is None else self._jostled(dy)) for _ in range(4)
+        ]
         terms = self.T * self.B + self.x.shape[-1] + self.clean["y"].shape[-1]
         allowed = {}
         for name, value in self.clean.items():
@@ -78,8 +82,8 @@ class PaddedBatch:
             allowed[name] = np.full(value.shape, CONFIDENCE * np.sqrt(terms) * (spread + size))
         return allowed
 
-    def _jostled(self, array: Any) -> Any:
-        if array is None or array.dtype.kind != "f":
+    def _jostled(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":
             return array
         return array * (1 + np.finfo(array.dtype).eps * self.rng.choice([-1.0, 1.0], array.shape)).astype(array.dtype)
 

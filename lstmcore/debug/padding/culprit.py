@@ -73,7 +73,7 @@ def _copies_the_last(batch: PaddedBatch) -> bool:
 
 def _listens_to_padded_dy(batch: PaddedBatch) -> bool:
     """Finite upstream gradients at padded steps change a result."""
-    if not batch.dy_by_step():
+    if batch.dy is None or not batch.dy_by_step():
         return False
     other = batch.run(batch.x, batch.mask, batch.filled(batch.dy, 2.0))
     return any(other[name].tobytes() != value.tobytes() for name, value in batch.clean.items() if name != "loss")

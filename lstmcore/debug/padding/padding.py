@@ -12,11 +12,11 @@ is run again on data in which every number is moved by one unit of rounding; n-t
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace, to_numpy
+from lstmcore.arrays import Array, State, namespace, to_numpy
 from lstmcore.debug.padding.batch import Function, PaddedBatch, Results
 from lstmcore.debug.padding.culprit import name_mistakes
 from lstmcore.debug.padding.rules import Rule, longer, poison, rows_alone, zeros
@@ -24,6 +24,9 @@ from lstmcore.debug.show.tables import paragraphs, table
 from lstmcore.debug.trees import cast, named, tree_map
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import state_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class PaddingProof:
         details = [f"{rule.name}: {name} {how}" for rule in self.rules for name, how in rule.broken.items()]
         return "\n".join([paragraphs(self.findings), "", table(["rule", "results", "", ""], rows), *details])
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """A map of steps and rows: real, padding, and where a rule is broken. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 
@@ -67,9 +70,9 @@ def padding(
     x: Array,
     dy: Array | None = None,
     *,
-    state: Any = None,
+    state: State | None = None,
     mask: Array | None = None,
-    dstate: Any = None,
+    dstate: State | None = None,
     seed: int | None = 0,
 ) -> PaddingProof:
     """Proves that padding changes nothing, or says which rule is broken and by what.
@@ -96,7 +99,7 @@ def padding(
     if hasattr(layer, "forward"):
         function = _of_layer(layer, state, dstate, B, rng)
         x = cast(x, np.float64)
-        dy = rng.standard_normal(np.shape(function(x, where, None)["y"])) if dy is None else dy
+        dy = rng.standard_normal(to_numpy(function(x, where, None)["y"]).shape) if dy is None else dy
     else:
         function = layer
     if dy is not None and dy.dtype.kind == "f":
@@ -104,7 +107,7 @@ def padding(
     return _proof(PaddedBatch(function, x, where, dy, rng))
 
 
-def _of_layer(layer: Any, state: Any, dstate: Any, B: int, rng: np.random.Generator) -> Function:
+def _of_layer(layer: Any, state: State | None, dstate: State | None, B: int, rng: np.random.Generator) -> Function:
     """The layer as a function; rows are told by `rows`, so that states can be cut like the batch."""
     own = layer.to(dtype="float64")
     names = state_names(layer)
@@ -112,7 +115,7 @@ def _of_layer(layer: Any, state: Any, dstate: Any, B: int, rng: np.random.Genera
     xp = np if like is None else namespace(like)
     state, dstate = (cast(tree_map(to_numpy, s), np.float64) for s in (state, dstate))
 
-    def function(x: Array, mask: Array, dy: Array | None, rows: Any = slice(None)) -> Results:
+    def function(x: Array, mask: Array, dy: Array | None, rows: slice = slice(None)) -> Results:
         s0, ds = (tree_map(lambda s: xp.asarray(s[rows]), tree) for tree in (state, dstate))
         y, final, cache = own.forward(xp.asarray(x), s0, xp.asarray(mask))
         results = {"y": y} | {f"state {name.removesuffix('0')}": s for name, s in named(final, names).items()}

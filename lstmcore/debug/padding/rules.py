@@ -25,7 +25,8 @@ def poison(batch: PaddedBatch) -> Rule:
     """Padding of x and dy full of what must not be read."""
     broken: dict[str, str] = {}
     for name_of, value in POISONS.items():
-        other = batch.run(batch.filled(batch.x, value), batch.mask, batch.filled(batch.dy, value))
+        dy = None if batch.dy is None else batch.filled(batch.dy, value)
+        other = batch.run(batch.filled(batch.x, value), batch.mask, dy)
         for name, clean in batch.clean.items():
             if other[name].tobytes() != clean.tobytes() and name not in broken:
                 where = other[name] != clean

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from lstmcore.debug.step.record import StepOptions, Upstream, record
 from lstmcore.debug.tripwire.tripwire import Tripwire, tripwire_of
 from lstmcore.layers import Layer
 from lstmcore.train.update.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2em auto; padding: 0 1em; color: #111;
@@ -91,13 +94,13 @@ class Report:
             f"{''.join(self._sections())}</body></html>\n"
         )
 
-    def save(self, path: str | PathLike) -> Path:
+    def save(self, path: str | PathLike[str]) -> Path:
         """Writes the page to `path`; the text, if the name ends in .txt. Returns the path."""
         path = Path(path)
         path.write_text(str(self) if path.suffix == ".txt" else self.html(), encoding="utf-8")
         return path
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """The flow's curves; the ledger has a picture of its own. Needs matplotlib; returns its Figure."""
         return self.flow.picture()
 
@@ -134,8 +137,8 @@ def report(
     run, mask = record(layer, x, dy, **step), step.get("mask")
     proof = None
     if prove_padding and mask is not None and 0 < int(to_numpy(mask).sum()) < to_numpy(mask).size:
-        given: dict[str, Any] = {name: step.get(name) for name in ("state", "mask", "dstate")}
-        proof = padding(layer, x, run.dy, **given, seed=step.get("seed", 0))
+        state, dstate = step.get("state"), step.get("dstate")
+        proof = padding(layer, x, run.dy, state=state, mask=mask, dstate=dstate, seed=step.get("seed", 0))
     engines = sorted({visit.cache.engine for visit in run.visits if visit.recurrent})
     about = f"{layer!r}: x {tuple(x.shape)} {dtype_name(run.y.dtype)}, {', '.join(engines) or 'no recurrent layer'}"
     if run.loss is not None:

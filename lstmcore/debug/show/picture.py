@@ -1,9 +1,13 @@
 """Figures of matplotlib, drawn only when asked for."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def panels(count: int, width: float = 9.0, height: float = 2.6) -> tuple[Any, list[Any]]:
+def panels(count: int, width: float = 9.0, height: float = 2.6) -> "tuple[Figure, list[Axes]]":
     """A figure with `count` axes, one above the other. Raises ImportError where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, Plain, State, namespace
 from lstmcore.layers import Layer, Recurrent
+from lstmcore.layers.layer import Rng
 from lstmcore.layers.tree import dotted, is_flipped, replaced
 from lstmcore.ops.recurrence import Cache
 
-Upstream = Array | Callable[[Array], tuple[Any, Array]] | None  # dy, or loss(y) -> (value, dy), or None: random
+Upstream = (
+    Array | Callable[[Array], tuple[Array | float, Array]] | None
+)  # dy, or loss(y) -> (value, dy), or None: random
 
 
 class StepOptions(TypedDict, total=False):
@@ -25,9 +28,9 @@ class StepOptions(TypedDict, total=False):
     drawn from `seed`, 0 by default.
     """
 
-    state: Any  # the initial state, as for the layer; zeros by default
+    state: State | None  # the initial state, as for the layer; zeros by default
     mask: Array | None  # (T, B) bool, true on real steps
-    dstate: Any  # the gradient of the final state; zeros by default
+    dstate: State | None  # the gradient of the final state; zeros by default
     dropout_seed: int | None  # draw dropout masks from this seed; by default there is no dropout
     seed: int | None
 
@@ -39,15 +42,15 @@ class Visit(NamedTuple):
     layer: Layer
     flipped: bool  # True if it runs in flipped time, as the backward direction of a Bidirectional does
     x: Array
-    state: Any  # the initial state it was given, or None
+    state: tuple[Array, ...] | None  # the initial state it was given
     mask: Array | None
     y: Array
-    final: Any  # the final state, or None
+    final: tuple[Array, ...] | None  # the final state
     cache: Any
     dy: Array | None = None
-    dstate: Any = None  # the gradient of its final state, or None
+    dstate: tuple[Array, ...] | None = None  # the gradient of its final state
     dx: Array | None = None
-    dstate0: Any = None
+    dstate0: tuple[Array, ...] | None = None
     grads: dict[str, Array] = {}  # noqa: RUF012  (a default of a NamedTuple, never written to)
 
     @property
@@ -95,12 +98,12 @@ class Run(NamedTuple):
     x: Array
     mask: Array | None
     y: Array
-    state: Any
+    state: State | None
     dy: Array
     dx: Array | None
-    dstate0: Any
+    dstate0: State | None
     grads: dict[str, Array]
-    loss: Any  # the value of the loss, or None
+    loss: Array | float | None  # the value of the loss, if there is one
     visits: tuple[Visit, ...]  # in the order of the forward pass
     back: tuple[int, ...]  # indices into `visits`, in the order of the backward pass
 
@@ -125,9 +128,9 @@ def record(
     x: Array,
     dy: Upstream = None,
     *,
-    state: Any = None,
+    state: State | None = None,
     mask: Array | None = None,
-    dstate: Any = None,
+    dstate: State | None = None,
     dropout_seed: int | None = None,
     seed: int | None = 0,
 ) -> Run:
@@ -136,7 +139,7 @@ def record(
     Arguments as StepOptions tells them. Raises whatever the layer raises for bad input. What overflows is not warned
     of: tools look for it themselves.
     """
-    notes: list[dict[str, Any]] = []
+    notes: list[Plain] = []
     back: list[int] = []
     watched = replaced(layer, lambda name, leaf: _Watched(leaf, name, is_flipped(layer, name), notes, back))
     rng = None if dropout_seed is None else np.random.default_rng(dropout_seed)
@@ -157,22 +160,31 @@ def record(
 class _Watched(Layer):
     """A leaf that notes what it is given and what it gives."""
 
-    def __init__(self, layer: Layer, name: str, flipped: bool, notes: list[dict[str, Any]], back: list[int]):
+    def __init__(self, layer: Layer, name: str, flipped: bool, notes: list[Plain], back: list[int]):
         vars(self).update(vars(layer))  # a container may ask for them
         self.params = layer.params
         self._layer, self._notes, self._back = layer, notes, back
         self._place = {"name": name, "layer": layer, "flipped": flipped}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._layer, name)
 
-    def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+    def forward(
+        self,
+        x: Array,
+        state: State | None = None,
+        mask: Array | None = None,
+        rng: Rng = None,
+        reuse: object = None,
+    ) -> tuple[Array, State | None, object]:
         y, final, cache = self._layer.forward(x, state, mask, rng)
         noted = {"x": x, "state": state, "mask": mask, "y": y, "final": final, "cache": cache}
         self._notes.append(self._place | noted)
         return y, final, cache
 
-    def backward(self, dy, cache, dstate=None):
+    def backward(
+        self, dy: Array | None, cache: object, dstate: State | None = None
+    ) -> tuple[Array | None, State | None, dict[str, Array]]:
         dx, dstate0, grads = self._layer.backward(dy, cache, dstate)
         at = next(k for k, note in enumerate(self._notes) if note["cache"] is cache)
         self._notes[at] |= {"dy": dy, "dstate": dstate, "dx": dx, "dstate0": dstate0, "grads": grads}

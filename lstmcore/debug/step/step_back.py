@@ -11,7 +11,7 @@ The pointwise part of a step runs in array code on any array library, and for Nu
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def _how(visit: Visit, split: bool) -> Callable[[int, Array], Undone]:
 
 def _undo(
     cell: Cell,
-    step_backward: Callable[..., tuple[Any, ...]],
+    step_backward: Callable[..., tuple[Array, ...]],
     split: bool,
     real: Array | None,
     arriving: Array,
@@ -131,7 +131,7 @@ def _undo(
     given = arriving if real is None else xp.where(real, arriving, xp.zeros_like(arriving))
     nothing = xp.zeros_like(arriving[0, ...])
 
-    def ask(some: tuple[int, ...]) -> tuple[Any, ...]:
+    def ask(some: tuple[int, ...]) -> tuple[Array, ...]:
         """The answer to what arrives on some paths; elsewhere arrives nothing, as a symbol where the step takes one."""
         dstates = [ZERO if cell.compiles else nothing] * len(cell.states)
         for p in some:

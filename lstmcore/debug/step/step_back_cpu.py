@@ -7,7 +7,6 @@ arrives on the other. Its answers for one row and one vector of units stay in re
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
@@ -72,7 +71,7 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
     zero = np.dtype(dtype).type(0)
     step_backward = jitable(cell.make_step(vector_maths(dtype))[1])
 
-    def chosen(places: tuple[int, ...]) -> Callable[..., Any]:
+    def chosen(places: tuple[int, ...]) -> Callable[..., tuple]:
         """values -> those at some places, as a tuple."""
         first = places[0]
 

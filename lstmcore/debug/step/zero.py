@@ -4,7 +4,7 @@ A cell's `step_backward` is linear in the gradients that arrive. Asked with ZERO
 part that comes from that one, and leaves out every product that a number 0 would have wasted.
 """
 
-from typing import Any
+from lstmcore.arrays import Array
 
 
 class _Zero:
@@ -12,16 +12,16 @@ class _Zero:
 
     __array_ufunc__ = None  # an array on the left leaves the operation to the symbol on the right
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Array) -> Array:
         return other
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Array) -> Array:
         return -other
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Array) -> Array:
         return other
 
-    def __mul__(self, other: Any) -> "_Zero":
+    def __mul__(self, other: Array) -> "_Zero":
         return self
 
     def __neg__(self) -> "_Zero":

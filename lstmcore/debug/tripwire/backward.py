@@ -1,7 +1,6 @@
 """The first number that is not finite in the backward pass of one layer."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from lstmcore.arrays import dtype_name
 from lstmcore.debug.step.record import Visit
@@ -11,9 +10,9 @@ from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, tri
 
 def backward_pass(visit: Visit) -> Iterator[Trip]:
     """Upstream gradients, then results; where a result of a recurrent layer is not finite, the loop back by steps."""
-    dy: Any = visit.dy
+    dy = visit.dy
     at = first_bad(dy, visit.mask if dy is not None and dy.ndim == 3 else None)
-    if at is not None:
+    if dy is not None and at is not None:
         yield trip_at(visit, "backward", "dy", dy, at, "the upstream gradient is not finite", {"dy": dy[at]})
     for name, d in zip((f"d{name}_last" for name in visit.layer.states), visit.dstate or ()):
         at = first_bad(d)
@@ -31,7 +30,7 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
     results = {f"d{visit.key(name)}": g for name, g in visit.grads.items()}
     results |= {} if visit.dx is None else {"dx": visit.dx}
     if visit.recurrent:
-        results |= {f"d{name}0": d for name, d in zip(visit.layer.states, visit.dstate0)}
+        results |= {f"d{name}0": d for name, d in zip(visit.layer.states, visit.dstate0 or ())}
     bad = {name: at for name, value in results.items() for at in [first_bad(value)] if at is not None}
     if not bad:
         return
@@ -42,7 +41,7 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
     why = "every gradient of a pre-activation is finite in array code: a sum over steps and rows overflows"
     if name == "dx":
         why = f"what it is a product of is finite: it overflows {dtype_name(results[name].dtype)}"
-    value: Any = results[name][at]
+    value = results[name][at]
     yield make_trip(visit, "backward", name, value, why, gate=gate, unit=unit, operands={name: value})
 
 

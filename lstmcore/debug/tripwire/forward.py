@@ -1,7 +1,6 @@
 """The first number that is not finite in the forward pass of one layer."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -117,7 +116,7 @@ def _operands_forward(visit: Visit, t: int, row: int, unit: int, gate: str | Non
     layer, cache = visit.as_recurrent()
     cell = layer.cell
     x_t, h_prev = cache.x[t, row, :], cache.states[0][t, row, :]
-    found: dict[str, Any] = {"max |x_t|": abs(x_t).max(), "max |h_prev|": abs(h_prev).max()}
+    found = {"max |x_t|": abs(x_t).max(), "max |h_prev|": abs(h_prev).max()}
     for name, blocks, factor in (("W_ih", cell.input_blocks, x_t), ("W_hh", cell.recurrent_blocks, h_prev)):
         product = gates.split(factor @ layer.params[name], len(blocks))
         for k, values in zip(blocks, product):

@@ -1,6 +1,7 @@
 """One number that is not finite: where it stands, and what it was made of."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,21 +29,29 @@ def make_trip(
     visit: Visit,
     phase: str,
     what: str,
-    value: Any,
+    value: Array | float,
     why: str,
     *,
     step: int | None = None,
     row: int | None = None,
     gate: str | None = None,
     unit: int | None = None,
-    operands: dict[str, Any],
+    operands: Mapping[str, Array | float],
 ) -> Trip:
-    operands = {name: float(v) for name, v in operands.items()}
+    numbers = {name: float(v) for name, v in operands.items()}
     direction = visit.direction if visit.recurrent else None
-    return Trip(phase, visit.name, direction, what, step, row, gate, unit, float(value), operands, why)
+    return Trip(phase, visit.name, direction, what, step, row, gate, unit, float(value), numbers, why)
 
 
-def trip_at(visit: Visit, phase: str, what: str, array: Array, at: tuple[int, ...], why: str, operands: dict) -> Trip:
+def trip_at(
+    visit: Visit,
+    phase: str,
+    what: str,
+    array: Array,
+    at: tuple[int, ...],
+    why: str,
+    operands: Mapping[str, Array | float],
+) -> Trip:
     """A trip in an array over (T, B, .) or (B, .)."""
     step, row = (None, at[0]) if array.ndim == 2 else (visit.step(at[0]), at[1])
     return make_trip(visit, phase, what, array[at], why, step=step, row=row, unit=at[-1], operands=operands)

@@ -8,7 +8,7 @@ say whether the reference engine falls into it too.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lstmcore.debug.tripwire.backward import backward_pass
 from lstmcore.debug.tripwire.forward import given, output, steps_forward
 from lstmcore.debug.tripwire.trip import Trip, first_bad
 from lstmcore.layers import Layer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Tripwire:
             lines += [f"  {name:<{width}}  {value:+.9g}" for name, value in self.trip.operands.items()]
         return "\n".join(lines)
 
-    def picture(self) -> Any:
+    def picture(self) -> "Figure":
         """A map per recurrent layer: which steps of which rows are finite. Needs matplotlib; returns its Figure."""
         from lstmcore.debug.show.picture import panels
 

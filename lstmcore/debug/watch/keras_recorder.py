@@ -8,21 +8,28 @@ At padded steps Keras repeats the last real output, unless `zero_output_for_mask
 is not lost: it piles up on the last real step, and it is added there before lstmcore gets it.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import keras
 import numpy as np
 from ml_dtypes import finfo
 
-from lstmcore.debug.watch.seen import Call, Seen
+from lstmcore.arrays import State
+from lstmcore.debug.watch.seen import Call, Notes, Seen
 from lstmcore.ops.masking import masking_forward
+
+if TYPE_CHECKING:
+    import jax
+    import torch
+
+    Tensor: TypeAlias = torch.Tensor | jax.Array  # of the backend
 
 
 class Recorder:
     """Notes the calls of one layer. Raises ValueError for what lstmcore has not."""
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: keras.layers.Layer):
         if not isinstance(layer, keras.layers.LSTM):
             raise TypeError(f"`module` should be a Keras 3 LSTM layer; got {type(layer).__name__}")
         if keras.backend.backend() not in TAPS:
@@ -37,7 +44,7 @@ class Recorder:
         if layer.zero_output_for_mask and not layer.return_sequences:
             raise ValueError("`module` should return sequences if it has zero_output_for_mask")
         self.layer, self.tap = layer, TAPS[keras.backend.backend()]
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[Notes] = []
         self.obstacles: tuple[str, ...] = ()
 
     def attach(self) -> None:
@@ -51,12 +58,18 @@ class Recorder:
 
             jax.effects_barrier()  # until every callback has come back
 
-    def _call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+    def _call(
+        self,
+        sequences: "Tensor",
+        initial_state: "Sequence[Tensor] | None" = None,
+        mask: "Tensor | Sequence[Tensor] | None" = None,
+        training: bool = False,
+    ) -> "Tensor | Sequence[Tensor]":
         cell = self.layer.cell
         if training and (cell.dropout or cell.recurrent_dropout):
             self.obstacles = ("Keras does not tell what its dropout drew; set it to 0, or watch with training=False",)
             return self.own_call(sequences, initial_state, mask, training)
-        call: dict[str, Any] = {}
+        call: Notes = {}
         self.calls.append(call)
         tapped = [(v, self.tap(v.value, call, name)) for name, v in self._weights().items()]
         sequences = self.tap(sequences, call, "x")
@@ -71,7 +84,7 @@ class Recorder:
         outputs = [self.tap(out, call, name) for out, name in zip(outputs, ("y", "final0", "final1"))]
         return type(output)(outputs) if isinstance(output, list | tuple) else outputs[0]
 
-    def _weights(self) -> dict[str, Any]:
+    def _weights(self) -> dict[str, keras.Variable]:
         cell = self.layer.cell
         weights = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": cell.bias}
         return {name: v for name, v in weights.items() if v is not None}
@@ -105,7 +118,7 @@ class Recorder:
             "keras", "lstm", weights, grads, told, self.layer.return_sequences, eps, tuple(notes), self.obstacles
         )
 
-    def _told(self, call: dict[str, Any], notes: list[str]) -> Call:
+    def _told(self, call: Notes, notes: list[str]) -> Call:
         in_time = slice(None, None, -1 if self.layer.go_backwards else 1)
 
         def steps(a: np.ndarray) -> np.ndarray:
@@ -133,7 +146,7 @@ class Recorder:
             dstate0 = (None, *dstate0[1:])
         return Call(x, state, mask, y, dy, dstate, steps(call["dx"]) if "dx" in call else None, dstate0)
 
-    def _parts(self, call: dict[str, Any], name: str) -> Any:
+    def _parts(self, call: Notes, name: str) -> State | None:
         parts = tuple(call.get(f"{name}{k}") for k in range(2))
         if all(part is None for part in parts):
             return None
@@ -156,7 +169,7 @@ def _piled(dy: np.ndarray, mask: np.ndarray) -> np.ndarray:
 # ---- taps: the value unchanged, with the value and the gradient noted -------------------------------------------
 
 
-def _torch_tap(value: Any, notes: dict[str, Any], name: str) -> Any:
+def _torch_tap(value: "torch.Tensor", notes: Notes, name: str) -> "torch.Tensor":
     import torch
 
     value = torch.as_tensor(value)
@@ -168,14 +181,14 @@ def _torch_tap(value: Any, notes: dict[str, Any], name: str) -> Any:
     return view
 
 
-def _jax_tap(value: Any, notes: dict[str, Any], name: str) -> Any:
+def _jax_tap(value: "jax.Array", notes: Notes, name: str) -> "jax.Array":
     import jax
 
     jax.debug.callback(lambda v: _note(notes, name, v), value)
     if not jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
         return value
 
-    def backward(_: None, gradient: Any) -> tuple[Any]:
+    def backward(_: None, gradient: jax.Array) -> tuple[jax.Array]:
         jax.debug.callback(lambda g: _add(notes, f"d{name}", g), gradient)
         return (gradient,)
 
@@ -184,13 +197,13 @@ def _jax_tap(value: Any, notes: dict[str, Any], name: str) -> Any:
     return tap(value)
 
 
-TAPS: dict[str, Callable[[Any, dict[str, Any], str], Any]] = {"torch": _torch_tap, "jax": _jax_tap}
+TAPS: "dict[str, Callable[..., Tensor]]" = {"torch": _torch_tap, "jax": _jax_tap}
 
 
-def _note(notes: dict[str, Any], name: str, value: Any) -> None:
+def _note(notes: Notes, name: str, value: object) -> None:
     notes[name] = np.array(value, np.float64)
     notes[f"{name}, times"] = notes.get(f"{name}, times", 0) + 1
 
 
-def _add(notes: dict[str, Any], name: str, gradient: Any) -> None:
+def _add(notes: Notes, name: str, gradient: object) -> None:
     notes[name] = notes.get(name, 0) + np.array(gradient, np.float64)

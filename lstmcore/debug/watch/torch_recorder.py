@@ -6,19 +6,20 @@ pack_padded_sequence lays it out: step after step, at each step those rows that 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.hooks import RemovableHandle
 
-from lstmcore.debug.watch.seen import Call, Seen
+from lstmcore.arrays import State
+from lstmcore.debug.watch.seen import Call, Notes, Seen
 
 
 class Recorder:
     """Notes the calls of one module. Raises ValueError for what lstmcore has not."""
 
-    def __init__(self, module: Any):
+    def __init__(self, module: torch.nn.Module):
         if not isinstance(module, torch.nn.LSTM | torch.nn.GRU | torch.nn.RNN):
             raise TypeError(f"`module` should be a torch.nn.LSTM, GRU or RNN; got {type(module).__name__}")
         if module.proj_size:
@@ -26,10 +27,10 @@ class Recorder:
         if getattr(module, "nonlinearity", "tanh") != "tanh":
             raise ValueError(f"`module` should be a tanh RNN; got nonlinearity={module.nonlinearity!r}")
         self.module = module
-        self.handles: list[Any] = []
+        self.handles: list[RemovableHandle] = []
         self.weights: dict[str, np.ndarray] = {}
         self.grads: dict[str, np.ndarray] = {}
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[Notes] = []
         self.obstacles: tuple[str, ...] = ()
 
     def attach(self) -> None:
@@ -45,7 +46,7 @@ class Recorder:
         for handle in self.handles:
             handle.remove()
 
-    def _before(self, module: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _before(self, module: torch.nn.RNNBase, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Notes what the layer is given, and hands on views that note their gradients."""
         weights = {name: _host(weight) for name, weight in module.named_parameters()}
         if self.calls and any(np.any(weights[name] != self.weights[name]) for name in weights):
@@ -57,7 +58,7 @@ class Recorder:
                 "set dropout to 0, or watch in evaluation mode",
             )
         given = dict(zip(("input", "hx"), args)) | kwargs
-        call: dict[str, Any] = {}
+        call: Notes = {}
         self.calls.append(call)
         x, hx = given["input"], given.get("hx")
         if isinstance(x, PackedSequence):
@@ -71,11 +72,11 @@ class Recorder:
             given["hx"] = parts if isinstance(hx, tuple) else parts[0]
         return (), given
 
-    def _after(self, module: Any, args: tuple, kwargs: dict, output: tuple) -> tuple:
+    def _after(self, module: torch.nn.RNNBase, args: tuple, kwargs: dict, output: tuple) -> tuple:
         """Hands on views of the outputs, and notes what comes back to the outputs themselves."""
         call = self.calls[-1]
 
-        def hand_on(tensor: Any, name: str) -> Any:
+        def hand_on(tensor: torch.Tensor, name: str) -> torch.Tensor:
             call[name] = _host(tensor)
             if not tensor.requires_grad:
                 return tensor
@@ -103,7 +104,7 @@ class Recorder:
         cell = self.module.mode.split("_")[0].lower()  # "LSTM", "GRU", "RNN_TANH"
         return Seen("torch", cell, self.weights, self.grads, calls, True, eps, tuple(notes), self.obstacles)
 
-    def _told(self, call: dict[str, Any]) -> Call:
+    def _told(self, call: Notes) -> Call:
         steps, mask = self._steps(call)
         states = range(2 if isinstance(self.module, torch.nn.LSTM) else 1)
         state, dstate0 = ([call.get(f"{d}state{k}") for k in states] for d in ("", "d"))
@@ -113,7 +114,7 @@ class Recorder:
         tree = self._tree
         return Call(steps(call["x"]), tree(state), mask, steps(call["y"]), dy, tree(dstate), dx, tree(dstate0))
 
-    def _steps(self, call: dict[str, Any]) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray | None]:
+    def _steps(self, call: Notes) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray | None]:
         """How to bring x, y and their gradients to (T, B, ...), and the mask."""
         if "packed" in call:
             sizes, order = call["packed"].batch_sizes.numpy(), call["packed"].unsorted_indices
@@ -132,7 +133,7 @@ class Recorder:
             return (lambda a: np.ascontiguousarray(a.swapaxes(0, 1))), None
         return (lambda a: a), None
 
-    def _tree(self, parts: list[np.ndarray | None]) -> Any:
+    def _tree(self, parts: list[np.ndarray | None]) -> State | None:
         """States (layers * directions, B, H) as the lstmcore layer takes them; None if there are none."""
         if all(part is None for part in parts):
             return None
@@ -143,7 +144,7 @@ class Recorder:
         return tuple(layers) if len(layers) > 1 else layers[0]
 
 
-def _tap(tensor: Any, call: dict[str, Any], name: str) -> Any:
+def _tap(tensor: torch.Tensor, call: Notes, name: str) -> torch.Tensor:
     """Notes the tensor; a view of it that notes its gradient."""
     call[name] = _host(tensor)
     if not tensor.requires_grad or not torch.is_grad_enabled():
@@ -153,15 +154,15 @@ def _tap(tensor: Any, call: dict[str, Any], name: str) -> Any:
     return view
 
 
-def _add_to(notes: dict[str, Any], name: str) -> Callable[[Any], None]:
+def _add_to(notes: Notes, name: str) -> Callable[[torch.Tensor | None], None]:
     """A hook that adds a gradient to what is noted under a name."""
 
-    def hook(gradient: Any) -> None:
+    def hook(gradient: torch.Tensor | None) -> None:
         if gradient is not None:  # torch's way of saying zero
             notes[name] = notes.get(name, 0) + _host(gradient)
 
     return hook
 
 
-def _host(tensor: Any) -> np.ndarray:
+def _host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float64).numpy().copy()

@@ -18,7 +18,7 @@ a layer is handed over.
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from lstmcore.debug.watch.seen import Call, Recorder, Seen
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer, from_config
 from lstmcore.layers.tree import state_names
+
+Answer = TypeVar("Answer")
 
 CHAOS = 0.1  # where this much of a gradient may be rounding, nothing can be told
 FRAMEWORKS = {"torch": "lstmcore.debug.watch.torch_recorder", "keras": "lstmcore.debug.watch.keras_recorder"}
@@ -55,7 +57,7 @@ class Watch:
         """True if every array agrees; None if the step cannot be replayed, so that nothing was compared."""
         return None if self.obstacles else all(row.error <= row.allowed for row in self.rows)  # a NaN is not
 
-    def show(self, tool: Callable, call: int = 0, **options: Any) -> Any:
+    def show(self, tool: Callable[..., Answer], call: int = 0, **options: object) -> Answer:
         """What a tool of lstmcore.debug says of one call: tool(layer, x, dy, state=, mask=, dstate=, **options).
 
         Raises RuntimeError if the step cannot be replayed.
@@ -120,7 +122,7 @@ class Watch:
 
 
 @contextmanager
-def watch(module: Any) -> Iterator[Watch]:
+def watch(module: object) -> Iterator[Watch]:
     """Watches a torch.nn.LSTM (GRU, RNN) or a Keras 3 LSTM through one training step, forward and backward.
 
     torch: all layers, directions, biases, batch_first, packed and unbatched input. Keras: the torch and jax backends;
@@ -147,7 +149,7 @@ def watch(module: Any) -> Iterator[Watch]:
     watched.fill(recorder.seen())
 
 
-def _library(module: Any) -> str | None:
+def _library(module: object) -> str | None:
     """The framework that a layer belongs to, subclasses of its classes included."""
     bases = (base.__module__.split(".")[0] for base in type(module).__mro__)
     return next((base for base in bases if base in FRAMEWORKS), None)

@@ -56,7 +56,7 @@ class Header(NamedTuple):
 class Npz:
     """An open file. `header` looks at an array, `data` reads it."""
 
-    def __init__(self, path: str | PathLike, archive: zipfile.ZipFile):
+    def __init__(self, path: str | PathLike[str], archive: zipfile.ZipFile):
         self.path, self._archive = path, archive
         self._headers: dict[str, Header] = {}
         times = Counter(archive.namelist())
@@ -139,7 +139,7 @@ class Npz:
 
 
 @contextmanager
-def open_npz(path: str | PathLike) -> Iterator[Npz]:
+def open_npz(path: str | PathLike[str]) -> Iterator[Npz]:
     """The file, open for as long as the `with` block lasts.
 
     Raises ValueError for what is no .npz file, and for arrays of one name; OSError if it cannot be opened.
