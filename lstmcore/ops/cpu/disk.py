@@ -24,6 +24,7 @@ DAY = 86_400.0  # seconds
 UNUSED = 90 * DAY
 LARGEST = 512 * 2**20  # bytes of all files together
 PATIENCE = 120.0  # seconds to wait for another process that compiles the same
+_turns: set[str] = set()  # of this process
 
 
 class Usage(NamedTuple):
@@ -88,23 +89,32 @@ def save(name: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def turn(name: str) -> Iterator[None]:
-    """One process at a time, as far as that can be had: whoever comes second finds the file in place of compiling."""
-    lock = None
-    with contextlib.suppress(ImportError, OSError):  # nothing depends on it: who cannot wait compiles as well
-        import fcntl
+    """One process at a time, as far as that can be had: whoever comes second finds the file in place of compiling.
 
-        path = writable() / (name + LOCK)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when its process ends, however that ends
-                break
-            except BlockingIOError:
-                time.sleep(0.05)
+    Within a process threads do not compile side by side, so a turn that is taken is that of a call which this one
+    interrupts, in a signal's handler or in `__del__`: to wait for it would be to wait for ever.
+    """
+    if name in _turns:
+        yield
+        return
+    lock = None
     try:
+        _turns.add(name)
+        with contextlib.suppress(ImportError, OSError):  # nothing depends on it: who cannot wait compiles as well
+            import fcntl
+
+            path = writable() / (name + LOCK)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when its process ends, however that ends
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
         yield
     finally:
+        _turns.discard(name)
         if lock is not None:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import pickle
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
 import llvmlite
@@ -19,6 +18,7 @@ import numba
 import numpy as np
 from numba.core import serialize, types
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime.nrt import rtsys
 
 from lstmcore.ops.cpu import disk
@@ -34,7 +34,6 @@ FLAGS = {
 VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
 
 logger = logging.getLogger("lstmcore")
-_compiling = threading.Lock()
 _count = 0  # of the kernels that this process has compiled
 _told: set[str] = set()
 
@@ -55,7 +54,7 @@ def compile_kernel(
         key = ""
     named(function, key, name.replace("-", "_"))
     kernel = numba.njit(**flags)(function)
-    with _compiling, contextlib.ExitStack() as until_saved:
+    with global_compiler_lock, contextlib.ExitStack() as until_saved:
         kernel._cache = _Disk(name, key, until_saved)
         kernel.compile(signature)
     kernel.disable_compile()  # another type of argument is a mistake, not a reason to compile

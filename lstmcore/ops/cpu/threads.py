@@ -21,26 +21,47 @@ from lstmcore.ops.cpu.kernel import compile_kernel
 
 
 def thread_count() -> int:
-    """How many threads the caller wants: `numba.get_num_threads()`."""
+    """How many threads the caller wants: `numba.get_num_threads()`.
+
+    One for a call within another of the same thread, which a signal's handler or `__del__` makes, and one where the
+    interpreter is about to end: its other threads have ended.
+    """
+    if _own.calling or sys.is_finalizing():
+        return 1
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     if parallel is not None and parallel._is_initialized:
         return numba.get_num_threads()
     return numba.config.NUMBA_NUM_THREADS  # asking Numba would start its own pool
 
 
-def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int) -> None:
+def can_meet(threads: int) -> bool:
+    """Whether so many tasks can run at the same time, so that they may wait for each other."""
+    if threads < 2 or _own.calling or sys.is_finalizing():
+        return threads < 2
+    return threads - 1 <= _crew.size or bool(_crew.alone(_crew.hire, threads - 1))
+
+
+def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: int = 1) -> None:
     """Does all tasks of a kernel of `compile_tasks`, on as many threads as wanted; returns when all are done.
 
-    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. Where there are no more tasks than threads
-    they run at the same time, so that they may wait for each other. Raises MemoryError if there is too little.
+    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. So many `meeting` tasks run at the same
+    time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
-    helpers = min(thread_count(), tasks) - 1
+    helpers = max(min(thread_count(), tasks), meeting) - 1
     if helpers < 1:
         failed = kernel(*arguments, 0, tasks, 0, workspace(scratch), scratch)
     else:
-        failed = _crew.run(kernel, arguments, tasks, helpers, -(-scratch // 64) * 64)
+        failed = _crew.alone(_crew.run, kernel, arguments, tasks, helpers, -(-scratch // 64) * 64)
     if failed:
         raise MemoryError(f"{failed} of {tasks} tasks found no memory for their tables")
+
+
+class _Own(threading.local):
+    """What belongs to each thread."""
+
+    calling = False  # whether it is at work with the crew
+    size = address = 0  # of its memory
+    memory: tuple = ()  # and all that it had before: a call that this one interrupts may have been told its address
 
 
 def workspace(size: int) -> int:
@@ -49,13 +70,15 @@ def workspace(size: int) -> int:
     Zero at first: vectors read lanes that belong to nobody, and what stands in fresh memory may be numbers below the
     smallest normal one, with which every instruction takes a hundred cycles.
     """
-    if getattr(_own, "size", -1) < size:
-        _own.memory, _own.size = np.zeros(size + 64, np.uint8), size
-        _own.address = -(-_own.memory.ctypes.data // 64) * 64
+    if _own.size < size:
+        memory = np.zeros(max(size, 2 * _own.size) + 64, np.uint8)  # twice: all before is no more than this
+        _own.memory = memory, _own.memory
+        _own.address = -(-memory.ctypes.data // 64) * 64
+        _own.size = memory.size - 64
     return _own.address
 
 
-_own = threading.local()
+_own = _Own()
 
 
 class _Crew:
@@ -70,23 +93,40 @@ class _Crew:
         self.counting = threading.Lock()
         self.alarm: queue.SimpleQueue[None] = queue.SimpleQueue()
 
+    def alone(self, do: Callable[..., int], *arguments: object) -> int:
+        """do(*arguments), when no other thread does. What interrupts it in this thread works without the crew."""
+        try:
+            _own.calling = True
+            with self.one_call:
+                return do(*arguments)
+        finally:
+            _own.calling = False
+
+    def hire(self, helpers: int) -> bool:
+        """Whether there are so many helpers; all those who are missing are hired, if the system lets us."""
+        try:
+            while self.size < helpers:
+                name = f"lstmcore-{self.size}"
+                threading.Thread(target=self._serve, args=(_watch(),), name=name, daemon=True).start()
+                self.size += 1
+        except RuntimeError:  # too many threads, or the interpreter is about to end
+            return False
+        return True
+
     def run(self, kernel: Callable, arguments: tuple, tasks: int, helpers: int, scratch: int) -> int:
-        with self.one_call:
+        if not self.hire(helpers):
+            helpers = self.size
+        try:
             with self.counting:  # from now on nobody goes to sleep: tasks may have to wait for each other
                 self.calling = True
-                asleep = min(self.size, helpers) - self.awake
-            try:
-                for _ in range(asleep):
-                    self.alarm.put(None)
-                while self.size < helpers:
-                    threading.Thread(target=self._serve, name=f"lstmcore-{self.size}", daemon=True).start()
-                    self.size += 1
-                return kernel(*arguments, self.address, tasks, helpers, workspace((helpers + 1) * scratch), scratch)
-            finally:
-                self.calling = False
+                asleep = helpers - self.awake
+            for _ in range(asleep):
+                self.alarm.put(None)
+            return kernel(*arguments, self.address, tasks, helpers, workspace((helpers + 1) * scratch), scratch)
+        finally:
+            self.calling = False
 
-    def _serve(self) -> None:
-        watch = _watch()
+    def _serve(self, watch: Callable[[int], None]) -> None:
         while True:
             with self.counting:
                 self.awake += 1

@@ -108,7 +108,7 @@ def _run(
     """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
-    p = machine.plan(cell, T, B, I, y.shape[-1], dtype, mask is not None, machine.thread_count())
+    p = _planned(machine, cell, T, B, I, y.shape[-1], dtype, mask is not None)
     gates_kept, x_kept, clean = p.unkept if kept is None else kept
     biases = [params[name] for name in cell.biases]
     weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
@@ -117,7 +117,7 @@ def _run(
         clean, *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch)
+    machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
 
 
 def backward(
@@ -132,7 +132,7 @@ def backward(
     T, B, I = x.shape
     K, H = kept.shape[2:]
     machine, dtype = _machine(), DTYPES[x.dtype]
-    p = machine.plan(cell, T, B, I, H, dtype, mask is not None, machine.thread_count())
+    p = _planned(machine, cell, T, B, I, H, dtype, mask is not None)
     W_ih, W_hh = params["W_ih"], params["W_hh"]
     dstate0 = np.empty((len(dstate), B, H), x.dtype)
     dx = np.empty((T, B, I), x.dtype)
@@ -144,7 +144,7 @@ def backward(
         tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
         p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(3, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernel(cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch)
+    machine.run(machine.kernel(cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
     total, *others = sums
     for other in others:  # always in this order
         total += other
@@ -157,8 +157,9 @@ def backward(
 
 
 class Machine(NamedTuple):
-    run: Callable[[Callable, tuple, int, int], None]
+    run: Callable[[Callable, tuple, int, int, int], None]
     thread_count: Callable[[], int]
+    can_meet: Callable[[int], bool]
     kernel: "Callable[[Cell, str, str], Callable]"
     plan: "Callable[[Cell, int, int, int, int, str, bool, int], Plan]"
 
@@ -166,11 +167,17 @@ class Machine(NamedTuple):
 @functools.cache
 def _machine() -> Machine:
     """What needs Numba, imported when it is needed."""
-    from lstmcore.ops.cpu.threads import run, thread_count
+    from lstmcore.ops.cpu.threads import can_meet, run, thread_count
     from lstmcore.ops.recurrence.cpu.kernels import kernel
     from lstmcore.ops.recurrence.cpu.plan import plan
 
-    return Machine(run, thread_count, kernel, plan)
+    return Machine(run, thread_count, can_meet, kernel, plan)
+
+
+def _planned(machine: Machine, cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool) -> "Plan":
+    """The plan, for one thread where its parts could not run at the same time."""
+    plan = machine.plan(cell, T, B, I, H, dtype, masked, machine.thread_count())
+    return plan if machine.can_meet(plan.parts) else machine.plan(cell, T, B, I, H, dtype, masked, 1)
 
 
 def _rows(a: np.ndarray) -> np.ndarray:

@@ -1,8 +1,10 @@
 """What the compiled engine promises beyond the suites that run on every engine: the same bits from any number of
 threads and from every plan of work, sums that stay exact at full size, buffers, forks, neighbours, first use."""
 
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numba
@@ -189,6 +191,69 @@ def test_a_fork_after_use(cut):
     call = Call("lstm", 6, 17, 9, 37)
     want, _ = call.run()
     assert same_bits(forked(lambda: call.run()[0]), want)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
+def test_a_call_from_a_signals_handler(cut):
+    """It comes while a call of the same thread is under way, most often in the kernel, and needs more memory."""
+    outer, inner = Call("lstm", 40, 17, 9, 37), Call("lstm", 6, 17, 9, 45)
+    want, wanted, seen = outer.run()[0], inner.run()[0], []
+
+    def handler(number, frame):
+        seen.append(same_bits(inner.run()[0], wanted) and same_bits(outer.run()[0], want))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for k in range(40):
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 * (k % 10 + 1))
+            assert same_bits(outer.run()[0], want)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) > 10
+    assert all(seen)
+
+
+def test_a_thread_that_cannot_be_started(cut):
+    """One thread does all. A limit on memory refuses it to root as well: a stack of a gigabyte is too much for it."""
+    resource = pytest.importorskip("resource")
+    call = Call("lstm", 6, 17, 9, 37)
+    want, _ = call.run()
+
+    def without():
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        threading.stack_size(2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, size + 2**29))
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        return [call.run()[0] for _ in range(2)]
+
+    assert all(same_bits(got, want) for got in forked(without))
+
+
+def test_a_call_when_the_interpreter_ends():
+    """Helpers that sleep can no longer be woken then, and none can be started."""
+    code = """
+import atexit, os, sys, hashlib
+import numpy as np
+import lstmcore as lc
+layer, x = lc.LSTM(64, 256, seed=0), np.random.default_rng(0).normal(size=(100, 1, 64)).astype("float32")
+def call(where):
+    y, _, cache = layer.forward(x)
+    dx, _, grads = layer.backward(np.ones_like(y), cache)
+    content = b"".join(a.tobytes() for a in (y, dx, *grads.values()))
+    os.write(1, f"{where} {hashlib.sha256(content).hexdigest()}\\n".encode())
+class Last:
+    def __init__(self, where): self.where = where
+    def __del__(self, call=call): call(self.where)
+"""
+    for last in ('last = Last("module")', 'loop = [Last("cycle")]; loop.append(loop)', 'atexit.register(call, "exit")'):
+        ending = subprocess.run([sys.executable, "-c", f'{code}call("before"); {last}'], capture_output=True, text=True)
+        assert not ending.stderr
+        (_, want), (_, got) = (line.split() for line in ending.stdout.splitlines())
+        assert got == want
 
 
 def test_any_strides(cut):
