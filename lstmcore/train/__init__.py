@@ -11,6 +11,7 @@ from lstmcore.train.data.stream import Stream
 from lstmcore.train.files.model_file import load, save
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.loop import evaluate, fit
+from lstmcore.train.metrics import Counted, accuracy, mean_absolute_error, perplexity
 from lstmcore.train.recorded_step import RecordedStep
 from lstmcore.train.run import History, Run
 from lstmcore.train.update.clip import clip_by_global_norm, clip_by_value, global_norm
@@ -28,6 +29,7 @@ __all__ = [
     "Checkpoints",
     "Constant",
     "Cosine",
+    "Counted",
     "EarlyStopping",
     "Exponential",
     "Freeze",
@@ -45,6 +47,7 @@ __all__ = [
     "Stream",
     "TrainingWarning",
     "WarmUp",
+    "accuracy",
     "add_noise",
     "clip_by_global_norm",
     "clip_by_value",
@@ -53,7 +56,9 @@ __all__ = [
     "fit",
     "global_norm",
     "load",
+    "mean_absolute_error",
     "pad",
+    "perplexity",
     "save",
     "watchers",
 ]

@@ -1,11 +1,11 @@
 """The training loop: forward, loss, backward, clip, step."""
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from itertools import islice, starmap
-from typing import TypeAlias
 
 from lstmcore.arrays import Array, Plain, is_array, namespace
 from lstmcore.hints import hinted
@@ -17,12 +17,12 @@ from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
+from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
 from lstmcore.train.run import History, Run
 from lstmcore.train.update.clip import clip_by_global_norm
 from lstmcore.train.update.optimizer import Optimizer
 
 CALL = "fit(model, loss, batches, opt, epochs=...)"
-Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
 
 
 @hinted
@@ -41,16 +41,19 @@ def fit(
     progress: bool | None = None,
     resume: Plain | None = None,
     carry_state: bool = False,
+    accumulate: int = 1,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> History:
     """Trains `model` in place and returns the history, plain data:
 
         {"ended": "all 10 epochs done", "step": updates done, "seconds": in all, "epochs": [row, ...]}
         row = {"epoch": 1, "step": 400, "loss": ..., "validation": ... (if there is any), "lr": ..., "seconds": ...}
+              and the metrics by their names
 
     model       any layer. It gets each batch's x and mask.
     loss        (y, targets, mask) -> (loss, dy), such as lc.softmax_cross_entropy. The mask is the batch's as long as y
                 has a time axis, (T, B, ...), else None. Should be a mean over valid items: the losses of an epoch are
-                averaged by the number of valid steps (or rows) in each batch.
+                averaged by the number of valid steps (or rows) in each batch, or by what `Counted` says.
     batches     run through once per epoch: `Batches`, or a list of `Batch` or of tuples (x, targets) or (x, targets,
                 mask).
     validation  the same; its mean loss is taken after each epoch, in evaluation (no dropout).
@@ -66,6 +69,11 @@ def fit(
     carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros, and so
                 it is in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
                 the first step of a batch.
+    accumulate  so many batches make one update, the last one of an epoch maybe fewer: their gradients are added, each
+                times its valid items, and divided by all of these. To rounding that is the gradient of one batch that
+                holds them all, in the memory of one of them; a mean of their means is not, where lengths differ.
+    metrics     {name: (y, targets, mask) -> number}, such as {"accuracy": train.accuracy}: means over valid items,
+                taken on `validation` with its loss, and averaged over its batches as that.
 
     The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
@@ -76,10 +84,13 @@ def fit(
     if validation is not None:
         _check_data("validation", validation)
     check_callbacks(callbacks)
-    size = len(batches) if isinstance(batches, Sized) else None
+    check_metrics(metrics or {}, validation is not None)
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"`accumulate` should be a positive int, batches for one update; got {accumulate!r}")
+    size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
     if hasattr(batches, "rewind"):
         batches.rewind()
-    run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size)
+    run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size, metrics or {})
     if resume is not None:
         run.state = resume
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
@@ -91,7 +102,7 @@ def fit(
         with interruptible(stop):
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
-                _train_epoch(run, loss, clip, watchers, carry_state)
+                _train_epoch(run, loss, clip, watchers, carry_state, accumulate)
                 if run.ended is None:
                     _finish_epoch(run, loss, carry_state)
                     _call(watchers, "on_epoch", run)
@@ -126,35 +137,38 @@ def _check_data(name: str, batches: object) -> None:
 
 def evaluate(model: Layer, loss: Loss, batches: Data, carry_state: bool = False) -> float:
     """The mean loss of `batches` in evaluation, each batch counted by its valid items. carry_state: as in `fit`."""
-    total, items, state = 0.0, 0, None
+    return _measured(model, {"": loss}, batches, carry_state)[""]
+
+
+def _measured(model: Layer, wanted: Mapping[str, Loss | Metric], batches: Data, carry_state: bool) -> dict[str, float]:
+    """The means of losses and metrics over the valid items of all batches, in evaluation."""
+    totals, items, state = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0), None
     for batch in starmap(Batch, batches):
         y, last = model.predict(batch.x, state, batch.mask)
         state = last if carry_state else None
         n, mask = _valid(y, batch.mask)
-        total, items = total + float(loss(y, batch.targets, mask)[0]) * n, items + n
-    if items == 0:
+        for name, function in wanted.items():
+            value, count = function(y, batch.targets, mask), items_of(function, n, y, batch.targets, mask)
+            totals[name] += float(value[0] if isinstance(value, tuple) else value) * count
+            items[name] += count
+    if not all(items.values()):
         raise ValueError("no batches to evaluate (a generator that was run through before? pass a list or Batches)")
-    return total / items
+    return {name: getattr(wanted[name], "finish", float)(totals[name] / items[name]) for name in wanted}
 
 
-def _train_epoch(run: Run, loss: Loss, clip: float | None, watchers: list[Callback], carry_state: bool) -> None:
+def _train_epoch(
+    run: Run, loss: Loss, clip: float | None, watchers: list[Callback], carry_state: bool, accumulate: int
+) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
-    cache = None
     began = time.perf_counter() - run.seconds
-    seen = 0 if hasattr(run.batches, "state") else run.position  # batches with a state go on by themselves
-    for batch in starmap(Batch, islice(run.batches, seen, None)):
-        run.batch, run.whole = batch, False
+    for group in _groups(run, accumulate):
+        run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        y, last, cache = run.model.forward(batch.x, run.carried, batch.mask, run.rng, reuse=cache)
-        run.y, run.cache, run.carried = y, cache, last if carry_state else None
-        n, mask = _valid(y, batch.mask)
-        value, dy = loss(y, batch.targets, mask)
-        run.loss = float(value)
+        total, items = _gradients(run, loss, group, carry_state)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
-        _, _, run.grads = run.model.backward(dy, cache)
         run.norm = None if clip is None else clip_by_global_norm(run.grads, clip)
         if run.norm is not None and not math.isfinite(run.norm):
             run.ended = f"the gradient's norm is {run.norm} in step {run.step + 1}, epoch {run.epoch + 1}: no update"
@@ -162,11 +176,47 @@ def _train_epoch(run: Run, loss: Loss, clip: float | None, watchers: list[Callba
         _call(watchers, "on_gradients", run)
         run.opt.step(run.model.params, run.grads)
         run.step, run.position = run.step + 1, run.position + 1
-        run.loss_sum, run.items = run.loss_sum + run.loss * n, run.items + n
+        run.loss_sum, run.items = run.loss_sum + total, run.items + items
         run.seconds, run.whole = time.perf_counter() - began, True
         _call(watchers, "on_batch", run)
         if run.ended is not None:
             return
+
+
+def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
+    """The batches of each update, of this epoch or the rest of it. None is asked for before it is wanted: a state that
+    is saved after an update must not say that the epoch has ended where it has not."""
+    seen = run.position * accumulate
+    left = len(run.batches) - seen if isinstance(run.batches, Sized) else sys.maxsize
+    batches = starmap(Batch, islice(run.batches, 0 if hasattr(run.batches, "state") else seen, None))
+    while group := list(islice(batches, max(1, min(accumulate, left)))):
+        left -= len(group)
+        yield group
+
+
+def _gradients(run: Run, loss: Loss, group: list[Batch], carry_state: bool) -> tuple[float, float]:
+    """Loss and gradients of one update, as of one batch that holds the whole group; ends at a loss that is not finite.
+
+    Returns the sum of the losses, and of how many items.
+    """
+    total, items = 0.0, 0.0
+    sums: dict[str, Array] = {}
+    for batch in group:
+        y, last, run.cache = run.model.forward(batch.x, run.carried, batch.mask, run.rng, reuse=run.cache)
+        run.batch, run.y, run.carried = batch, y, last if carry_state else None
+        valid, mask = _valid(y, batch.mask)
+        n = items_of(loss, valid, y, batch.targets, mask)
+        value, dy = loss(y, batch.targets, mask)
+        run.loss = float(value)
+        if not math.isfinite(run.loss):
+            return total, items
+        _, _, run.grads = run.model.backward(dy, run.cache)
+        total, items = total + run.loss * n, items + n
+        if len(group) > 1:
+            sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}
+    if len(group) > 1:
+        run.loss, run.grads = total / items, {name: g / items for name, g in sums.items()}
+    return total, items
 
 
 def _finish_epoch(run: Run, loss: Loss, carry_state: bool) -> None:
@@ -177,7 +227,7 @@ def _finish_epoch(run: Run, loss: Loss, carry_state: bool) -> None:
     run.whole, run.epoch = False, run.epoch + 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
     if run.validation is not None:
-        row["validation"] = evaluate(run.model, loss, run.validation, carry_state)
+        row |= _measured(run.model, {"validation": loss, **run.metrics}, run.validation, carry_state)
     observe = getattr(run.schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))

@@ -1,7 +1,7 @@
 """A training run as every callback gets it, and all that it takes to go on from where it stands."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
@@ -11,6 +11,7 @@ from lstmcore.arrays import Array, Plain, State, is_array, library_name, to_libr
 from lstmcore.layers import Layer
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.data.carry import from_host, to_host
+from lstmcore.train.metrics import Metric
 from lstmcore.train.update.optimizer import Optimizer
 
 ROW = ("epoch", "step", "loss", "lr", "seconds")  # what every row of a history has
@@ -43,7 +44,8 @@ class Run:
     schedule: Callable[[int], float] | None = None
     rng: np.random.Generator = field(default_factory=np.random.default_rng)  # draws the dropout masks
     callbacks: Sequence[object] = ()
-    batches_per_epoch: int | None = None  # None if the batches cannot tell
+    batches_per_epoch: int | None = None  # updates, that is; None if the batches cannot tell
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # of the validation
     epoch: int = 0  # epochs completed
     step: int = 0  # updates done
     position: int = 0  # updates of this epoch
@@ -54,7 +56,7 @@ class Run:
     grads: dict[str, Array] = field(default_factory=dict)
     norm: float | None = None  # of the gradients before clipping; None without clipping
     loss_sum: float = 0.0  # of this epoch so far, each batch's loss times its items
-    items: int = 0  # valid outputs of this epoch so far
+    items: float = 0  # valid outputs of this epoch so far
     seconds: float = 0.0  # of this epoch so far
     carried: State | None = None  # the state that the next batch starts from; None for zeros
     history: list[Plain] = field(default_factory=list)  # one row per epoch
@@ -81,8 +83,8 @@ class Run:
             "rng": self.rng.bit_generator.state,
             "callbacks": [[type(callback).__name__, callback.state] for callback in self._remembering()],
             "carried": to_host(self.carried),
-            "counts": {name: getattr(self, name) for name in ("epoch", "step", "position", "items")},
-            "sums": {name: getattr(self, name) for name in ("loss_sum", "seconds")},
+            "counts": {name: getattr(self, name) for name in ("epoch", "step", "position")},
+            "sums": {name: getattr(self, name) for name in ("loss_sum", "items", "seconds")},
             "history": [dict(row) for row in self.history],
         }
 

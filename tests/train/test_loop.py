@@ -471,3 +471,75 @@ def test_resumes_bit_for_bit(stop):
             row.pop("seconds")
     assert rest == whole
     assert whole["epochs"][-1]["lr"] < 0.05  # the plateau's memory mattered
+
+
+# ---- several batches for one update ------------------------------------------------------------------------------
+
+
+def uneven(n: int) -> list[Batch]:
+    """n batches of very unequal lengths, targets per step."""
+    rng = np.random.default_rng(n)
+    batches = []
+    for k in range(n):
+        x = rng.standard_normal((9, 3, 1))
+        mask = lc.mask_from_lengths(np.array([1 + 8 * (k % 2), 1, 1 + k % 5]), 9)
+        batches.append(Batch(x, np.where(mask, rng.integers(0, 4, (9, 3)), -1), mask))
+    return batches
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(np.concatenate([batch[k] for batch in batches], axis=1) for k in range(3)))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 5])
+def test_accumulated_gradients_are_those_of_one_batch(accumulate):
+    """To rounding: at most 15 rows of 9 steps are added in another order, twice; 1e-12 is some 4,000 eps, where the
+    mean of means differs by more than a thousandth."""
+    batches = uneven(7)
+    groups = [batches[k : k + accumulate] for k in range(0, 7, accumulate)]
+    seen = {}
+    for name, data, options in (
+        ("parts", batches, {"accumulate": accumulate}),
+        ("whole", [joined(group) for group in groups], {}),
+        ("means", batches, {}),
+    ):
+        model, grads = build("float64", dropout=0.0), []
+        hook = Callback()
+        hook.on_gradients = lambda run, grads=grads: grads.append({key: g.copy() for key, g in run.grads.items()})
+        history = fit(model, lc.softmax_cross_entropy, data, SGD(0.1), epochs=2, clip=10, callbacks=[hook], **options)
+        seen[name] = model, grads, history
+    (one, parts, told), (two, whole, want) = seen["parts"], seen["whole"]
+    assert len(parts) == len(whole) == 2 * len(groups)
+    for got, wanted in zip(parts, whole):
+        for name, g in wanted.items():
+            assert np.max(np.abs(got[name] - g)) <= 1e-12
+    for name, w in two.params.items():
+        assert np.max(np.abs(one.params[name] - w)) <= 1e-12
+    for row, wanted in zip(told["epochs"], want["epochs"]):
+        assert abs(row["loss"] - wanted["loss"]) <= 1e-12
+        assert row["step"] == wanted["step"]
+    first = seen["means"][1][:accumulate]
+    of_means = {name: sum(g[name] for g in first) / accumulate for name in whole[0]}
+    assert max(np.max(np.abs(of_means[name] - whole[0][name])) for name in of_means) > 1e-3
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_accumulation_resumes_bit_for_bit(listed):
+    def started(callback=None, **options):
+        model = build()
+        batches = uneven(5) if listed else data()
+        batches = [Batch(b.x.astype("float32"), b.targets, b.mask) for b in batches] if listed else batches
+        fit(model, lc.softmax_cross_entropy, batches, Adam(0.1), epochs=3, rng=1, accumulate=2,
+            callbacks=[callback] if callback else [], **options)  # fmt: skip
+        return model
+
+    states = []
+    whole = started(Hook(lambda run: states.append(run.state)))
+    for state in states[:5]:
+        assert_same_parameters(started(resume=state), whole)
+
+
+@pytest.mark.parametrize("accumulate", [0, -1, 1.5, True, "2"])
+def test_bad_accumulate(accumulate):
+    with pytest.raises(ValueError, match="`accumulate` should be a positive int, batches for one update; got"):
+        fit(build(), lc.softmax_cross_entropy, data(), SGD(0.1), epochs=1, accumulate=accumulate)

@@ -60,7 +60,8 @@ def prepare(loops: Loops, options: Options) -> Job:
     }
     about = finished.about("loops", options, loops.alphabet, loops.index, loops.targets)
     opt = train.AdamW(options.lr, weight_decay=options.decay)
-    return Job(parts, finished.Job(about, net, masked_squared_error, learnt, opt, fit))
+    loss = train.Counted(masked_squared_error, lambda y, targets, mask: int((targets != UNDEFINED).sum()))
+    return Job(parts, finished.Job(about, net, loss, learnt, opt, fit))
 
 
 def run(

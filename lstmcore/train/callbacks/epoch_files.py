@@ -34,7 +34,8 @@ class Records(Callback):
         """Raises OSError where the files cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_left_overs(self.folder)
-        header = ["epoch", "step", "loss", *(["validation"] if run.validation is not None else []), "lr", "seconds"]
+        judged = ["validation", *run.metrics] if run.validation is not None else []
+        header = ["epoch", "step", "loss", *judged, "lr", "seconds"]
         self._columns = header
         rows = [self._lines(row) for row in run.history]
         for path, first, part in zip(self._paths(), ("", ",".join(header) + "\n"), (0, 1)):

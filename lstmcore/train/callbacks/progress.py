@@ -34,7 +34,7 @@ class Progress(Callback):
         self.bar.start()
 
     def on_batch(self, run: Run) -> None:
-        last = f", validation {run.history[-1]['validation']:.4g}" if _has_validation(run) else ""
+        last = "".join(f", {words}" for words in _last(run)[1:])
         self.bar.update(
             self.task,
             completed=run.step,
@@ -43,10 +43,12 @@ class Progress(Callback):
 
     def on_end(self, run: Run) -> None:
         self.bar.stop()
-        last = run.history[-1] if run.history else {}
-        losses = [f"{name} {last[name]:.4g}" for name in ("loss", "validation") if name in last]
-        self.console.print(", ".join([f"{run.ended}: {run.step} updates", *losses]), highlight=False, soft_wrap=True)
+        self.console.print(
+            ", ".join([f"{run.ended}: {run.step} updates", *_last(run)]), highlight=False, soft_wrap=True
+        )
 
 
-def _has_validation(run: Run) -> bool:
-    return bool(run.history) and "validation" in run.history[-1]
+def _last(run: Run) -> list[str]:
+    """The losses and metrics of the last epoch, in words."""
+    row = run.history[-1] if run.history else {}
+    return [f"{name} {row[name]:.4g}" for name in ("loss", "validation", *run.metrics) if name in row]
