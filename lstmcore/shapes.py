@@ -24,7 +24,7 @@ from lstmcore.arrays import (
 SWAPPED = "are batch and time swapped? x is (T, B, I)"  # asked where there is but one step
 
 
-def check_array(name: str, value: Any, like: Array) -> None:
+def check_array(name: str, value: object, like: Array) -> None:
     """`value` is a floating array of the library and dtype of `like` (the layer's parameters)."""
     if type(value) is type(like) and value.dtype == like.dtype:
         return  # this line decides nearly always: checks are a good part of a small layer's time
@@ -60,7 +60,7 @@ def check_array(name: str, value: Any, like: Array) -> None:
     )
 
 
-def check_sequence(name: str, x: Any, I: int, like: Array, mask: Any = None, fixed_by: str = "W_ih") -> None:
+def check_sequence(name: str, x: Array, I: int, like: Array, mask: Array | None = None, fixed_by: str = "W_ih") -> None:
     """`x` is (T, B, I), with at least one step and one row."""
     check_array(name, x, like)
     if x.ndim != 3 or x.shape[-1] != I:
@@ -72,7 +72,7 @@ def check_sequence(name: str, x: Any, I: int, like: Array, mask: Any = None, fix
     check_mask(mask, x)
 
 
-def check_features(name: str, x: Any, I: int | None, like: Array | None, mask: Any = None) -> None:
+def check_features(name: str, x: Array, I: int | None, like: Array | None, mask: Array | None = None) -> None:
     """`x` is (T, B, I), or (B, I) without a mask: a layer that works on each row alone. I, like: None means any."""
     if like is None:
         _check_output(name, x, "(T, B, I) or (B, I)", 0)
@@ -92,7 +92,7 @@ def check_not_empty(name: str, x: Array, letters: str) -> None:
         raise ValueError(f"`{name}` should have no empty axis; got {tuple(x.shape)}, {axis} = 0 (an empty batch?)")
 
 
-def check_mask(mask: Any, x: Array) -> None:
+def check_mask(mask: Array | None, x: Array) -> None:
     """`mask` is None, or boolean with the (T, B) of `x` and of the same library."""
     if mask is None:
         return
@@ -114,7 +114,7 @@ def check_mask(mask: Any, x: Array) -> None:
         raise ValueError(f"`mask` should be (T, B) = ({T}, {B}), as x fixes it; got {tuple(mask.shape)}{hint}")
 
 
-def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like: Array) -> Array:
+def check_like(name: str, value: Array, shape: tuple[int, ...], letters: str, like: Array) -> Array:
     """`value`, which has exactly this shape, and the dtype and library of `like`."""
     check_array(name, value, like)
     if tuple(value.shape) != shape:
@@ -122,7 +122,7 @@ def check_like(name: str, value: Any, shape: tuple[int, ...], letters: str, like
     return value
 
 
-def check_columns(name: str, value: Any, n: int, whose: str) -> Array:
+def check_columns(name: str, value: Array, n: int, whose: str) -> Array:
     """`value`, a floating array whose last axis has n entries; who gets it checks the others."""
     _check_output(name, value, "(T, B, H) or (B, H)", 1)
     if value.shape[-1] != n:
@@ -150,7 +150,7 @@ def check_parts(name: str, state: Any, n: int, owner: str) -> Sequence[State | N
     return state
 
 
-def check_cache(cache: Any, owner: Any) -> None:
+def check_cache(cache: object, owner: object) -> None:
     """`cache` came from this very layer's forward."""
     if not hasattr(cache, "owner"):
         raise TypeError(
@@ -161,7 +161,7 @@ def check_cache(cache: Any, owner: Any) -> None:
         raise ValueError(f"`cache` should come from this {owner!r}; it comes from another layer, {cache.owner!r}")
 
 
-def check_targets(targets: Any, logits: Array, mask: Any) -> None:
+def check_targets(targets: Array, logits: Array, mask: Array | None) -> None:
     """Class indices of the shape of the logits less V, in range wherever they are valid."""
     _check_output("logits", logits, "(..., V)", 1)
     shape, V = tuple(logits.shape[:-1]), logits.shape[-1]
@@ -185,7 +185,7 @@ def check_targets(targets: Any, logits: Array, mask: Any) -> None:
         )
 
 
-def check_values(targets: Any, y: Array) -> None:
+def check_values(targets: Array, y: Array) -> None:
     """Values to be compared with `y`: the same shape, dtype and library."""
     _check_output("y", y, "(...)", 0)
     check_array("targets", targets, y)
@@ -207,7 +207,7 @@ def check_probabilities(targets: Array, mask: Array | None) -> None:
         )
 
 
-def check_class_weights(weights: Any, logits: Array) -> None:
+def check_class_weights(weights: Array, logits: Array) -> None:
     """(V,) floating as the logits, finite, not negative."""
     check_array("weights", weights, logits)
     if tuple(weights.shape) != tuple(logits.shape[-1:]):
@@ -230,13 +230,13 @@ def check_weighed(targets: Array, mask: Array | None, weights: Array) -> None:
         raise ValueError("`weights` should count at least one valid target; all of theirs are 0")
 
 
-def check_positive(name: str, value: Any) -> None:
+def check_positive(name: str, value: object) -> None:
     """A positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"`{name}` should be a positive number; got {value!r}")
 
 
-def check_valid(mask: Any, items: Array, name: str) -> None:
+def check_valid(mask: Array | None, items: Array, name: str) -> None:
     """The mask of a loss: boolean, the shape of the items, at least one of them valid."""
     if items.size == 0:
         raise ValueError(f"`{name}` should hold at least one item; got {tuple(items.shape)} (an empty batch?)")
@@ -255,7 +255,7 @@ def check_valid(mask: Any, items: Array, name: str) -> None:
         raise ValueError("`mask` should have at least one valid item; got none (the mean of nothing is undefined)")
 
 
-def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
+def check_indices(index: Array, V: int, like: Array, mask: Array | None = None) -> None:
     """Integers (T, B) or (B,) in [0, V), wherever the mask is true."""
     if not is_array(index) or library_name(index) != library_name(like):
         raise TypeError(f"`x` should be an integer array of {library_name(like)}; got {_kind(index)}")
@@ -271,7 +271,7 @@ def check_indices(index: Any, V: int, like: Array, mask: Any = None) -> None:
         raise ValueError(f"`x` should lie in 0 .. {V - 1}; got {int(index[where])} at {where} (padding? give its mask)")
 
 
-def check_lengths(lengths: Any, T: int) -> None:
+def check_lengths(lengths: Array, T: int) -> None:
     """A one-dimensional sequence of integers in 0 .. T."""
     if lengths.ndim != 1 or not dtype_name(lengths.dtype).startswith(("int", "uint")):
         raise TypeError(
@@ -282,13 +282,13 @@ def check_lengths(lengths: Any, T: int) -> None:
             raise ValueError(f"`lengths` should lie in 0 .. T = {T}; got {int(length)} in row {b} (T too small?)")
 
 
-def check_kind(name: str, value: Any, fits: bool, wanted: str, call: str) -> None:
+def check_kind(name: str, value: object, fits: bool, wanted: str, call: str) -> None:
     """`value` is what the call wants at that place; else two arguments may have changed places."""
     if not fits:
         raise TypeError(f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80} ({call})")
 
 
-def check_size(name: str, value: Any) -> None:
+def check_size(name: str, value: object) -> None:
     """A width: a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` should be a positive int; got {value!r}")
@@ -305,7 +305,7 @@ def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None
     return tuple(int(axis[0]) for axis in xp.nonzero(outside)) if bool(xp.any(outside)) else None
 
 
-def _check_output(name: str, value: Any, letters: str, ndim: int) -> None:
+def _check_output(name: str, value: Array, letters: str, ndim: int) -> None:
     if not is_array(value) or value.ndim < ndim:
         raise TypeError(f"`{name}` should be a floating array {letters}; got {_kind(value)}")
     _refuse_masked(name, value)
@@ -322,13 +322,13 @@ def _refuse_masked(name: str, value: Array) -> None:
         )
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return (
         f"{dtype_name(value.dtype)} {tuple(value.shape)} of {library_name(value)}" if is_array(value) else repr(value)
     )
 
 
-def _batch_first(x: Array, mask: Any) -> str:
+def _batch_first(x: Array, mask: Array | None) -> str:
     """A hint for an input whose width does not fit: is its time axis in the wrong place?"""
     if is_array(mask) and tuple(mask.shape) == (x.shape[1], x.shape[0]):
         return " (batch first? pass x.transpose(1, 0, 2))"

@@ -1,6 +1,6 @@
 """Two layers over the same input, one of them in flipped time."""
 
-from typing import Any, NamedTuple, NoReturn, overload
+from typing import NamedTuple, NoReturn, overload
 
 from lstmcore.arrays import Array, State, is_array, namespace
 from lstmcore.layers.layer import Layer, Rng
@@ -11,7 +11,7 @@ from lstmcore.shapes import check_cache, check_columns, check_parts
 
 
 class BidirectionalCache(NamedTuple):
-    parts: tuple[Any, Any]  # the cache of each direction, the backward one in flipped time
+    parts: tuple[object, object]  # the cache of each direction, the backward one in flipped time
     widths: tuple[int, int]
     owner: "Bidirectional"
 

@@ -7,7 +7,7 @@ configurations. The kind is the name of the class, which `register` adds to the 
 import functools
 import inspect
 from collections.abc import Iterator
-from typing import Any, TypeGuard, TypeVar, overload
+from typing import TypeGuard, TypeVar, overload
 
 from lstmcore.arrays import Plain
 from lstmcore.layers.activation import ReLU, Sigmoid, Softmax, Tanh
@@ -25,6 +25,7 @@ from lstmcore.ops.cells import CELLS, Cell
 from lstmcore.ops.recurrence import EngineName
 
 Kind = TypeVar("Kind", bound=type)
+Told = TypeVar("Told")
 
 RECURRENT: tuple[type[Recurrent], ...] = tuple(map(of_cell, CELLS.values()))
 SHIPPED: tuple[type, ...] = (
@@ -157,7 +158,7 @@ def own_state_sizes(config: Plain) -> tuple[int, ...] | None:
     return _told(config, "state_sizes", ())
 
 
-def _told(config: Plain, what: str, nothing: Any) -> Any:
+def _told(config: Plain, what: str, nothing: Told) -> Told | None:
     kind = kind_of(config)
     if hasattr(kind, what):
         return getattr(kind, what)(config)

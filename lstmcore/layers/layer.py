@@ -35,7 +35,7 @@ class Layer(Protocol):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
-            cls.__init__ = hints.hinted(cls.__init__)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__init__", hints.hinted(cls.__init__))
 
     if not TYPE_CHECKING:  # a checker shows what is there
 
@@ -45,7 +45,7 @@ class Layer(Protocol):
         def __call__(self, *_: object, **__: object) -> NoReturn:
             raise TypeError(f"{type(self).__name__} is no function: {hints.CALL}")
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Raises AttributeError for a size, which the parameters have once and for all."""
         if name in SIZES and name in vars(self):
             raise AttributeError(
@@ -70,7 +70,7 @@ class Layer(Protocol):
 
     def backward(
         self, dy: Array | None, cache: Any, dstate: State | None = None
-    ) -> tuple[Array | None, Any, dict[str, Array]]:
+    ) -> tuple[Array | None, State | None, dict[str, Array]]:
         """dy, the gradient of y -> dx, gradient of the initial state, gradients with the keys of `params`.
 
         dy: None means that nothing comes back from the outputs, as in an encoder that is used through its state.
@@ -129,7 +129,7 @@ def own_params(layer: Layer) -> dict[str, Array]:
     return {name: a for name, a in layer.params.items() if name.split(".")[0] not in layer.parts}
 
 
-def _plain(layer: Layer, name: str) -> Any:
+def _plain(layer: Layer, name: str) -> object:
     """An argument of the layer's constructor as plain data: a layer as its configuration."""
     if name == "dtype":
         return next(dtype_name(a.dtype) for a in layer.params.values())
@@ -139,15 +139,13 @@ def _plain(layer: Layer, name: str) -> Any:
     return value.config() if hasattr(value, "config") else value
 
 
-def _swapped(value: Any, new: Mapping[int, Layer]) -> Any:
+def _swapped(value: object, new: Mapping[int, Layer]) -> object:
     """The value with other layers in it, given by the identity of the old ones."""
     if type(value) is dict:
         return {name: _swapped(part, new) for name, part in value.items()}
-    return (
-        type(value)(_swapped(part, new) for part in value)
-        if type(value) in (list, tuple)
-        else new.get(id(value), value)
-    )
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_swapped(part, new) for part in value)
+    return new.get(id(value), value)
 
 
 def converted(value: Array, dtype: Dtype | None = None, array: str | None = None) -> Array:
@@ -156,7 +154,7 @@ def converted(value: Array, dtype: Dtype | None = None, array: str | None = None
     return value if array is None else to_library(value, array)
 
 
-def check_dtype(dtype: Dtype) -> np.dtype[Any]:
+def check_dtype(dtype: Dtype) -> np.dtype:
     """The dtype of a layer's parameters: float32, float64, or complex128 for a complex-step twin."""
     try:
         checked = np.dtype(dtype)

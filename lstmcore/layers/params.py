@@ -34,7 +34,7 @@ class Params(MutableMapping[str, Array]):
             there = ", ".join(self._arrays) or "none"
             raise KeyError(f"no parameter {name!r}; there are {there}") from None
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: Array) -> None:
         array = self[name]
         check_like(name, value, tuple(array.shape), "the shape of the parameter", array)
         array[...] = value

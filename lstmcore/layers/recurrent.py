@@ -1,7 +1,7 @@
 """LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
 
 import functools
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 
@@ -141,7 +141,7 @@ class Recurrent(Layer):
         last = "" if self.return_sequences else ", return_sequences=False"
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{last})"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Plain:
         """For copies: they choose for themselves, and an engine that is a module cannot be copied."""
         return vars(self) | {"_chosen": (None, None, None)}
 

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def check(seen: Seen, params: Params) -> None:
             )
 
 
-def _same(before: Any, now: Any) -> bool:
+def _same(before: object, now: object) -> bool:
     """Equal, where NaN equals NaN."""
     return bool(before == now or (before != before and now != now))
 

@@ -6,6 +6,7 @@ Each function takes the two layers, and for each of them the arguments of its me
 from typing import Any
 
 from lstmcore.layers.recurrent import Recurrent
+from lstmcore.ops.recurrence import PairedEngine
 
 Pair = tuple[Any, ...]  # two of something
 
@@ -39,7 +40,7 @@ def predict_both(layers: Pair, arguments: Pair) -> Pair:
     return tuple(layer.after_predict(*result) for layer, result in zip(layers, results))
 
 
-def _engine_for_both(layers: Pair) -> Any:
+def _engine_for_both(layers: Pair) -> PairedEngine | None:
     """The engine that runs two plain recurrent layers of one cell and one width in one call; None if there is none."""
     first, second = layers
     if not (_is_plain(first) and _is_plain(second)):  # what has methods of its own must be asked itself
@@ -49,7 +50,7 @@ def _engine_for_both(layers: Pair) -> Any:
     return engine if alike and hasattr(engine, "forward_all") else None
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain(layer: object) -> bool:
     """True for a recurrent layer that runs as `Recurrent` says."""
     methods = ("forward", "backward", "predict")
     return isinstance(layer, Recurrent) and all(getattr(type(layer), m) is getattr(Recurrent, m) for m in methods)

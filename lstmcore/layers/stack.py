@@ -1,6 +1,6 @@
 """Layers one after the other. The container is itself a layer."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
@@ -9,7 +9,7 @@ from lstmcore.shapes import check_cache, check_parts
 
 
 class StackCache(NamedTuple):
-    parts: tuple[Any, ...]  # the cache of each part
+    parts: tuple[object, ...]  # the cache of each part
     owner: "Stack"
 
 
@@ -59,7 +59,7 @@ class Stack(Layer):
     ) -> tuple[Array | None, State, dict[str, Array]]:
         check_cache(cache, self)
         given = check_parts("dstate", dstate, len(self.layers), "Stack")
-        dstates: list[Any] = [None] * len(self.layers)
+        dstates: list[State | None] = [None] * len(self.layers)
         grads: list[dict[str, Array]] = [{}] * len(self.layers)
         for k in reversed(range(len(self.layers))):
             dy, dstates[k], grads[k] = self.layers[k].backward(dy, cache.parts[k], given[k])

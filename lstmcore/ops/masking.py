@@ -1,8 +1,7 @@
 """Padding is selected out, never multiplied out: 0 * NaN is NaN, and padding may hold anything."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
 from lstmcore.shapes import check_lengths, check_size
@@ -26,15 +25,14 @@ def masking_backward(dy: Array, mask: Array | None) -> Array:
     return masking_forward(dy, mask)
 
 
-def mask_from_lengths(lengths: Any, T: int) -> Array:
+def mask_from_lengths(lengths: ArrayLike, T: int) -> Array:
     """(T, B) bool, true on the first `lengths[b]` steps of row b. lengths: B integers in 0 .. T; 0 is an empty row.
 
     A NumPy array; from lengths on a GPU, a CuPy array. Raises TypeError for what is not a row of integers, ValueError
     for a length below 0 or beyond T.
     """
-    home = library_name(lengths)
-    lengths = to_numpy(lengths)
+    home, rows = library_name(lengths), to_numpy(lengths)
     check_size("T", T)
-    check_lengths(lengths, T)
-    mask = np.arange(T)[:, None] < lengths[None, :]
+    check_lengths(rows, T)
+    mask = np.arange(T)[:, None] < rows[None, :]
     return to_library(mask, home) if home == "cupy" else mask

@@ -7,7 +7,7 @@ as zero, here and wherever the project compiles the same text.
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import cupy
 import numpy as np
@@ -83,7 +83,7 @@ class Gpu:
 
 
 class GpuKernel:
-    def __init__(self, gpu: Gpu, function: Any):
+    def __init__(self, gpu: Gpu, function: cupy.RawKernel):
         self.gpu, self.function, self.shared_bytes = gpu, function, 48 * 1024  # what every kernel may have unasked
 
     def resident_blocks(self, threads: int, shared_bytes: int) -> int:
@@ -91,7 +91,7 @@ class GpuKernel:
         each = driver.occupancyMaxActiveBlocksPerMultiprocessor(self.function.kernel.ptr, threads, shared_bytes)
         return each * self.gpu.multiprocessors
 
-    def __call__(self, grid: tuple[int, int], threads: int, shared_bytes: int, *arguments: Any) -> None:
+    def __call__(self, grid: tuple[int, int], threads: int, shared_bytes: int, *arguments: Argument) -> None:
         self._allow(shared_bytes)
         # A 1-D cooperative grid that is too large would silently be shrunk by CuPy, and the rest wait for ever: so
         # residency is checked here, and every grid has two axes.
@@ -112,11 +112,11 @@ class GpuKernel:
             self.function.max_dynamic_shared_size_bytes = self.shared_bytes = shared_bytes
 
 
-def _passed(argument: Any) -> Any:
+def _passed(argument: Argument) -> object:
     """CuPy would pass a Python int as 64 bits; a null pointer is a number of 64 bits; and a struct is a host array of
     one item, whose bytes are passed by value."""
     if argument is None:
         return np.int64(0)
     if isinstance(argument, tuple):
-        return struct(argument, lambda array: cast(Any, array).data.ptr)
+        return struct(argument, lambda array: cast(cupy.ndarray, array).data.ptr)
     return np.int32(argument) if isinstance(argument, int) else argument

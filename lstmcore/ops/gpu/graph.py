@@ -6,9 +6,10 @@ of his own, everything that the work makes comes from a pool which the graph kee
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import cupy
+
+from lstmcore.arrays import Array
 
 
 class Graph:
@@ -19,7 +20,7 @@ class Graph:
     library that refuses.
     """
 
-    def __init__(self, work: Callable[[], Any]):
+    def __init__(self, work: Callable[[], Array]):
         self._pool = cupy.cuda.MemoryPool()
         stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record, and would wait for others
         with cupy.cuda.using_allocator(self._pool.malloc), stream:

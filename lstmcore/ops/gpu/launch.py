@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,8 @@ FOLDER = Path(__file__).parent
 
 # What a kernel can be given: an array (its address; its strides are the kernel's business), nothing (a null pointer),
 # a number (int is a C int, np.int64 a C long long), or a tuple of these but for int: a C struct, passed by value.
-Argument = Array | int | np.int64 | tuple | None
+Struct: TypeAlias = "tuple[Array | np.int64 | Struct | None, ...]"
+Argument: TypeAlias = "Array | int | np.int64 | Struct | None"
 Defines = tuple[tuple[str, int | str], ...]  # constants of a kernel's text, by name
 REAL = {"float32": "float", "float64": "double"}  # what texts for either call their numbers
 
@@ -83,13 +84,13 @@ def source(file: str, defines: Defines = ()) -> str:
     return constants + expanded(file)
 
 
-def struct(fields: tuple, address: Callable[[Array], int]) -> np.ndarray:
+def struct(fields: Struct, address: Callable[[Array], int]) -> np.ndarray:
     """The bytes of a C struct, as an array of one item. Every field takes 8 bytes; a tuple is a struct within it."""
     values = np.array(_words(fields, address), np.int64)
     return values.view(f"V{values.nbytes}")
 
 
-def _words(fields: tuple, address: Callable[[Array], int]) -> list[int]:
+def _words(fields: Struct, address: Callable[[Array], int]) -> list[int]:
     words = []
     for field in fields:
         if field is None:

@@ -5,14 +5,14 @@ this file is how an engine hands them on to a kernel: the other side of ops/gpu/
 Shapes: T time, B batch, I input width, H hidden width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.gpu.launch import contiguous
+from lstmcore.ops.gpu.launch import Struct, contiguous
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.products import contract
 
@@ -90,7 +90,7 @@ class Backward(NamedTuple):
         return dx, dstate0, dparams
 
 
-def both(directions: list[tuple]) -> tuple:
+def both(directions: Sequence[Struct]) -> Struct:
     """The structs of one direction or two as a kernel has them: one that runs alone stands there twice."""
     return directions[0], directions[-1]
 

@@ -49,7 +49,7 @@ class Optimizer:
 
     def __init_subclass__(cls) -> None:
         if "__init__" in vars(cls):
-            cls.__init__ = hints.hinted(cls.__init__)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__init__", hints.hinted(cls.__init__))
 
     if not TYPE_CHECKING:  # a checker shows what is there
 
