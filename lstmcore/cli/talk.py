@@ -200,7 +200,7 @@ def or_complain(work: Callable[[], Result]) -> Result:
     """What `work` returns; bad input and trouble with files or memory end in one line and exit code 2."""
     try:
         return work()
-    except (ValueError, TypeError, OSError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, OSError, OverflowError, MemoryError) as error:
         fail(in_words(error), 2)
 
 
@@ -210,6 +210,8 @@ def in_words(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}".removesuffix(": ")
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # Python would put it in quotes
     return str(error) or type(error).__name__
 
 

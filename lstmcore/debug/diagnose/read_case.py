@@ -12,7 +12,7 @@ from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
 from lstmcore.layers.tree import dotted, leaves
 from lstmcore.ops.cells import CELLS
-from lstmcore.shapes import check_mask
+from lstmcore.shapes import check_mask, check_not_empty
 
 
 class Reading(NamedTuple):
@@ -59,6 +59,7 @@ def read_case(
     x, dy = _wide("x", x, unit), _wide("dy", dy, unit)
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
+    check_not_empty("x", x, "TBI")
     arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
     cell, model = _told_apart(arrays, layout, cell, dy.shape[-1])
     T, B, I = x.shape

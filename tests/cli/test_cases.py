@@ -1,0 +1,64 @@
+"""Case files that cannot be: a line that says what is wrong with them, and exit code 2."""
+
+import signal
+
+import numpy as np
+import pytest
+from command import here_and_now
+
+import lstmcore as lc
+
+
+@pytest.fixture(autouse=True)
+def same_signals():
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def case():
+    """The arrays of the case of a small LSTM."""
+    rng = np.random.default_rng(0)
+    lstm = lc.LSTM(2, 3, dtype="float64", seed=0, engine="reference")
+    x, dy = rng.standard_normal((4, 2, 2)), rng.standard_normal((4, 2, 3))
+    grads = lstm.backward(dy, lstm.forward(x)[2])[2]
+    arrays = {f"weights.{name}": w for name, w in lstm.params.items()}
+    return {"x": x, "dy": dy, **arrays, **{f"grads.{name}": g for name, g in grads.items()}}
+
+
+def renamed(arrays, old, new):
+    return {name.replace(old, new): a for name, a in arrays.items()}
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "debug"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: renamed(c, "weights.W_ih", "weights.kernel"), "lstmcore: the weights should hold W_ih, W_hh, b"),
+        (
+            lambda c: renamed(c, "grads.W_ih", "grads.kernel"),
+            "lstmcore: `grads` should have keys of W_ih, W_hh, b, x, ",
+        ),
+        (lambda c: c | {"state.hidden": c["x"][0]}, "lstmcore: `state` should hold h0, c0; got 'hidden'"),
+        (lambda c: c | {"layout": np.array("pytorch")}, "lstmcore: `layout` should be one of lstmcore, torch, keras,"),
+        (lambda c: c | {"cell": np.array("mgu")}, "lstmcore: `cell` should be one of lstm, gru, rnn"),
+        (lambda c: c | {"dropout.z": c["x"]}, "lstmcore: `dropout` should hold masks of x or y; got 'z'"),
+        (lambda c: c | {"x": c["x"][:0], "dy": c["dy"][:0]}, "lstmcore: `x` should have no empty axis; got (0, 2, 2)"),
+        (lambda c: {name: a for name, a in c.items() if name != "dy"}, "dy should be there"),
+    ],
+)
+def test_what_is_wrong_with_a_case_is_said(tmp_path, case, verb, spoil, message):
+    np.savez(tmp_path / "case.npz", **spoil(case))
+    code, told = here_and_now([verb, str(tmp_path / "case.npz")])
+    assert code == 2, told
+    assert message in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "debug"])
+def test_a_case_that_is_not_there(tmp_path, verb):
+    assert here_and_now([verb, str(tmp_path / "case.npz")]) == (
+        2,
+        f"lstmcore: {tmp_path / 'case.npz'}: No such file or directory\n",
+    )
