@@ -14,6 +14,7 @@ import numpy as np
 from lstmcore import layers, train
 from lstmcore.arrays import Plain, State
 from lstmcore.debug.trees import tree_map
+from lstmcore.layers import tree
 from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
@@ -147,7 +148,7 @@ def run(options: Options, progress: bool | None = None, tell: Tell = warn, keep:
     on."""
     training, index = job(options)
     net = training.model
-    engine = net.forward(training.batches.x[:, :1])[2].parts[0].engine
+    engine = tree.engine(net.forward(training.batches.x[:, :1])[2])
     next(_logits_of_all(net))  # kernels, if any, are compiled before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     began = time.perf_counter()

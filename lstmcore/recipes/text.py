@@ -11,6 +11,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
+from lstmcore.layers import tree
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.decoded import decoded
@@ -148,9 +149,8 @@ def run(
     symbols, learnt, held_back = split(text)
     training = job(symbols, learnt, held_back, options)
     net, validation = training.model, training.options["validation"]
-    engine = (
-        net.forward(training.batches.x[: options.steps])[2].parts[1].engine
-    )  # compiles kernels, if any, before the clock runs
+    first = training.batches.x[: options.steps]
+    engine = tree.engine(net.forward(first)[2])  # compiles kernels, if any, before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     nats = train.evaluate(net, softmax_cross_entropy, validation, carry_state=True)
     unigram, bigram = counted(learnt, held_back, len(symbols))

@@ -17,6 +17,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
+from lstmcore.layers import tree
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import floors, scores, split
 from lstmcore.recipes.loops.models import MODELS, Options, build
@@ -85,7 +86,8 @@ def run(
     if best is not None:
         guesses["best possible"] = best(parts.tested)
     known = {name: scores.score(guess, parts.tested.targets) for name, guess in guesses.items()}
-    engine = _compiled(training.model, training.batches)
+    first = training.batches.x[:, :1]
+    engine = tree.engine(training.model.forward(first)[2])  # compiles kernels, if any, before the clock runs
     history = training.fit(callbacks(options, known["constant mean"].mse, tell), keep, progress)
     predicted = answers(training.model, parts.tested.index, len(loops.alphabet))
     score = scores.score(predicted, parts.tested.targets)
@@ -115,14 +117,6 @@ def answers(net: layers.Layer, index: np.ndarray, letters: int) -> np.ndarray:
         y, _ = net.predict(one_hot(rows, letters), mask=np.ascontiguousarray(rows.T >= 0))
         chunks.append(in_steps(y)[: rows.shape[1]].swapaxes(0, 1))
     return np.concatenate(chunks)
-
-
-def _compiled(net: layers.Layer, learnt: train.Batches) -> str:
-    """Compiles kernels, if any, before the clock runs; the engine that ran."""
-    cache = net.forward(learnt.x[:, :1])[2]
-    while not hasattr(cache, "engine"):
-        cache = cache.parts[0]
-    return cache.engine
 
 
 def metrics(result: Result, options: Options) -> Plain:

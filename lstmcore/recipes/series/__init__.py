@@ -18,6 +18,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
+from lstmcore.layers import tree
 from lstmcore.ops.losses import squared_error
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.series.read import read as read
@@ -184,7 +185,7 @@ def run(
     learnt, net = check(values, options), training.model
     z, mean, deviation = scaled(values, learnt)
     batch = training.batches._batch(np.arange(1))
-    engine = net.forward(batch.x, mask=batch.mask)[2].parts[0].engine  # compiles kernels, before the clock runs
+    engine = tree.engine(net.forward(batch.x, mask=batch.mask)[2])  # compiles kernels, before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     season = find_season(values[:learnt]) if options.season is None else options.season
     last = len(values) - options.horizon

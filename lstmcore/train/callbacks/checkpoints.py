@@ -14,6 +14,7 @@ from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files import checkpoint
 from lstmcore.train.files.atomic import remove_left_overs
+from lstmcore.train.files.contents import check_model
 from lstmcore.train.files.sealed import Damaged
 from lstmcore.train.run import Run
 
@@ -35,9 +36,10 @@ class Checkpoints(Callback):
     best.safetensors (lc.load gives its model). A file is written whole or not at all: beside its place, brought to the
     disk, renamed.
 
-    Where the first file cannot be written, it raises OSError. When saving fails later (a full disk), that is told and
-    the training goes on, to be saved the next time: an exception would cost the trained model too. What was saved
-    before is never touched by it. A run whose numbers are not finite any more is not saved.
+    At the start it raises OSError where the first file cannot be written, and TypeError, as `lc.save`, for a model that
+    `load` could not build again. When saving fails later (a full disk), that is told and the training goes on, to be
+    saved the next time: an exception would cost the trained model too. What was saved before is never touched by it. A
+    run whose numbers are not finite any more is not saved.
 
     about: plain data that says what is trained (options, a checksum of the data). It is kept in every file, and `last`
     compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
@@ -114,6 +116,7 @@ class Checkpoints(Callback):
     def on_start(self, run: Run) -> None:
         if not run.callbacks or run.callbacks[-1] is not self:
             raise ValueError("Checkpoints should be the last of the callbacks: it saves what the others remember")
+        check_model(run.model)
         newest = self._files()[:1]
         if newest and newest[0].name > _name(run.step):
             raise FileExistsError(
