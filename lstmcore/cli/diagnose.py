@@ -1,6 +1,7 @@
 """`lstmcore diagnose`: the gradients of a case, judged."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -16,7 +17,8 @@ def diagnose(
     as_json: Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")] = False,
 ) -> None:
     """Say whether the gradients of a case are right, and if not which mistake they are. Exits with 1 if wrong."""
-    answer = or_complain(lambda: debug.diagnose_case(debug.load_case(case)))
+    tell = (lambda words: None) if as_json else (lambda words: print(words, file=sys.stderr))
+    answer = or_complain(lambda: debug.diagnose_case(debug.load_case(case), tell=tell))
     if as_json:
         runner_up = answer.runner_up and vars(answer.runner_up)
         print(json.dumps({"ok": answer.ok, "names": answer.names, "residual": answer.residual, "runner_up": runner_up}))

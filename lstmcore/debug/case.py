@@ -13,8 +13,15 @@ from lstmcore.train.files.npz import FLOATING, Kind, open_npz
 FLAGS = Kind("biu", "booleans, or integers 0 and 1")
 FACTORS = Kind("fbiu", "numbers or booleans")
 WORD = Kind("USViu", "a word, or its bytes")
-KINDS = {"x": FLOATING, "dy": FLOATING, "mask": FLAGS, "layout": WORD, "cell": WORD}
-GROUPS = ("weights", "grads", "state", "dstate", "dropout")  # in a file, "weights.W_ih" is one array of the group
+KINDS = {"x": FLOATING, "dy": FLOATING, "y": FLOATING, "mask": FLAGS, "layout": WORD, "cell": WORD}
+GROUPS = (
+    "weights",
+    "grads",
+    "state",
+    "dstate",
+    "dropout",
+    "steps",
+)  # in a file, "weights.W_ih" is one array of the group
 
 LONGEST = 400  # bytes of a word
 
@@ -33,6 +40,9 @@ class Case(NamedTuple):
     cell: str = ""  # "lstm", "gru", "rnn"; empty: the shapes tell
     top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction; not in a file, the weights tell
     dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
+    steps: Mapping[str, np.ndarray] = MappingProxyType(
+        {}
+    )  # (T, B, H) each, of "y", "c", "i", ..., "dh", "dc", "da_i", ...
 
 
 def save_case(path: str | PathLike[str], case: Case) -> None:
@@ -81,6 +91,7 @@ def load_case(path: str | PathLike[str]) -> Case:
         state=groups["state"],
         dstate=groups["dstate"],
         dropout=groups["dropout"],
+        steps=groups["steps"] | ({"y": arrays["y"]} if "y" in arrays else {}),
     )
 
 

@@ -79,7 +79,7 @@ def test_what_another_language_writes(tmp_path):
         ({"layout": np.array([("a", 1.0)], "U1, f8")}, r"'layout' should hold a word, or its bytes; got"),
         ({"x": np.zeros((5, 2, 3), "f4, f4")}, r"'x' should hold floating-point numbers; got \[\('f0', '<f4'\)"),
         ({"weights.a/b": None, "a/b": np.zeros(3)}, r"no array 'a/b' is known"),
-        ({"W_ih": np.zeros(3)}, r"no array 'W_ih' is known; x, dy, mask, layout, cell, and weights.NAME"),
+        ({"W_ih": np.zeros(3)}, r"no array 'W_ih' is known; x, dy, y, mask, layout, cell, and weights.NAME"),
         ({"layout": np.zeros(3)}, r"'layout' should hold a word, or its bytes; got float64"),
         (
             {"dy": np.array([{}], dtype=object)},

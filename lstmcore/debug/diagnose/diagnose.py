@@ -2,18 +2,19 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.locate import Place, locate
-from lstmcore.debug.diagnose.read_case import Reading, read_case
+from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import fitted, limits, suspects, truncations
-from lstmcore.debug.diagnose.trial import Bench
+from lstmcore.debug.diagnose.trial import Bench, residual
 from lstmcore.debug.mistakes import Mistake
-from lstmcore.debug.mistakes.around_layers import turned_over
+from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER, turned_over
 from lstmcore.interop import Layout
 
 
@@ -29,7 +30,7 @@ class RunnerUp:
 class Diagnosis:
     """The answer. Prints as text, with the right lines beside the wrong ones."""
 
-    ok: bool  # the gradients are right, up to rounding
+    ok: bool  # the gradients are right, up to rounding, and the function is this one
     names: tuple[str, ...]  # the mistakes of the best answer, and then those whose numbers are the same
     residual: float  # between the gradients and the answer's numbers: largest relative error of an array
     runner_up: RunnerUp | None
@@ -37,20 +38,30 @@ class Diagnosis:
     place: Place | None  # where it starts, if nothing known explains it
     off: float  # between the gradients and the right ones
     digits: str  # to which digits they were judged: "float64", "the 6 decimals that were written", or several of these
+    notes: tuple[str, ...] = ()  # how the arrays were understood, where it was guessed
+    forward: str = ""  # what the outputs say, where they were given: "right", another function, or where they leave
 
     def __str__(self) -> str:
+        lines = [f"understood: {'; '.join(self.notes)}"] if self.notes else []
+        function = all(mistake.function for mistakes in self.alternatives for mistake in mistakes)
+        if self.forward:
+            lines.append(f"forward: {self.forward}")
         if self.ok:
             rounding = f"rounding ({self.digits})"
-            return f"right: the largest relative error of an array, {self.residual:.1e}, is {rounding}"
-        lines = [f"WRONG: off by {self.off:.1e} of an array's largest number"]
+            lines.append(f"right: the largest relative error of an array, {self.residual:.1e}, is {rounding}")
+            return "\n".join(lines)
+        if self.names and function:
+            lines.append(f"another function than this one, with right gradients; the plain one is {self.off:.1e} off")
+        elif self.off == self.off:
+            lines.append(f"WRONG: off by {self.off:.1e} of an array's largest number")
         if self.place is not None:
             lines.append(str(self.place))
         for k, mistakes in enumerate(self.alternatives):
             lines.append("" if k == 0 else "with the same numbers:")
             for mistake in mistakes:
                 lines.extend([mistake.name, *_beside(mistake)])
-        if not self.place:
-            lines.append(f"residual {self.residual:.1e}: rounding")
+        if self.names:
+            lines.append(f"residual {self.residual:.1e}: rounding ({self.digits})")
         if self.runner_up is not None:
             names = " and ".join(self.runner_up.names) or "no mistake at all"
             lines.append(f"the next best, {self.runner_up.residual:.1e} away: {names}")
@@ -69,72 +80,162 @@ def diagnose(
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
     dropout: Mapping[str, Any] | None = None,
+    y: Any = None,
+    steps: Mapping[str, Any] | None = None,
+    search: bool = True,
+    tell: Callable[[str], None] = lambda words: None,
 ) -> Diagnosis:
     """Says whether gradients are right, and if not which mistake, or which two, give exactly these numbers.
 
     weights, grads: dicts of arrays in the layout named (lstmcore.interop.LAYOUTS), of one layer, both directions, or a
-    stack; grads may be partial, and may hold "x", "h0", "c0". x (T, B, I); dy the gradient of all outputs, (T, B, D H),
-    or of the final states h alone, (B, D H); mask (T, B) bool; all time-major whatever the layout. state, dstate: the
-    initial state and the gradient of the final one: (h, c), each (B, H) or (layers * directions, B, H), or by name;
+    stack; grads may be partial, and may hold "x", "h0", "c0". Arrays of one layer may also have names of somebody's
+    own, (out, in) or (in, out), fused or a matrix per gate over [h, x], [x, h] or each alone: what the shapes leave
+    open is tried, and said in `notes`. x (T, B, I); dy the gradient of all outputs, (T, B, D H), or of the final states
+    h alone, (B, D H); mask (T, B) bool. x and dy may have their axes in another order, batch first say. state, dstate:
+    the initial state and the gradient of the final one: (h, c), each (B, H) or (layers * directions, B, H), or by name;
     None means zeros. cell: "lstm", "gru" or "rnn"; None tells it from the shapes.
     dropout: the masks of a program with dropout around the layers, "x" (T, B, I) for the inputs and "y", as dy, for the
     outputs; (B, .) for one mask at all steps. They hold what values are multiplied with, 0 or 1 / (1 - p). x is then
     the input before dropout, and grads["x"] its gradient; dy is the gradient of what dropout leaves of the outputs.
+    y: the outputs, as dy; they tell which function it is, and gradients are then judged for that one. steps: more that
+    was seen inside the loop of one layer, (T, B, H) each: "c" and the gates "i", "f", "g", "o".
+    search: False places what is wrong, and looks for no names. tell: is told the place before the search, and how far
+    the search is.
 
     Gradients are the sums over all steps and rows of what dy gives; nothing is averaged. They are right if no number is
-    farther off than rounding in their precision explains (bench.py); float32 gradients are told by their values.
+    farther off than rounding explains in the precision in which each array was computed and written (precision.py).
     Raises TypeError, KeyError or ValueError for what does not fit, and for NaN and infinities.
     """
-    reading = read_case(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout)
-    case, bench = reading.case, Bench(reading)
-    search = Search(bench)
-    (right,) = search.run([()])
-    turned = tuple(turned_over(key) for key in reading.transposed)
-    if search.explains(right):
+    found = readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps)
+    sound = [_Ladder(reading, tell) for reading in found]
+    best = next((ladder for ladder in sound if ladder.plain), None)  # the outputs tell, or the gradients
+    best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
+    best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
+    if best is None and search:  # which reading it is, one mistake may tell
+        best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
+    return (best or sound[0]).verdict(search)
+
+
+class _Ladder:
+    """One reading of the arrays: which function it is, whether its gradients are right, which mistakes they hold."""
+
+    def __init__(self, reading: Reading, tell: Callable[[str], None]):
+        self.reading, self.tell = reading, tell
+        self.known = suspects(reading.case)
+        self.forward = Forward(Bench(reading))
+        self.function: tuple[Mistake, ...] | None = None if self.forward.seen else ()
+        self.bench = Bench(reading)
+        self.search = Search(self.bench, tell)
+        self.ran = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the outputs are there, and are those of this function."""
+        if self.forward.seen and self.function is None and self.forward.explained():
+            self.function = ()
+        return bool(self.forward.seen) and self.function == ()
+
+    def another(self) -> bool:
+        """Whether the outputs are those of another function that is known: then it is that one."""
+        self.tell("the outputs are not those of this function; looking for another")
+        function = self.forward.found(self.known)
+        if function:
+            self.of(function)
+        return function is not None
+
+    def of(self, function: tuple[Mistake, ...]) -> "_Ladder":
+        """Judges the gradients of this function from now on."""
+        self.function, self.bench = function, Bench(self.reading, function)
+        self.search, self.ran = Search(self.bench, self.tell), False
+        return self
+
+    def singles(self) -> list[Suspicion]:
+        """What explains the gradients of all single mistakes, and of those whose number the gradients suggest."""
+        if not self.ran:
+            self.ran = True
+            self.search.run((mistake,) for mistake in self.known)
+            if not self.search.found(1):
+                case, bench = self.reading.case, self.bench
+                more = (*fitted(case, bench.numbers()), *truncations(case), *limits(bench))
+                self.search.run((mistake,) for mistake in more)
+        return self.search.found(1)
+
+    def verdict(self, search: bool) -> Diagnosis:
+        reading, bench, function = self.reading, self.bench, self.function or ()
+        turned = tuple(turned_over(key) for key in reading.transposed)
+        ordered = [m for m in function if m in READ_IN_ORDER]
+        others = tuple(m for m in function if m not in ordered)
+        notes = (*reading.notes, *(m.name.replace(", forward and backward", "") for m in ordered))
+        forward = self._forward(others)
+        right = self.search.right
+        off = self.search.run([()])[0].residual
+        if right or self.function is None:
+            said = (*others, *turned)
+            return Diagnosis(
+                ok=right and not said and self.function is not None,
+                names=tuple(m.name for m in said),
+                residual=off,
+                runner_up=None,
+                alternatives=(said,) if said else (),
+                place=None,
+                off=residual(reading.case.grads, Bench(reading).numbers()) if right else float("nan"),
+                digits=_digits(reading),
+                notes=notes,
+                forward=forward,
+            )
+        place = locate(bench, bench.numbers())
+        self.tell(str(place))
+        found: list[Suspicion] = []
+        if search:
+            self.tell(f"looking for its name among {len(self.known)} mistakes, and pairs of them")
+            found = self.singles()
+            if not found:
+                self.search.pairs(bench.numbers(), self.known)
+                found = self.search.found(2)
+        if found and reading.open_order and all(len(s.mistakes) == 1 for s in found):
+            order = next((s.mistakes[0] for s in found if s.mistakes[0] in READ_IN_ORDER), None)
+            if order is not None:  # names of their own: their order is no mistake
+                return self.of((order,)).verdict(search)
+        kept = {id(s) for s in found}
+        rest = sorted((s for s in self.search.tried if id(s) not in kept), key=lambda s: s.residual)
+        both = (*others, *turned)
         return Diagnosis(
-            ok=not turned,
-            names=tuple(mistake.name for mistake in turned),
-            residual=right.residual,
-            runner_up=None,
-            alternatives=(turned,) if turned else (),
-            place=None,
-            off=right.residual,
+            ok=False,
+            names=tuple(
+                dict.fromkeys(m.name for s in found for m in (*both, *s.mistakes))
+            ),  # each once, the best first
+            residual=(found or rest)[0].residual,
+            runner_up=_runner_up(rest[0]) if rest and rest[0].mistakes and rest[0].residual < off / 2 else None,
+            alternatives=tuple((*both, *s.mistakes) for s in found),
+            place=None if found else place,
+            off=off,
             digits=_digits(reading),
+            notes=notes,
+            forward=forward,
         )
-    known = suspects(case)
-    search.run((mistake,) for mistake in known)
-    found = search.found(1)
-    if not found:
-        search.run((mistake,) for mistake in (*fitted(case, bench.numbers()), *truncations(case), *limits(bench)))
-        found = search.found(1)
-    if not found:
-        search.pairs(bench.numbers(), known)
-        found = search.found(2)
-    kept = {id(s) for s in found}
-    rest = sorted((s for s in search.tried if id(s) not in kept), key=lambda s: s.residual)
-    names = dict.fromkeys(m.name for s in found for m in (*turned, *s.mistakes))  # each once, the best first
-    return Diagnosis(
-        ok=False,
-        names=tuple(names),
-        residual=(found or rest)[0].residual,
-        runner_up=_runner_up(rest[0]) if rest and rest[0].residual < right.residual / 2 else None,
-        alternatives=tuple((*turned, *s.mistakes) for s in found),
-        place=None if found else locate(bench, bench.numbers()),
-        off=right.residual,
-        digits=_digits(reading),
-    )
+
+    def _forward(self, others: tuple[Mistake, ...]) -> str:
+        """What the outputs say."""
+        if not self.forward.seen:
+            return ""
+        if self.function is None:
+            return f"{self.forward.leaves()}; no other function known gives it, so its gradients cannot be judged"
+        return "another function: " + " and ".join(m.name for m in others) if others else "right"
+
+
+READINGS = 4  # of so many readings single mistakes are tried
 
 
 def _digits(reading: Reading) -> str:
     """How the gradients were written: one format for all, or the arrays of each."""
     kinds: dict[str, list[str]] = {}
-    for key, how in reading.written.items():
+    for key, how in ((key, reading.written[key]) for key in reading.case.grads):
         kinds.setdefault(str(how), []).append(key)
     return "; ".join(f"{kind}: {', '.join(keys)}" if len(kinds) > 1 else kind for kind, keys in kinds.items())
 
 
-def diagnose_case(case: Case) -> Diagnosis:
-    """`diagnose` for a case, as `load_case` reads it from a file."""
+def diagnose_case(case: Case, **options: Any) -> Diagnosis:
+    """`diagnose` for a case, as `load_case` reads it from a file. options: `search` and `tell`."""
     return diagnose(
         case.weights,
         case.x,
@@ -146,6 +247,8 @@ def diagnose_case(case: Case) -> Diagnosis:
         layout=case.layout,
         cell=case.cell or None,
         dropout=case.dropout,
+        steps=case.steps,
+        **options,
     )
 
 

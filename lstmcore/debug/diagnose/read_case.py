@@ -8,6 +8,7 @@ import numpy as np
 from lstmcore.arrays import to_numpy
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.precision import Precision, computed, precisions
+from lstmcore.debug.diagnose.understand import Arranged, arrangements
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
 from lstmcore.layers.tree import dotted, leaves
@@ -25,6 +26,8 @@ class Reading(NamedTuple):
     written: dict[str, Precision]  # how each gradient was written down
     inputs: Precision | None  # how all that went in was written down, if digits were lost there too
     real: np.ndarray | None  # (T, B): where dx is compared, if the case has zeros on padding
+    notes: tuple[str, ...]  # how the arrays were understood, where it was guessed
+    open_order: bool  # the names do not tell the order of the gates
 
 
 def read_case(
@@ -38,20 +41,69 @@ def read_case(
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
     dropout: Mapping[str, Any] | None = None,
+    y: Any = None,
+    steps: Mapping[str, Any] | None = None,
 ) -> Reading:
-    """All of it checked, in float64, with states by name. Raises TypeError, KeyError or ValueError that say what.
+    """The likeliest of `readings`."""
+    return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps)[0]
+
+
+def readings(
+    weights: Mapping[str, Any],
+    x: Any,
+    dy: Any,
+    grads: Mapping[str, Any],
+    state: Any = None,
+    mask: Any = None,
+    dstate: Any = None,
+    layout: str | Layout = "lstmcore",
+    cell: str | None = None,
+    dropout: Mapping[str, Any] | None = None,
+    y: Any = None,
+    steps: Mapping[str, Any] | None = None,
+) -> list[Reading]:
+    """Every reading of these arrays that fits: checked, in float64, with states by name; the likeliest first.
 
     state, dstate: None; by name; (h, c) of (B, H) for one layer, or (layers * directions, B, H), forward first; or
-    nested as lstmcore's. cell: None tells it from the shapes.
+    nested as lstmcore's. cell: None tells it from the shapes. Raises TypeError, KeyError or ValueError that say what,
+    where nothing fits.
     """
-    grads = {name: np.asarray(to_numpy(value)) for name, value in grads.items()}
+    grads = {name: np.asarray(_host(value)) for name, value in grads.items()}
     if not grads:
         raise ValueError("`grads` should hold at least one gradient; got none")
     for name, value in grads.items():
         _numbers(f"grads[{name!r}]", value)
-    written = precisions(grads)
-    unit = 2.0**-24 if all(p.bits == 24 for p in written.values()) else 2.0**-53  # what inputs were read in
-    x, dy = (np.asarray(to_numpy(value)) for value in (x, dy))
+    unit = 2.0**-24 if all(p.bits == 24 for p in precisions(grads).values()) else 2.0**-53  # what inputs were read in
+    x, dy = np.asarray(_host(x)), np.asarray(_host(dy))
+    arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
+    seen = {n: np.asarray(_host(value)) for n, value in {"y": y, **(steps or {})}.items() if value is not None}
+    if x.ndim == 2:  # one sequence
+        single = [x, dy, *seen.values(), *(grads[name] for name in grads if name in ("x", "dx"))]
+        x, dy, *rest = (a[:, None] if a.ndim == 2 else a for a in single)
+        seen = dict(zip(seen, rest))
+        grads |= dict(zip([name for name in grads if name in ("x", "dx")], rest[len(seen) :]))
+    found, errors = [], []
+    for arranged in arrangements(arrays, x, dy, grads, layout, cell):
+        try:
+            found.append(_read(arranged, seen, state, mask, dstate, dropout or {}, unit))
+        except (KeyError, ValueError, TypeError) as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
+
+
+def _read(
+    given: Arranged,
+    seen: Mapping[str, Any],
+    state: Any,
+    mask: Any,
+    dstate: Any,
+    dropout: Mapping[str, Any],
+    unit: float,
+) -> Reading:
+    """One reading, checked."""
+    x, dy, layout = given.x, given.dy, given.layout
     if mask is not None and x.ndim == 3:
         mask = np.asarray(to_numpy(mask))
         check_mask(mask, x)
@@ -60,8 +112,7 @@ def read_case(
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
     check_not_empty("x", x, "TBI")
-    arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
-    cell, model = _told_apart(arrays, layout, cell, dy.shape[-1])
+    cell, model = _told_apart(given.weights, layout, given.cell, dy.shape[-1])
     T, B, I = x.shape
     parts = {name: leaf for name, leaf in leaves(model) if isinstance(leaf, Recurrent)}
     widths = {dotted(name, f"{s}0"): part.hidden_size for name, part in parts.items() for s in part.states}
@@ -75,13 +126,39 @@ def read_case(
         hint = " (batch first? the time axis comes first here)" if dy.shape[:2] == (B, T) != (T, B) else ""
         raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
-    case = Case(arrays, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
-    case = case._replace(dropout=_dropout(dropout or {}, case, unit))
-    got, transposed = _gradients(case, grads)
-    written = {name: written[name if name in grads else name.rsplit(".")[-1]] for name in got}
+    case = Case(given.weights, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
+    case = case._replace(dropout=_dropout(dropout, case, unit), steps=_steps(seen, given.axes, case))
+    got, transposed = _gradients(case, given.grads)
+    written = precisions({**got, **case.steps})
     real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
-    case = case._replace(grads=got)
-    return Reading(case, model, computed(got, written), transposed, written, _inputs(case, written), real)
+    case = case._replace(grads={name: value.astype(np.float64) for name, value in got.items()})
+    return Reading(
+        case, model, computed(got, written), transposed, written, _inputs(case, written), real, given.notes,
+        given.open_order,
+    )  # fmt: skip
+
+
+def _steps(seen: Mapping[str, np.ndarray], axes: tuple[int, ...], case: Case) -> dict[str, np.ndarray]:
+    """What was seen inside the loop, each (T, B, H), its axes turned as those of dy."""
+    cell = CELLS[case.cell]
+    names = ("y", *cell.states, *cell.gates, *(f"d{s}" for s in cell.states), *(f"da_{g}" for g in cell.gates))
+    shape, answer = (*case.x.shape[:2], case.dy.shape[-1]), {}
+    for name, value in seen.items():
+        if name not in names:
+            raise KeyError(f"`steps` should hold any of {', '.join(names)}; got {name!r}")
+        _numbers(name, value)
+        if value.ndim == 3 == len(axes):
+            value = value.transpose(axes)
+        wanted = [shape, *([case.dy.shape] if name == "y" else [])]
+        if value.shape not in wanted:
+            raise ValueError(f"`{name}` should be {' or '.join(map(str, wanted))}; got {value.shape}")
+        answer[name] = value
+    return answer
+
+
+def _host(value: Any) -> Any:
+    """An array of any library, or nested lists of numbers."""
+    return value if isinstance(value, list | tuple) else to_numpy(value)
 
 
 def _inputs(case: Case, written: Mapping[str, Precision]) -> Precision | None:
@@ -100,7 +177,7 @@ def _numbers(name: str, value: np.ndarray) -> None:
 
 def _wide(name: str, value: Any, unit: float) -> np.ndarray:
     """In float64, after the rounding that it had when a computation of that unit read it."""
-    value = np.asarray(to_numpy(value))
+    value = np.asarray(_host(value))
     _numbers(name, value)
     return value.astype(np.float32).astype(np.float64) if unit == 2.0**-24 else value.astype(np.float64)
 
@@ -188,7 +265,6 @@ def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, n
     got: dict[str, np.ndarray] = {}
     transposed = []
     for name, value in grads.items():
-        value = value.astype(np.float64)
         stacked = [key for key in case.state if key.rsplit(".")[-1] == name]
         if stacked and value.ndim == 3 and len(value) == len(stacked):
             got |= dict(zip(stacked, value))

@@ -8,7 +8,7 @@ only if one of the two explains much alone: the singles that explain most are ru
 the layers are given may explain nothing alone, and are run last. Every pair that is named has been run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import combinations, compress, islice
 from typing import NamedTuple
@@ -32,9 +32,15 @@ class Suspicion(NamedTuple):
 class Search:
     """Everything that was run for one case."""
 
-    def __init__(self, bench: Bench):
-        self.bench, self.grads = bench, bench.case.grads
+    def __init__(self, bench: Bench, tell: Callable[[str], None] = lambda words: None):
+        self.bench, self.grads, self.tell = bench, bench.case.grads, tell
         self.tried: list[Suspicion] = []
+
+    @property
+    def right(self) -> bool:
+        """Whether rounding alone is left between the gradients and those without a mistake."""
+        (suspicion,) = self.run([()])
+        return self.explains(suspicion)
 
     def run(self, sets: Iterable[tuple[Mistake, ...]]) -> list[Suspicion]:
         """Runs each set of mistakes. Two that cannot both be made are left out."""
@@ -76,7 +82,8 @@ class Search:
         """Runs pairs of the singles tried until one explains the gradients; then its kin, which may do so too."""
         self._until_one_explains(right, known)
         for best in self.found(2)[:1]:
-            self.run(pair for a in best.mistakes for m in known if m != a for pair in ((a, m), (m, a)))
+            for a, b in (best.mistakes, best.mistakes[::-1]):
+                self.run(pair for m in known if m != a and m.module == b.module for pair in ((a, m), (m, a)))
 
     def _until_one_explains(self, right: Numbers, known: list[Mistake]) -> None:
         """Pairs, those that promise most first. known: what is run with each mistake that changes every array."""
@@ -89,13 +96,16 @@ class Search:
         self._within_what_is_off(right, singles, numbers)
         if self._one_explains(self.tried):
             return
+        self.tell(f"{len(self.tried)} sets of mistakes tried; now the pairs that promise most")
         ranked = _ranked(self.grads, right, numbers)
         if self._tried_until_one_explains(islice(((singles[a], singles[b]) for a, b in ranked), PAIRS)):
             return
+        self.tell(f"{len(self.tried)} sets of mistakes tried; now what explains most alone, with every other")
         alone = _unexplained(self.grads, right, [self.bench.numbers(m) for m in known])
         for k in np.argsort(alone, kind="stable")[:LEADERS]:
             if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
                 return
+        self.tell(f"{len(self.tried)} sets of mistakes tried; now pairs around the layers")
         forward = [m for m in known if any(edit.right in (READ, GIVEN) for edit in m.edits)]
         self._tried_until_one_explains(combinations(forward, 2))
 

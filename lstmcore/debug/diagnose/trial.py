@@ -18,10 +18,10 @@ FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
 
 
 class Bench:
-    """One case on the bench. What is run once is kept."""
+    """One case on the bench. What is run once is kept. base: how its function differs from the plain one."""
 
-    def __init__(self, reading: Reading):
-        self.reading, self.case, self.model = reading, reading.case, reading.model
+    def __init__(self, reading: Reading, base: tuple[Mistake, ...] = ()):
+        self.reading, self.case, self.model, self.base = reading, reading.case, reading.model, base
         self._prepared: dict[tuple[Edit, ...], tuple[Any, ...]] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
@@ -38,14 +38,14 @@ class Bench:
 
         Raises ValueError for mistakes that cannot be made together: on one line, or such that the program breaks.
         """
-        engine = mutant(*mistakes)
+        engine = mutant(*self.base, *mistakes)
         try:
             ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
             return self._handed(engine, ours)
         except BREAKS as error:
-            if len(mistakes) < 2:
+            if len(self.base) + len(mistakes) < 2:
                 raise
-            names = " and ".join(mistake.name for mistake in mistakes)
+            names = " and ".join(mistake.name for mistake in (*self.base, *mistakes))
             raise ValueError(f"{names} cannot be made together: {error}") from error
 
     def bound(self, *mistakes: Mistake) -> Numbers:
@@ -65,17 +65,8 @@ class Bench:
         return {k: unit * bound[k] + self.reading.written[k].moved(numbers[k]) + tiny for k in bound}
 
     def _bound(self, mistakes: tuple[Mistake, ...], written: bool) -> Numbers:
-        engine = mutant(*mistakes)
-        params, x, mask, *states = self.prepared(*mistakes)
-
-        def rounded(tree: Any) -> Any:
-            """Each number rounded once on its way in, and by what writing it down did to it."""
-            if isinstance(tree, dict):
-                return {name: rounded(value) for name, value in tree.items()}
-            lost = self.reading.inputs.moved(tree) / self.reading.unit if written and self.reading.inputs else 0.0
-            return Rounded(tree, tree**2 + lost**2 * (tree != 0))
-
-        given = (rounded(params), rounded(x), None if mask is None else Rounded(mask), *map(rounded, states))
+        engine, (params, x, mask, *states) = mutant(*self.base, *mistakes), self.prepared(*mistakes)
+        given = self.rounded(mistakes, written)
         ours = engine.run(self.model, *given)
         deviations = {name: np.sqrt(a.variance) for name, a in ours.items()}
         exact = self._numbers(tuple(m for m in mistakes if not m.afterwards))
@@ -91,15 +82,30 @@ class Bench:
         moved_by = self._handed(engine, {name: exact[name] + step * deviations[name] for name in exact})
         return {k: self.deviations * np.hypot((moved_by[k] - still[k]) / step, still[k]) for k in still}
 
+    def rounded(self, mistakes: tuple[Mistake, ...], written: bool = True) -> tuple[Any, ...]:
+        """What the layers get, each number rounded once on its way in, and by what writing it down did to it."""
+        lost = self.reading.inputs if written else None
+
+        def rounded(tree: Any) -> Any:
+            if isinstance(tree, dict):
+                return {name: rounded(value) for name, value in tree.items()}
+            if tree is None or tree.dtype == bool:
+                return None if tree is None else Rounded(tree)
+            moved = lost.moved(tree) / self.reading.unit if lost else 0.0
+            return Rounded(tree, tree**2 + moved**2 * (tree != 0))
+
+        return tuple(map(rounded, self.prepared(*mistakes)))
+
     def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
         with np.errstate(all="ignore"):  # some mistakes explode
-            return mutant(*mistakes).run(self.model, *self.prepared(*mistakes))
+            return mutant(*self.base, *mistakes).run(self.model, *self.prepared(*mistakes))
 
     def prepared(self, *mistakes: Mistake) -> tuple[Any, ...]:
         """What the layers get: found once for all mistakes that leave it as it is."""
-        edits = tuple(e for m in mistakes for e in m.edits if e.module == AROUND and e.right not in HAND_OVER)
+        every = (*self.base, *mistakes)
+        edits = tuple(e for m in every for e in m.edits if e.module == AROUND and e.right not in HAND_OVER)
         if edits not in self._prepared:
-            self._prepared[edits] = mutant(*mistakes).prepare(self.case)
+            self._prepared[edits] = mutant(*every).prepare(self.case)
         return self._prepared[edits]
 
     def _handed(self, engine: Any, ours: Numbers) -> Numbers:

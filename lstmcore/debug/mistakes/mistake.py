@@ -35,6 +35,11 @@ class Mistake(NamedTuple):
     needs: tuple[str, ...] = ()
 
     @property
+    def function(self) -> bool:
+        """True if it is another function, forward and backward, rather than wrong gradients of this one."""
+        return "forward and backward" in self.name or all(edit.right in (READ, GIVEN, DROPPED_X) for edit in self.edits)
+
+    @property
     def edits(self) -> tuple[Edit, ...]:
         return (Edit(self.module, self.right, self.wrong), *self.more)
 

@@ -1,0 +1,109 @@
+"""Which function is it? Somebody's outputs, compared with those of an LSTM and of what else people compute.
+
+Gradients can only be judged for the function that was differentiated. So where outputs are given, they come first: the
+mistakes that change the way forward are run, alone and in twos, and what gives these outputs is taken for the function.
+"""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import namespace
+from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
+from lstmcore.debug.mistakes import Mistake, mutant
+from lstmcore.debug.mistakes.mistake import PRODUCTS
+from lstmcore.debug.trees import named
+from lstmcore.layers.tree import state_names
+from lstmcore.ops.cells import CELLS
+
+
+class Leaves(NamedTuple):
+    """Where outputs leave those of every known function."""
+
+    step: int
+    array: str  # "y", or the first array of the step that is off
+    off: float  # largest difference, relative to the largest number
+    given: tuple[str, ...]  # the arrays that could tell
+
+    def __str__(self) -> str:
+        where = f"{'gate ' if self.array not in ('y', 'h', 'c') else ''}{self.array}"
+        more = "" if len(self.given) > 1 else "; with c and the gates (steps=) it can be told in which"
+        return f"your forward leaves this function at step {self.step}, in {where} (off by {self.off:.1e}){more}"
+
+
+class Forward:
+    """The forward arrays of a case, and what mistakes make of them."""
+
+    def __init__(self, bench: Bench):
+        self.bench, self.cell = bench, CELLS[bench.case.cell]
+        steps = bench.case.steps
+        single = tuple(bench.case.state) == tuple(f"{name}0" for name in self.cell.states)  # one layer, one direction
+        self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)  # as they are computed
+        self.seen: Numbers = {n: steps[n].astype(float) for n in self.order if n in steps}
+
+    def numbers(self, *mistakes: Mistake) -> Numbers:
+        """The same arrays with these mistakes. Raises what a program with two mistakes may raise."""
+        return self._run(mistakes, self.bench.prepared(*mistakes))
+
+    def explained(self, *mistakes: Mistake) -> bool:
+        """Whether rounding alone is left between the arrays and these numbers."""
+        try:
+            numbers = self.numbers(*mistakes)
+        except BREAKS:
+            return False
+        if not residual(self.seen, numbers) < self.bench.chaos:
+            return False
+        return within(self.seen, numbers, self._allowed(mistakes, numbers))
+
+    def found(self, known: list[Mistake]) -> tuple[Mistake, ...] | None:
+        """The mistakes that give these outputs: none, one or two; None if nothing known does."""
+        if self.explained():
+            return ()
+        right = self.numbers()
+        able = [m for m in known if m.module != PRODUCTS and not m.afterwards and self._moves(m, right)]
+        sets = [(m,) for m in able] + list(combinations(able, 2))
+        return next((mistakes for mistakes in sets if self.explained(*mistakes)), None)
+
+    def leaves(self) -> Leaves:
+        """The first step and array that are off."""
+        numbers = self.numbers()
+        allowed = self._allowed((), numbers)
+        off = {n: ~(np.abs(self.seen[n] - numbers[n]) <= allowed[n]) for n in self.seen}
+        steps = {n: int(np.argmax(a.any(axis=(1, 2)))) if a.ndim == 3 else 0 for n, a in off.items() if a.any()}
+        step = min(steps.values())
+        name = next(n for n in self.order if steps.get(n) == step)
+        return Leaves(step, name, residual({name: self.seen[name]}, numbers), tuple(self.seen))
+
+    def _moves(self, mistake: Mistake, right: Numbers) -> bool:
+        try:
+            numbers = self.numbers(mistake)
+        except BREAKS:
+            return False
+        return any(np.any(numbers[n] != right[n]) for n in right)
+
+    def _allowed(self, mistakes: tuple[Mistake, ...], numbers: Numbers) -> Numbers:
+        reading, variances = self.bench.reading, self._run(mistakes, self.bench.rounded(mistakes))
+        return {
+            n: reading.unit * self.bench.deviations * np.sqrt(variances[n].variance) + reading.written[n].moved(a)
+            for n, a in numbers.items()
+        }
+
+    def _run(self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...]) -> dict[str, Any]:
+        params, x, mask, state, *_ = given
+        model, case = mutant(*mistakes).twin(self.bench.model, params), self.bench.case
+        with np.errstate(all="ignore"):  # some mistakes explode
+            y, last, cache = model.forward(x, nested(state_names(model), state), mask)
+        if case.steps.get("y", case.x).ndim == 2:  # only the final states came out
+            finals = named(last, state_names(model))
+            y = concat([finals[name] for name in case.top], axis=-1)
+        arrays = {"y": y}
+        if len(self.order) > 1:
+            arrays |= {name: s[1:] for name, s in zip(self.cell.states, cache.states)}
+            arrays |= {gate: cache.gates[:, :, k] for k, gate in enumerate(self.cell.gates)}
+        return {n: arrays[n] for n in self.seen}
+
+
+def concat(parts: list[Any], axis: int) -> Any:
+    return namespace(parts[0]).concat(parts, axis=axis)

@@ -1,0 +1,75 @@
+"""With outputs given the function comes first: the plain one, another by its name, or the step where it leaves."""
+
+import numpy as np
+import pytest
+from planting import random_step
+
+import lstmcore as lc
+from lstmcore.debug.mistakes import MISTAKES, Mistake, mutant
+from lstmcore.debug.mistakes.mistake import LSTM
+
+NAMED = {mistake.name: mistake for mistake in MISTAKES}
+HARD = "hard sigmoid in the three gates, forward and backward"
+CARRY = "the carry of dc forgets the forget gate"
+
+
+def outputs(step, *mistakes):
+    """y, c and the gates of a program with these mistakes."""
+    reading = step.read({name: np.zeros(w.shape) for name, w in step.weights.items()})
+    params, x, mask, state, *_ = mutant(*mistakes).prepare(reading.case)
+    model = mutant(*mistakes).twin(reading.model, params)
+    y, _, cache = model.forward(x, (state["h0"], state["c0"]), mask)
+    gates = {gate: cache.gates[:, :, k] for k, gate in enumerate("ifgo")}
+    return {"y": y, "c": cache.states[1][1:], **gates}
+
+
+def judged(mistakes, given=("y",), search=True, **options):
+    step = random_step(61, (5, 2, 3, 4), dtype="float64", mask="none")
+    seen = outputs(step, *mistakes)
+    steps = {name: seen[name] for name in given}
+    return lc.debug.diagnose(step.weights, step.x, step.dy, step.gradients(*mistakes), steps=steps, search=search,
+                             **step.options, **options)  # fmt: skip
+
+
+def test_right_outputs_leave_the_gradients_to_be_judged():
+    answer = judged(())
+    assert answer.ok
+    assert answer.forward == "right"
+    answer = judged((NAMED[CARRY],))
+    assert answer.forward == "right"
+    assert CARRY in answer.names
+
+
+@pytest.mark.parametrize("name", [HARD, "the forget gate coupled as 1 - i, forward and backward", "h0 is ignored"])
+def test_another_function_is_recognised_and_its_gradients_are_right(name):
+    answer = judged((NAMED[name],))
+    assert answer.forward == f"another function: {name}"
+    assert answer.names == (name,)
+    assert "another function than this one, with right gradients" in str(answer)
+    assert "WRONG" not in str(answer)
+
+
+def test_gradients_are_judged_for_the_function_that_was_computed():
+    hard = NAMED[HARD]
+    answer = judged((hard, NAMED["dW_hh is averaged over the batch"]))
+    assert answer.forward == f"another function: {HARD}"
+    assert set(answer.names) >= {HARD, "dW_hh is averaged over the batch"}
+
+
+def test_an_unknown_function_is_placed():
+    odd = Mistake("odd", LSTM, "f = sigmoid(a_f)", "f = sigmoid(a_f) * sigmoid(a_f)")
+    answer = judged((odd,), search=False)
+    assert not answer.ok
+    assert answer.names == ()
+    assert answer.forward.startswith("your forward leaves this function at step 0, in y (off by ")
+    answer = judged((odd,), given=("y", "c", "i", "f", "g", "o"), search=False)
+    assert "at step 0, in gate f" in answer.forward
+    assert "WRONG" not in str(answer)
+
+
+def test_steps_that_are_not_known_are_refused():
+    step = random_step(61, (5, 2, 3, 4))
+    with pytest.raises(KeyError, match=r"`steps` should hold any of y, h, c, i, f, g, o, dh, dc, da_i.*got 'z'"):
+        lc.debug.diagnose(step.weights, step.x, step.dy, step.gradients(), steps={"z": step.dy}, **step.options)
+    with pytest.raises(ValueError, match=r"`c` should be \(5, 2, 4\); got \(4, 2, 4\)"):
+        lc.debug.diagnose(step.weights, step.x, step.dy, step.gradients(), steps={"c": step.dy[1:]}, **step.options)
