@@ -8,8 +8,9 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 import importlib
 from typing import TYPE_CHECKING
 
-from lstmcore import hints
+from lstmcore import hints, interop
 from lstmcore.arrays import from_dlpack
+from lstmcore.interop import from_torch, to_torch
 from lstmcore.layers import (
     GRU,
     LSTM,
@@ -112,7 +113,9 @@ __all__ = [
     "find_lr",
     "fit",
     "from_dlpack",
+    "from_torch",
     "huber",
+    "interop",
     "load",
     "mask_from_lengths",
     "pad",
@@ -123,4 +126,5 @@ __all__ = [
     "squared_error",
     "to_cpu",
     "to_gpu",
+    "to_torch",
 ]

@@ -2,5 +2,7 @@
 
 from lstmcore.interop.convert import from_lstmcore, structure_of, to_lstmcore
 from lstmcore.interop.layouts import LAYOUTS, Layout
+from lstmcore.interop.read import from_torch, read
+from lstmcore.interop.write.torch_source import to_torch
 
-__all__ = ["LAYOUTS", "Layout", "from_lstmcore", "structure_of", "to_lstmcore"]
+__all__ = ["LAYOUTS", "Layout", "from_lstmcore", "from_torch", "read", "structure_of", "to_lstmcore", "to_torch"]

@@ -37,6 +37,11 @@ def _on_host(key: str, value: object, dtype: str | None) -> np.ndarray:
     return array if dtype is None else array.astype(dtype)
 
 
+def shape(value: object) -> tuple[int, ...]:
+    """The shape of an array of any library; () of a number."""
+    return tuple(getattr(getattr(value, "value", value), "shape", ()))
+
+
 def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:
     """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), or to a dtype of NumPy."""
     if dtype == "bfloat16":

@@ -1,0 +1,100 @@
+"""Layers of lstmcore out of other people's arrays and options."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.convert import to_lstmcore
+from lstmcore.interop.host import on_host
+from lstmcore.interop.layouts import Layout
+from lstmcore.layers import Dropout, Embedding, Layer, Linear, Stack, from_config
+from lstmcore.layers.kinds import configs, kind_of
+
+# Options of other people's layers: what nearly everybody has, and what the others are called.
+FEATURES: dict[str, tuple[object, str]] = {
+    "proj_size": (0, "a projection (proj_size={value})"),
+    "nonlinearity": ("tanh", "an RNN with {value} in place of tanh"),
+    "reset_after": (True, "a GRU whose reset gate comes before the product (reset_after=False, linear_before_reset=0)"),
+    "peepholes": (False, "peepholes (the gates look at c)"),
+    "clip": (None, "a clip of the activations' inputs at {value:g}"),
+    "input_forget": (False, "coupled input and forget gates (input_forget=1)"),
+    "activations": (None, "the activations {value}"),
+    "reverse": (False, "a layer that runs backwards by itself (direction=reverse, go_backwards=True)"),
+    "recurrent_dropout": (0.0, "recurrent dropout ({value:g})"),
+}
+
+
+def recurrent(
+    weights: Mapping[str, object],
+    layout: str | Layout,
+    cell: str,
+    *,
+    dtype: str | None = None,
+    bidirectional: bool | None = None,
+    return_sequences: bool = True,
+    dropout: float = 0.0,
+    merge: str = "concat",
+    **options: Any,
+) -> list[Layer]:
+    """The layers of a recurrent stack, weights in; dropout between them. Options by the names of `FEATURES`.
+
+    return_sequences=False: of the last layer. Raises ValueError for a feature that lstmcore has not, by its name, and
+    what `to_lstmcore` raises.
+    """
+    chosen = refuse(cell, options)
+    config, params = to_lstmcore(weights, layout, cell, bidirectional=bidirectional, dtype=dtype)
+    parts = config["layers"] if config["kind"] == "Stack" else [config]
+    for k, part in enumerate(parts):
+        for _, inner in configs(part):
+            if inner["kind"] == "Bidirectional":
+                inner["merge"] = merge
+            elif "return_sequences" in inner:
+                inner.update(chosen, return_sequences=return_sequences or k < len(parts) - 1)
+    model = from_config(config)
+    for name, value in params.items():
+        model.params[name] = value
+    layers = list(model.layers) if isinstance(model, Stack) else [model]
+    return [part for layer in layers[:-1] for part in ([layer, Dropout(dropout)] if dropout else [layer])] + layers[-1:]
+
+
+def refuse(cell: str, options: Mapping[str, Any]) -> Plain:
+    """The options that the constructor of the cell's layer takes. Raises ValueError, by name, for what it has not."""
+    kind = kind_of({"kind": cell.upper()})
+    chosen: Plain = {}
+    for name, value in options.items():
+        if name not in FEATURES:
+            raise TypeError(f"no option {name!r} here; there are {', '.join(FEATURES)}")
+        usual, words = FEATURES[name]
+        if value in (usual, None):
+            continue
+        if name not in inspect.signature(kind).parameters:
+            raise ValueError(f"{words.format(value=value)}: {kind.__name__} of lstmcore has no such thing")
+        chosen[name] = value
+    return chosen
+
+
+def linear(W: object, b: object | None, dtype: str | None, name: str = "weight") -> Linear:
+    """A Linear layer of W (in, out) and b (out,) or None."""
+    arrays = on_host({name: W} | ({} if b is None else {f"{name}'s bias": b}), dtype)
+    matrix, *rest = arrays.values()
+    layer = Linear(matrix.shape[0], matrix.shape[1], bias=bool(rest), dtype=matrix.dtype)
+    for key, value in zip(layer.params, (matrix, *rest)):
+        layer.params[key] = value
+    return layer
+
+
+def embedding(W: object, dtype: str | None, name: str = "weight") -> Embedding:
+    """An Embedding layer of W (V, I)."""
+    (table,) = on_host({name: W}, dtype).values()
+    layer = Embedding(table.shape[0], table.shape[1], dtype=table.dtype)
+    layer.params["W"] = table
+    return layer
+
+
+def chain(layers: Iterable[Layer]) -> Layer:
+    """The layers one after the other: a Stack, or the one layer that there is."""
+    found = list(layers)
+    if not found:
+        raise ValueError("there is no layer in it that lstmcore has")
+    return found[0] if len(found) == 1 else Stack(found)

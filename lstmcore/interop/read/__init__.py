@@ -1,0 +1,94 @@
+"""Other people's recurrent models, read from where they lie: an object, a file, or arrays by name."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.proof import Proof
+from lstmcore.layers import Layer
+
+# The library that something belongs to -> the file that reads it.
+OBJECTS = {
+    "torch": "lstmcore.interop.read.torch_modules",
+    "keras": "lstmcore.interop.read.keras_layers",
+    "onnx": "lstmcore.interop.read.onnx_graphs",
+}
+FILES = {
+    ".pt": "lstmcore.interop.read.tensors",
+    ".pth": "lstmcore.interop.read.tensors",
+    ".safetensors": "lstmcore.interop.read.tensors",
+    ".onnx": "lstmcore.interop.read.onnx_graphs",
+    ".keras": "lstmcore.interop.read.keras_files",
+    ".h5": "lstmcore.interop.read.keras_files",
+}
+
+
+def read(
+    thing: object,
+    *,
+    layout: str | None = None,
+    cell: str | None = None,
+    dtype: str | None = None,
+    tell: Callable[[str], object] = print,
+    **options: Any,
+) -> Layer:
+    """The lstmcore model of a torch module, a Keras 3 layer or model, an ONNX model or node, a file of one of these
+    (.pt, .pth, .safetensors, .onnx, .keras, .weights.h5), or arrays by name.
+
+        model = lc.interop.read(module)
+        model = lc.interop.read("model.onnx")
+        model = lc.interop.read({"kernel": ..., "recurrent_kernel": ..., "bias": ...}, layout="keras", cell="gru")
+
+    Nothing in a file is executed. Heads come along: Linear, Embedding, Dropout, tanh, sigmoid, relu, softmax.
+
+    layout, cell: of arrays, where their names do not tell (lstmcore.interop.LAYOUTS). dtype: "float32" or "float64",
+    what weights are read into; float16 and bfloat16 are not read without it. options: of arrays, what they do not hold,
+    by the names of lstmcore.interop.build.FEATURES (reset_after=, nonlinearity=, reverse=, ...). tell: is called with
+    one line that says whether it was proved, by running both sides on random input, unequal lengths included.
+
+    Raises ValueError for a feature that lstmcore has not (by its name), for a damaged file, and if both sides differ;
+    TypeError for what is none of these; ImportError, with the command, for a library that is not installed.
+    """
+    given = {"dtype": dtype, "layout": layout, "cell": cell, **options}
+    if isinstance(thing, str | PathLike):
+        model, proof = _file(Path(thing), given)
+        name = str(thing)
+    elif isinstance(thing, Mapping):
+        model, proof = importlib.import_module("lstmcore.interop.read.tensors").read(thing, **given)
+        name = "the arrays"
+    else:
+        library = next((base for base in map(_library, type(thing).__mro__) if base in OBJECTS), None)
+        if library is None:
+            raise TypeError(
+                f"`thing` should be a module of torch, a layer of Keras, a model or node of ONNX, a path, or arrays by "
+                f"name; got {type(thing).__name__}"
+            )
+        model, proof = importlib.import_module(OBJECTS[library]).read(thing, **_said(given))
+        name = type(thing).__name__
+    tell(f"{name} read as {model!r}; {proof}")
+    return model
+
+
+def from_torch(module: object, dtype: str | None = None, tell: Callable[[str], object] = print) -> Layer:
+    """The lstmcore model of a torch module, proved beside it: `lc.interop.read` of a module."""
+    return read(module, dtype=dtype, tell=tell)
+
+
+def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
+    if path.suffix not in FILES:
+        raise TypeError(f"{path} should end in {', '.join(FILES)}; got {path.suffix or 'no ending'!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    return importlib.import_module(FILES[path.suffix]).read_file(path, **_said(given))
+
+
+def _said(given: Plain) -> Plain:
+    """Only what was asked for."""
+    return {"dtype": None} | {name: value for name, value in given.items() if value is not None}
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.split(".")[0]

@@ -1,0 +1,226 @@
+"""Weights by name, without the program that they belong to: a state_dict of torch, an nnx or linen tree of Flax, the
+variables of TensorFlow 1, or arrays of any layout of the table; and the files that hold such: .pt, .pth, .safetensors.
+
+Names tell the parts; the order in which they stand tells the order of the parts. What names and shapes do not hold
+(batch_first, functions without weights, dropout) is not there, and the model is unproved.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.build import chain, embedding, linear, recurrent
+from lstmcore.interop.host import shape
+from lstmcore.interop.layouts import LAYOUTS
+from lstmcore.interop.proof import Proof
+from lstmcore.interop.why import feature
+from lstmcore.layers import Layer, ReLU, Sigmoid, Softmax, Tanh
+
+TORCH = re.compile(r"^(?:(.*)\.)?(?:weight|bias)_([ih]h|hr)(?:_l\d+(?:_reverse)?)?$")
+KERNEL = re.compile(r"^(?:(.*)[./])?(?:recurrent_)?(?:kernel|bias)(?::0)?$")
+BLOCKS = {4: "lstm", 3: "gru", 1: "rnn"}
+TAILS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
+
+
+def read(
+    arrays: Mapping[str, object],
+    *,
+    dtype: str | None = None,
+    layout: str | None = None,
+    cell: str | None = None,
+    end: str | None = None,
+    **options: Any,
+) -> tuple[Layer, Proof]:
+    """The model of arrays by name, in the order of the mapping; nested mappings are joined with "/".
+
+    end: "tanh", "softmax", "sigmoid" or "relu", the function that follows the last layer. Raises ValueError where an
+    option must be said, since the arrays do not hold it.
+    """
+    flat = dict(_flat(arrays))
+    if not flat:
+        raise ValueError("there is no array in it")
+    layout = layout or _layout(flat)
+    if layout == "torch":
+        layers = _torch(flat, dtype, cell, options)
+    else:
+        kind = cell or _cell(flat, layout)
+        _must_be_said(layout, kind, options)
+        layers = recurrent(flat, layout, kind, dtype=dtype, **_renamed(options))
+    if end is not None:
+        if end not in TAILS:
+            raise ValueError(f"`end` should be one of {', '.join(TAILS)}; got {end!r}")
+        layers = [*layers, TAILS[end]()]
+    model = chain(layers)
+    broken = next((f"; {name} holds NaN" for name, w in model.params.items() if np.isnan(w).any()), "")
+    words = f"weights alone hold no functions, no dropout and no axis order{broken}"
+    return model, Proof(None, words)
+
+
+def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
+    """Raises ValueError for a damaged file and for one that holds something else than tensors by name."""
+    if path.suffix == ".safetensors":
+        return read(_safetensors(path), **given)
+    return read(_checkpoint(path), **given)
+
+
+def _safetensors(path: Path) -> dict[str, object]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("format", "").startswith("lstmcore"):
+                raise ValueError(f"{path} is a file of lstmcore itself: lc.load reads it")
+            halves = any(file.get_slice(name).get_dtype() == "BF16" for name in file.keys())  # noqa: SIM118
+        with safe_open(path, framework="torch" if halves else "numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, truncated or no safetensors file: {error!s:.200}") from error
+    except ImportError:
+        raise ImportError("bfloat16 in a .safetensors file is read by torch: pip install torch") from None
+
+
+def _checkpoint(path: Path) -> Mapping[str, object]:
+    """The tensors of a .pt file; of a checkpoint with more in it, those under its state_dict."""
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("a .pt file is read by torch: pip install torch") from None
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch raises of a file that is not as it was written, or would be executed
+        reason = str(error).split("\n")[0]
+        hint = " (save module.state_dict(), not the module)" if "eights_only" in str(error) else ""
+        raise ValueError(f"{path} is damaged, or holds more than tensors{hint}: {reason!s:.200}") from error
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
+            held = held[name]
+    if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise ValueError(f"{path} should hold a state_dict, tensors by name; got {type(held).__name__}")
+    return held
+
+
+def _flat(arrays: Mapping[str, object], path: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name, value in arrays.items():
+        key = f"{path}/{name}" if path else str(name)
+        found += _flat(value, key) if isinstance(value, Mapping) else [(key, value)]
+    return found
+
+
+def _layout(arrays: Mapping[str, object]) -> str:
+    """Whose names these are. Raises ValueError where two systems use them."""
+    names = [key.replace(":0", "") for key in arrays]
+    last = {re.split(r"[./]", name)[-1] for name in names}
+    if any(TORCH.match(name) for name in names):
+        return "torch"
+    if {"W", "R"} <= last:
+        return "onnx"
+    if last & {"W_ih", "W_hh"}:
+        return "lstmcore"
+    if last & {"Wx", "Wxh"}:
+        return "mlx"
+    if any(re.search(r"(^|/)h[ifgorzn]?/kernel$", name) for name in names):
+        return "flax"
+    if {"recurrent_kernel"} <= last:
+        raise ValueError(
+            "Keras and haste both call their arrays kernel and recurrent_kernel, and order the gates otherwise: pass "
+            'layout="keras" or layout="haste"'
+        )
+    if {"kernel"} <= last:
+        return "tf1"
+    raise ValueError(f"whose names are these? {', '.join(names[:6])}; pass layout=, one of {', '.join(LAYOUTS)}")
+
+
+def _cell(arrays: Mapping[str, object], layout: str) -> str:
+    """The cell by K, the blocks per unit, where the recurrent matrix shows it."""
+    for key, value in arrays.items():
+        size = shape(value)
+        last = re.split(r"[./]", key.removesuffix(":0"))[-1]
+        if last in ("R", "Wh", "Whh", "weight_hh", "recurrent_kernel", "W_hh"):
+            K = max(size[-2:]) // min(size[-2:])
+            if K in BLOCKS:
+                return BLOCKS[K]
+    if layout in ("tf1", "chainer-link"):
+        return "lstm"
+    if layout == "flax":
+        return (
+            "lstm"
+            if any("/hf/" in f"/{key}" for key in arrays)
+            else "gru"
+            if any("hr/" in k for k in arrays)
+            else "rnn"
+        )
+    raise ValueError(f"which cell is it? Pass cell=, one of {', '.join(LAYOUTS[layout].cells)}")
+
+
+def _must_be_said(layout: str, cell: str, options: Mapping[str, object]) -> None:
+    """Raises ValueError for an option on which everything hangs and which no array holds."""
+    if layout == "onnx" and cell == "gru" and not {"linear_before_reset", "reset_after"} & options.keys():
+        raise ValueError(
+            "a GRU of ONNX has its reset gate before the product (linear_before_reset=0, the default there) or after: "
+            "its arrays do not tell, pass linear_before_reset=0 or 1 (or hand over the node)"
+        )
+    if layout in ("torch", "keras", "onnx") and cell == "rnn" and "nonlinearity" not in options:
+        raise ValueError('a plain RNN has tanh or relu, and its arrays do not tell: pass nonlinearity="tanh" or "relu"')
+
+
+def _renamed(options: Mapping[str, object]) -> Plain:
+    """linear_before_reset as reset_after, direction as reverse."""
+    names = dict(options)
+    if "linear_before_reset" in names:
+        names["reset_after"] = bool(names.pop("linear_before_reset"))
+    direction = names.pop("direction", "forward")
+    if direction == "reverse":
+        names["reverse"] = True
+    elif direction == "bidirectional":
+        names["bidirectional"] = True
+    return names
+
+
+def _torch(
+    arrays: Mapping[str, object], dtype: str | None, cell: str | None, options: Mapping[str, object]
+) -> list[Layer]:
+    """The parts of a state_dict, in its order."""
+    groups: dict[str, dict[str, object]] = {}
+    for key, value in arrays.items():
+        found = TORCH.match(key)
+        path = found[1] or "" if found else key.rpartition(".")[0]
+        groups.setdefault(path, {})[key.rpartition(".")[2]] = value
+    layers: list[Layer] = []
+    for path, group in groups.items():
+        named = feature({key: np.empty(shape(value)) for key, value in group.items()})
+        if named:
+            raise ValueError(f"{path + ': ' if path else ''}{named}, which cannot be read from arrays alone")
+        if any(TORCH.match(key) for key in group):
+            K = {shape(v)[0] // shape(v)[1] for k, v in group.items() if k.startswith("weight_hh")}
+            kind = cell or BLOCKS.get(K.pop() if len(K) == 1 else 0)
+            if kind is None:
+                raise ValueError(
+                    f"`{path}.weight_hh` should be (4H, H), (3H, H) or (H, H): which cell is it? Pass cell="
+                )
+            _must_be_said("torch", kind, options)
+            layers += recurrent(group, "torch", kind, dtype=dtype, **_renamed(options))
+        elif set(group) <= {"weight", "bias"} and len(shape(group.get("weight"))) == 2:
+            layers.append(_dense(path, group, layers, dtype, {**arrays}))
+        else:
+            held = ", ".join(f"{path}.{key} {shape(value)}" for key, value in group.items())
+            raise ValueError(
+                f"{held} is no Linear, Embedding or recurrent layer: lstmcore has no layer of these arrays"
+            )
+    return layers
+
+
+def _dense(
+    path: str, group: Mapping[str, object], before: list[Layer], dtype: str | None, arrays: Mapping[str, object]
+) -> Layer:
+    """A Linear layer; or an Embedding: a first matrix without bias, as wide as what follows reads."""
+    W = group["weight"]
+    if not before and "bias" not in group:
+        reads = next((shape(v)[1] for k, v in arrays.items() if "weight_ih" in k), None)
+        if reads == shape(W)[1]:
+            return embedding(W, dtype, f"{path}.weight")
+    return linear(W.T, group.get("bias"), dtype, f"{path}.weight")  # type: ignore[attr-defined]

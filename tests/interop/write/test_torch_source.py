@@ -1,0 +1,102 @@
+"""Models as modules of torch: the same outputs, and every matrix bit for bit there and back."""
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore.interop import read, to_torch
+from lstmcore.interop.write.torch_source import state_dict, torch_source
+
+LENGTHS, T, B = np.array([4, 6, 1]), 6, 3
+
+
+def models():
+    rng = np.random.default_rng(0)
+
+    def lstm(i, h, **options):
+        return lc.LSTM(i, h, seed=rng, **options)
+
+    def tower():
+        return lc.Stack([lstm(3, 4), lc.Dropout(0.2), lstm(4, 4)])
+
+    return {
+        "one": lstm(3, 4),
+        "two": lc.Stack([lstm(3, 4), lstm(4, 4)]),
+        "both ways": lc.Bidirectional(*(lc.GRU(3, 4, seed=rng, return_sequences=False) for _ in range(2))),
+        "text": lc.Stack(
+            [
+                lc.Embedding(9, 3, seed=rng),
+                lstm(3, 4),
+                lc.Dropout(0.1),
+                lstm(4, 4),
+                lc.Dropout(0.1),
+                lc.Linear(4, 2, seed=rng),
+                lc.Softmax(),
+            ]
+        ),
+        "sum": lc.Stack(
+            [
+                lc.Bidirectional(lc.GRU(3, 4, seed=rng), lc.GRU(3, 4, seed=rng), merge="sum"),
+                lc.RNN(4, 5, seed=rng, return_sequences=False),
+                lc.Linear(5, 2, bias=False, seed=rng),
+                lc.Tanh(),
+            ]
+        ),
+        "towers": lc.Stack([lc.Bidirectional(tower(), tower()), lc.Last(), lc.Linear(8, 1, seed=rng), lc.ReLU()]),
+    }
+
+
+@pytest.mark.parametrize("name", models())
+def test_torch_gives_what_lstmcore_gives(torch, name):
+    model, rng = models()[name], np.random.default_rng(1)
+    for b in (part for key, part in model.params.items() if key.endswith("b")):
+        b[...] = rng.standard_normal(b.shape)
+    module = to_torch(model).eval()
+    x = rng.integers(0, 9, (T, B)) if name == "text" else rng.standard_normal((T, B, 3)).astype("float32")
+    with torch.no_grad():
+        if isinstance(module, torch.nn.LSTM):
+            got = [module(torch.from_numpy(x))[0]]
+        else:
+            got = [module(torch.from_numpy(x)), module(torch.from_numpy(x), torch.from_numpy(LENGTHS))]
+    want = [model.predict(x)[0], model.predict(x, mask=lc.mask_from_lengths(LENGTHS, T))[0]]
+    for a, b in zip(got, want):
+        assert np.abs(a.numpy() - b).max() < 1e-5  # float32: numbers below 3, sums of fewer than 30 terms
+    if name not in ("sum", "towers"):  # whose own forward says more than their parts
+        back = read(module)
+        assert all(np.array_equal(a, back.params[key]) for key, a in model.params.items())
+
+
+def test_a_plain_stack_is_torchs_own_layer(torch):
+    module = to_torch(models()["two"])
+    assert isinstance(module, torch.nn.LSTM)
+    assert module.num_layers == 2
+    other = torch.nn.LSTM(3, 4, 2)
+    other.load_state_dict(module.state_dict(), strict=True)
+
+
+def test_the_text_of_the_class_stands_alone(torch, tmp_path):
+    """As somebody without lstmcore would load it."""
+    model = models()["towers"]
+    room = {}
+    exec(compile(torch_source(model), "model.py", "exec"), room)
+    module = room["Model"]()
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in state_dict(model).items()}, strict=True)
+
+
+def test_halves_are_written_where_that_is_said(torch):
+    model = models()["two"]
+    for dtype in ("float16", "bfloat16"):
+        module = to_torch(model, dtype=dtype)
+        assert module.weight_hh_l0.dtype == getattr(torch, dtype)
+        back = read(module, dtype="float32")
+        want = torch.from_numpy(model.params["0.W_hh"]).to(getattr(torch, dtype)).float().numpy()
+        assert np.array_equal(back.params["0.W_hh"], want)
+        assert {v.dtype.name for v in state_dict(model, dtype).values()} == {dtype}
+
+
+def test_what_torch_has_not():
+    class Own(lc.Tanh):
+        pass
+
+    with pytest.raises(ValueError, match=r"Own\(\) is a layer that torch has not"):
+        torch_source(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))
