@@ -1,12 +1,13 @@
 """Was it read right? Both sides run on the same random input, in float64 where the other side can."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.layers import Embedding, Layer
-from lstmcore.layers.tree import leaves
+from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent
+from lstmcore.layers.tree import leaves, replaced
 
 T, B = 7, 3
 LENGTHS = np.array([5, T, 1])
@@ -50,3 +51,29 @@ def compare(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], eps: float
     if worst > ROUNDINGS * eps:
         raise Differs(f"outputs differ by {worst:.1e} of the largest")
     return worst
+
+
+def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
+    """The layers as they are; with the final state of the last recurrent one; with its output at the last step."""
+    yield layers
+    k = max((k for k, layer in enumerate(layers) if isinstance(layer, Recurrent | Bidirectional)), default=None)
+    if k is not None:
+        yield [*layers[:k], _final(layers[k]), *layers[k + 1 :]]
+        yield [*layers[: k + 1], Last(), *layers[k + 1 :]]
+
+
+def _final(layer: Layer) -> Layer:
+    """The same layer, over the same arrays, that gives its final state."""
+
+    def change(_: str, leaf: Layer) -> Layer:
+        twin = copy.copy(leaf)
+        twin.return_sequences = False
+        return twin
+
+    return replaced(layer, change)
+
+
+def flat(state: Any) -> list[np.ndarray]:
+    if isinstance(state, tuple):
+        return [array for part in state for array in flat(part)]
+    return [] if state is None else [state]

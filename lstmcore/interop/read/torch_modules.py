@@ -17,9 +17,8 @@ from torch import nn
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain, embedding, linear, recurrent
-from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, inputs
-from lstmcore.layers import Bidirectional, Dropout, Last, Layer, Recurrent, ReLU, Sigmoid, Softmax, Tanh
-from lstmcore.layers.tree import replaced
+from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, inputs, readings
+from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.masking import mask_from_lengths
 
 RECURRENT, CELLS = (nn.LSTM, nn.GRU, nn.RNN), (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
@@ -135,7 +134,7 @@ def _prove_layer(theirs: Any, ours: Layer, eps: float) -> Proof:
     want = nn.utils.rnn.pad_packed_sequence(y, total_length=T)[0].numpy()
     got, last = ours.predict(x, mask=mask_from_lengths(LENGTHS, T))
     finals = tuple(part.numpy() for part in (state if isinstance(state, tuple) else (state,)))
-    error = compare([got, *_flat(last)], [want, *_flat(state_to_lstmcore(theirs, finals))], eps)
+    error = compare([got, *flat(last)], [want, *flat(state_to_lstmcore(theirs, finals))], eps)
     return Proof(error, f"run beside torch on random input of unequal lengths{_order(theirs)}")
 
 
@@ -144,7 +143,7 @@ def _prove_cell(theirs: Any, ours: Layer, eps: float) -> Proof:
     with _evaluating(theirs):
         state = theirs(torch.from_numpy(x))
     last = ours.step(x)[1]
-    error = compare(_flat(last), [part.numpy() for part in (state if isinstance(state, tuple) else (state,))], eps)
+    error = compare(flat(last), [part.numpy() for part in (state if isinstance(state, tuple) else (state,))], eps)
     return Proof(error, "one step beside torch on random input")
 
 
@@ -163,7 +162,7 @@ def _prove_model(
     except Exception as reason:  # whatever somebody's own forward raises
         return chain(layers), Proof(None, f"its forward does not run on {tuple(given.shape)} alone ({reason!s:.100})")
     want = want.swapaxes(0, 1) if order and want.ndim == 3 else want
-    for (model, proven), end in itertools.product(zip(_readings(layers), _readings(wide)), ENDS):
+    for (model, proven), end in itertools.product(zip(readings(layers), readings(wide)), ENDS):
         try:
             got = chain([*proven, *([end()] if end else [])]).predict(x)[0]
         except ValueError:  # parts that do not fit each other in this order
@@ -188,35 +187,9 @@ def _order(module: Any) -> str:
     return ", batch_first there: here x is (T, B, I)" if first else ""
 
 
-def _readings(layers: list[Layer]) -> Iterator[list[Layer]]:
-    """The layers as they are; with the final state of the last recurrent one; with its output at the last step."""
-    yield layers
-    k = max((k for k, layer in enumerate(layers) if isinstance(layer, Recurrent | Bidirectional)), default=None)
-    if k is not None:
-        yield [*layers[:k], _final(layers[k]), *layers[k + 1 :]]
-        yield [*layers[: k + 1], Last(), *layers[k + 1 :]]
-
-
-def _final(layer: Layer) -> Layer:
-    """The same layer, over the same arrays, that gives its final state."""
-
-    def change(_: str, leaf: Layer) -> Layer:
-        twin = copy.copy(leaf)
-        twin.return_sequences = False
-        return twin
-
-    return replaced(layer, change)
-
-
 def _log_softmax(x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _flat(state: Any) -> list[np.ndarray]:
-    if isinstance(state, tuple):
-        return [array for part in state for array in _flat(part)]
-    return [] if state is None else [state]
 
 
 @contextmanager

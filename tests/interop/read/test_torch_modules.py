@@ -10,7 +10,7 @@ import pytest
 
 import lstmcore as lc
 from lstmcore.interop import from_lstmcore, read
-from lstmcore.interop.proof import Differs
+from lstmcore.interop.proof import Differs, flat
 from lstmcore.interop.read import torch_modules
 
 TOLERANCE = 1e-12
@@ -68,7 +68,6 @@ def run_both(torch, module, packed):
     dx, dstate0, grads = model.backward(dy, cache, tree(upstream[1:]))
     x_grad = x.grad.numpy() if packed else x.grad.numpy()[:, None]
     pairs = [(got, y_np), (dx, x_grad)]
-    flat = torch_modules._flat
     pairs += list(zip(flat(last), flat(tree(finals)))) + list(zip(flat(dstate0), flat(tree([h.grad for h in hx]))))
     theirs = {name: w.grad.numpy() for name, w in module.named_parameters()}
     cell = module.mode.split("_")[0].lower()

@@ -1,0 +1,239 @@
+"""Graphs of ONNX: recurrent nodes with all that their attributes say, and the layers around them.
+
+Nodes that have weights are taken in the order of the graph; what only moves axes is left out, and the proof, a run of
+the whole graph by onnxruntime, tells whether that was right.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.build import chain, embedding, linear, recurrent
+from lstmcore.interop.proof import LENGTHS, B, Differs, Proof, T, compare, inputs, readings
+from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.ops.masking import mask_from_lengths
+
+try:
+    import onnx
+    from google.protobuf.message import DecodeError
+except ImportError:
+    raise ImportError("ONNX is read by its own package: pip install onnx onnxruntime") from None
+
+Arrays = dict[str, np.ndarray]
+CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+SLOTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+FUNCTIONS = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU, "Softmax": Softmax}
+MOVES = {
+    *("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Constant"),
+    *("Shape", "Concat", "Slice", "Expand", "ConstantOfShape", "Cast"),
+}
+
+
+def read(
+    thing: Any, *, dtype: str | None = None, weights: Mapping[str, Any] | None = None, **options: Any
+) -> tuple[Layer, Proof]:
+    """The model of a ModelProto, GraphProto or NodeProto.
+
+    weights: arrays by the names of the graph's inputs, or by W, R, B, P, where the graph does not hold them. Raises
+    ValueError, by name, for what lstmcore has not, and if both sides disagree.
+    """
+    if options:
+        raise TypeError(f"a graph says its own options; got {', '.join(options)}")
+    model = thing if isinstance(thing, onnx.ModelProto) else None
+    graph = model.graph if model is not None else thing
+    alone = isinstance(graph, onnx.NodeProto)
+    nodes = [graph] if alone else list(graph.node)
+    held = ({} if alone else _held(graph)) | dict(weights or {})
+    layers = list(_layers(nodes, held, dtype))
+    if model is not None and not weights:
+        return _prove_graph(model, layers)
+    proofs = [_prove_node(node, held) for node in nodes if node.op_type in CELLS]
+    errors = [proof.error for proof in proofs if proof.error is not None]
+    words = f"each recurrent node {proofs[0].words}" if proofs else "no recurrent node in it"
+    return chain(layers), Proof(max(errors) if proofs and len(errors) == len(proofs) else None, words)
+
+
+def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
+    """Raises ValueError for a damaged file."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(model)
+        return read(model, **given)
+    except Differs:
+        raise
+    except (onnx.checker.ValidationError, DecodeError, KeyError, IndexError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} is damaged, or no ONNX model: {reason!s:.200}") from error
+
+
+def _held(graph: Any) -> Arrays:
+    """Initializers and constants by name."""
+    found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type in ("Identity", "Transpose") and node.input[0] in found:
+            value = found[node.input[0]]
+            found[node.output[0]] = value.transpose(_said(node).get("perm")) if node.op_type == "Transpose" else value
+    return found
+
+
+def _said(node: Any) -> Plain:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _given(node: Any, held: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of a recurrent node by the names of the specification."""
+    named = dict(itertools.zip_longest(SLOTS, node.input, fillvalue=""))
+    found = {slot: held.get(name, held.get(slot)) for slot, name in named.items() if name}
+    missing = [slot for slot in ("W", "R") if found.get(slot) is None]
+    if missing:
+        raise ValueError(
+            f"{node.op_type} {node.name!r}: the graph does not hold its {' and '.join(missing)}; pass weights={{...}}, "
+            "by the names of its inputs"
+        )
+    return {slot: value for slot, value in found.items() if value is not None}
+
+
+def _layers(nodes: list[Any], held: Mapping[str, Any], dtype: str | None) -> Iterator[Layer]:
+    for node in nodes:
+        matrix = next((held[name] for name in node.input if name in held), None)
+        if node.op_type in CELLS:
+            yield from _recurrent(node, held, dtype)
+        elif node.op_type == "Gather" and node.input[0] in held and np.ndim(held[node.input[0]]) == 2:
+            yield embedding(held[node.input[0]], dtype, node.input[0])
+        elif node.op_type in ("MatMul", "Gemm") and matrix is not None:
+            turned = matrix.T if _said(node).get("transB") else matrix
+            added = held.get(node.input[2]) if len(node.input) > 2 else None
+            after = next((n for n in nodes if n.op_type == "Add" and node.output[0] in n.input), None)
+            if after is not None and added is None:
+                added = next((held[name] for name in after.input if name in held), None)
+            yield linear(turned, None if added is None else np.reshape(added, -1), dtype, node.input[1])
+        elif node.op_type == "Dropout":
+            yield Dropout(float(_said(node).get("ratio", held.get(node.input[1], 0.5) if len(node.input) > 1 else 0.5)))
+        elif node.op_type in FUNCTIONS:
+            yield FUNCTIONS[node.op_type]()
+        elif node.op_type not in MOVES and node.op_type not in ("Add", "Gather"):
+            raise ValueError(f"{node.op_type} {node.name!r} is a node that lstmcore has no layer for")
+
+
+def _recurrent(node: Any, held: Mapping[str, Any], dtype: str | None) -> list[Layer]:
+    said, given = _said(node), _given(node, held)
+    cell = CELLS[node.op_type]
+    direction = said.get("direction", b"forward").decode()
+    D = 2 if direction == "bidirectional" else 1
+    names = tuple(name.decode() for name in said.get("activations", [])) or USUAL[node.op_type] * D
+    options: Plain = {"reverse": direction == "reverse", "clip": said.get("clip")}
+    if cell == "rnn" and names in (("Relu",) * D, ("Tanh",) * D):
+        options["nonlinearity"] = names[0].lower()
+    elif names != USUAL[node.op_type] * D:
+        options["activations"] = names
+    if cell == "lstm":
+        options["input_forget"] = bool(said.get("input_forget", 0))
+        options["peepholes"] = bool(np.any(given.get("P", 0)))
+    if cell == "gru":
+        options["reset_after"] = bool(said.get("linear_before_reset", 0))
+    weights = {slot: value for slot, value in given.items() if slot in ("W", "R", "B")}
+    return recurrent(weights, "onnx", cell, dtype=dtype, bidirectional=D == 2, **options)
+
+
+# ---- proofs ----------------------------------------------------------------------------------------------------------
+
+
+def _session(model: Any) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _prove_node(node: Any, held: Mapping[str, Any]) -> Proof:
+    """One node, run alone on random input of unequal lengths."""
+    given = {slot: np.asarray(value) for slot, value in _given(node, held).items() if slot in ("W", "R", "B", "P")}
+    own = chain(_recurrent(node, held, None))
+    x, kind = inputs(own), given["W"].dtype
+    slots = [slot if slot in ("X", "sequence_lens") or slot in given else "" for slot in SLOTS]
+    while not slots[-1]:
+        slots.pop()
+    alone = onnx.helper.make_node(node.op_type, slots, ["Y"])
+    alone.attribute.extend(a for a in node.attribute if a.name != "layout")
+    element = onnx.helper.np_dtype_to_tensor_dtype(kind)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [alone], "node",
+        [value("X", element, x.shape), value("sequence_lens", onnx.TensorProto.INT32, (B,))],
+        [value("Y", element, None)],
+        [onnx.numpy_helper.from_array(a, slot) for slot, a in given.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    try:
+        session = _session(model)
+    except Exception as reason:  # whatever onnxruntime has not: RNN in float64, say
+        return Proof(None, f"onnxruntime does not run it ({reason!s:.100})")
+    if session is None:
+        return Proof(None, "onnxruntime is not installed (pip install onnxruntime)")
+    (y,) = session.run(None, {"X": x, "sequence_lens": LENGTHS.astype("int32")})
+    error = compare([own.predict(x, mask=mask_from_lengths(LENGTHS, T))[0]], [_joined(y)], float(np.finfo(kind).eps))
+    return Proof(error, "run beside onnxruntime on random input of unequal lengths")
+
+
+def _prove_graph(model: Any, layers: list[Layer]) -> tuple[Layer, Proof]:
+    """The whole graph: which reading of its layers, and which order of axes, gives what it gives."""
+    try:
+        session = _session(model)
+    except Exception as error:  # a graph that onnxruntime does not take
+        return chain(layers), Proof(None, f"onnxruntime does not run it ({error!s:.100})")
+    if session is None:
+        return chain(layers), Proof(None, "onnxruntime is not installed (pip install onnxruntime)")
+    x = inputs(chain(layers))
+    ran, tried = False, ""
+    for first in (False, True):
+        given = np.ascontiguousarray(x.swapaxes(0, 1)) if first else x
+        try:
+            want = _joined(session.run(None, _feed(session, given, first))[0])
+        except Exception as error:  # fixed sizes, or the other order of axes
+            tried = str(error)
+            continue
+        ran = True
+        want = want.swapaxes(0, 1) if first and want.ndim == 3 else want
+        for reading in readings(layers):
+            try:
+                got = chain(reading).predict(x)[0]
+                error_ = compare([got], [want], float(np.finfo(got.dtype).eps))
+            except ValueError:  # parts that do not fit, or Differs
+                continue
+            note = ", batch first there: here x is (T, B, I)" if first else ""
+            return chain(reading), Proof(error_, f"the graph run beside onnxruntime on random input{note}")
+    if not ran:
+        return chain(layers), Proof(None, f"the graph does not run on {x.shape} ({tried:.100})")
+    raise Differs(f"the graph gives something else than its layers in order, {chain(layers)!r}")
+
+
+def _feed(session: Any, x: np.ndarray, first: bool) -> Arrays:
+    """x for the first input, zeros for states, the full length for lengths."""
+    feed: Arrays = {}
+    for k, place in enumerate(session.get_inputs()):
+        kind = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int32)": "int32"}.get(
+            place.type, "int64"
+        )
+        if k == 0:
+            feed[place.name] = x.astype(kind)
+        elif kind.startswith("int"):
+            feed[place.name] = np.full(B, T, kind)
+        else:
+            D, _, H = place.shape
+            feed[place.name] = np.zeros((D, B, H), kind)
+    return feed
+
+
+def _joined(y: np.ndarray) -> np.ndarray:
+    """Y (T, D, B, H) -> (T, B, D H), forward's half first."""
+    return y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1) if y.ndim == 4 else y

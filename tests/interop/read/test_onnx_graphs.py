@@ -1,0 +1,126 @@
+"""Nodes and graphs of ONNX: those that ONNX tests itself with, and what onnxruntime computes."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore.interop import read
+
+I, H = 3, 4
+SINGLE = 1e-5  # float32: numbers below 3, sums of fewer than 50 terms
+
+
+@pytest.fixture
+def cases(onnx, monkeypatch):
+    """The node tests of ONNX for one operator: (name, node, inputs by name, outputs by name), as its package makes
+    them."""
+
+    def of(operator):
+        found = []
+        module = importlib.import_module(f"onnx.backend.test.case.node.{operator.lower()}")
+
+        def expect(node, inputs, outputs, name):
+            wanted = dict(zip([key for key in node.output if key], outputs))
+            found.append((name, node, dict(zip([key for key in node.input if key], inputs)), wanted))
+
+        monkeypatch.setattr(module, "expect", expect)
+        for name, make in vars(getattr(module, operator)).items():
+            if name.startswith("export"):
+                make.__func__()
+        return found
+
+    return of
+
+
+def test_onnx_node_tests(cases):
+    """Each is read and gives what is written there, or is refused by the name of what is missing."""
+    refused, agree = {}, []
+    for operator in ("LSTM", "GRU", "RNN"):
+        for name, made, given, wanted in cases(operator):
+            try:
+                layer = read(made, weights=given, tell=lambda _: None)
+            except ValueError as reason:
+                refused[name] = str(reason)
+                continue
+            first = any(a.name == "layout" and a.i == 1 for a in made.attribute)
+            x = given["X"].swapaxes(0, 1) if first else given["X"]
+            lengths = given.get("sequence_lens", given.get("seq_lens"))
+            mask = None if lengths is None else lc.mask_from_lengths(lengths, len(x))
+            state = tuple(given[key][0] for key in ("initial_h", "initial_c") if key in given) or None
+            y, last = layer.predict(x, state, mask)
+            both = isinstance(layer, lc.Bidirectional)
+            finals = [np.stack(parts) for parts in (zip(*last) if both else [[part] for part in last])]  # (D, B, H)
+            for key, value in wanted.items():
+                if key != "Y":
+                    h = finals[("Y_h", "Y_c").index(key)]
+                    got = h.swapaxes(0, 1) if first else h
+                else:
+                    split = y.reshape(*y.shape[:2], 1 + both, -1)
+                    got = split.transpose((1, 0, 2, 3) if first else (0, 2, 1, 3))
+                assert np.abs(got - value).max() < SINGLE, (name, key)
+            agree.append(name)
+    for name, text in refused.items():
+        assert re.search("peepholes|runs backwards|reset gate comes before the product", text), (name, text)
+    assert len(agree) + len(refused) == 18
+    assert len(agree) >= 8, (agree, refused)
+
+
+def node(onnx, operator="LSTM", D=1, P=False, **said):
+    """A node and its random weights."""
+    rng, K = np.random.default_rng(0), {"LSTM": 4, "GRU": 3, "RNN": 1}[operator]
+    shapes = {"W": (D, K * H, I), "R": (D, K * H, H), "B": (D, 2 * K * H)}
+    weights = {key: rng.uniform(-1, 1, shape).astype("float32") for key, shape in shapes.items()}
+    names = ["x", *shapes]
+    if P:
+        weights["P"] = rng.uniform(-1, 1, (D, 3 * H)).astype("float32")
+        names = [*names, "", "", "", "P"]
+    return onnx.helper.make_node(operator, names, ["y"], hidden_size=H, **said), weights
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"operator": "GRU"}, "a GRU whose reset gate comes before the product"),
+        ({"operator": "RNN", "activations": ["Relu"]}, "an RNN with relu in place of tanh"),
+        ({"direction": "reverse"}, r"runs backwards by itself \(direction=reverse"),
+        ({"P": True}, "peepholes"),
+        ({"clip": 3.0}, "a clip of the activations' inputs at 3"),
+        ({"input_forget": 1}, "coupled input and forget gates"),
+        ({"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "the activations .*HardSigmoid"),
+    ],
+)
+def test_what_the_attributes_say_is_not_passed_over(onnx, options, text):
+    """Read as it is said, and proved; or refused by its name. Never read as something else."""
+    made, weights = node(onnx, **options)
+    said = []
+    try:
+        read(made, weights=weights, tell=said.append)
+    except ValueError as reason:
+        said.append(str(reason))
+    assert re.search(f"; proved: |{text}", said[0])
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
+def test_a_node_is_proved_beside_onnxruntime(onnx, onnxruntime, operator, both):
+    options = {"linear_before_reset": 1} if operator == "GRU" else {}
+    made, weights = node(onnx, operator, 1 + both, direction="bidirectional" if both else "forward", **options)
+    said = []
+    read(made, weights=weights, tell=said.append)
+    assert "; proved: each recurrent node run beside onnxruntime on random input of unequal lengths" in said[0]
+
+
+def test_arrays_of_a_gru_do_not_tell_which_it_is(onnx):
+    _, weights = node(onnx, "GRU")
+    with pytest.raises(ValueError, match="pass linear_before_reset=0 or 1"):
+        read(weights)
+    assert repr(read(weights, linear_before_reset=1, tell=lambda _: None)) == "GRU(3, 4)"
+
+
+def test_weights_that_are_not_there(onnx):
+    made, _ = node(onnx)
+    with pytest.raises(ValueError, match="the graph does not hold its W and R; pass weights="):
+        read(made)
