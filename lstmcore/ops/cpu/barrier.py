@@ -2,12 +2,16 @@
 work, of which everybody takes the next until none is left.
 
 Threads that share one step of the recurrence meet once per step, every 50 to 2,000 microseconds. Handing out each step
-from Python would cost some twenty more, so they wait in a loop on a counter. Counters are int64, zero at first, and
-named by their addresses.
+from Python would cost some twenty more, so they wait in a loop on a counter. But whoever is waited for may have lost
+its processor to another program, for milliseconds. So the loop is short, and then they sleep, which costs nobody
+anything, and after which the system gives them a processor at once.
+
+A counter is two int64, zero at first, named by its address: a number, and how many sleep over it.
 """
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -17,7 +21,13 @@ from numba.extending import intrinsic
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.vector import INT64, at
 
-SPARED = 500  # looks, some 30 us, before the processor is offered to others at each
+SPIN = 500  # looks, some 30 us, before whoever waits goes to sleep: about as long as it takes to be woken
+NAP = 50  # microseconds of sleep, where the system has no futex
+SLEEPERS, COUNTER = 8, 16  # bytes from a counter to the number of those who sleep over it, and to the next counter
+CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # Linux's number of the call "futex"
+FUTEX = CALLS.get(platform.machine(), 0) if sys.platform == "linux" and sys.maxsize > 2**32 else 0
+WAIT, WAKE = 128, 129  # FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE: threads of one process
+INT32 = ir.IntType(32)
 
 
 @intrinsic
@@ -57,14 +67,19 @@ def take(counter):
     return add_number(counter, 1)
 
 
+def _call(builder, result, name, *given):
+    """Calls a function of the system, which the linker finds by its name: nothing of where it lies is kept on disk."""
+    kind = ir.FunctionType(result, [value.type for value in given])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+
+
 @intrinsic
 def _pause(typing):
     """Leaves the core to its other thread for a moment."""
 
     def generate(context, builder, signature, operands):
         if platform.machine().lower() in ("x86_64", "amd64"):
-            nothing = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+            _call(builder, ir.VoidType(), "llvm.x86.sse2.pause")
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -75,20 +90,46 @@ def _yield_processor(typing):
     """Leaves the processor to other threads."""
 
     def generate(context, builder, signature, operands):
-        if os.name == "posix":
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
-            )
-            builder.call(function, [])
+        _call(builder, INT32, "sched_yield" if os.name == "posix" else "SwitchToThread")
         return context.get_dummy_value()
 
     return types.void(), generate
 
 
+@intrinsic
+def _sleep_while(typing, counter, number):
+    """Sleeps until `_wake` if the counter is `number`; or for a moment only."""
+
+    def generate(context, builder, signature, operands):
+        if FUTEX:
+            counter, number = operands
+            _call(builder, INT64, "syscall", INT64(FUTEX), counter, INT64(WAIT), number, *[INT64(0)] * 3)
+        elif os.name == "posix":
+            _call(builder, INT32, "usleep", INT32(NAP))
+        else:
+            _call(builder, INT32, "SwitchToThread")
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
+
+
+@intrinsic
+def _wake(typing, counter):
+    """Wakes all who sleep over the counter."""
+
+    def generate(context, builder, signature, operands):
+        if FUTEX:
+            given = operands[0], INT64(WAKE), INT64(2**31 - 1), *[INT64(0)] * 3
+            _call(builder, INT64, "syscall", INT64(FUTEX), *given)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
 @jitable
-def idle(looks):
-    """What to do after so many looks at a counter that did not change."""
-    if looks < SPARED:
+def linger(looks):
+    """What a thread does after so many looks for work, of which there is none."""
+    if looks < SPIN:
         _pause()
     else:
         _yield_processor()
@@ -96,18 +137,32 @@ def idle(looks):
 
 @jitable
 def wait(counter, count):
-    """Until so many numbers have been taken."""
+    """Until the counter is `count` or more: in a loop at first, then asleep, as long as it takes."""
     looks = 0
-    while load_number(counter) < count:
-        idle(looks)
-        looks += 1
+    number = load_number(counter)
+    while number < count:
+        if looks < SPIN:
+            _pause()
+            looks += 1
+        else:
+            add_number(counter + SLEEPERS, 1)  # before the system looks at the counter; `arrive` goes the other way
+            _sleep_while(counter, number)
+            add_number(counter + SLEEPERS, -1)
+        number = load_number(counter)
+
+
+@jitable
+def arrive(counter, count):
+    """Takes a number; whoever makes the counter `count` wakes those who wait for that."""
+    if take(counter) + 1 == count and load_number(counter + SLEEPERS) > 0:
+        _wake(counter)
 
 
 @jitable
 def meet(counter, members, meeting):
     """Waits until `members` threads have called this for the `meeting`-th time."""
     if members > 1:
-        take(counter)
+        arrive(counter, members * meeting)
         wait(counter, members * meeting)
 
 
@@ -122,8 +177,8 @@ def together(do: Callable) -> Callable:
         i = take(counters)
         while i < count:
             do(i, *rest)
-            take(counters + 8)
+            arrive(counters + COUNTER, count)
             i = take(counters)
-        wait(counters + 8, count)
+        wait(counters + COUNTER, count)
 
     return together

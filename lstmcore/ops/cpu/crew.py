@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lstmcore.ops.cpu.barrier import add_number, idle, load_number, store_number, take, wait
+from lstmcore.ops.cpu.barrier import add_number, arrive, linger, load_number, store_number, take, wait
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.vector import INT64
 
@@ -53,7 +53,7 @@ def _work(box, memory):
     while task < tasks:
         if _call(code, arguments, task, memory):
             take(box + FAILED)
-        take(box + DONE)
+        arrive(box + DONE, tasks)
         task = take(box + NEXT)
 
 
@@ -74,10 +74,7 @@ def _share(box, code, arguments, tasks, helpers, memory, size):
     _work(box, memory)
     wait(box + DONE, tasks)
     store_number(box + OPEN, 0)
-    looks = 0
-    while load_number(box + INSIDE) > 0:  # whoever comes now finds it closed
-        idle(looks)
-        looks += 1
+    wait(box + INSIDE, 0)  # whoever comes now finds it closed
     return load_number(box + FAILED)
 
 
@@ -86,15 +83,15 @@ def watch(box):
     looks = 0
     while looks < PATIENCE:
         if load_number(box + OPEN) and load_number(box + NEXT) < load_number(box + TASKS):
-            take(box + INSIDE)
+            add_number(box + INSIDE, -1)  # a number below zero, as far as helpers are inside
             if load_number(box + OPEN):
                 place = take(box + ENTERED) + 1  # whose memory is the caller's own: 0
                 if place <= load_number(box + WANTED):
                     _work(box, load_number(box + MEMORY) + place * load_number(box + SIZE))
-            add_number(box + INSIDE, -1)
+            arrive(box + INSIDE, 0)
             looks = 0
         else:
-            idle(looks)
+            linger(looks)
             looks += 1
 
 

@@ -33,7 +33,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     packed, out = np.empty(-(-N // lanes) * D * lanes, a.dtype), np.empty((M, N), a.dtype)
     transposed = not b.flags.c_contiguous
     tasks = max(1, min(-(-M // min(ROWS, -(-M // 2))), M * D * N // TASK))  # two of few rows, if there is work
-    arguments = (a, b.T if transposed else b, packed, out, tasks, np.zeros(2, np.int64))
+    arguments = (a, b.T if transposed else b, packed, out, tasks, np.zeros(4, np.int64))
     run(_multiply(dtype, transposed), arguments, tasks, 0)
     return out
 

@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import numba
@@ -18,6 +19,9 @@ from numba.core import types
 
 from lstmcore.ops.cpu.crew import new_box, watch
 from lstmcore.ops.cpu.kernel import compile_kernel
+from lstmcore.ops.cpu.sharing import Sharing
+
+TIMED = os.name == "posix"  # elsewhere a thread's own clock goes by steps of 16 ms
 
 
 def thread_count() -> int:
@@ -35,10 +39,10 @@ def thread_count() -> int:
 
 
 def can_meet(threads: int) -> bool:
-    """Whether so many tasks can run at the same time, so that they may wait for each other."""
+    """Whether so many tasks can run at the same time, so that they may wait for each other; and whether that pays."""
     if threads < 2 or _own.calling or sys.is_finalizing():
         return threads < 2
-    return threads - 1 <= _crew.size or bool(_crew.alone(_crew.hire, threads - 1))
+    return _crew.sharing.pays() and (threads - 1 <= _crew.size or bool(_crew.alone(_crew.hire, threads - 1)))
 
 
 def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: int = 1) -> None:
@@ -48,10 +52,14 @@ def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: i
     time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
     helpers = max(min(thread_count(), tasks), meeting) - 1
+    judged = TIMED and (meeting > 1 or (helpers < 1 and _crew.sharing.trying))
+    began, worked = (time.perf_counter(), time.thread_time()) if judged else (0.0, 0.0)
     if helpers < 1:
         failed = kernel(*arguments, 0, tasks, 0, workspace(scratch), scratch)
     else:
         failed = _crew.alone(_crew.run, kernel, arguments, tasks, helpers, -(-scratch // 64) * 64)
+    if judged:
+        _crew.sharing.tell(meeting, time.perf_counter() - began, time.thread_time() - worked)
     if failed:
         raise MemoryError(f"{failed} of {tasks} tasks found no memory for their tables")
 
@@ -91,6 +99,7 @@ class _Crew:
         self.calling = False  # while a call is under way
         self.one_call = threading.Lock()  # the box is for one call at a time: others wait
         self.counting = threading.Lock()
+        self.sharing = Sharing()
         self.alarm: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def alone(self, do: Callable[..., int], *arguments: object) -> int:

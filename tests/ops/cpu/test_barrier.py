@@ -1,10 +1,16 @@
 """Threads that meet in compiled code: work that is shared is done once, whole, and before anybody goes on."""
 
+import subprocess
+import sys
+import threading
+import time
+
 import numba
 import numpy as np
+import pytest
 from children import in_threads
 
-from lstmcore.ops.cpu.barrier import meet, together
+from lstmcore.ops.cpu.barrier import arrive, meet, together, wait
 
 THREADS = 3
 PIECES = 7
@@ -30,7 +36,7 @@ def test_everybody_works_and_waits_for_all():
 
     for _ in range(20):
         slow, done, seen = np.zeros(100_000), np.zeros(PIECES), np.zeros(THREADS)
-        counters = np.zeros(2, np.int64)
+        counters = np.zeros(4, np.int64)
         in_threads(run, [(k, counters, slow, done, seen) for k in range(THREADS)])
         assert (done == slow.size).all()
         assert (seen == slow.size * PIECES).all()
@@ -46,6 +52,63 @@ def test_nobody_passes_a_meeting_before_all_have_come():
                 seen[thread, meeting] += arrived[k, 0] > meeting  # the others may be one further already
 
     arrived, seen = np.zeros((THREADS, 8), np.int64), np.zeros((THREADS, 2000), np.int64)
-    counter = np.zeros(1, np.int64)
+    counter = np.zeros(2, np.int64)
     in_threads(run, [(k, counter, arrived, seen) for k in range(THREADS)])
     assert (seen == THREADS).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems sleep by short naps")
+def test_whoever_waits_for_long_sleeps():
+    """A second of waiting takes no more than a fiftieth of a second of the processor, and ends when it should."""
+    counter, taken = np.zeros(2, np.int64), []
+
+    @numba.njit(nogil=True)
+    def sleep(counter):
+        wait(counter.ctypes.data, 2)
+
+    @numba.njit(nogil=True)
+    def wake(counter):
+        arrive(counter.ctypes.data, 2)
+
+    def waiting():
+        before = time.thread_time()
+        sleep(counter)
+        taken.append(time.thread_time() - before)
+
+    sleep(np.full(2, 2))  # compiled
+    wake(np.zeros(2, np.int64))
+    threads = [threading.Thread(target=waiting, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    assert counter[1] == 2
+    wake(counter)
+    assert not taken
+    wake(counter)
+    for thread in threads:
+        thread.join(30)
+    assert max(taken) < 0.02
+    assert len(taken) == 2
+    assert counter.tolist() == [2, 0]
+
+
+def test_a_machine_without_a_call_to_sleep_by():
+    """Threads meet all the same: more of them than there are processors, so that each has to let others go on."""
+    code = """
+import platform
+platform.machine = lambda: "a new one"
+import numba, numpy as np, threading
+from lstmcore.ops.cpu.barrier import FUTEX, meet
+assert not FUTEX
+@numba.njit(nogil=True)
+def run(counter):
+    for meeting in range(300):
+        meet(counter.ctypes.data, 4, meeting + 1)
+counter = np.zeros(2, np.int64)
+threads = [threading.Thread(target=run, args=(counter,), daemon=True) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(counter)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[1200    0]\n", "")

@@ -65,8 +65,8 @@ def test_as_many_tasks_as_threads_run_at_the_same_time(together):
     """They would wait for ever else. Now and then the helpers have gone to sleep in between, or are about to."""
     for pause in (*[0] * 200, *np.linspace(0, 0.002, 100), 0.1, 0.1):
         time.sleep(pause)
-        counter = np.zeros(1, np.int64)
-        run(together, (counter, thread_count()), thread_count(), 0)
+        counter = np.zeros(2, np.int64)
+        run(together, (counter, thread_count()), thread_count(), 0, thread_count())
         assert counter[0] == thread_count()
 
 
@@ -124,9 +124,9 @@ def test_two_callers_at_a_time(count, together):
 
     def call(k):
         for _ in range(300):
-            done, counter = np.zeros(20), np.zeros(1, np.int64)
+            done, counter = np.zeros(20), np.zeros(2, np.int64)
             run(count, (done, 1000), 20, 0)
-            run(together, (counter, thread_count()), thread_count(), 0)
+            run(together, (counter, thread_count()), thread_count(), 0, thread_count())
             if not (done == 1).all() or (thread_count() > 1 and counter[0] != thread_count()):
                 broken.append(k)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.cpu.barrier import meet
+from lstmcore.ops.cpu.barrier import COUNTER, meet
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
@@ -61,7 +61,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         edges,  # (tiles + 1,): the first row of each tile, and B
         parts,
         chunk,
-        counters,  # (3,) zeros, where the tasks meet: the parts of a tile, and all over the packing
+        counters,  # (6,) zeros, where the tasks meet: the parts of a tile, and all over the packing
         task,
         scratch,
     ):
@@ -82,7 +82,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
 
-        pack(len(panels), counters.ctypes.data + 8, panels, W_ih, W_hh, bias, packed)
+        pack(len(panels), counters.ctypes.data + COUNTER, panels, W_ih, W_hh, bias, packed)
         for s in range(S):
             for b in range(row_first, row_end):
                 here, given = states.ctypes.data + s * state_size + b * state_row, state0[s].ctypes.data
@@ -219,7 +219,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
         meeting = 0
 
-        pack(input_panels + unit_panels, counters.ctypes.data + 8, W_ih, W_hh, packed, input_panels, unit_panels)
+        pack(input_panels + unit_panels, counters.ctypes.data + COUNTER, W_ih, W_hh, packed, input_panels, unit_panels)
         for s in range(S):
             for b in range(row_first, row_end):
                 here, given = dstate.ctypes.data + s * B * state_row + b * state_row, dstate_end[s].ctypes.data

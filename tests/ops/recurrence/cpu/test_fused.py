@@ -1,6 +1,7 @@
 """What the compiled engine promises beyond the suites that run on every engine: the same bits from any number of
 threads and from every plan of work, sums that stay exact at full size, buffers, forks, neighbours, first use."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from children import forked, in_threads
 
 from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cpu import threads as threads_cpu
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cpu import fused as fused_cpu
 from lstmcore.ops.recurrence.cpu import plan as plan_cpu
@@ -213,6 +215,44 @@ def test_a_call_from_a_signals_handler(cut):
         signal.signal(signal.SIGALRM, before)
     assert len(seen) > 10
     assert all(seen)
+
+
+def test_one_thread_while_meeting_does_not_pay(cut, monkeypatch):
+    call, runs = Call("lstm", 6, 17, 9, 37), []
+    want, _ = call.run()
+    machine = fused_cpu._machine()
+
+    def run(kernel, arguments, tasks, scratch, meeting):
+        runs.append((tasks, meeting))
+        machine.run(kernel, arguments, tasks, scratch, meeting)
+
+    monkeypatch.setattr(threads_cpu._crew.sharing, "pays", lambda: False)
+    monkeypatch.setattr(fused_cpu, "_machine", lambda: machine._replace(run=run))
+    assert same_bits(call.run()[0], want)
+    assert {meeting for _, meeting in runs} == {1}
+    assert (cut == ROWS) == (max(runs)[0] > 1)  # rows need nobody to wait
+
+
+def test_many_more_threads_than_processors():
+    """No deadlock, and the same bits; threads that meet are made to, however long they stall."""
+    code = """
+import numba, numpy as np, lstmcore as lc
+from lstmcore.ops.cpu import threads
+threads._crew.sharing.pays = lambda: True
+layer, x = lc.LSTM(8, 256, seed=0), np.random.default_rng(0).normal(size=(16, 1, 8)).astype("float32")
+def call():
+    y, _, cache = layer.forward(x)
+    dx, _, grads = layer.backward(y, cache)
+    return [y.tobytes(), dx.tobytes(), *[grad.tobytes() for grad in grads.values()]]
+numba.set_num_threads(1)
+want = call()
+for count in (8, 16):
+    numba.set_num_threads(count)
+    print(count, sum(call() == want for _ in range(150)), threads._crew.size)
+"""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "16"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "8 150 7\n16 150 15\n"
 
 
 def test_a_thread_that_cannot_be_started(cut):

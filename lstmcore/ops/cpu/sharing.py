@@ -1,0 +1,40 @@
+"""Whether it pays that threads meet inside a call, as things are: told by how long the calls take.
+
+n threads that meet after every step need each other all the time. Where a machine is busy, one of them waits for its
+processor and the others for it, and a call may take longer than one thread alone would. Alone that would be as long as
+all of them together have worked, n times what the caller has, if no neighbour stood in its way; a call that took longer
+has *stalled*. Then one thread works alone for as long again, and whichever of the two ways has lost less time to
+neighbours is kept for a while. So at most a small part of all time is lost to trying.
+"""
+
+import time
+
+KEPT = 16  # times the stalled call: how long what was found better is kept
+
+
+class Sharing:
+    def __init__(self) -> None:
+        self.alone = self.trying = False  # whether one thread works alone, and whether that is being tried
+        self.until = 0.0  # seconds of the clock: how long what was found better is kept
+        self.stalled = self.length = 0.0  # the stalled call: its time in parts of what one thread needs, and in seconds
+        self.took = self.worked = 0.0  # the trial, in seconds: by the clock, and on the processor
+
+    def pays(self) -> bool:
+        """Whether the next call shall be shared."""
+        if self.alone and not self.trying and time.monotonic() > self.until:
+            self.alone = False
+        return not self.alone
+
+    def tell(self, threads: int, took: float, worked: float) -> None:
+        """A call of so many threads took so many seconds, in which the calling thread worked for so many."""
+        if threads > 1:
+            if took > threads * worked and not self.trying and time.monotonic() > self.until:
+                self.stalled, self.length = took / (threads * max(worked, 1e-9)), took
+                self.took = self.worked = 0.0
+                self.alone = self.trying = True
+        elif self.trying:
+            self.took += took
+            self.worked += worked
+            if self.took > self.length:
+                self.alone = self.took < self.stalled * self.worked
+                self.trying, self.until = False, time.monotonic() + KEPT * self.length

@@ -1,0 +1,70 @@
+"""When threads stop meeting, and when they meet again: calls by a clock of the test's own."""
+
+import pytest
+
+from lstmcore.ops.cpu import sharing as sharing_cpu
+from lstmcore.ops.cpu.sharing import KEPT, Sharing
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(sharing_cpu, "time", clock := Clock())
+    return clock
+
+
+def told(sharing, clock, threads, took, worked):
+    clock.now += took
+    sharing.tell(threads, took, worked)
+
+
+def test_calls_that_are_faster_than_one_thread_stay_shared(clock):
+    sharing = Sharing()
+    for _ in range(5):
+        told(sharing, clock, 2, 0.004, 0.0021)
+        assert sharing.pays()
+        assert not sharing.trying
+
+
+def test_a_stalled_call_is_followed_by_one_thread(clock):
+    """0.09 s in place of 0.006: one thread is tried for as long, does better, and is kept for KEPT times as long."""
+    sharing = Sharing()
+    told(sharing, clock, 2, 0.09, 0.003)
+    for _ in range(10):
+        assert not sharing.pays()
+        told(sharing, clock, 1, 0.0091, 0.006)
+    assert not sharing.trying
+    clock.now += 0.9 * KEPT * 0.09
+    assert not sharing.pays()
+    clock.now += 0.2 * KEPT * 0.09
+    assert sharing.pays()
+    told(sharing, clock, 2, 0.09, 0.003)  # as bad as before
+    assert not sharing.pays()
+
+
+def test_one_thread_that_neighbours_hold_up_more_is_given_up(clock):
+    """Threads that sleep now and then may get a busy processor sooner than one that never does."""
+    sharing = Sharing()
+    told(sharing, clock, 2, 0.016, 0.0035)
+    assert not sharing.pays()
+    told(sharing, clock, 1, 0.068, 0.006)
+    assert sharing.pays()
+    told(sharing, clock, 2, 0.016, 0.0035)  # not looked at for a while
+    assert sharing.pays()
+    clock.now += KEPT * 0.016
+    told(sharing, clock, 2, 0.016, 0.0035)
+    assert not sharing.pays()
+
+
+@pytest.mark.parametrize("worked", [0.0, 1e-12])
+def test_a_clock_that_stood_still_is_no_error(clock, worked):
+    sharing = Sharing()
+    told(sharing, clock, 2, 0.001, worked)
+    told(sharing, clock, 1, 0.002, worked)
+    assert not sharing.trying
