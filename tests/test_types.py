@@ -110,6 +110,13 @@ def test_mypy_knows_what_is_right_and_what_is_wrong(program):
     assert lines.keys() == expected().keys(), (expected(), lines, done.stderr)
 
 
+def test_pyright_knows_nearly_every_type_of_the_package():
+    """Of all its public names, those inside it included; what comes from other packages aside."""
+    options = ("--outputjson", "--pythonpath", sys.executable, "--verifytypes", "lstmcore", "--ignoreexternal")
+    found = json.loads(ran("pyright", *options, folder=ROOT).stdout)["typeCompleteness"]
+    assert found["completenessScore"] > 0.94, found["exportedSymbolCounts"]
+
+
 def test_pyright_knows_what_is_right_and_what_is_wrong(program):
     done = ran("pyright", "--outputjson", "--pythonpath", sys.executable, program.name, folder=program.parent)
     found = json.loads(done.stdout)["generalDiagnostics"]

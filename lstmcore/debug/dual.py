@@ -18,7 +18,7 @@ is done to the tangents too. For the LSTM step, equations (2) to (7), the rules 
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -32,6 +32,9 @@ Shape: TypeAlias = int | tuple[int, ...]
 
 class Dual:
     """`value` and `tangent`: NumPy arrays of one shape and dtype. A tangent of zeros makes it a constant."""
+
+    value: Any
+    tangent: Any
 
     __array_ufunc__ = None  # NumPy leaves `array * dual` to the methods below
 
@@ -175,4 +178,5 @@ def zeros_like(x: Dual) -> Dual:
     return Dual(np.zeros_like(x.value), np.zeros_like(x.value))
 
 
-empty, empty_like = zeros, zeros_like
+empty: Callable[..., Dual] = zeros
+empty_like: Callable[[Dual], Dual] = zeros_like

@@ -1,10 +1,11 @@
 """Two layers over the same input, one of them in flipped time."""
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, NoReturn, overload
 
 from lstmcore.arrays import Array, State, is_array, namespace
 from lstmcore.layers.layer import Layer, Rng
-from lstmcore.layers.params import joined
+from lstmcore.layers.params import Params, joined
 from lstmcore.layers.side_by_side import backward_both, forward_both, predict_both
 from lstmcore.layers.tree import leaves
 from lstmcore.shapes import check_cache, check_columns, check_parts
@@ -27,7 +28,11 @@ class Bidirectional(Layer):
     Two plain recurrent layers run at once where their engine can do that (side_by_side.py): the results are the same.
     """
 
-    flipped = ("bw",)
+    fw: Layer
+    bw: Layer
+    merge: str
+
+    flipped: Collection[str] = ("bw",)
 
     def __init__(self, fw: Layer, bw: Layer, merge: str = "concat"):
         if merge not in ("concat", "sum"):
@@ -39,8 +44,8 @@ class Bidirectional(Layer):
                 "`fw` and `bw` should agree on return_sequences; one gives all outputs, the other the last"
             )
         self.fw, self.bw, self.merge = fw, bw, merge
-        self.parts = {"fw": fw, "bw": bw}
-        self.params = joined(self.parts)
+        self.parts: Mapping[str, Layer] = {"fw": fw, "bw": bw}
+        self.params: Params = joined(self.parts)
 
     def forward(
         self,

@@ -26,7 +26,7 @@ class Dropout(Layer):
     def __init__(self, p: float):
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
             raise ValueError(f"`p` should be a probability in [0, 1), of being dropped; got {p!r}")
-        self.p = float(p)
+        self.p: float = float(p)
         self.params = Params({})
 
     def forward(

@@ -23,6 +23,9 @@ class Embedding(Layer):
     Parameter: W (V, I), standard normal. The gradient of x is None: an index has none.
     """
 
+    classes: int
+    output_size: int
+
     def __init__(self, classes: int, output_size: int, dtype: Dtype = "float32", seed: Seed = None):
         check_size("classes", classes)
         check_size("output_size", output_size)

@@ -8,10 +8,11 @@ Seed = int | np.random.Generator | None
 class _Zeros(np.random.Generator):
     """Gives zeros for what is drawn here, in no time."""
 
-    def uniform(self, low=0.0, high=1.0, size=None):
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:  # type: ignore[override]
         return np.zeros(size)
 
-    standard_normal = np.zeros  # type: ignore[assignment]
+    def standard_normal(self, size: int) -> np.ndarray:  # type: ignore[override]
+        return np.zeros(size)
 
 
 UNFILLED = _Zeros(np.random.PCG64(0))  # the seed of a layer whose weights come from a file

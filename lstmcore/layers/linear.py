@@ -27,6 +27,10 @@ class Linear(Layer):
     Parameters: W (I, O), Glorot uniform; b (O,), zero, absent with bias=False.
     """
 
+    input_size: int
+    output_size: int
+    bias: bool
+
     def __init__(
         self, input_size: int, output_size: int, bias: bool = True, dtype: Dtype = "float32", seed: Seed = None
     ):

@@ -27,6 +27,10 @@ class Recurrent(Layer):
     A layer of a cell of one's own is `class MGU(Recurrent): cell = mgu`.
     """
 
+    input_size: int
+    hidden_size: int
+    engine: EngineName
+    return_sequences: bool
     cell: Cell
 
     def __init__(
@@ -42,9 +46,9 @@ class Recurrent(Layer):
         check_size("hidden_size", hidden_size)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
-        self.states = self.cell.states
+        self.states: tuple[str, ...] = self.cell.states
         self._chosen: tuple[EngineName, Array | None, Engine | None] = (None, None, None)  # for what, and which
-        self.params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
+        self.params: Params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 
     @classmethod
@@ -178,7 +182,7 @@ class LSTM(Recurrent):
     al. 2000; Jozefowicz et al. 2015).
     """
 
-    cell = cells.lstm
+    cell: Cell = cells.lstm
 
 
 class GRU(Recurrent):
@@ -187,7 +191,7 @@ class GRU(Recurrent):
     Parameters: W_ih (I, 3H), blocks r z n; W_hh (H, 3H), blocks r z m; b (3H,); b_hn (H,), the bias of block m.
     """
 
-    cell = cells.gru
+    cell: Cell = cells.gru
 
 
 class RNN(Recurrent):
@@ -196,7 +200,7 @@ class RNN(Recurrent):
     Parameters: W_ih (I, H), W_hh (H, H), b (H,).
     """
 
-    cell = cells.rnn
+    cell: Cell = cells.rnn
 
 
 @functools.cache

@@ -1,10 +1,11 @@
 """Layers one after the other. The container is itself a layer."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
-from lstmcore.layers.params import joined
+from lstmcore.layers.params import Params, joined
 from lstmcore.shapes import check_cache, check_parts
 
 
@@ -22,7 +23,7 @@ class Stack(Layer):
     """
 
     def __init__(self, layers: list[Layer] | tuple[Layer, ...]):
-        self.layers = tuple(layers)
+        self.layers: tuple[Layer, ...] = tuple(layers)
         if not self.layers:
             raise ValueError("`layers` should hold at least one layer; got none")
         seen: set[int] = set()
@@ -32,8 +33,8 @@ class Stack(Layer):
             if id(layer) in seen:
                 raise ValueError(f"`layers` should hold each layer once; {layer!r} at {k} stands there twice")
             seen.add(id(layer))
-        self.parts = {str(k): layer for k, layer in enumerate(self.layers)}
-        self.params = joined(self.parts)
+        self.parts: Mapping[str, Layer] = {str(k): layer for k, layer in enumerate(self.layers)}
+        self.params: Params = joined(self.parts)
 
     def forward(
         self,

@@ -5,7 +5,7 @@ import numpy as np
 from lstmcore.arrays import Array, namespace
 
 
-def dropout_scale(rng, shape: tuple[int, ...], p: float, like: Array) -> Array:
+def dropout_scale(rng: np.random.Generator, shape: tuple[int, ...], p: float, like: Array) -> Array:
     """Draws the factors, 0 with probability p and 1 / (1 - p) otherwise, in the dtype and library of `like`.
 
     Drawn by a NumPy Generator on the host, in one order whatever the dtype: the same seed repeats them everywhere.

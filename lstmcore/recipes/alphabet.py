@@ -95,6 +95,9 @@ class Result:
 class WeightNoise(train.Callback):
     """The question's noise: to each gradient, uniform in [-1, 1] times `scale` times the mean of |w|."""
 
+    scale: float
+    rng: np.random.Generator
+
     def __init__(self, scale: float, rng: np.random.Generator):
         self.scale, self.rng = scale, rng
 

@@ -46,6 +46,11 @@ class RecordedStep:
     that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call).
     """
 
+    model: Layer
+    loss: Loss
+    opt: Optimizer
+    clip: float | None
+
     @hinted
     def __init__(self, model: Layer, loss: Loss, opt: Optimizer, clip: float | None = None, rng: Seed = None):
         if clip is not None:

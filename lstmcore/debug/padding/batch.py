@@ -15,17 +15,23 @@ EXTRA = 3  # steps of padding that `extended` appends
 class PaddedBatch:
     """One function on one batch."""
 
+    function: Function
+    x: np.ndarray  # (T, B, ...)
+    mask: np.ndarray  # (T, B) bool
+    dy: np.ndarray | None
+    rng: np.random.Generator
+
     def __init__(
         self, function: Function, x: np.ndarray, mask: np.ndarray, dy: np.ndarray | None, rng: np.random.Generator
     ):
         self.function, self.x, self.mask, self.dy, self.rng = function, x, mask, dy, rng
         self.T, self.B = mask.shape
-        self.clean = self.run(x, mask, dy)
+        self.clean: dict[str, np.ndarray] = self.run(x, mask, dy)
         if "y" not in self.clean:
             raise ValueError(f"`layer` should return a result named 'y'; got {', '.join(self.clean) or 'nothing'}")
-        self.timed = self.clean["y"].ndim == 3
-        self.wrong = np.zeros(mask.shape, bool)  # filled in by the rules
-        self.allowed = self._allowed()
+        self.timed: bool = self.clean["y"].ndim == 3
+        self.wrong: np.ndarray = np.zeros(mask.shape, bool)  # filled in by the rules
+        self.allowed: dict[str, np.ndarray] = self._allowed()
 
     def run(
         self, x: np.ndarray, mask: np.ndarray, dy: np.ndarray | None, rows: slice | None = None

@@ -83,6 +83,10 @@ class Gpu:
 
 
 class GpuKernel:
+    gpu: Gpu
+    function: cupy.RawKernel
+    shared_bytes: int
+
     def __init__(self, gpu: Gpu, function: cupy.RawKernel):
         self.gpu, self.function, self.shared_bytes = gpu, function, 48 * 1024  # what every kernel may have unasked
 

@@ -26,7 +26,7 @@ class Graph:
         with cupy.cuda.using_allocator(self._pool.malloc), stream:
             stream.begin_capture()
             try:
-                self.result = work()
+                self.result: Array = work()
             except BaseException:
                 with suppress(RuntimeError):  # of a recording that is spoilt already
                     stream.end_capture()

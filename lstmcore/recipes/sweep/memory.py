@@ -36,12 +36,15 @@ class Trial:
 class Memory:
     """The study of one space, and the trials of all others in the same file."""
 
+    space: Space
+    folder: Path
+
     def __init__(self, space: Space, folder: Path):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.space, self.folder = optuna, space, folder
-        self.trials = {digest(space.words(point)): Trial(point, "open") for point in space.points()}
+        self.trials: dict[str, Trial] = {digest(space.words(point)): Trial(point, "open") for point in space.points()}
         database = {"creator": lambda: sqlite3.connect(folder / MEMORY, check_same_thread=False)}
         self.storage = optuna.storages.RDBStorage("sqlite://", database)  # as a URL, ? and # in a path would mean more
         grid = {name: list(map(told, values)) for name, values in space.swept.items()}

@@ -23,6 +23,9 @@ class Process:
     ends with its parent, however that ends, for then its standard input does.
     """
 
+    folder: Path
+    stopped: bool
+
     def __init__(self, words: Plain, folder: Path, threads: int):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._began, self._took = folder, time.perf_counter(), 0.0

@@ -65,13 +65,16 @@ class EarlyStopping(Callback):
     put back at the end, however the run ends.
     """
 
+    patience: int
+    restore: bool
+
     @hinted
     def __init__(self, patience: int = 10, restore: bool = True):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"`patience` should be a positive number of epochs; got {patience!r}")
         self.patience, self.restore = patience, restore
         self.best: float = np.inf
-        self.best_epoch = 0
+        self.best_epoch: int = 0
         self._params: dict[str, Array] = {}
 
     @property

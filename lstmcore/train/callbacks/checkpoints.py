@@ -45,6 +45,17 @@ class Checkpoints(Callback):
     compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
     """
 
+    folder: Path
+    keep: int
+    every_seconds: float | None
+    every_steps: int | None
+    every_epochs: int | None
+    about: object
+    tell: Tell
+    go_on: str
+    best: float
+    best_epoch: int
+
     @hinted
     def __init__(
         self,

@@ -26,6 +26,9 @@ class Records(Callback):
     with the files later on is told, once, and does not end the training.
     """
 
+    folder: Path
+    tell: Tell
+
     def __init__(self, folder: str | os.PathLike[str], tell: Tell = warn):
         self.folder, self.tell = Path(folder), tell
         self._told = False

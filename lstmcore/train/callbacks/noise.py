@@ -28,6 +28,10 @@ def add_noise(
 class GradientNoise(Callback):
     """`add_noise` as a callback of `fit`, after clipping and before each step."""
 
+    eta: float
+    gamma: float
+    rng: np.random.Generator
+
     def __init__(self, eta: float = 0.01, gamma: float = 0.55, seed: Seed = None):
         self.eta, self.gamma = number("eta", eta), number("gamma", gamma)
         self.rng = generator(seed)

@@ -105,6 +105,11 @@ class Plateau:
     The memory is `state`, plain numbers, to be saved and assigned back; KeyError or TypeError for what is none.
     """
 
+    factor: float
+    patience: int
+    threshold: float
+    last: float
+
     def __init__(self, lr: float, factor: float = 0.5, patience: int = 5, threshold: float = 1e-4, last: float = 0.0):
         if not 0 < factor < 1:
             raise ValueError(f"`factor` should lie between 0 and 1; got {factor!r}")

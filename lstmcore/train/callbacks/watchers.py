@@ -77,12 +77,12 @@ class MeanCollapse(Watcher, Callback):
     classes), over that of its targets, is below 0.1 %.
     """
 
-    remembers = ("said", "since")
+    remembers: tuple[str, ...] = ("said", "since")
 
     def __init__(self, tell: Tell = warn, epochs: int = 3):
         super().__init__(tell)
         self.epochs = epochs
-        self.since = [0, 0]  # epoch and step at which outputs were last seen to vary, or the run began
+        self.since: list[int] = [0, 0]  # epoch and step at which outputs were last seen to vary, or the run began
 
     def on_epoch(self, run: Run) -> None:
         answers = _answers(run)
@@ -138,12 +138,12 @@ class ExplodingNorm(Watcher, Callback):
     in a healthy run: they must be that large in 20 steps in a row.
     """
 
-    remembers = ("said", "first", "large")
+    remembers: tuple[str, ...] = ("said", "first", "large")
 
     def __init__(self, tell: Tell = warn):
         super().__init__(tell)
         self.first: list[float] = []  # norms
-        self.large = 0  # steps in a row
+        self.large: int = 0  # steps in a row
 
     def on_gradients(self, run: Run) -> None:
         if self.said is not None:
@@ -173,12 +173,12 @@ class NothingLearnt(Watcher, Callback):
     give that of its best constant answer as `constant`.
     """
 
-    remembers = ("said", "items", "sums")
+    remembers: tuple[str, ...] = ("said", "items", "sums")
 
     def __init__(self, tell: Tell = warn, epochs: int = 10, constant: float | None = None):
         super().__init__(tell)
         self.epochs, self.constant = epochs, constant
-        self.items = 0  # valid ones, seen in the first epoch
+        self.items: int = 0  # valid ones, seen in the first epoch
         self.sums: Array = np.zeros((2, 1))  # (2, columns): of their targets, and of the squares of these
 
     def on_batch(self, run: Run) -> None:

@@ -45,6 +45,13 @@ class Batches:
     a child is taken (Generator.spawn): its own stream does not move.
     """
 
+    x: Array
+    targets: Array
+    mask: Array | None
+    batch_size: int
+    shuffle: bool
+    bucketed: bool
+
     @hinted
     def __init__(
         self,
@@ -59,18 +66,18 @@ class Batches:
         per_step: bool | None = None,
         weights: np.ndarray | None = None,
     ):
-        self.N = _check_data(x, targets, mask)
+        self.N: int = _check_data(x, targets, mask)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` should be a positive int; got {batch_size!r}")
         if bucketed and mask is None:
             raise ValueError("`bucketed` needs a mask: without one all rows have the same length")
-        self.weights = None if weights is None else _probabilities(weights, self.N, shuffle)
+        self.weights: np.ndarray | None = None if weights is None else _probabilities(weights, self.N, shuffle)
         self.x, self.targets, self.mask = x, targets, mask
         self.batch_size, self.shuffle, self.bucketed = batch_size, shuffle, bucketed
-        self.per_step = _targets_per_step(x, targets, per_step)
+        self.per_step: bool = _targets_per_step(x, targets, per_step)
         if self.per_step and mask is not None:
             _check_rows(mask, self.weights)
-        self.lengths = _lengths(mask) if bucketed and mask is not None else None  # (N,)
+        self.lengths: np.ndarray | None = _lengths(mask) if bucketed and mask is not None else None  # (N,)
         self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
         self._epoch: Plain | None = None  # the state of an epoch under way
         self._resume = 0  # how many batches the next loop leaves out

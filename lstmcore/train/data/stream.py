@@ -23,6 +23,11 @@ class Stream:
     lengths that differ and for a sequence with fewer steps than strands.
     """
 
+    x: Array  # (N // B, B, ...)
+    targets: Array
+    batch_size: int
+    steps: int
+
     def __init__(self, x: Array, targets: Array, *, batch_size: int, steps: int):
         check_size("batch_size", batch_size)
         check_size("steps", steps)

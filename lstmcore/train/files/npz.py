@@ -56,11 +56,13 @@ class Header(NamedTuple):
 class Npz:
     """An open file. `header` looks at an array, `data` reads it."""
 
+    path: str | PathLike[str]
+
     def __init__(self, path: str | PathLike[str], archive: zipfile.ZipFile):
         self.path, self._archive = path, archive
         self._headers: dict[str, Header] = {}
         times = Counter(archive.namelist())
-        self.names = tuple(name.removesuffix(".npy") for name in times)  # of the arrays, in the file's order
+        self.names: tuple[str, ...] = tuple(name.removesuffix(".npy") for name in times)  # in the file's order
         for name, n in times.items():
             if n > 1:
                 raise ValueError(f"{path} should hold each array once; got {name!r} {n} times")

@@ -42,8 +42,8 @@ class Optimizer:
 
     def __init__(self, lr: float, weight_decay: float, l1: float):
         self.lr = lr
-        self.weight_decay = number("weight_decay", weight_decay)
-        self.l1 = number("l1", l1)
+        self.weight_decay: float = number("weight_decay", weight_decay)
+        self.l1: float = number("l1", l1)
         self._state: dict[str, Memory] = {}
         self._ready: dict[str, Ready] = {}
 

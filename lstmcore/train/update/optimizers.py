@@ -39,11 +39,11 @@ class Momentum(Optimizer):
     two agree as long as lr does not change.
     """
 
-    slots = ("m",)
+    slots: tuple[str, ...] = ("m",)
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0, l1: float = 0.0):
         super().__init__(lr, weight_decay, l1)
-        self.momentum = number("momentum", momentum, below=1)
+        self.momentum: float = number("momentum", momentum, below=1)
 
     def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.momentum
@@ -64,11 +64,11 @@ class Nesterov(Optimizer):
     gradient is taken; and, as in PyTorch, without dampening and with lr outside the running sum.
     """
 
-    slots = ("m",)
+    slots: tuple[str, ...] = ("m",)
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0, l1: float = 0.0):
         super().__init__(lr, weight_decay, l1)
-        self.momentum = number("momentum", momentum, below=1)
+        self.momentum: float = number("momentum", momentum, below=1)
 
     numbers = Momentum.numbers
 
@@ -89,7 +89,9 @@ class Adam(Optimizer):
     parameter: one that was frozen for a while keeps its own correction.
     """
 
-    slots = ("m", "v")
+    beta1: float
+    beta2: float
+    slots: tuple[str, ...] = ("m", "v")
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Adam(Optimizer):
     ):
         super().__init__(lr, weight_decay, l1)
         self.beta1, self.beta2 = number("beta1", beta1, below=1), number("beta2", beta2, below=1)
-        self.eps = number("eps", eps)
+        self.eps: float = number("eps", eps)
 
     def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         # lr mhat / (sqrt(vhat) + eps), with the corrections drawn together into two numbers
@@ -138,7 +140,9 @@ class AdamW(Optimizer):
     lr weight_decay here.
     """
 
-    slots = ("m", "v")
+    beta1: float
+    beta2: float
+    slots: tuple[str, ...] = ("m", "v")
     decoupled = True
 
     def __init__(
@@ -152,7 +156,7 @@ class AdamW(Optimizer):
     ):
         super().__init__(lr, weight_decay, l1)
         self.beta1, self.beta2 = number("beta1", beta1, below=1), number("beta2", beta2, below=1)
-        self.eps = number("eps", eps)
+        self.eps: float = number("eps", eps)
 
     numbers, rule = Adam.numbers, staticmethod(Adam.rule)
 
@@ -167,7 +171,9 @@ class RMSProp(Optimizer):
     eps outside the root and rho = 0.99, as in PyTorch. The lecture has rho = 0.9 and no eps; Keras puts eps inside.
     """
 
-    slots = ("v",)
+    rho: float
+    eps: float
+    slots: tuple[str, ...] = ("v",)
 
     def __init__(
         self, lr: float = 0.01, rho: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0, l1: float = 0.0
@@ -195,11 +201,11 @@ class Adagrad(Optimizer):
     eps = 1e-10 outside the root and v = 0 at first, as in PyTorch. TensorFlow starts from v = 0.1.
     """
 
-    slots = ("v",)
+    slots: tuple[str, ...] = ("v",)
 
     def __init__(self, lr: float = 0.01, eps: float = 1e-10, weight_decay: float = 0.0, l1: float = 0.0):
         super().__init__(lr, weight_decay, l1)
-        self.eps = number("eps", eps)
+        self.eps: float = number("eps", eps)
 
     def numbers(self, lr: float, t: int) -> tuple[float, ...]:
         return lr, self.eps
@@ -222,7 +228,9 @@ class Adadelta(Optimizer):
     not enter u. rho = 0.9 and eps = 1e-6 are PyTorch's; the paper's experiments take rho = 0.95.
     """
 
-    slots = ("v", "u")
+    rho: float
+    eps: float
+    slots: tuple[str, ...] = ("v", "u")
 
     def __init__(
         self, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, l1: float = 0.0

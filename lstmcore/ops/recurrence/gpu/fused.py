@@ -29,6 +29,8 @@ class FusedGpu:
     to 11 bits, in the kernels that can use them and in the products around them.
     """
 
+    machine: Callable[[], Machine]
+
     def __init__(self, library: str, machine: Callable[[], Machine], precision: str = "ieee"):
         if precision not in PRECISIONS:
             raise ValueError(f"`precision` should be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")

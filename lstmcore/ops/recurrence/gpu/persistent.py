@@ -114,7 +114,7 @@ class Persistent:
 
     def __init__(self, precision: str):
         self.NAME = f"persistent-{precision}"
-        self.ieee = precision == "ieee"
+        self.ieee: bool = precision == "ieee"
 
     def forward(self, machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
         """All steps of each direction, with everything kept that `backward` needs."""
