@@ -1,4 +1,5 @@
-"""The command line as somebody in a shell meets it: real processes, piped output, exit codes."""
+"""The command line as somebody in a shell meets it: what is printed, exit codes; a real process for each recipe, with
+piped output, and the other commands called in this one."""
 
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import typer
 from children import started, struck
-from command import lstmcore
+from command import called, lstmcore
 from typer.testing import CliRunner
 
 import lstmcore as lc
@@ -38,14 +39,14 @@ SMALL = ("--hidden", 3, "--epochs", 1, "--examples", 200, "--batch", 50, "--engi
     ids=lambda words: " ".join(map(str, words)) or "defaults",
 )
 def test_check_proves_and_says_so(words):
-    answer = lstmcore("check", "--hidden", 2, *words)
+    answer = called("check", "--hidden", 2, *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.splitlines()[-1].endswith("every gradient is right")
     assert "W_hh" in answer.stdout
 
 
 def test_check_as_json_says_which_coordinate_is_worst():
-    answer = json.loads(lstmcore("check", "--hidden", 2, "--json").stdout)
+    answer = json.loads(called("check", "--hidden", 2, "--json").stdout)
     assert answer["ok"] is True
     assert 0 < answer["worst"] < 1e-12
     assert answer["worst_at"].split("[")[0] in {row["name"] for row in answer["table"]}
@@ -62,7 +63,7 @@ def test_check_as_json_says_which_coordinate_is_worst():
     ],
 )
 def test_what_makes_no_sense_is_refused_with_exit_code_2(words, message):
-    answer = lstmcore(*words)
+    answer = called(*words)
     assert answer.returncode == 2
     assert message in answer.stdout + answer.stderr
     assert "Traceback" not in answer.stderr
@@ -93,39 +94,39 @@ def test_a_short_training_run_can_be_used_afterwards(tmp_path):
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert (run / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
-    answer = lstmcore("predict", "count", run, "10011011101001101110", "0" * 20)
+    answer = called("predict", "count", run, "10011011101001101110", "0" * 20)
     assert answer.returncode == 0, answer.stderr
     first, second = answer.stdout.splitlines()
     assert first.startswith("10011011101001101110 has 12 ones; the network says ")
     assert second.startswith("00000000000000000000 has 0 ones")
-    answer = lstmcore("predict", "count", run, "10011011101001101110", "--json")
+    answer = called("predict", "count", run, "10011011101001101110", "--json")
     assert abs(sum(json.loads(answer.stdout)["probabilities"]) - 1) < 21 * 2.0**-23  # 21 roundings of float32
 
     for bad, message in (("101", "should have 20 bits, as in training; got 3"), ("2" * 20, "should hold only 0 and 1")):
-        answer = lstmcore("predict", "count", run, bad)
+        answer = called("predict", "count", run, bad)
         assert answer.returncode == 2
         assert message in answer.stderr
 
 
 def test_a_goal_that_is_missed_is_an_exit_code_of_1():
-    answer = lstmcore("train", "count", *SMALL, "--goal", 0.001)
+    answer = called("train", "count", *SMALL, "--goal", 0.001)
     assert answer.returncode == 1
     assert "is above the goal of 0.001" in answer.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    answer = lstmcore("train", "count", "--out", tmp_path / "file")
+    answer = called("train", "count", "--out", tmp_path / "file")
     assert answer.returncode == 2
     assert f"lstmcore: {tmp_path / 'file'}: a folder is wanted here, and a file is in the way" in answer.stderr
 
 
 def test_info_names_versions_and_engines():
-    facts = json.loads(lstmcore("info", "--json").stdout)
+    facts = json.loads(called("info", "--json").stdout)
     assert facts["lstmcore"]
     assert "reference" in facts["engines"]
     assert "cores" in facts["machine"]
-    assert "numpy" in lstmcore("info").stdout
+    assert "numpy" in called("info").stdout
     assert "compiled, " in facts["kernels"]
 
 
@@ -145,7 +146,7 @@ def test_info_empties_the_cache_of_kernels(monkeypatch, tmp_path):
 
 
 def test_the_alphabet_says_what_happens_while_it_happens():
-    answer = lstmcore("train", "alphabet", "--epochs", 3, "--hidden", 5, "--json")
+    answer = called("train", "alphabet", "--epochs", 3, "--hidden", 5, "--json")
     assert answer.returncode == 0, answer.stderr
     assert "the outputs do not vary: the network predicts the mean of the targets" in answer.stderr
     assert "the inputs saturate most gates" in answer.stderr
@@ -165,13 +166,13 @@ def test_a_text_is_learnt_and_written(tmp_path):
     assert 0 < metrics["nats"] < metrics["unigram_nats"] + 1
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
     written = [
-        lstmcore("predict", "text", "run", "--length", 50, "--seed", 1, "--start", "to be", cwd=tmp_path).stdout
+        called("predict", "text", "run", "--length", 50, "--seed", 1, "--start", "to be", cwd=tmp_path).stdout
         for _ in range(2)
     ]
     assert written[0] == written[1]
     assert len(written[0]) == len("to be") + 50 + 1  # and a new line
     assert written[0].startswith("to be")
-    answer = lstmcore("predict", "text", "run", "--start", "x", cwd=tmp_path)
+    answer = called("predict", "text", "run", "--start", "x", cwd=tmp_path)
     assert answer.returncode == 2
     assert "the text learnt from has no 'x'" in answer.stderr
 
@@ -187,7 +188,7 @@ def test_a_series_of_ones_own_is_forecast(tmp_path):
     assert metrics["one_step"].keys() == {"lstm", "last value", "season before", "mean"}
     assert "24 ahead" in answer.stdout
     assert (tmp_path / "run" / "picture.png").is_file()
-    answer = lstmcore(*words, cwd=tmp_path)
+    answer = called(*words, cwd=tmp_path)
     assert answer.returncode == 2
     assert "has the columns hour, MW; say which one with --column" in answer.stderr
 
@@ -204,9 +205,9 @@ def test_loops_are_learnt_and_predicted(tmp_path):
     assert metrics["options"]["widths"] == [6, 4]
     assert "mean per triple" in answer.stdout
     assert (tmp_path / "run" / "picture.png").is_file()
-    told = lstmcore("predict", "loops", "run", "GPA", "AC", "--json", cwd=tmp_path).stdout.splitlines()
+    told = called("predict", "loops", "run", "GPA", "AC", "--json", cwd=tmp_path).stdout.splitlines()
     assert [len(json.loads(line)["phi"]) for line in told] == [3, 2]
-    assert "GPA" in lstmcore("predict", "loops", "run", "GPA", cwd=tmp_path).stdout
+    assert "GPA" in called("predict", "loops", "run", "GPA", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_loops_are_learnt_and_predicted(tmp_path):
     ],
 )
 def test_loops_that_cannot_be(tmp_path, words, message):
-    answer = lstmcore("train", "loops", *words, cwd=tmp_path)
+    answer = called("train", "loops", *words, cwd=tmp_path)
     assert answer.returncode == 2
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -288,7 +289,7 @@ def test_a_model_without_checkpoints_is_not_overwritten_by_resuming(tmp_path, ca
 
 
 def test_the_learning_rate_is_looked_for(tmp_path):
-    answer = lstmcore("train", "count", *SMALL, "--find-lr", "--out", tmp_path, "--json")
+    answer = called("train", "count", *SMALL, "--find-lr", "--out", tmp_path, "--json")
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout.splitlines()[-1])
     assert 1e-6 < found["fastest"] <= found["lowest"] <= 10
@@ -304,7 +305,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_has_help(words):
-    answer = lstmcore(*words, "--help")
+    answer = called(*words, "--help")
     assert answer.returncode == 0
     assert "Usage" in answer.stdout
 
@@ -329,9 +330,9 @@ def case(tmp_path):
 
 
 def test_diagnose_says_right_and_wrong(case):
-    answer = lstmcore("diagnose", case())
+    answer = called("diagnose", case())
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    answer = lstmcore("diagnose", case(lambda grads: grads | {"b": grads["b"] / 3}), "--json")
+    answer = called("diagnose", case(lambda grads: grads | {"b": grads["b"] / 3}), "--json")
     assert answer.returncode == 1
     found = json.loads(answer.stdout)
     assert not found["ok"]
@@ -341,10 +342,10 @@ def test_diagnose_says_right_and_wrong(case):
 
 def test_debug_shows_a_case_as_text_and_as_a_page(case, tmp_path):
     path = case()
-    answer = lstmcore("debug", path)
+    answer = called("debug", path)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "6 of 15 steps are padding; they give exactly nothing" in answer.stdout
-    answer = lstmcore("debug", path, "--out", tmp_path / "page.html")
+    answer = called("debug", path, "--out", tmp_path / "page.html")
     assert answer.returncode == 0
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
@@ -352,7 +353,7 @@ def test_debug_shows_a_case_as_text_and_as_a_page(case, tmp_path):
 def test_a_broken_case_is_refused(tmp_path):
     (tmp_path / "case.npz").write_bytes(b"no archive")
     for command in ("diagnose", "debug"):
-        answer = lstmcore(command, tmp_path / "case.npz")
+        answer = called(command, tmp_path / "case.npz")
         assert answer.returncode == 2
         assert "is damaged, or no .npz file" in answer.stderr
         assert "Traceback" not in answer.stderr

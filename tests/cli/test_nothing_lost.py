@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import lstmcore
+from command import called, lstmcore
 
 from lstmcore.cli import talk
 from lstmcore.recipes import alphabet
@@ -104,7 +104,7 @@ def test_the_sample_and_folders_keep_their_brackets(verse):
     answer = lstmcore("train", "text", "verse", *TEXT, "--out", "my [red]run", cwd=verse)
     assert "my [red]run: model.safetensors, metrics.json, history.json, picture.png" in answer.stdout
     assert "; try: lstmcore predict text 'my [red]run' --temperature 0.5" in answer.stdout
-    again = lstmcore("train", "text", "verse", *TEXT, "--out", "my [red]run", cwd=verse)
+    again = called("train", "text", "verse", *TEXT, "--out", "my [red]run", cwd=verse)
     assert again.returncode == 2
     assert "my [red]run holds a run; go on with it: lstmcore train text verse" in again.stderr
     assert "--out 'my [red]run' --resume; or begin anew" in again.stderr
@@ -129,7 +129,7 @@ def test_a_training_that_diverges_says_so(verse, recipe):
         "alphabet": ("--hidden", 3, "--epochs", 1),
     }[recipe]
     words = ("train", recipe, *small, "--lr", "1e300", "--engine", "reference")
-    answer = lstmcore(*words, "--out", "run", "--json", cwd=verse)
+    answer = called(*words, "--out", "run", "--json", cwd=verse)
     assert answer.returncode == 1, answer.stderr
     assert "Traceback" not in answer.stderr
     last = answer.stderr.splitlines()[-1]
@@ -148,14 +148,14 @@ def test_a_training_that_diverges_says_so(verse, recipe):
 @pytest.mark.parametrize("name", ["lr", "noise", "momentum"])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_options_are_finite_numbers(name, value):
-    answer = lstmcore(*ALPHABET, f"--{name}", value)
+    answer = called(*ALPHABET, f"--{name}", value)
     assert answer.returncode == 2
     assert f"Invalid value for '--{name}'" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
 def test_noise_without_measure_is_a_divergence():
-    answer = lstmcore(*ALPHABET, "--noise", "1e308")
+    answer = called(*ALPHABET, "--noise", "1e308")
     assert answer.returncode == 1
     assert "lstmcore: the training diverged: " in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -172,7 +172,7 @@ def test_noise_is_uniform_in_units_of_the_mean_weight():
 
 
 def test_a_network_without_memory_for_it_is_a_line():
-    answer = lstmcore("train", "count", "--hidden", 10**8, "--engine", "reference")
+    answer = called("train", "count", "--hidden", 10**8, "--engine", "reference")
     assert answer.returncode == 2
     assert "lstmcore: not enough memory" in answer.stderr
 
@@ -183,7 +183,7 @@ def test_a_network_without_memory_for_it_is_a_line():
 @pytest.mark.parametrize("words", [ALPHABET, ("sweep", "count", "--param", "lr=1,2"), ("debug", "case.npz")])
 @pytest.mark.parametrize("name", ["", " "])
 def test_a_folder_has_a_name(words, name, tmp_path):
-    answer = lstmcore(*words, "--out", name, cwd=tmp_path)
+    answer = called(*words, "--out", name, cwd=tmp_path)
     assert answer.returncode == 2
     assert "should have a name; got an empty one" in answer.stderr
     assert not list(tmp_path.iterdir())
@@ -192,13 +192,12 @@ def test_a_folder_has_a_name(words, name, tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/run"])
 def test_a_file_in_the_place_of_a_folder(tmp_path, place):
     (tmp_path / "file").touch()
-    answer = lstmcore(*ALPHABET, "--out", place, cwd=tmp_path)
+    answer = called(*ALPHABET, "--out", place, cwd=tmp_path)
     assert answer.returncode == 2
     assert answer.stderr == f"lstmcore: {place}: a folder is wanted here, and a file is in the way\n"
 
 
-@pytest.mark.parametrize("words", [(), ("--resume",), ("--overwrite",), ("--find-lr",)])
-def test_a_folder_belongs_to_one_training_at_a_time(tmp_path, words):
+def test_a_folder_belongs_to_one_training_at_a_time(tmp_path):
     """One is at work there: others are refused before anything is deleted or written."""
     run = tmp_path / "run"
     long = [*map(str, ALPHABET[:4]), "--epochs", "100000", "--out", str(run)]
@@ -213,14 +212,15 @@ def test_a_folder_belongs_to_one_training_at_a_time(tmp_path, words):
             assert time.monotonic() < end
             time.sleep(0.02)
         before = {path for path in run.rglob("*") if "checkpoints" in path.parts}
-        answer = lstmcore(*ALPHABET, "--out", run, *words)
-        assert answer.returncode == 2
-        assert answer.stderr == f"lstmcore: {run}: another training or sweep is at work there\n"
-        assert before <= set(run.rglob("*"))
+        for words in ((), ("--resume",), ("--overwrite",), ("--find-lr",)):
+            answer = called(*ALPHABET, "--out", run, *words)
+            assert answer.returncode == 2
+            assert answer.stderr == f"lstmcore: {run}: another training or sweep is at work there\n"
+            assert before <= set(run.rglob("*"))
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    assert lstmcore(*ALPHABET, "--out", run, "--overwrite").returncode == 0  # and free again
+    assert called(*ALPHABET, "--out", run, "--overwrite").returncode == 0  # and free again
 
 
 def test_the_lock_is_free_after_a_kill(tmp_path):
@@ -243,7 +243,7 @@ def test_a_sweep_stays_in_its_folder_whatever_that_is_called(tmp_path, name):
     """Its database is there, and knows the second time that all is done."""
     words = ("sweep", "alphabet", "--set", "epochs=1", "--set", "hidden=2", "--seeds", 1, "--jobs", 1, "--out", name)
     for kept in (0, 1):
-        answer = lstmcore(*words, "--json", cwd=tmp_path)
+        answer = called(*words, "--json", cwd=tmp_path)
         assert answer.returncode == 0, answer.stderr
         assert json.loads(answer.stdout.splitlines()[-1])["kept"] == kept
         assert f"{name}: trials.csv, picture.png" in answer.stdout
