@@ -5,10 +5,14 @@ NVRTC from the wheel nvidia-cuda-nvrtc, which is also what CuPy compiles with on
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from gpu.kept import kept
 
 from lstmcore.ops.gpu.launch import Defines, source
 
@@ -55,12 +59,22 @@ def compiled(file: str, defines: Defines, architecture: str) -> dict[str, Usage]
 
 
 def build(text: str, architecture: str) -> Built:
-    """Compiles a text. Raises CompileError."""
+    """Compiles a text, or knows from before. Raises CompileError."""
+    options = (f"--gpu-architecture={architecture}", *OPTIONS)
+
+    def make(path: Path) -> None:
+        path.write_text(json.dumps(_build(text, options)), encoding="utf-8")
+
+    version = importlib.metadata.version("nvidia-cuda-nvrtc")
+    return Built(*json.loads(kept(make, "nvrtc", version, text, *options).read_text(encoding="utf-8")))
+
+
+def _build(text: str, options: tuple[str, ...]) -> Built:
     library, program = nvrtc(), ctypes.c_void_p()
     assert library is not None
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    options = [option.encode() for option in (f"--gpu-architecture={architecture}", *OPTIONS)]
-    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    encoded = [option.encode() for option in options]
+    failed = library.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
     words = _told(library, "ProgramLog", program)
     ptx = "" if failed else _told(library, "PTX", program)
     library.nvrtcDestroyProgram(ctypes.byref(program))

@@ -1,18 +1,16 @@
 """The machine of ops/gpu/launch.py on a CPU: kernels' text, compiled by g++ against emulator.h, over NumPy."""
 
-import atexit
 import ctypes
 import functools
-import hashlib
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+from gpu.kept import kept
 
 from lstmcore.ops.gpu.launch import LaunchError, source, struct
 
@@ -113,43 +111,33 @@ class Kernel:
 
 
 @functools.cache
-def _machine() -> tuple[Path, Path]:
-    """The machine itself, compiled: a folder for libraries, and the object that belongs to each of them."""
-    folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
-    atexit.register(shutil.rmtree, folder)  # gone when the process ends
-    _compile("the emulator", "", "-O2", "-c", str(HERE / "emulator.cpp"), "-o", str(folder / "emulator.o"))
-    return folder, folder / "emulator.o"
+def _library(text: str) -> ctypes.CDLL:
+    """The text as a shared library, with a way in for each of its kernels."""
+    entries = re.findall(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*?\)\s+)?(\w+)\(', text)
+    text += "".join(f"\nEMULATED_ENTRY({entry})" for entry in entries) + "\n"
+    machine = _compiled("the emulator", (HERE / "emulator.cpp").read_text(), "-O2", "-c")
+    return ctypes.CDLL(str(_compiled(" and ".join(entries), text, "-O1", "-shared", linked=machine)))
+
+
+def _compiled(what: str, text: str, *options: str, linked: Path | None = None) -> Path:
+    """What g++ makes of a text that may use emulator.h, linked with an object.
+
+    -ffp-contract=off: multiplications and additions fuse only where the text says fmaf.
+    """
+    flags = ("-std=c++17", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC", *options)
+    objects = () if linked is None else ("-x", "none", str(linked))
+
+    def make(path: Path) -> None:
+        given = ("-I", str(HERE), "-include", "emulator.h", "-x", "c++", "-", *objects, "-o", str(path))
+        result = subprocess.run((str(compiler()), *flags, *given), input=text, capture_output=True, text=True)
+        if result.returncode:
+            raise LaunchError(f"g++ could not compile {what}:\n{result.stderr}")
+
+    headers = [path.read_text() for path in sorted(HERE.glob("*.h"))]
+    return kept(make, _version(), text, *headers, *flags, b"" if linked is None else linked.read_bytes())
 
 
 @functools.cache
-def _library(text: str) -> ctypes.CDLL:
-    """The text as a shared library, with a way in for each of its kernels."""
-    folder, machine = _machine()
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-    entries = re.findall(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*?\)\s+)?(\w+)\(', text)
-    text += "".join(f"\nEMULATED_ENTRY({entry})" for entry in entries) + "\n"
-    header = ("-include", str(HERE / "emulator.h"))
-    _compile(
-        " and ".join(entries),
-        text,
-        "-O1",
-        "-shared",
-        *header,
-        "-x",
-        "c++",
-        "-",
-        "-x",
-        "none",
-        str(machine),
-        "-o",
-        str(path),
-    )
-    return ctypes.CDLL(str(path))
-
-
-def _compile(what: str, text: str, *options: str) -> None:
-    """-ffp-contract=off: multiplications and additions fuse only where the text says fmaf."""
-    flags = ("-std=c++17", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC")
-    result = subprocess.run((str(compiler()), *flags, *options), input=text, capture_output=True, text=True)
-    if result.returncode:
-        raise LaunchError(f"g++ could not compile {what}:\n{result.stderr}")
+def _version() -> str:
+    """Of the compiler, and the processor that it compiles for."""
+    return subprocess.run((str(compiler()), "-v"), capture_output=True, text=True, check=True).stderr
