@@ -1,5 +1,6 @@
 # make demo    install into .venv, learn to count the ones of 20-bit strings, test on all the others
 # make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
+# make quick   the fast tests of what changed since the last commit: answers within a minute
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make bare    without Numba: what array code alone must get right
 # make lint    style and types
@@ -16,7 +17,7 @@ ARGS ?=
 PART ?= tests
 OUT ?= runs/gpu
 
-.PHONY: demo test bare nightly lint seeds bench gpu clean
+.PHONY: demo test quick bare nightly lint seeds bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -24,6 +25,9 @@ demo: .venv/demo
 
 test: .venv/dev $(if $(PEERS),.venv/peers)
 	$(BIN)/python -m pytest $(if $(PEERS),--require-peers) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+quick: .venv/dev
+	$(BIN)/python -m pytest -q --seconds 30 $(ARGS) $$($(BIN)/python tests/quick.py)
 
 nightly: .venv/dev
 	$(BIN)/python -m pytest --nightly --timeout=14400 $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -2,7 +2,8 @@
 
 With --require-peers a peer that is not installed fails its tests, in place of skipping them; with --require-gpu an
 engine that needs a GPU does. Tests on real data read it from the folder of --data DIR, and are skipped without it.
-With --nightly those that try at random try much longer.
+With --nightly those that try at random try much longer, and products of many factors run as a whole: by day a test
+marked `pairwise` runs on a few of its cases, which `covering` chooses among those that this machine can run.
 """
 
 import importlib
@@ -16,7 +17,10 @@ from typing import Any
 import hypothesis
 import pytest
 from children import hears_ctrl_c
+from covering import covering
 from engines import ALL_ENGINES, REFERENCE, Engine
+from gpu import kept
+from quick import UNKNOWN, within
 
 from lstmcore.ops.recurrence import ENGINES
 
@@ -37,11 +41,67 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-peers", action="store_true", help="a missing peer (torch, jax, ...) is a failure")
     parser.addoption("--require-gpu", action="store_true", help="a missing GPU is a failure")
     parser.addoption("--data", metavar="DIR", type=Path, help="folder with real data, for the tests that want some")
+    parser.addoption("--seconds", type=float, help="only the fastest, as many as took this long together last time")
     parser.addoption("--nightly", action="store_true", help="many more random trials: hours, not minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("nightly" if config.getoption("--nightly") else "lstmcore")
+    if config.pluginmanager.has_plugin("cacheprovider"):
+        kept.keep_in(config.cache.mkdir("compiled"))
+    config.addinivalue_line(
+        "markers",
+        "pairwise(*apart): by day, few cases in which any two values of its factors meet; not of two that are `apart`",
+    )
+
+
+TOOK = "lstmcore/seconds"  # in pytest's cache: what each test took last, if it was more than quick.UNKNOWN
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    cache = getattr(session.config, "cache", None)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if cache is None or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    seconds: Counter = Counter()
+    for report in [report for kind in ("", "passed", "failed") for report in reporter.stats.get(kind, [])]:
+        seconds[report.nodeid] += report.duration
+    known = {name: took for name, took in cache.get(TOOK, {}).items() if name not in seconds}
+    cache.set(TOOK, known | {name: round(took, 2) for name, took in seconds.items() if took > UNKNOWN})
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes out what a GPU is missing for, but for one test of each file, which is skipped and says how many; and,
+    by day, what a product has beyond its pairs. Engines on a GPU refuse some cases, so theirs all stay."""
+    no_gpu = None if config.getoption("--require-gpu") else _no_gpu()
+    of_file, of_product = defaultdict(list), defaultdict(list)
+    for item in items:
+        case = item.callspec.params if hasattr(item, "callspec") else {}
+        on_gpu = any(isinstance(value, Engine) and value.library == "cupy" for value in case.values())
+        if on_gpu and no_gpu is not None:
+            of_file[item.path].append(item)
+        elif not on_gpu and not config.getoption("--nightly") and item.get_closest_marker("pairwise"):
+            of_product[item.nodeid.partition("[")[0]].append(item)
+    out = []
+    for path, (first, *rest) in of_file.items():
+        count, name = len(rest) + 1, path.relative_to(config.rootpath)
+        first.add_marker(pytest.mark.skip(reason=f"{no_gpu}, which {count} tests of {name} are for"))
+        out += rest
+    for product in of_product.values():
+        apart = product[0].get_closest_marker("pairwise").args
+        chosen = covering([item.callspec.params for item in product], apart)
+        out += [item for k, item in enumerate(product) if k not in set(chosen)]
+    left_out = set(out)
+    if (seconds := config.getoption("--seconds")) is not None:
+        names = [item.nodeid for item in items if item not in left_out]
+        took = config.cache.get(TOOK, {}) if hasattr(config, "cache") else {}
+        chosen = within(seconds, names, took)
+        out += [item for item in items if item not in left_out and item.nodeid not in chosen]
+        left_out = set(out)
+    items[:] = [item for item in items if item not in left_out]
+    if out:
+        config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +238,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 counts[name][outcome] += 1
             if outcome == "skipped":
                 reason = report.longrepr[2].removeprefix("Skipped: ")
-                reasons[(name or "tests without an engine", reason)] += 1
+                reasons[(name or "no engine", reason)] += 1
     if counts:
         terminalreporter.section("engines")
         for engine in ALL_ENGINES:

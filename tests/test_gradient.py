@@ -64,12 +64,14 @@ def check(engine, spec, T, B, mask, saturate=""):
         assert any(np.abs(value).max() > 1e-3 for name, value in want.items() if name.startswith("grads"))  # not 0 = 0
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_complex_step(engine, name, mask):
     check(engine, LAYERS[name], 4, 2, mask)
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_complex_step_with_saturated_gates(engine, cell, mask):
@@ -83,6 +85,7 @@ def test_complex_step_short_and_long(engine, cell, T):
     check(engine, (cell, 2, 3), T, 2, "none")
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", ["none", "gaps"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_central_differences(engine, name, mask):

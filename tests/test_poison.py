@@ -28,6 +28,7 @@ def poisoned(problem: Problem, poison: float) -> Problem:
     return other
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("mask", PADDED)
 @pytest.mark.parametrize("name", LAYERS)

@@ -398,6 +398,7 @@ def read_only(values: np.ndarray) -> np.ndarray:
     return values
 
 
+@pytest.mark.pairwise("name", "layout")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_any_layout_in_memory(engine, name, layout):

@@ -42,6 +42,7 @@ def test_the_same_numbers_in_both_dtypes():
     assert np.array_equal(single.params["W_hh"], double.astype("float32").params["W_hh"])
 
 
+@pytest.mark.pairwise("name", "mode")
 @pytest.mark.parametrize("mode", problem.MODES)
 @pytest.mark.parametrize("name", QUICK)
 def test_engines_are_right_where_they_are_timed(other_engine, name, mode):

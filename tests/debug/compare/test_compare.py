@@ -13,6 +13,7 @@ def case(cell="lstm", mask="none", seed=1):
     return problem, {"state": problem.state, "mask": problem.mask, "dstate": problem.dstate}
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", ["none", "right", "gaps"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_engines_agree(other_engine, name, mask):
@@ -27,6 +28,7 @@ def test_engines_agree(other_engine, name, mask):
     assert found.ok, str(found)
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", ["none", "gaps"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_agrees_with_itself(engine, name, mask):

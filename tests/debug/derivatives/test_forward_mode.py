@@ -41,6 +41,7 @@ def test_equals_complex_step_with_saturated_gates(cell, mask):
     assert relative_error(got.y_dot, y.imag / STEP) <= 1e-12
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_is_the_transpose_of_backward(engine, name, mask):

@@ -167,6 +167,7 @@ def test_gradients_that_are_not_finite():
     )
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_on_every_engine(engine, name, mask):

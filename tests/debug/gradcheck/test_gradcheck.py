@@ -26,6 +26,7 @@ def off_by(factor: float, name: str, place: tuple[int, ...]) -> Any:
     return Wrong
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_under_every_mask(engine, name, mask):

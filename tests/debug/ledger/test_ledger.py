@@ -18,6 +18,7 @@ def kept(problem, engine, **options):
     return book, engine.host(layer.backward(dy, cache, dstate=dstate)[2])
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)

@@ -18,6 +18,7 @@ def data(T=8, B=3, width=3, seed=0):
     return np.random.default_rng(seed).standard_normal((T, B, width), dtype="float32")
 
 
+@pytest.mark.pairwise("name", "mask")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_silence_where_all_is_finite(engine, name, mask):

@@ -34,6 +34,7 @@ def random_state(torch, module, dtype, grad=True):
     return tuple(parts) if len(parts) == 2 else parts[0]
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("lengths", [None, (4, 6, 1)])
 @pytest.mark.parametrize("batch_first", [False, True])
