@@ -19,13 +19,15 @@ from numba.core import types
 
 from lstmcore.ops.cpu.crew import new_box, watch
 from lstmcore.ops.cpu.kernel import compile_kernel
+from lstmcore.ops.cpu.processors import processors
 from lstmcore.ops.cpu.sharing import Sharing
 
 TIMED = os.name == "posix"  # elsewhere a thread's own clock goes by steps of 16 ms
 
 
 def thread_count() -> int:
-    """How many threads the caller wants: `numba.get_num_threads()`.
+    """How many threads the caller wants: `numba.get_num_threads()`; and where Numba would take every processor of the
+    machine, no more than this process may use (processors.py).
 
     One for a call within another of the same thread, which a signal's handler or `__del__` makes, and one where the
     interpreter is about to end: its other threads have ended.
@@ -33,9 +35,9 @@ def thread_count() -> int:
     if _own.calling or sys.is_finalizing():
         return 1
     parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if parallel is not None and parallel._is_initialized:
-        return numba.get_num_threads()
-    return numba.config.NUMBA_NUM_THREADS  # asking Numba would start its own pool
+    started = parallel is not None and parallel._is_initialized  # if not, asking Numba would start its own pool
+    count = numba.get_num_threads() if started else numba.config.NUMBA_NUM_THREADS
+    return count if count != numba.config.NUMBA_DEFAULT_NUM_THREADS else min(count, processors())
 
 
 def can_meet(threads: int) -> bool:
@@ -51,7 +53,7 @@ def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: i
     Each task gets `scratch` bytes of memory that nobody else uses meanwhile. So many `meeting` tasks run at the same
     time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
-    helpers = max(min(thread_count(), tasks), meeting) - 1
+    helpers = max(min(thread_count(), tasks), meeting) - 1 if tasks > 1 else 0
     judged = TIMED and (meeting > 1 or (helpers < 1 and _crew.sharing.trying))
     began, worked = (time.perf_counter(), time.thread_time()) if judged else (0.0, 0.0)
     if helpers < 1:
