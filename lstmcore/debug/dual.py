@@ -109,6 +109,12 @@ class Dual:
     def __ge__(self, other: Operand) -> Array:
         return self.value >= lift(other).value  # branches go by the value
 
+    def __lt__(self, other: Operand) -> Array:
+        return self.value < lift(other).value
+
+    def __gt__(self, other: Operand) -> Array:
+        return self.value > lift(other).value
+
     def __repr__(self) -> str:
         return f"Dual({self.value!r}, {self.tangent!r})"
 

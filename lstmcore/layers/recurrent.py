@@ -1,7 +1,9 @@
 """LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
 
 import functools
-from typing import Self, cast
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -24,6 +26,10 @@ class Recurrent(Layer):
     return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H). W_ih starts Glorot
     uniform and W_hh orthogonal, block by block; a bias at zero, or where its cell says.
 
+    Options are those of the cell (`LSTM(3, 4, peepholes=True)`); bias=False, which leaves all biases out, is one of
+    every cell. They are part of `config`, and so of files. Raises TypeError for an option that the cell does not have,
+    ValueError for one that is wrong.
+
     A layer of a cell of one's own is `class MGU(Recurrent): cell = mgu`.
     """
 
@@ -41,9 +47,13 @@ class Recurrent(Layer):
         seed: Seed = None,
         engine: EngineName = None,
         return_sequences: bool = True,
+        **options: Any,
     ):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)
+        self.options = _changed(type(self), options)
+        if self.options:
+            self.cell = cells.variant(self.cell, **self.options)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.engine, self.return_sequences = engine, return_sequences
         self.states: tuple[str, ...] = self.cell.states
@@ -53,7 +63,8 @@ class Recurrent(Layer):
 
     @classmethod
     def shapes(cls, options: Plain) -> dict[str, tuple[int, ...]]:
-        return cls.cell.shapes(options["input_size"], options["hidden_size"])
+        cell = cells.variant(cls.cell, **_changed(cls, {k: v for k, v in options.items() if k not in ARGUMENTS}))
+        return cell.shapes(options["input_size"], options["hidden_size"])
 
     @classmethod
     def state_sizes(cls, options: Plain) -> tuple[int, ...]:
@@ -141,9 +152,15 @@ class Recurrent(Layer):
         twin.own_engine()
         return twin
 
+    def config(self) -> Plain:
+        config = super().config()
+        config.pop("options", None)
+        return config | {name: list(v) if isinstance(v, tuple) else v for name, v in self.options.items()}
+
     def __repr__(self) -> str:
-        last = "" if self.return_sequences else ", return_sequences=False"
-        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{last})"
+        said = self.options | ({} if self.return_sequences else {"return_sequences": False})
+        options = "".join(f", {name}={value!r}" for name, value in said.items())
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
 
     def __getstate__(self) -> Plain:
         """For copies: they choose for themselves, and an engine that is a module cannot be copied."""
@@ -180,6 +197,11 @@ class LSTM(Recurrent):
 
     Parameters: W_ih (I, 4H), W_hh (H, 4H), b (4H,), blocks i f g o. b starts at zero, its forget block at 1 (Gers et
     al. 2000; Jozefowicz et al. 2015).
+
+    Options (equations 78 to 91): peepholes=True adds p (3H,), blocks i f o; coupled="f" is f = 1 - i, "i" is i = 1 - f,
+    and the block of that gate is left out; clip_c bounds c, clip_a the inputs of gates and candidate, each within
+    +-limit; activation (of the candidate), gate_activation and cell_activation (of c) take the place of tanh, sigmoid,
+    tanh: a name of ops/cells/activations.py, or a tuple with its numbers, ("hard_sigmoid", 0.2).
     """
 
     cell: Cell = cells.lstm
@@ -189,6 +211,9 @@ class GRU(Recurrent):
     """A gated recurrent unit, reset gate after the product (equations 26 to 37). State: (h,), (B, H).
 
     Parameters: W_ih (I, 3H), blocks r z n; W_hh (H, 3H), blocks r z m; b (3H,); b_hn (H,), the bias of block m.
+
+    Options (equations 71 to 77): reset="before" the product, with W_hh (H, 2H), blocks r z, and W_hn (H, H) in place of
+    block m, and b (3H,) alone; clip_a, activation, gate_activation as for LSTM.
     """
 
     cell: Cell = cells.gru
@@ -197,7 +222,7 @@ class GRU(Recurrent):
 class RNN(Recurrent):
     """A plain recurrent layer with tanh (equations 38 to 41). State: (h,), (B, H).
 
-    Parameters: W_ih (I, H), W_hh (H, H), b (H,).
+    Parameters: W_ih (I, H), W_hh (H, H), b (H,). Options: activation="relu" or another, and clip_a, as for LSTM.
     """
 
     cell: Cell = cells.rnn
@@ -210,6 +235,19 @@ def of_cell(cell: Cell) -> type[Recurrent]:
     return known or type(cell.name.upper(), (Recurrent,), {"cell": cell, "__module__": cell.make_step.__module__})
 
 
+ARGUMENTS = ("kind", *inspect.signature(Recurrent.__init__).parameters)  # of every layer: the others are options
+
+
+def _changed(kind: type[Recurrent], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are not as they would be anyway. Lists, of files, become tuples again."""
+    known = cells.options_of(kind.cell)
+    unknown = ", ".join(map(repr, options.keys() - known.keys()))
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no option {unknown}; there are {', '.join(known)}")
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    return {name: value for name, value in found.items() if value != known[name]}
+
+
 @functools.lru_cache(maxsize=64)
 def _zeros_to_read(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """Zeros (B, H) that nobody can write to: one row, seen B times."""
@@ -220,6 +258,8 @@ def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generat
     params = {name: np.zeros(shape, dtype) for name, shape in cell.shapes(I, H).items()}
     params["W_ih"][...] = np.concatenate([glorot_uniform(rng, I, H) for _ in cell.input_blocks], axis=1)
     params["W_hh"][...] = np.concatenate([orthogonal(rng, H) for _ in cell.recurrent_blocks], axis=1)
+    for name in cell.weights:
+        params[name][...] = orthogonal(rng, H)
     for name, blocks in cell.biases.items():
         for k, part in zip(blocks, gates.split(params[name], len(blocks))):
             part[...] = cell.initial_biases.get(cell.gates[k], 0)

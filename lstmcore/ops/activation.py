@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from lstmcore.arrays import Array, namespace, real
+from lstmcore.arrays import Array, is_array, namespace, real
 from lstmcore.ops.cells.cell import Maths
 
 
@@ -18,9 +18,22 @@ def sigmoid(x: Array) -> Array:
     return xp.where(positive, 1, e) / (1 + e)
 
 
+def where_less(a: Array | float, b: Array | float, yes: Array | float, no: Array | float) -> Array:
+    """`yes` where a < b, else, and where either is NaN, `no`. It looks at the real parts alone."""
+    like = next(value for value in (a, b) if is_array(value))
+    xp = namespace(like)
+    if not (is_array(yes) or is_array(no)):
+        no = xp.zeros_like(like) + no  # in the dtype of the others
+    return xp.where(_real(a) < _real(b), yes, no)
+
+
+def _real(value: Array | float) -> Array | float:
+    return real(value) if is_array(value) else value
+
+
 def array_maths(xp: ModuleType) -> Maths:
     """The functions that a cell needs, over whole arrays of the library `xp`."""
-    return Maths(sigmoid=sigmoid, tanh=xp.tanh, one=1)
+    return Maths(sigmoid=sigmoid, tanh=xp.tanh, one=1, where_less=where_less)
 
 
 def tanh_forward(x: Array) -> Array:

@@ -160,9 +160,9 @@ def _groups(run: Run) -> Iterator[list[tuple[str, str, Visit, tuple[str, ...]]]]
         if visit.recurrent:
             cell = visit.as_recurrent()[0].cell
             yield [("backward", visit.key("da"), visit, tuple(cell.gates[b] for b in cell.input_blocks))]
-            blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks, **cell.biases}
             for name in visit.grads:
-                yield [("backward", visit.key(f"d{name}"), visit, tuple(cell.gates[b] for b in blocks[name]))]
+                fed = tuple(cell.gates[b] for b in cell.fed_by.get(name, ()))
+                yield [("backward", visit.key(f"d{name}"), visit, fed)]
             for name in cell.states:
                 yield [("backward", visit.key(f"d{name}0"), visit, ())]
         else:

@@ -65,7 +65,7 @@ def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple
     wrong: dict[str, set[str]] = {}  # layer -> gates
     for name, value in ours.items():
         layer, _, kind = name.rpartition(".")
-        blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks, **cell.biases}[kind]
+        blocks = cell.fed_by[kind]
         parts = gates.split(value, len(blocks))
         wrong.setdefault(layer, set()).update(cell.gates[k] for j, k in enumerate(blocks) if parts[..., j, :].any())
     several, wrong = len(wrong) > 1, {layer: found for layer, found in wrong.items() if found}

@@ -45,8 +45,10 @@ def step_jacobians(layer: Recurrent, cache: Cache) -> np.ndarray:
     a = project(cell, _float64(cache.x), params)
     a = gates.add(a, cell.recurrent_blocks, states[0] @ params["W_hh"])  # (T, B, K, H): all steps at once
     previous = [s for s, name in zip(states, cell.states) if name in cell.previous]
-    by_block, by_state = local_derivatives(cell, a, previous)
-    J = state_jacobian(cell, by_block, by_state, params["W_hh"])
+    if cell.weights:
+        J = _column_by_column(cell, a, previous, params)
+    else:
+        J = state_jacobian(cell, *local_derivatives(cell, a, previous), params["W_hh"])
     if cache.mask is not None:
         J[~to_numpy(cache.mask)] = np.eye(J.shape[-1])
     return J
@@ -67,6 +69,29 @@ def local_derivatives(cell: Cell, a: np.ndarray, previous: list[np.ndarray]) -> 
         rows.append([state.tangent for state in step_forward(*moving)[K:]])
     derivatives = np.array(rows)
     return derivatives[:K], derivatives[K:]
+
+
+def _column_by_column(
+    cell: Cell, a: np.ndarray, previous: list[np.ndarray], params: dict[str, np.ndarray]
+) -> np.ndarray:
+    """(..., n, n) for a step that is not pointwise: a tangent in one unit of one old state, run through the step.
+
+    a (..., K, H), previous (..., H) each. It takes as many runs as the state has numbers.
+    """
+    step_forward, _ = cell.steps(array_maths(dual), params)
+    W = gates.split(params["W_hh"], len(cell.recurrent_blocks))  # (H, blocks, H)
+    K, H = a.shape[-2:]
+    columns = []
+    for name in cell.states:
+        for unit in range(H):
+            tangents = np.zeros_like(a)
+            if name == cell.states[0]:
+                tangents[..., cell.recurrent_blocks, :] = W[unit]
+            moving = [Dual(a[..., k, :], tangents[..., k, :]) for k in range(K)]
+            for s, of in zip(previous, cell.previous):
+                moving.append(Dual(s, np.broadcast_to(np.eye(H)[unit] * (name == of), s.shape)))
+            columns.append(np.concatenate([new.tangent for new in step_forward(*moving)[K:]], axis=-1))
+    return np.stack(columns, axis=-1)
 
 
 def state_jacobian(cell: Cell, by_block: np.ndarray, by_state: np.ndarray, W_hh: np.ndarray) -> np.ndarray:

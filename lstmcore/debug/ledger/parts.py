@@ -47,18 +47,18 @@ class Entry(NamedTuple):
 def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     """The weights of a recurrent layer: three products in one, [x, h_prev, 1]^T da, step by step and path by path."""
     layer, cache = visit.as_recurrent()
-    cell, params = layer.cell, layer.params
+    cell = layer.cell
     xp = namespace(cache.x)
     T, B, I = cache.x.shape
     K, H = cache.gates.shape[2:]
     P, C, R = len(paths(cell)), len(cell.previous), I + H + 1
     rows = {"W_ih": slice(0, I), "W_hh": slice(I, I + H)} | {name: slice(I + H, None) for name in cell.biases}
-    blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks} | dict(cell.biases)
+    blocks = cell.fed_by
     columns = [(p, k) for p, ks in enumerate(reached(cell, split=True)) for k in ks]  # of `Step.da`: N of them
     N = len(columns)
 
     whole = xp.zeros((R, K, H), dtype=cache.x.dtype)
-    for name in params:
+    for name in blocks:
         whole[rows[name], list(blocks[name]), :] = gates.split(visit.grads[name], len(blocks[name]))
     total, beside = (xp.zeros((N, H, R), dtype=cache.x.dtype) for _ in range(2))  # of each part; the whole beside it
     for n, (_, k) in enumerate(columns):
@@ -86,7 +86,7 @@ def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
         by_path[:, p, k] = da_size[:, n]
         norms[:, :, k, p], products[:, :, k, p] = to_numpy(squares)[:, n].T, to_numpy(along)[:, n].T
     allowed = _allowed(visit, Sizes(arriving, by_path, carry.reshape(T, P, C, H)))
-    for name in params:
+    for name in blocks:
         some, ks = rows[name], list(blocks[name])
         yield _entry(
             visit,

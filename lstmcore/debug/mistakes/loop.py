@@ -5,7 +5,7 @@ from lstmcore.debug.mistakes.mistake import LOOP, LSTM, PRODUCTS, Edit, Mistake
 ADD_DY = "dstate = (dstate[0] + dy[t, ...], *dstate[1:])"
 BACK = "    for t in reversed(range(T)):\n"
 PRODUCT = "cell.recurrent_blocks), W_hh.T)"
-STEP_BACK = "out = step_backward(*dstate, *("
+STEP_BACK = "out = step_backward(*given, *("
 DH_PREV = 'dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct'
 CONTRACT = "    dx, dparams = contract("
 H_PREV = "cache.states[0][:-1, ...], da"
@@ -61,7 +61,7 @@ MASK_MISTAKES = (
                   Edit(LOOP, DA_CLOSED, "da_t = tuple(da_t)"),
                   Edit(LOOP, "        " + STEP_BACK, "        held = dstate[0]\n        if mask is not None:\n"
                        "            dstate = (xp.where(mask[t, :, None], held, xp.zeros_like(held)), *dstate[1:])\n"
-                       "        " + STEP_BACK),
+                       "        given = dstate\n        " + STEP_BACK),
                   Edit(LOOP, CARRY_BACK, "new = (new[0] + xp.where(m, xp.zeros_like(held), held), *new[1:])"))),
     Mistake("the mask holds c but not h, forward and backward", LOOP, CARRY,
             "new = (new[0], *(xp.where(m, n, s) for n, s in zip(new[1:], state[1:])))", needs=("mask",),

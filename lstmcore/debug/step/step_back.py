@@ -95,7 +95,7 @@ def _how(visit: Visit, split: bool) -> Callable[[int, Array], Undone]:
     """(t, arriving) -> Undone: compiled if the cell can be and the arrays are NumPy's floats, else in array code."""
     layer, cache = visit.as_recurrent()
     cell = layer.cell
-    step_backward = cell.make_step(array_maths(namespace(cache.x)))[1]
+    step_backward = cell.steps(array_maths(namespace(cache.x)), layer.params)[1]
 
     def states(t: int) -> list[Array]:
         """What `step_backward` reads beside the gates."""
@@ -141,7 +141,7 @@ def _undo(
     answers = [[nothing if part is ZERO else part for part in ask(some)] for some in asked(cell, split)]
     da = xp.stack([answer[k] for answer, ks in zip(answers, reached(cell, split)) for k in ks], axis=1)
     da_h = xp.stack([sum(answer[k] for answer in answers) for k in cell.recurrent_blocks], axis=1)
-    carries = [part for answer in answers for part in answer[K:]]
+    carries = [part for answer in answers for part in answer[K : K + len(cell.previous)]]
     squares = [xp.einsum("nbh,nbh->nh", a, a) for a in (xp.permute_dims(da, (1, 0, 2)), given)]
     squares += [xp.einsum("bh,bh->h", a, a)[None, ...] for a in carries]
     held = xp.stack([nothing, *(sum(carries[j :: len(cell.previous)]) for j in range(len(cell.previous)))])

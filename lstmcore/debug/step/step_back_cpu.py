@@ -14,7 +14,7 @@ from numba.core import types
 
 from lstmcore.debug.step.paths import asked, paths, reached
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.jitable import jitable, pick
 from lstmcore.ops.cpu.kernel import compile_kernel
 from lstmcore.ops.cpu.maths import vector_maths
 from lstmcore.ops.cpu.memory import vectors
@@ -71,31 +71,13 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
     zero = np.dtype(dtype).type(0)
     step_backward = jitable(cell.make_step(vector_maths(dtype))[1])
 
-    def chosen(places: tuple[int, ...]) -> Callable[..., tuple]:
-        """values -> those at some places, as a tuple."""
-        first = places[0]
-
-        @jitable
-        def one(values):
-            return (values[first],)
-
-        if len(places) == 1:
-            return one
-        others = chosen(places[1:])
-
-        @jitable
-        def more(values):
-            return one(values) + others(values)
-
-        return more
-
     def answers(q: int) -> Callable[..., None]:
         """Stores what answer q gives, and those behind it: the blocks that it reaches, and what it hands on."""
         first, count_here = sum(map(len, blocks[:q])), len(blocks[q])
         of_states = [[p for p in asked(cell, split)[q] if paths(cell)[p].state == s] for s in range(len(cell.states))]
-        arriving = chosen(tuple(some[0] if some else P for some in of_states))
+        arriving = pick(tuple(some[0] if some else P for some in of_states))
         both = len(of_states[0]) > 1  # h alone can have two paths
-        reaches = chosen(blocks[q] or (0,))
+        reaches = pick(blocks[q] or (0,))
 
         @jitable
         def store(parts, rest, da, handed, row, count):

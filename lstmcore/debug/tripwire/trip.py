@@ -63,7 +63,9 @@ def column(visit: Visit, name: str, column: int) -> tuple[str | None, int | None
         return None, None
     layer, _ = visit.as_recurrent()
     cell, H = layer.cell, layer.hidden_size
-    blocks = {"W_ih": cell.input_blocks, "W_hh": cell.recurrent_blocks}.get(name) or cell.biases[name]
+    blocks = cell.fed_by.get(name)
+    if blocks is None:  # a matrix of the step itself
+        return None, column
     return cell.gates[blocks[column // H]], column % H
 
 

@@ -1,10 +1,47 @@
 """The cells: each file states one time step and its undoing."""
 
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.gru import gru
+from lstmcore.ops.cells.gru_variants import gru_variant
 from lstmcore.ops.cells.lstm import lstm
+from lstmcore.ops.cells.lstm_variants import lstm_variant
 from lstmcore.ops.cells.rnn import rnn
+from lstmcore.ops.cells.rnn_variants import rnn_variant
 
 CELLS = {cell.name: cell for cell in (lstm, gru, rnn)}
+VARIANTS: dict[Cell, Callable[..., Cell]] = {lstm: lstm_variant, gru: gru_variant, rnn: rnn_variant}
 
-__all__ = ["CELLS", "Cell", "Maths", "Steps", "gru", "lstm", "rnn"]
+
+def options_of(cell: Cell) -> dict[str, Any]:
+    """What `variant` can make other of this cell, and what each option is where it is not given."""
+    known = inspect.signature(VARIANTS[cell]).parameters if cell in VARIANTS else {}
+    return {"bias": True} | {name: parameter.default for name, parameter in known.items()}
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def variant(cell: Cell, bias: bool = True, **options: Any) -> Cell:
+    """The cell with other options; itself without any. The same options give the same cell.
+
+    bias: False leaves out the biases of all blocks that a product feeds. Raises ValueError for options that are wrong.
+    """
+    for name, value in (("bias", bias), *options.items()):
+        if isinstance(options_of(cell).get(name), bool) and not isinstance(value, bool):
+            raise ValueError(f"`{name}` should be True or False; got {value!r}")
+        if name.startswith("clip") and not (value is None or (type(value) in (int, float) and 0 < value < math.inf)):
+            raise ValueError(f"`{name}` should be a number above 0, or None; got {value!r}")
+    made = VARIANTS[cell](**options) if options else cell
+    if bias:
+        return made
+    fed = {*made.input_blocks, *made.recurrent_blocks}
+    biases = {name: blocks for name, blocks in made.biases.items() if not fed.intersection(blocks)}
+    return replace(made, biases=biases, initial_biases={})
+
+
+__all__ = ["CELLS", "Cell", "Maths", "Steps", "gru", "lstm", "options_of", "rnn", "variant"]

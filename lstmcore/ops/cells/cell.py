@@ -2,21 +2,36 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, NamedTuple, NoReturn
 
-from lstmcore.ops.cells.symbol import Symbol, sigmoid, symbols, tanh
-
-ENDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+from lstmcore.ops.cells.symbol import Symbol, number, sigmoid, symbols, tanh, where_less
 
 
-class Maths(NamedTuple):
-    """What differs between array code and compiled scalar code."""
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _picked(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    return lambda values: tuple(values[place] for place in places)
+
+
+@dataclass(frozen=True)
+class Maths:
+    """What differs between array code and compiled code. `sigmoid, tanh, one = maths` is all that most cells need."""
 
     sigmoid: Callable[[Any], Any]
     tanh: Callable[[Any], Any]
     one: Any  # the constant 1, in the dtype of the computation where plain literals would widen it
+    where_less: Callable[[Any, Any, Any, Any], Any] = where_less  # (a, b, yes, no): yes where a < b; where NaN is, no
+    number: Callable[[float], Any] = _itself  # any other constant, in that dtype
+    function: Callable[[Any], Any] = _itself  # decorator of a function that the step calls
+    pick: Callable[[tuple[int, ...]], Callable[[Any], Any]] = _picked  # places -> (values -> those at the places)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.sigmoid, self.tanh, self.one))
 
 
 Steps = tuple[Callable[..., Any], Callable[..., Any]]  # step_forward, step_backward
@@ -34,7 +49,11 @@ class Cell:
 
     with `step_forward, step_backward = cell.make_step(maths)`; every argument has shape (B, H), or is one number.
     The gradient of h_prev through the products is the engine's to add. Steps of + - * / and the functions of `maths`
-    can be compiled, with constants made of `one`; others run on the reference engine alone.
+    can be compiled, with constants made of `one`; others run on the reference engine alone. A block that no product
+    feeds is its bias alone, the same in every row and step: so a step reads weights (H,) of its own, peepholes say.
+
+    A step that takes a matrix product itself names its matrices in `weights`: `cell.make_step(maths, *matrices)`, and
+    step_backward gives their gradients last. What arrives at masked rows is zero then.
 
     Raises ValueError for parts that contradict each other or the step.
     """
@@ -44,12 +63,13 @@ class Cell:
     gates: tuple[str, ...]  # the K blocks; the same letters name the pre-activations and the saved gates
     input_blocks: tuple[int, ...]  # which blocks W_ih feeds
     recurrent_blocks: tuple[int, ...]  # which blocks W_hh feeds
-    biases: Mapping[str, tuple[int, ...]]  # parameter -> the blocks it feeds; in block order, together all K of them
+    biases: Mapping[str, tuple[int, ...]]  # parameter -> the blocks it feeds; in block order, each block at most once
     previous: tuple[str, ...]  # states of step t-1 that the step reads pointwise: all, or all but the first
     current: tuple[str, ...]  # states of step t that its undoing reads: the last ones, or none
-    make_step: Callable[[Maths], Steps]
+    make_step: Callable[..., Steps]
     words: Mapping[str, str] = field(default_factory=dict)  # gate -> what people call it, "forget gate"
     initial_biases: Mapping[str, float] = field(default_factory=dict)  # gate -> where its bias starts, if not at 0
+    weights: tuple[str, ...] = ()  # matrices (H, H) that the step itself multiplies with
 
     def __post_init__(self) -> None:
         K, every = len(self.gates), tuple(range(len(self.gates)))
@@ -58,8 +78,12 @@ class Cell:
                 self._refuse(name, f"name some of the blocks 0 to {K - 1}, in order", blocks)
         if self.states[:1] != ("h",):
             self._refuse("states", 'begin with "h", the output', self.states)
-        if tuple(k for blocks in self.biases.values() for k in blocks) != every:
-            self._refuse("biases", f"feed the blocks 0 to {K - 1}, each once and in order", dict(self.biases))
+        biased = tuple(k for blocks in self.biases.values() for k in blocks)
+        if tuple(sorted(set(biased) & set(every))) != biased:
+            self._refuse("biases", f"feed blocks of 0 to {K - 1}, each once at most and in order", dict(self.biases))
+        unfed = set(every) - set(self.input_blocks) - set(self.recurrent_blocks) - set(biased)
+        if unfed:
+            self._refuse("biases", "feed what no product feeds", f"nothing that feeds the blocks {sorted(unfed)}")
         if self.previous not in (self.states, self.states[1:]):
             self._refuse("previous", f"name all of the states {self.states}, or all but the first", self.previous)
         if self.current != self.states[len(self.states) - len(self.current) :]:
@@ -67,7 +91,7 @@ class Cell:
         for name, named in (("words", self.words), ("initial_biases", self.initial_biases)):
             if not set(named) <= set(self.gates):
                 self._refuse(name, f"speak of the gates {', '.join(self.gates)}", dict(named))
-        for way, step in enumerate(self.make_step(SYMBOLS)):
+        for way, step in enumerate(self.make_step(SYMBOLS, *symbols(self.weights))):
             name, given, gives = NAMES[way], self.arguments[way], self.results[way]
             try:
                 inspect.signature(step).bind(*given)
@@ -97,28 +121,42 @@ class Cell:
         """The names of what `step_forward` and `step_backward` return."""
         return (
             (*self.gates, *self.states),
-            (*(f"da_{gate}" for gate in self.gates), *(f"d{name}_prev" for name in self.previous)),
+            (
+                *(f"da_{gate}" for gate in self.gates),
+                *(f"d{name}_prev" for name in self.previous),
+                *(f"d{name}" for name in self.weights),
+            ),
         )
+
+    def steps(self, maths: Maths, params: Mapping[str, Any]) -> Steps:
+        """step_forward and step_backward, over the matrices that they multiply with."""
+        return self.make_step(maths, *[params[name] for name in self.weights])
 
     def shapes(self, I: int, H: int) -> dict[str, tuple[int, ...]]:
         """The parameters and their shapes for input width I and hidden width H."""
         return {
             "W_ih": (I, len(self.input_blocks) * H),
             "W_hh": (H, len(self.recurrent_blocks) * H),
+            **dict.fromkeys(self.weights, (H, H)),
             **{name: (len(blocks) * H,) for name, blocks in self.biases.items()},
         }
 
     @property
+    def fed_by(self) -> dict[str, tuple[int, ...]]:
+        """The blocks that each parameter feeds, but for the matrices of the step itself."""
+        return {"W_ih": self.input_blocks, "W_hh": self.recurrent_blocks, **self.biases}
+
+    @property
     def ends(self) -> dict[str, tuple[float, float]]:
-        """The gates that saturate, and between which values: those that the step makes by sigmoid or tanh."""
+        """The gates that saturate, and between which values: those that the step makes by sigmoid, tanh or a clip."""
         traced = trace(self, FORWARD)
         made = zip(self.gates, traced.gives) if traced is not None else ()
-        return {gate: ENDS[value.made_by] for gate, value in made if value.made_by in ENDS}
+        return {gate: value.ends for gate, value in made if all(map(isfinite, value.ends))}
 
     @property
     def compiles(self) -> bool:
         """True for a step of arithmetic and the functions of `maths` alone."""
-        return trace(self, FORWARD) is not None and trace(self, BACKWARD) is not None
+        return trace(self, FORWARD) is not None and trace(self, BACKWARD) is not None and not self.weights
 
 
 class Traced(NamedTuple):
@@ -128,7 +166,7 @@ class Traced(NamedTuple):
     gives: tuple[Symbol, ...]
 
 
-SYMBOLS = Maths(sigmoid, tanh, Symbol("one"))
+SYMBOLS = Maths(sigmoid, tanh, number(1), number=number)
 FORWARD, BACKWARD = 0, 1
 NAMES = ("step_forward", "step_backward")
 
@@ -138,7 +176,7 @@ def trace(cell: Cell, way: int) -> Traced | None:
     """The step, FORWARD, or its undoing, BACKWARD, run over symbols; None if it does more than arithmetic."""
     given = symbols(cell.arguments[way])
     try:
-        gives = tuple(cell.make_step(SYMBOLS)[way](*given))
+        gives = tuple(cell.make_step(SYMBOLS, *symbols(cell.weights))[way](*given))
     except Exception:  # whatever array code raises that is given no array
         return None
     return Traced(given, gives) if all(isinstance(value, Symbol) for value in gives) else None

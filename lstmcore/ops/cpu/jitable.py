@@ -9,6 +9,7 @@ float32, has the same name as its sibling of float64. So the hash of what the fu
 import contextlib
 from collections.abc import Callable
 from types import CellType, FunctionType
+from typing import Any
 
 import numba
 from numba.core.dispatcher import Dispatcher
@@ -25,6 +26,25 @@ def jitable(function: Callable) -> Callable:
 def inlined(function: Callable) -> Callable:
     """The same; its machine code is put where it is called, and fitted to arguments that are constants there."""
     return _registered(function, forceinline=True)
+
+
+def pick(places: tuple[int, ...]) -> Callable[..., Any]:
+    """values -> those at some places, as a tuple; both are tuples in kernels too."""
+    first = places[0]
+
+    @jitable
+    def one(values):
+        return (values[first],)
+
+    if len(places) == 1:
+        return one
+    others = pick(places[1:])
+
+    @jitable
+    def more(values):
+        return one(values) + others(values)
+
+    return more
 
 
 def _registered(function: Callable, **options: bool) -> Callable:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.ops.cells import Maths
-from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.jitable import jitable, pick
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.vector import absolute, multiply_add, power_of_two, rounder, where_less, with_sign
 
@@ -42,9 +42,10 @@ _LN2, _LN2_REST = math.log(2), 2.3190468138462996e-17  # ln 2 as a float64, and 
 
 @functools.cache
 def vector_maths(dtype: str) -> Maths:
-    """`sigmoid`, `tanh` and the constant one of "float32" or "float64", over the vectors of this machine."""
+    """What a step computes with, in "float32" or "float64", over the vectors of this machine."""
     _, tanh, sigmoid = elementary(dtype)
-    return Maths(sigmoid, tanh, np.dtype(dtype).type(1))
+    number = np.dtype(dtype).type
+    return Maths(sigmoid, tanh, number(1), where_less, number, jitable, pick)
 
 
 @functools.cache

@@ -144,13 +144,17 @@ def with_sign(typing, a, sign):
 
 @intrinsic
 def where_less(typing, a, b, yes, no):
-    """Lane by lane: `yes` where a < b, else `no`; a NaN is not less than anything."""
+    """Lane by lane: `yes` where a < b, else `no`; a NaN is not less than anything. A number stands in all lanes."""
+    vector = next(part for part in (a, b, yes, no) if isinstance(part, Vector))
 
     def generate(context, builder, signature, operands):
-        less = builder.fcmp_ordered("<", operands[0], operands[1])
-        return builder.select(less, operands[2], operands[3])
+        wide = [
+            operand if isinstance(part, Vector) else spread(builder, operand, llvm_type(vector))
+            for operand, part in zip(operands, signature.args)
+        ]
+        return builder.select(builder.fcmp_ordered("<", *wide[:2]), *wide[2:])
 
-    return a(a, a, a, a), generate
+    return vector(a, b, yes, no), generate
 
 
 def rounder(dtype: str) -> float:

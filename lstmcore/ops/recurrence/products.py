@@ -17,12 +17,25 @@ def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
     T, B, I = x.shape
     K = len(cell.gates)
     products = product(xp.reshape(x, (T * B, I)), params["W_ih"])  # (T B, len(input_blocks) H)
-    bias = gates.split(xp.concat([params[name] for name in cell.biases]), K)  # (K, H)
+    bias = gates.split(bias_of(cell, params), K)  # (K, H)
     if len(cell.input_blocks) == K:
         a = gates.split(products, K) + bias
     else:
         a = gates.add(xp.broadcast_to(bias, (T * B, *bias.shape)), cell.input_blocks, products)
     return xp.reshape(a, (T, B, K, -1))
+
+
+def bias_of(cell: Cell, params: Mapping[str, Array]) -> Array:
+    """(K H,): the biases of all blocks, side by side; zero where there is none."""
+    biases = [params[name] for name in cell.biases]
+    if sum(map(len, cell.biases.values())) == len(cell.gates):
+        return biases[0] if len(biases) == 1 else namespace(biases[0]).concat(biases)
+    W_ih, K = params["W_ih"], len(cell.gates)
+    whole = namespace(W_ih).zeros((K, W_ih.shape[1] // len(cell.input_blocks)), dtype=W_ih.dtype)
+    for b, blocks in zip(biases, cell.biases.values()):
+        for j, k in enumerate(blocks):
+            whole[k, ...] = gates.split(b, len(blocks))[j, ...]
+    return namespace(W_ih).reshape(whole, (-1,))
 
 
 def contract(

@@ -44,7 +44,7 @@ def forward(
         states = tuple(xp.empty(shape, dtype=x.dtype) for _ in state0)
     for s, s0 in zip(states, state0):
         s[0, ...] = s0
-    for t, (gates_t, states_t) in enumerate(_steps(cell, a, params["W_hh"], state0, mask)):
+    for t, (gates_t, states_t) in enumerate(_steps(cell, a, params, state0, mask)):
         for k, gate in enumerate(gates_t):
             a[t, :, k, :] = gate  # the pre-activation is not needed again: its place holds the gate
         for s, s_t in zip(states, states_t):
@@ -61,18 +61,19 @@ def predict(
     a = project(cell, masking_forward(x, mask), params)
     y = xp.empty((T, B, state0[0].shape[-1]), dtype=x.dtype)
     state = state0
-    for t, (_, state) in enumerate(_steps(cell, a, params["W_hh"], state0, mask)):
+    for t, (_, state) in enumerate(_steps(cell, a, params, state0, mask)):
         y[t, ...] = state[0]
     return masking_forward(y, mask), state  # (42)
 
 
 def _steps(
-    cell: Cell, a: Array, W_hh: Array, state: tuple[Array, ...], mask: Array | None
+    cell: Cell, a: Array, params: Mapping[str, Array], state: tuple[Array, ...], mask: Array | None
 ) -> Iterator[tuple[tuple[Array, ...], tuple[Array, ...]]]:
     """The loop over time: yields (gates, states) of steps 0 to T-1, each a tuple of (B, H)."""
     xp = namespace(a)
     T, K = a.shape[0], len(cell.gates)
-    step_forward, _ = cell.make_step(array_maths(xp))
+    step_forward, _ = cell.steps(array_maths(xp), params)
+    W_hh = params["W_hh"]
     for t in range(T):
         a_t = gates.add(a[t, ...], cell.recurrent_blocks, product(state[0], W_hh))  # (1)  (B, K, H)
         previous = [s for s, name in zip(state, cell.states) if name in cell.previous]
@@ -100,17 +101,23 @@ def backward(
     if dy is not None:
         dy = masking_backward(dy, mask)  # undoes (42): y is zero at masked steps, whatever the state is
     da = xp.empty_like(cache.gates)  # (T, B, K, H); the cache keeps its own
-    _, step_backward = cell.make_step(array_maths(xp))
+    _, step_backward = cell.steps(array_maths(xp), params)
+    dweights = {name: xp.zeros_like(params[name]) for name in cell.weights}
     for t in reversed(range(T)):
         if dy is not None:
             dstate = (dstate[0] + dy[t, ...], *dstate[1:])  # (43) h_t is output and state: its gradients add up
         previous = [s[t, ...] for s, name in zip(cache.states, cell.states) if name in cell.previous]
         current = [s[t + 1, ...] for s, name in zip(cache.states, cell.states) if name in cell.current]
-        out = step_backward(*dstate, *(cache.gates[t, :, k, :] for k in range(K)), *previous, *current)
+        given = dstate
+        if mask is not None and cell.weights:  # what the step sums over rows gets nothing from a masked one
+            given = tuple(xp.where(mask[t, :, None], d, xp.zeros_like(d)) for d in dstate)
+        out = step_backward(*given, *(cache.gates[t, :, k, :] for k in range(K)), *previous, *current)
         da_t, dprevious = out[:K], dict(zip(cell.previous, out[K:]))
         if mask is not None:
             m = mask[t, :, None]
             da_t = tuple(xp.where(m, d, xp.zeros_like(d)) for d in da_t)  # (24) undoes (23)
+        for name, dW in zip(cell.weights, out[K + len(cell.previous) :]):
+            dweights[name] = dweights[name] + dW
         for k, d in enumerate(da_t):
             da[t, :, k, :] = d
         dproduct = product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)  # (18) undoes (1)  (B, H)
@@ -120,4 +127,4 @@ def backward(
             new = tuple(xp.where(m, n, d) for n, d in zip(new, dstate))  # (25) what is carried through comes back
         dstate = new
     dx, dparams = contract(cell, cache.x, cache.states[0][:-1, ...], da, params)
-    return dx, dstate, dparams
+    return dx, dstate, dparams | dweights

@@ -109,7 +109,7 @@ def a_number(maths):
         ({"recurrent_blocks": (1,)}, r"`recurrent_blocks` should name some of the blocks 0 to 0, in order; got \(1,\)"),
         (
             {"biases": {"b": (0, 0)}},
-            r"`biases` should feed the blocks 0 to 0, each once and in order; got \{'b'",
+            r"`biases` should feed blocks of 0 to 0, each once at most and in order; got \{'b'",
         ),
         (
             {"previous": ("c",)},

@@ -70,7 +70,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
         for q in range(0, rows, DEPTH):
             depth = min(DEPTH, rows - q)
             for first, count, with_x, with_h in feeds:
-                m_first, m_end = 0 if with_x else I, M if with_h else I + 1  # every block has a bias
+                m_first, m_end = 0 if with_x else I, M if with_h else I + 1  # and the sum for a bias
                 N = count * H
                 panels = (-(-N // lanes) + WIDTH * parts - 1) // (WIDTH * parts) * parts
                 for p in range(part * panels // parts, (part + 1) * panels // parts):

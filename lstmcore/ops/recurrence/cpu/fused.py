@@ -20,6 +20,7 @@ from lstmcore.arrays import dtype_name
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.products import bias_of
 
 if TYPE_CHECKING:
     from lstmcore.ops.recurrence.cpu.plan import Plan
@@ -110,8 +111,7 @@ def _run(
     machine, dtype = _machine(), DTYPES[x.dtype]
     p = _planned(machine, cell, T, B, I, y.shape[-1], dtype, mask is not None)
     gates_kept, x_kept, clean = p.unkept if kept is None else kept
-    biases = [params[name] for name in cell.biases]
-    weights = params["W_ih"], params["W_hh"], biases[0] if len(biases) == 1 else np.concatenate(biases)
+    weights = params["W_ih"], params["W_hh"], bias_of(cell, params)
     arguments = (
         _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept,
         clean, *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
