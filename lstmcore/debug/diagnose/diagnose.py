@@ -11,7 +11,7 @@ from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
-from lstmcore.debug.diagnose.suspects import fitted, limits, suspects, truncations
+from lstmcore.debug.diagnose.suspects import fitted, in_layers, limits, suspects, truncations
 from lstmcore.debug.diagnose.trial import Bench, residual
 from lstmcore.debug.mistakes import Mistake
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER, turned_over
@@ -158,6 +158,9 @@ class _Ladder:
                 case, bench = self.reading.case, self.bench
                 more = (*fitted(case, bench.numbers()), *truncations(case), *limits(bench))
                 self.search.run((mistake,) for mistake in more)
+            if not self.search.found(1):
+                layers = locate(self.bench, self.bench.numbers()).layers
+                self.search.run((mistake,) for mistake in in_layers(self.known, layers))
         return self.search.found(1)
 
     def verdict(self, search: bool) -> Diagnosis:

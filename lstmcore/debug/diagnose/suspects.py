@@ -4,9 +4,10 @@ import numpy as np
 
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.trial import Bench
-from lstmcore.debug.mistakes import CLIPPED, LSTM, MISTAKES, Mistake, clipped, cut, truncated
+from lstmcore.debug.mistakes import CLIPPED, ENGINE, LSTM, MISTAKES, Mistake, clipped, cut, truncated
 from lstmcore.debug.mistakes.around_layers import clipped_by_value, scaled
 from lstmcore.debug.mistakes.dropout import drawn_anew
+from lstmcore.debug.mistakes.wild import clipped_arrays, decayed
 from lstmcore.interop import LAYOUTS
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -16,6 +17,11 @@ def suspects(case: Case) -> list[Mistake]:
     """The mistakes of the catalogue that this case has room for."""
     have = _properties(case)
     return [m for m in MISTAKES if m.cell in (None, case.cell) and have.issuperset(m.needs)]
+
+
+def in_layers(known: list[Mistake], layers: tuple[str, ...]) -> list[Mistake]:
+    """What an engine can get wrong, made in one layer of several alone."""
+    return [m.only_in(layer) for layer in layers for m in known if all(e.module in ENGINE for e in m.edits)]
 
 
 def truncations(case: Case) -> list[Mistake]:
@@ -29,11 +35,23 @@ def truncations(case: Case) -> list[Mistake]:
 def fitted(case: Case, right: dict[str, np.ndarray]) -> list[Mistake]:
     """What is read off the gradients: the best factor, for all and each; the largest number; where dx was dropped."""
     made = []
-    for keys in (tuple(case.grads), *((key,) for key in case.grads)):
+    weights = tuple(key for key in case.grads if key in case.weights)
+    groups = dict.fromkeys((tuple(case.grads), weights, *((key,) for key in case.grads)))
+    for keys in filter(None, groups):
         product = sum(np.vdot(case.grads[key], right[key]) for key in keys)
         square = sum(np.vdot(right[key], right[key]) for key in keys)
         if square > 0 and product != 0:
-            made.append(scaled(float(product / square), keys if len(keys) == 1 and len(case.grads) > 1 else ()))
+            made.append(scaled(float(product / square), keys if len(keys) < len(case.grads) else ()))
+    for keys in filter(None, dict.fromkeys((weights, *((key,) for key in weights)))):
+        rate = sum(np.vdot(case.grads[key] - right[key], case.weights[key]) for key in keys)
+        square = sum(np.vdot(case.weights[key], case.weights[key]) for key in keys)
+        if rate != 0 and square > 0:
+            made.append(decayed(float(rate / square), keys if keys != weights else ()))
+    if weights:
+        for how, size in (("value", np.max), ("norm", np.linalg.norm)):
+            limit = max(float(size(np.abs(case.grads[key]))) for key in weights)
+            if 0 < limit < max(float(size(np.abs(right[key]))) for key in weights):
+                made.append(clipped_arrays(limit, how))
     limit = max(float(np.max(np.abs(value), initial=0)) for value in case.grads.values())
     if limit < max(float(np.max(np.abs(right[key]), initial=0)) for key in case.grads):
         made.append(clipped_by_value(limit))

@@ -27,12 +27,14 @@ from lstmcore.debug.mistakes.mistake import ENGINE, GRU, LSTM, RNN, Edit, Mistak
 from lstmcore.debug.mistakes.mutant import Mutant, mutant
 from lstmcore.debug.mistakes.small import SMALL
 from lstmcore.debug.mistakes.step import DERIVATIVES, GRU_AND_RNN, OTHER_CELLS, PARTNERS, PATHS
+from lstmcore.debug.mistakes.wild import WILD
 
 MISTAKES = (
     *(*DERIVATIVES, *PARTNERS, *PATHS, *OTHER_CELLS, *GRU_AND_RNN),
     *(*LOOP_MISTAKES, *MASK_MISTAKES, *PRODUCT_MISTAKES, *CLIPS, *SMALL),
     *(*BOTH_MISTAKES, *GIVEN_MISTAKES, *HANDED_OVER, *READ_IN_ORDER, *HANDED_IN_ORDER),
     *DROPOUT_MISTAKES,
+    *WILD,
 )
 
 __all__ = [

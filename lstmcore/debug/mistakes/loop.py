@@ -163,6 +163,12 @@ CLIPPED = {  # what is clipped, and where
     "the gradient of c": (LSTM, "do = dh * tanh_c", "dc = clipped(dc, {0})\n        do = dh * tanh_c"),
     "the carried gradient of c": (LSTM, "dc = dc + dh * o", "dc = clipped(dc, {0}) + dh * o"),
     "the carried gradient of h": (LOOP, ADD_DY, "dstate = (clipped(dstate[0], {0}) + dy[t, ...], *dstate[1:])"),
+    "the norm of the carried gradient of h": (
+        LOOP,
+        ADD_DY,
+        "dstate = (norm_clipped(dstate[0], {0}) + dy[t, ...], *dstate[1:])",
+    ),
+    "the norm of the carried gradient of c": (LSTM, "dc = dc + dh * o", "dc = norm_clipped(dc, {0}) + dh * o"),
     "the gradient of h": (LOOP, ADD_DY, "dstate = (clipped(dstate[0] + dy[t, ...], {0}), *dstate[1:])"),
     "the gradients of the pre-activations": (LOOP, "da[t, :, k, :] = d", "da[t, :, k, :] = clipped(d, {0})"),
 }

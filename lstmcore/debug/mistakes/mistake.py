@@ -33,11 +33,17 @@ class Mistake(NamedTuple):
     wrong: str
     more: tuple[Edit, ...] = ()
     needs: tuple[str, ...] = ()
+    layer: str = ""  # the layer and direction that it is made in, "1.bw"; "" for all
+
+    def only_in(self, layer: str) -> "Mistake":
+        """The same, made in one layer."""
+        return self._replace(name=f"{self.name} (in layer {layer} alone)", layer=layer)
 
     @property
     def function(self) -> bool:
         """True if it is another function, forward and backward, rather than wrong gradients of this one."""
-        return "forward and backward" in self.name or all(edit.right in (READ, GIVEN, DROPPED_X) for edit in self.edits)
+        given = all(edit.right in (GIVEN, DROPPED_X) for edit in self.edits)
+        return given or "forward and backward" in self.name or "forget bias of 1" in self.name
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -45,8 +51,9 @@ class Mistake(NamedTuple):
 
     @property
     def cell(self) -> str | None:
-        """The cell whose step it edits; None if it can be made with every cell."""
-        return next((name.rsplit(".")[-1] for name in (LSTM, GRU, RNN) if name == self.module), None)
+        """The cell whose step it edits, or that it needs; None if it can be made with every cell."""
+        names = [name.rsplit(".")[-1] for name in (LSTM, GRU, RNN)]
+        return next((name for name in names if self.module.endswith(f".cells.{name}") or name in self.needs), None)
 
     @property
     def afterwards(self) -> bool:

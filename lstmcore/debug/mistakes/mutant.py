@@ -19,8 +19,8 @@ from lstmcore.ops.recurrence.directions import Gradients
 class Mutant:
     """An engine made of the reference's own text, with mistakes in it; and what stands around it, likewise."""
 
-    def __init__(self, name: str, modules: dict[str, ModuleType]):
-        self.NAME = name
+    def __init__(self, name: str, modules: dict[str, ModuleType], inside: dict[str, "Mutant"]):
+        self.NAME, self.inside = name, inside  # layer -> what runs there in place of this one
         self._loop, self._both = modules[LOOP], modules[BOTH]
         self._cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
         around = modules[AROUND]
@@ -43,8 +43,10 @@ class Mutant:
     def twin(self, model: Layer, params: dict[str, Array]) -> Layer:
         """A model like this one on this engine. Its parameters are these very arrays, of any array library."""
         twin = with_params(model, params)
-        for _, leaf in leaves(twin):  # copies
-            vars(leaf).update(engine=self, input_size=len(leaf.params["W_ih"]))  # a mistake may have made it wider
+        for name, leaf in leaves(twin):  # copies
+            vars(leaf).update(
+                engine=self.inside.get(name, self), input_size=len(leaf.params["W_ih"])
+            )  # a mistake may have made it wider
         return self._remade(twin)
 
     def _remade(self, layer: Layer) -> Layer:
@@ -59,7 +61,12 @@ class Mutant:
 def mutant(*mistakes: Mistake) -> Mutant:
     """An engine with these mistakes. Raises ValueError if a right line is not found exactly once."""
     texts = {name: _source(name) for name in MODULES}
-    for mistake in mistakes:
+    everywhere = tuple(m for m in mistakes if not m.layer)
+    inside = {
+        layer: mutant(*everywhere, *(m._replace(layer="") for m in mistakes if m.layer == layer))
+        for layer in sorted({m.layer for m in mistakes} - {""})
+    }
+    for mistake in everywhere:
         for place, right, wrong in mistake.edits:
             if texts[place].count(right) != 1:
                 raise ValueError(
@@ -68,7 +75,7 @@ def mutant(*mistakes: Mistake) -> Mutant:
                 )
             texts[place] = texts[place].replace(right, wrong)
     modules = {name: _module(name, text, "" if name != LOOP else texts[PRODUCTS]) for name, text in texts.items()}
-    return Mutant(" + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew", modules)
+    return Mutant(" + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew", modules, inside)
 
 
 @cache

@@ -5,6 +5,7 @@ from lstmcore.debug.mistakes.mistake import GRU, LOOP, LSTM, PRODUCTS, RNN, Edit
 GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate"}
 SIGMOID = {k: (f"da_{k} = d{k} * {k} * (one - {k})", GATES[k]) for k in "ifo"}  # the right line of each gate
 CANDIDATE = "da_g = dg * (one - g * g)"
+SLOPES = {k: f"{k} * (one - {k})" for k in "ifo"} | {"g": "(one - g * g)"}
 INTO_C = "dc = dc + dh * o * (one - tanh_c * tanh_c)"
 
 
@@ -69,9 +70,13 @@ PARTNERS = (
 )  # fmt: skip
 
 
+def forward_and_back(name: str, first: tuple[str, str], *more: tuple[str, str]) -> Mistake:
+    """Another function computed, and rightly undone: pairs of a line and what stands in its place."""
+    return Mistake(name, LSTM, *first, more=tuple(Edit(LSTM, right, wrong) for right, wrong in more))
+
+
 def _forward(name: str, right: str, wrong: str, back: str, wrong_back: str) -> Mistake:
-    """Another function computed, and rightly undone."""
-    return Mistake(name, LSTM, right, wrong, more=(Edit(LSTM, back, wrong_back),))
+    return forward_and_back(name, (right, wrong), (back, wrong_back))
 
 
 OTHER_CELLS = (

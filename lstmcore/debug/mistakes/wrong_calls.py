@@ -19,9 +19,38 @@ def clipped(a: Array, limit: float) -> Array:
     return a / namespace(a).where(abs(a) > limit, abs(a) / limit, 1)
 
 
-def hard_sigmoid(a: Array) -> Array:
-    """Keras 1 and 2: 0.2 a + 0.5, cut at 0 and 1."""
-    return clipped(0.2 * a, 0.5) + 0.5
+def norm_clipped(a: Array, limit: float) -> Array:
+    """Scaled to a norm of `limit`, where it is longer."""
+    xp = namespace(a)
+    norm = xp.sum(a * a) ** 0.5
+    return a / xp.where(norm > limit, norm / limit, 1)
+
+
+def relu(a: Array) -> Array:
+    return a * (a > 0)
+
+
+def hard_sigmoid(a: Array, slope: float = 0.2) -> Array:
+    """Keras 1 and 2: 0.2 a + 0.5, cut at 0 and 1; PyTorch and Keras 3: a / 6 + 1 / 2."""
+    return clipped(slope * a, 0.5) + 0.5
+
+
+def slopes(activated: Array) -> Array:
+    """sigmoid' of i, f and o and tanh' of g, side by side: (B, 4, H) -> (B, 4 H); 1 where a gate is closed."""
+    xp = namespace(activated)
+    parts = [activated[:, k, :] for k in range(4)]
+    slope = xp.concat([1 - s * s if k == 2 else s * (1 - s) for k, s in enumerate(parts)], axis=-1)
+    return xp.where(slope > 0, slope, 1)
+
+
+def block_products(a: Array, W: Array, factors: Array, K: int = 4) -> Array:
+    """a W, gate by gate, each product times its own factors: (B, K H), (K H, H), (B, K H) -> (B, H)."""
+    H = W.shape[-1]
+    parts = [slice(k * H, (k + 1) * H) for k in range(K)]
+    total = (a[:, parts[0]] @ W[parts[0], :]) * factors[:, parts[0]]
+    for at in parts[1:]:
+        total = total + (a[:, at] @ W[at, :]) * factors[:, at]
+    return total
 
 
 def without_block(a: Array, k: int, K: int) -> Array:
@@ -31,6 +60,11 @@ def without_block(a: Array, k: int, K: int) -> Array:
     return xp.reshape(
         xp.concat([kept[..., :k, :], 0 * kept[..., k : k + 1, :], kept[..., k + 1 :, :]], axis=-2), a.shape
     )
+
+
+def only_block(a: Array, k: int, K: int) -> Array:
+    """(..., K H) with all other blocks zero."""
+    return a - without_block(a, k, K)
 
 
 def each(arrays: Arrays, kind: str, change: Callable[[np.ndarray], np.ndarray]) -> Arrays:

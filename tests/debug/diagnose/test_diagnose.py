@@ -497,3 +497,38 @@ def test_conversion_of_gradients_keeps_the_answer():
         options = step.options | {"layout": layout}
         assert lc.debug.diagnose(weights, step.x, step.dy, theirs, **options).ok
         assert set(to_lstmcore(weights, layout)[1]) == set(step.weights)
+
+
+# ---- read off the gradients --------------------------------------------------------------------------------
+
+
+def test_what_is_done_to_finished_gradients_is_read_off():
+    """Weight decay in them; clipped number by number, or scaled by a common norm, dx not."""
+    step = random_step(71, (5, 2, 2, 3), mask="none", dtype="float64")
+    right = step.gradients()
+    weights = {name: right[name] for name in step.weights}
+    decayed = {name: g + 0.03 * step.weights[name] for name, g in weights.items()}
+    limit = max(np.abs(g).max() for g in weights.values()) / 4
+    cases = {
+        "weight decay of 0.03 is in the gradients": decayed,
+        f"the gradients of the weights are clipped by value at {limit:.6g}, after the loop": {
+            name: np.clip(g, -limit, limit) for name, g in weights.items()
+        },
+        "W_ih, W_hh, b is 0.25 times the right one (clipped by its norm? averaged? a learning rate in it?)": {
+            name: 0.25 * g for name, g in weights.items()
+        },
+    }
+    for name, grads in cases.items():
+        assert diagnose(step, right | grads).names == (name,)
+
+
+def test_a_mistake_in_one_layer_of_a_stack():
+    rng = np.random.default_rng(72)
+    model = lc.Stack([lc.LSTM(2, 3, dtype="float64", seed=rng), lc.LSTM(3, 3, dtype="float64", seed=rng)])
+    x, dy = rng.standard_normal((4, 2, 2)), rng.standard_normal((4, 2, 3))
+    wrong = NAMED["the carry of dc forgets the forget gate"].only_in("1")
+    twin = lc.debug.mistakes.mutant(wrong).twin(model, dict(model.params))
+    _, _, cache = twin.forward(x)
+    _, _, grads = twin.backward(dy, cache)
+    answer = lc.debug.diagnose(dict(model.params), x, dy, grads)
+    assert answer.names == ("the carry of dc forgets the forget gate (in layer 1 alone)",)
