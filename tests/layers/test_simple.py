@@ -170,3 +170,19 @@ def test_configuration(layer):
     assert twin.config() == layer.config()
     assert repr(twin) == repr(layer)
     assert [v.shape for v in twin.params.values()] == [v.shape for v in layer.params.values()]
+
+
+def test_a_wide_head_over_a_recurrent_layer():
+    """Products so large that they are compiled, of outputs that cannot be written to: as array code, to rounding (sums
+    of at most 4,000 terms of size 10: 1e-10)."""
+    rng = np.random.default_rng(0)
+    model = lc.Stack([lc.LSTM(3, 64, dtype="float64", seed=0), lc.Linear(64, 100, dtype="float64", seed=1)])
+    x, dy = rng.standard_normal((40, 100, 3)), rng.standard_normal((40, 100, 100))
+    h, _, below = model.parts["0"].forward(x)
+    y, _, cache = model.forward(x)
+    W, b = model.params["1.W"], model.params["1.b"]
+    assert np.max(np.abs(y - (h @ W + b))) <= 1e-10
+    dx, _, grads = model.backward(dy, cache)
+    dx_below, _, _ = model.parts["0"].backward(dy @ W.T, below)
+    assert np.max(np.abs(grads["1.W"] - np.tensordot(h, dy, ((0, 1), (0, 1))))) <= 1e-10
+    assert np.max(np.abs(dx - dx_below)) <= 1e-10

@@ -26,8 +26,11 @@ def test_every_layout_is_right(M, D, N, dtype):
     bound = roundings * np.finfo(dtype).eps / 2 * (np.abs(a).astype(np.longdouble) @ np.abs(b)) * 1.01
     wide = np.zeros((M, 2 * D), dtype)
     wide[:, ::2] = a
-    for left in (a, np.asfortranarray(a), wide[:, ::2], a[::-1][::-1]):
-        for right in (b, np.asfortranarray(b)):
+    read_only = [a.copy(), b.copy()]  # as the outputs of layers are
+    for array in read_only:
+        array.flags.writeable = False
+    for left in (a, np.asfortranarray(a), wide[:, ::2], a[::-1][::-1], read_only[0]):
+        for right in (b, np.asfortranarray(b), read_only[1]):
             result = compiled(left, right)
             assert result.dtype == dtype
             assert (np.abs(result - exact) <= bound).all()

@@ -77,6 +77,7 @@ def _multiply(dtype: str, transposed: bool) -> Callable:
                     )  # fmt: skip
 
     scalar, counts = numba.from_dtype(np.dtype(dtype)), types.Array(types.int64, 1, "C")
-    any_matrix, matrix, flat = types.Array(scalar, 2, "A"), types.Array(scalar, 2, "C"), types.Array(scalar, 1, "C")
-    signature = types.void(any_matrix, matrix, flat, matrix, types.intp, counts)
+    given_a, given_b = types.Array(scalar, 2, "A", readonly=True), types.Array(scalar, 2, "C", readonly=True)
+    packed, out = types.Array(scalar, 1, "C"), types.Array(scalar, 2, "C")
+    signature = types.void(given_a, given_b, packed, out, types.intp, counts)
     return compile_tasks(multiply, f"matmul{'-transposed' * transposed}-{dtype}", signature)

@@ -80,7 +80,8 @@ def _compiled(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Ca
     numbers = types.UniTuple(types.float64, 3 + count)  # type: ignore[attr-defined]
     words = [part for part in rule.__qualname__.split(".") if part.isidentifier() and part != "rule"]
     name = f"{'-'.join(words[:1]).lower() or 'own'}-update-{dtype.name}"
-    return compile_tasks(kernel, name, types.void(moved, array, numbers))
+    given = types.Array(scalar, 1, "C", readonly=True)
+    return compile_tasks(kernel, name, types.void(moved, given, numbers))
 
 
 def _load(count: int) -> Callable:

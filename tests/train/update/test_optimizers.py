@@ -261,13 +261,16 @@ def test_strided_arrays_take_the_array_code(name):
 
 @EVERY
 def test_a_strided_gradient_moves_as_its_copy_does(name):
-    """Rows of a wider array, as a layer of one unit gives them: bit for bit, for the rule is the same."""
+    """Rows of a wider array, as a layer of one unit gives them, and one that cannot be written to, as other libraries
+    give them: bit for bit, for the rule is the same."""
     opt, other = (PAIRS[name][0]() for _ in range(2))
     w, copies = {"w": np.ones((4, 1))}, {"w": np.ones((4, 1))}
     for _ in range(3):
         dw = np.random.default_rng(0).standard_normal((4, 16))[:, :1]
         opt.step(w, {"w": dw})
-        other.step(copies, {"w": dw.copy()})
+        read_only = dw.copy()
+        read_only.flags.writeable = False
+        other.step(copies, {"w": read_only})
     np.testing.assert_array_equal(w["w"], copies["w"])
 
 
