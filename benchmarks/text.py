@@ -116,7 +116,7 @@ def measured(
     entrants: Sequence[Contestant], path: Path, options: writing.Options, seeds: int, threads: int, out: Path
 ) -> list[Written]:
     """A row for every entrant and seed; the first is the base of the ratios. Rows go into the file as they come."""
-    symbols, learnt, held_back = writing.split(writing.read(path))
+    symbols, learnt, held_back = writing.split(writing.read(path), writing.Options())
     text, pieces = job(symbols, learnt, options)
     processes, absent = start(entrants, threads)
     everything: list[Written] = []

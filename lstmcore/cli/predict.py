@@ -40,8 +40,9 @@ def predict_count(
 @predict.command("text", epilog='Example: lstmcore predict text runs/book --length 500 --start "The "')
 def predict_text(
     run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
-    length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 500,
+    length: Annotated[int, typer.Option(min=1, help="Characters (or words) to write.")] = 500,
     temperature: Annotated[float, number("Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest alone.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="By default something new each time.")] = None,
     start: Annotated[str | None, typer.Option(help="What it goes on from; by default a new line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -50,7 +51,7 @@ def predict_text(
     net, symbols = or_complain(lambda: writing.load(run))
     if start is None:
         start = "\n" if "\n" in symbols else symbols[0]
-    written = writing.sample(net, symbols, length, temperature, seed, start)
+    written = writing.sample(net, symbols, length, temperature, seed, start, top_k)
     written = itertools.chain([or_complain(lambda: next(written))], written)  # complains before a word is out
     if as_json:
         print(json.dumps({"start": start, "text": "".join(written)}))

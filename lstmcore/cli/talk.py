@@ -64,6 +64,30 @@ ResumeOption = Annotated[
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that one is lost.")
 ]
+
+
+def _of_run(context: typer.Context, folder: Path | None) -> Path | None:
+    """What is not said is as it was in that run."""
+    if folder is not None and not context.resilient_parsing:
+        options = or_complain(lambda: finished.options_of(folder))
+        recipe = options.pop("recipe")
+        if recipe != context.info_name:
+            fail(f"{folder} holds a run of `train {recipe}`", 2)
+        listed = {name: ",".join(map(str, v)) if isinstance(v, list) else v for name, v in options.items()}
+        context.default_map = {**(context.default_map or {}), **listed}
+    return folder
+
+
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        is_eager=True,
+        callback=_of_run,
+        help="Begin with the weights of this finished run; what is not said is as it was there.",
+    ),
+]
 FindLrOption = Annotated[
     bool, typer.Option("--find-lr", help="No training: let the learning rate rise for 200 updates, and see.")
 ]
@@ -82,10 +106,14 @@ def _finite(value: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Iterator[Keep | None]:
+def keeping(
+    folder: Path | None, resume: bool, overwrite: bool, begin_from: Path | None = None
+) -> Iterator[Keep | None]:
     """Where the run is kept, once it is clear that nothing gets lost there; nobody else writes there meanwhile. Made
     now: it would be a pity to find after the training that it cannot be."""
     if folder is None:
+        if begin_from is not None:
+            fail("--from needs a folder for what becomes of it: --out FOLDER", 2)
         if resume or overwrite:
             fail(f"--{'resume' if resume else 'overwrite'} needs the folder of the run: --out FOLDER", 2)
         yield None
@@ -94,7 +122,9 @@ def keeping(folder: Path | None, resume: bool, overwrite: bool) -> Iterator[Keep
         fail("--resume goes on with a run and --overwrite deletes it: one of the two", 2)
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     command = shlex.join(["lstmcore", *words, "--resume"])
-    keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}")
+    keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}", begin_from=begin_from)
+    if begin_from is not None and begin_from.resolve() == folder.resolve():
+        fail("--from RUN and --out FOLDER should differ; to go on with a run that was interrupted: --resume", 2)
     with contextlib.ExitStack() as held:
         or_complain(lambda: held.enter_context(locked(folder)))
         if keep.holds_a_run and not (resume or overwrite):

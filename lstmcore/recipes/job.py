@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from lstmcore import layers, train
-from lstmcore.arrays import Plain, to_numpy
+from lstmcore.arrays import Plain, library_name, to_library, to_numpy
 from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.data import batches
@@ -53,6 +53,7 @@ class Keep:
     tell: Tell = warn
     go_on: str = ""  # what to say about it when the run is interrupted
     every_seconds: float = 60.0  # between two checkpoints
+    begin_from: Path | None = None  # the folder of a finished run, whose weights are the first ones
 
     def part(self, name: str) -> "Keep":
         """The place of one training of several."""
@@ -127,11 +128,13 @@ class Job(Generic[Data]):
         saved = train.Checkpoints(
             keep.folder / CHECKPOINTS,
             every_seconds=keep.every_seconds,
-            about=self.about,
+            about=self.about | ({} if keep.begin_from is None else {"begins from": _digest_of(keep.begin_from)}),
             tell=keep.tell,
             go_on=keep.go_on,
         )
         state = saved.last() if keep.resume else None
+        if keep.begin_from is not None and state is None:
+            take_over(self.model, keep.begin_from)
         if state is not None:
             step, epoch = state["counts"]["step"], state["counts"]["epoch"]
             keep.tell(f"{keep.folder}: goes on after {step:,} updates, {epoch} of {self.options['epochs']} epochs")
@@ -151,6 +154,29 @@ def about(recipe: str, options: "DataclassInstance", *data: str | np.ndarray) ->
     for part in data:
         digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
     return {"recipe": recipe, "options": asdict(options), "data": digest.hexdigest()[:16]}
+
+
+def take_over(model: layers.Layer, folder: Path) -> None:
+    """Puts the weights of a finished run into a model of the same kind. Raises OSError and ValueError where that cannot
+    be; then nothing has changed."""
+    there = train.load(folder / FILES[0])
+    if there.config() != model.config():
+        raise ValueError(f"{folder} holds {there}, these options make {model}: leave out the options that differ")
+    for name, w in there.params.items():
+        model.params[name] = to_library(to_numpy(w), library_name(model.params[name]))
+
+
+def options_of(folder: Path) -> Plain:
+    """The options of a finished run. Raises OSError and ValueError for what is none."""
+    try:
+        told = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
+        return {"recipe": told["recipe"], **told["options"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / FILES[1]} does not hold the options of a run") from error
+
+
+def _digest_of(folder: Path) -> str:
+    return hashlib.sha256((folder / FILES[0]).read_bytes()).hexdigest()[:16]
 
 
 def save(

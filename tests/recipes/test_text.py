@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from command import here_and_now
 
 from lstmcore.recipes import text
 from lstmcore.recipes.text import Options
@@ -20,7 +21,7 @@ def rhyme(n: int) -> str:
 
 
 def test_split_keeps_every_symbol():
-    symbols, learnt, held_back = text.split(rhyme(500))
+    symbols, learnt, held_back = text.split(rhyme(500), SMALL)
     assert symbols == "abcdxyz"
     assert (len(learnt), len(held_back)) == (1350, 150)
     assert "".join(symbols[k] for k in np.append(learnt, held_back)) == rhyme(500)
@@ -29,7 +30,7 @@ def test_split_keeps_every_symbol():
 @pytest.mark.parametrize(("short", "found"), [("ab" * 400, "800, of 2"), ("a" * 2000, "2,000, of 1")])
 def test_what_is_hardly_a_text_is_refused(short, found):
     with pytest.raises(ValueError, match=rf"should have at least 1,000 characters.*; got {found}"):
-        text.split(short)
+        text.split(short, SMALL)
 
 
 def test_symbols_beyond_ascii():
@@ -79,7 +80,7 @@ def test_learns_what_pairs_do_not_tell(tmp_path):
     """A third of the letters is drawn from four, a third from three, the last repeats the first: log 12 / 3 nats."""
     result = text.run(rhyme(3000), SMALL, progress=False)
     assert math.log(12) / 3 < result.nats < 0.9 < 1.1 < result.bigram < result.unigram
-    assert result.nats == result.history["epochs"][-1]["validation"]
+    assert result.nats == min(row["validation"] for row in result.history["epochs"])
     assert result.bits == pytest.approx(result.nats / math.log(2))
 
     text.save(tmp_path, result, SMALL)
@@ -116,6 +117,7 @@ def test_sampling_goes_by_the_temperature():
         ({"start": ""}, "`start` should hold at least one symbol"),
         ({"start": "x"}, "the text learnt from has no 'x'"),
         ({"start": "a", "temperature": -1.0}, "`temperature` should be a number from 0 up; got -1"),
+        ({"start": "a", "top_k": 0}, "`top_k` should be at least 1; got 0"),
         ({"start": "a", "temperature": math.nan}, "`temperature` should be a number from 0 up; got nan"),
     ],
 )
@@ -132,3 +134,93 @@ def test_a_sample_goes_on_from_the_whole_start():
     for k in range(2, 8):
         y, _ = net.predict(text.encode(told[:k], "abc")[:, None])
         assert told[k] == "abc"[int(y[-1, 0].argmax())]
+
+
+def test_draws_from_the_likeliest_alone():
+    net = text.model(SMALL, 3, np.random.default_rng(0))
+    net.params["3.b"][...] = [0, 1, 0.9]
+    net.params["3.W"][...] = 0
+    draws = "".join(text.sample(net, "abc", 2000, 1.0, seed=0, start="a", top_k=2))
+    assert set(draws) == {"b", "c"}
+    share = 1 / (1 + math.exp(-0.1))
+    assert abs(draws.count("b") / 2000 - share) <= 5 * 0.5 / 2000**0.5  # 5 deviations
+    assert set(text.sample(net, "abc", 50, 1.0, seed=0, start="a", top_k=1)) == {"b"}
+    assert set(text.sample(net, "abc", 500, 1.0, seed=0, start="a", top_k=9)) == {"a", "b", "c"}
+
+
+def nursery(lines: int) -> str:
+    """Lines of words: who, what they do, and, after the end of the line, who again in the same order."""
+    rng = np.random.default_rng(0)
+    return "".join(f"{who} {rng.choice(['sings', 'sleeps'])} well\n" for _ in range(lines) for who in ("Ann", "Bob"))
+
+
+def test_words(tmp_path):
+    """Of eight words three of four follow from the one before them, or the one two before; the fourth is tossed: log 2
+    / 4 nats. Words beyond the most frequent ones are one, and lines end with a word of their own."""
+    read = nursery(400)
+    few = Options(hidden=24, embedding=8, batch=4, steps=16, epochs=6, lr=0.02, dropout=0.0, level="word", words=8)
+    symbols, learnt, held_back = text.split(read, few)
+    assert symbols == ["\n", "<unk>", "Ann", "Bob", "sings", "sleeps", "well"]
+    assert (len(learnt), len(held_back)) == (2880, 320)
+    result = text.run(read, few, progress=False)
+    assert math.log(2) / 4 < result.nats < 0.2 < 0.3 < result.bigram < result.unigram
+    assert result.perplexity == math.exp(result.nats)
+    text.save(tmp_path, result, few)
+    net, again = text.load(tmp_path)
+    assert again == symbols
+    written = "Ann" + "".join(text.sample(net, symbols, 7, 0.1, 1, "Ann"))
+    first, second = written.split("\n")[:2]
+    assert (first.split()[0], second.split()[0]) == ("Ann", "Bob")
+    assert first in ("Ann sings well", "Ann sleeps well")
+    with pytest.raises(ValueError, match="the text learnt from has no 'Cat'"):
+        next(text.sample(net, symbols, 7, 1.0, 1, "Cat"))
+    symbols, learnt, _ = text.split(read, Options(level="word", words=4))
+    assert len(symbols) == 4
+    assert "<unk>" in symbols
+    assert (learnt == symbols.index("<unk>")).any()
+
+
+def test_the_best_epoch_is_kept():
+    """Noise cannot be foreseen: what learns it by heart gets worse, and the run ends before its time."""
+    rng = np.random.default_rng(0)
+    noise = "".join(rng.choice(list("abcdefgh"), 1200))
+    options = Options(hidden=48, embedding=8, batch=4, steps=32, epochs=60, patience=3, lr=0.05, dropout=0.0)
+    result = text.run(noise, options, progress=False)
+    losses = [row["validation"] for row in result.history["epochs"]]
+    assert result.nats == min(losses) < losses[-1]
+    assert len(losses) == losses.index(min(losses)) + 4 < 60
+    assert result.history["ended"].startswith("stopped early")
+
+
+def test_goes_on_from_a_finished_training(tmp_path):
+    """The weights and symbols of the first, and all its options but those that are said; other data, other rates."""
+    (tmp_path / "one.txt").write_text(rhyme(1000))
+    (tmp_path / "two.txt").write_text(rhyme(700)[:1500])
+    start = f"train text {tmp_path}/one.txt --out {tmp_path}/one --json --hidden 12 --embedding 4 --batch 2 --steps 16"
+    assert here_and_now([*start.split(), "--epochs", "2"]) == (0, "")
+    first, _ = text.load(tmp_path / "one")
+    go_on = ["train", "text", str(tmp_path / "two.txt"), "--from", str(tmp_path / "one"), "--out"]
+    assert here_and_now([*go_on, str(tmp_path / "still"), "--epochs", "1", "--lr", "0"])[0] == 0
+    second, symbols = text.load(tmp_path / "still")
+    assert symbols == "abcdxyz"
+    for name, w in first.params.items():
+        np.testing.assert_array_equal(second.params[name], w)
+    options = json.loads((tmp_path / "still" / "metrics.json").read_text())["options"]
+    assert (options["hidden"], options["steps"], options["epochs"], options["lr"]) == (12, 16, 1, 0)
+
+    code, words = here_and_now([*go_on, str(tmp_path / "b"), "--hidden", "13"])
+    assert code == 2
+    assert "leave out the options that differ" in words
+    assert here_and_now(go_on[:-1]) == (2, "lstmcore: --from needs a folder for what becomes of it: --out FOLDER\n")
+    assert "should differ" in here_and_now([*go_on, str(tmp_path / "one"), "--overwrite"])[1]
+    code, words = here_and_now(["train", "count", "--from", str(tmp_path / "one"), "--out", str(tmp_path / "c")])
+    assert (code, words) == (2, f"lstmcore: {tmp_path / 'one'} holds a run of `train text`\n")
+    (tmp_path / "odd.txt").write_text(rhyme(700) + "Q")
+    code, words = here_and_now(
+        ["train", "text", str(tmp_path / "odd.txt"), "--from", str(tmp_path / "one"), "--out", str(tmp_path / "d")]
+    )
+    assert code == 2
+    assert "the text learnt from has no 'Q'" in words
+    code, words = here_and_now(["train", "text", "--from", str(tmp_path / "none"), "--out", str(tmp_path / "e")])
+    assert code == 2
+    assert "metrics.json" in words

@@ -11,6 +11,7 @@ from lstmcore.cli.talk import (
     Cell,
     EngineOption,
     FindLrOption,
+    FromOption,
     JsonOption,
     OutOption,
     OverwriteOption,
@@ -59,6 +60,7 @@ def train_count(
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    begin_from: FromOption = None,
     find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +74,7 @@ def train_count(
     )
     if find_lr:
         range_test(or_complain(lambda: counting.job(options)[0]), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite) as keep:
+    with keeping(out_folder, resume, overwrite, begin_from) as keep:
         result = or_complain(lambda: counting.run(options, tell=tell, keep=keep))
         hand_over(counting, result, options, keep, as_json, _show, ("10011011101001101110",))
     if goal is not None and result.test_error > goal:

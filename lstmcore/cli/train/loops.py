@@ -13,6 +13,7 @@ from lstmcore.arrays import Plain
 from lstmcore.cli.talk import (
     EngineOption,
     FindLrOption,
+    FromOption,
     JsonOption,
     OutOption,
     OverwriteOption,
@@ -84,6 +85,7 @@ def train_loops(
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    begin_from: FromOption = None,
     find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +105,7 @@ def train_loops(
     best = generator.best if data is None and pdb_folder is None else None
     if find_lr:
         range_test(or_complain(lambda: loops.prepare(found, options)).training, out_folder, as_json)
-    with keeping(out_folder, resume, overwrite) as keep:
+    with keeping(out_folder, resume, overwrite, begin_from) as keep:
         result = or_complain(lambda: loops.run(found, options, tell=tell, best=best, keep=keep))
         hand_over(loops, result, options, keep, as_json, _show, (result.parts.tested.sequences[0],))
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from lstmcore.cli.talk import (
     EngineOption,
     FindLrOption,
+    FromOption,
     JsonOption,
     OutOption,
     OverwriteOption,
@@ -62,6 +63,7 @@ def train_series(
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    begin_from: FromOption = None,
     find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +78,7 @@ def train_series(
     values = or_complain(lambda: read(file) if file else forecasting.noisy_sine(seed))
     if find_lr:
         range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite) as keep:
+    with keeping(out_folder, resume, overwrite, begin_from) as keep:
         result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
         hand_over(forecasting, result, options, keep, as_json, _show)
 

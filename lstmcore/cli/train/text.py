@@ -1,5 +1,6 @@
 """`lstmcore train text`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from lstmcore.cli.talk import (
     EngineOption,
     FindLrOption,
+    FromOption,
     JsonOption,
     OutOption,
     OverwriteOption,
@@ -25,6 +27,8 @@ from lstmcore.recipes import text as writing
 
 EPILOG = "Example: lstmcore train text book.txt --out runs/book --epochs 8"
 DEFAULT = writing.Options()
+Level = StrEnum("Level", list(writing.LEVELS))  # type: ignore[misc]
+CHARACTER = Level(DEFAULT.level)
 
 
 def train_text(
@@ -41,33 +45,45 @@ def train_text(
     batch: Annotated[int, typer.Option(min=1, help="Strands of the text, read side by side.")] = DEFAULT.batch,
     steps: Annotated[int, typer.Option(min=1, help="Characters of a strand per update.")] = DEFAULT.steps,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the text.")] = DEFAULT.epochs,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Epochs without an improvement on the rest, then stop.")
+    ] = DEFAULT.patience,
     lr: Annotated[float, number("Highest learning rate; it falls to zero.")] = DEFAULT.lr,
     dropout: Annotated[float, number("After each LSTM layer.", max=0.99)] = DEFAULT.dropout,
+    level: Annotated[Level, typer.Option(help="What is read and written at a time.")] = CHARACTER,
+    words: Annotated[
+        int, typer.Option(min=2, help="With --level word: the most frequent ones that are told apart.")
+    ] = DEFAULT.words,
     engine: EngineOption = None,
     seed: SeedOption = DEFAULT.seed,
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    begin_from: FromOption = None,
     find_lr: FindLrOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn to write, character by character: from the first 90 % of a text, tested on the rest."""
-    options = writing.Options(hidden, layers, embedding, batch, steps, epochs, lr, dropout, engine, seed)
+    """Learn to write, by characters or words: from the first 90 % of a text, tested on the rest."""
+    options = writing.Options(
+        hidden, layers, embedding, batch, steps, epochs, patience, lr, dropout, level.value, words, engine, seed
+    )
     written = or_complain(lambda: writing.read(file, limit, tell))
     if find_lr:
-        range_test(or_complain(lambda: writing.job(*writing.split(written), options)), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite) as keep:
+        range_test(or_complain(lambda: writing.job(*writing.split(written, options), options)), out_folder, as_json)
+    with keeping(out_folder, resume, overwrite, begin_from) as keep:
         result = or_complain(lambda: writing.run(written, options, tell=tell, keep=keep))
         hand_over(writing, result, options, keep, as_json, _show, ("--temperature", "0.5"))
 
 
 def _show(result: writing.Result, options: writing.Options) -> None:
     if not result.history["diverged"]:
-        sample = writing.sample(result.model, result.symbols, 300, 0.7, options.seed, result.symbols[0])
+        start = "\n" if "\n" in result.symbols else result.symbols[0]
+        sample = writing.sample(result.model, result.symbols, 300, 0.7, options.seed, start)
         say("".join(sample).strip())
     say(
-        f"{result.nats:.4f} nats, {result.bits:.4f} bits per character on the last {result.characters[1]:,} of "
-        f"{sum(result.characters):,} (counted symbols {result.unigram:.3f} nats, counted pairs {result.bigram:.3f}); "
+        f"{result.nats:.4f} nats, {result.bits:.4f} bits per {result.level}, perplexity {result.perplexity:.4g} on the "
+        f"last {result.characters[1]:,} of {sum(result.characters):,} (counted symbols {result.unigram:.3f} nats, "
+        f"counted pairs {result.bigram:.3f}); "
         f"trained in {result.train_seconds:.1f} s ({result.history['step']:,} updates, engine {result.engine}); "
         f"{result.history['ended']}"
     )
