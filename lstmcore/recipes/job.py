@@ -29,7 +29,7 @@ from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.data import batches
 from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.find_lr import RangeTest, find_lr
-from lstmcore.train.loop import Loss
+from lstmcore.train.metrics import Loss
 from lstmcore.train.update.optimizer import Optimizer
 
 if TYPE_CHECKING:

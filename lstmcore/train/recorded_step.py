@@ -16,7 +16,7 @@ from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.ops.recurrence.gpu.fused import fused_gpu
 from lstmcore.train.data.batches import Batch
-from lstmcore.train.loop import Loss
+from lstmcore.train.metrics import Loss
 from lstmcore.train.update.clip import check_limit, clip_on_gpu
 from lstmcore.train.update.optimizer import Optimizer, Ready
 

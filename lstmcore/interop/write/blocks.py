@@ -72,7 +72,7 @@ def _run(layer: Layer) -> Run | None:
     first: Recurrent = parts[0]  # type: ignore[assignment]
     if first.cell not in CELLS.values():
         raise ValueError(f"{first!r} runs a cell of its own ({first.cell.name}), which other systems have not")
-    if any(type(part) is not type(first) or part.hidden_size != first.hidden_size for part in parts):  # type: ignore[attr-defined]
+    if any(type(part) is not type(first) or part.hidden_size != first.hidden_size for part in parts):
         return None
     merge = layer.merge if isinstance(layer, Bidirectional) else "concat"
     bias = any(name.split(".")[-1] not in ("W_ih", "W_hh") for name in layer.params)
