@@ -138,6 +138,7 @@ class _Crew:
             self.calling = False
 
     def _serve(self, watch: Callable[[int], None]) -> None:
+        _own.calling = True  # what the collector of garbage may call from here works alone: the caller waits for us
         while True:
             with self.counting:
                 self.awake += 1

@@ -16,7 +16,7 @@ from lstmcore.ops.cpu import threads as threads_cpu
 from lstmcore.ops.cpu.barrier import meet
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.cpu.memory import vectors
-from lstmcore.ops.cpu.threads import run, thread_count, workspace
+from lstmcore.ops.cpu.threads import can_meet, run, thread_count, workspace
 
 COUNTS = types.Array(types.int64, 1, "C")
 several = pytest.mark.skipif(thread_count() < 2, reason="one thread has nobody to share with")
@@ -132,6 +132,22 @@ def test_two_callers_at_a_time(count, together):
 
     in_threads(call, [(k,) for k in range(3)])
     assert not broken
+
+
+def test_what_is_called_in_a_helpers_thread_asks_for_no_help():
+    """`__del__` of whatever is garbage may be, while the caller waits for this helper."""
+    seen = []
+
+    def watch(box):
+        seen.append((thread_count(), can_meet(1), can_meet(2)))
+        raise EOFError
+
+    def helper():
+        with pytest.raises(EOFError):
+            threads_cpu._Crew()._serve(watch)
+
+    in_threads(helper, [()])
+    assert seen == [(1, True, False)]
 
 
 @several
