@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lstmcore.arrays import Array, State
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.locate import Place, locate
@@ -69,19 +70,19 @@ class Diagnosis:
 
 
 def diagnose(
-    weights: Mapping[str, Any],
-    x: Any,
-    dy: Any,
-    grads: Mapping[str, Any],
+    weights: Mapping[str, Array],
+    x: Array,
+    dy: Array,
+    grads: Mapping[str, Array],
     *,
-    state: Any = None,
-    mask: Any = None,
-    dstate: Any = None,
+    state: State | Mapping[str, Array] | None = None,
+    mask: Array | None = None,
+    dstate: State | Mapping[str, Array] | None = None,
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
-    dropout: Mapping[str, Any] | None = None,
-    y: Any = None,
-    steps: Mapping[str, Any] | None = None,
+    dropout: Mapping[str, Array] | None = None,
+    y: Array | None = None,
+    steps: Mapping[str, Array] | None = None,
     search: bool = True,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Diagnosis:

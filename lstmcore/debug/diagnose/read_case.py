@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import to_numpy
+from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.precision import Precision, computed, precisions
 from lstmcore.debug.diagnose.understand import Arranged, arrangements
@@ -31,36 +31,36 @@ class Reading(NamedTuple):
 
 
 def read_case(
-    weights: Mapping[str, Any],
-    x: Any,
-    dy: Any,
-    grads: Mapping[str, Any],
-    state: Any = None,
-    mask: Any = None,
-    dstate: Any = None,
+    weights: Mapping[str, Array],
+    x: Array,
+    dy: Array,
+    grads: Mapping[str, Array],
+    state: State | Mapping[str, Array] | None = None,
+    mask: Array | None = None,
+    dstate: State | Mapping[str, Array] | None = None,
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
-    dropout: Mapping[str, Any] | None = None,
-    y: Any = None,
-    steps: Mapping[str, Any] | None = None,
+    dropout: Mapping[str, Array] | None = None,
+    y: Array | None = None,
+    steps: Mapping[str, Array] | None = None,
 ) -> Reading:
     """The likeliest of `readings`."""
     return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps)[0]
 
 
 def readings(
-    weights: Mapping[str, Any],
-    x: Any,
-    dy: Any,
-    grads: Mapping[str, Any],
-    state: Any = None,
-    mask: Any = None,
-    dstate: Any = None,
+    weights: Mapping[str, Array],
+    x: Array,
+    dy: Array,
+    grads: Mapping[str, Array],
+    state: State | Mapping[str, Array] | None = None,
+    mask: Array | None = None,
+    dstate: State | Mapping[str, Array] | None = None,
     layout: str | Layout = "lstmcore",
     cell: str | None = None,
-    dropout: Mapping[str, Any] | None = None,
-    y: Any = None,
-    steps: Mapping[str, Any] | None = None,
+    dropout: Mapping[str, Array] | None = None,
+    y: Array | None = None,
+    steps: Mapping[str, Array] | None = None,
 ) -> list[Reading]:
     """Every reading of these arrays that fits: checked, in float64, with states by name; the likeliest first.
 
@@ -95,11 +95,11 @@ def readings(
 
 def _read(
     given: Arranged,
-    seen: Mapping[str, Any],
-    state: Any,
-    mask: Any,
-    dstate: Any,
-    dropout: Mapping[str, Any],
+    seen: Mapping[str, Array],
+    state: State | Mapping[str, Array] | None,
+    mask: Array | None,
+    dstate: State | Mapping[str, Array] | None,
+    dropout: Mapping[str, Array],
     unit: float,
 ) -> Reading:
     """One reading, checked."""
@@ -156,7 +156,7 @@ def _steps(seen: Mapping[str, np.ndarray], axes: tuple[int, ...], case: Case) ->
     return answer
 
 
-def _host(value: Any) -> Any:
+def _host(value: object) -> Any:
     """An array of any library, or nested lists of numbers."""
     return value if isinstance(value, list | tuple) else to_numpy(value)
 
@@ -175,7 +175,7 @@ def _numbers(name: str, value: np.ndarray) -> None:
         raise ValueError(f"`{name}` should be finite; got NaN or infinity (lc.debug.tripwire tells where they begin)")
 
 
-def _wide(name: str, value: Any, unit: float) -> np.ndarray:
+def _wide(name: str, value: object, unit: float) -> np.ndarray:
     """In float64, after the rounding that it had when a computation of that unit read it."""
     value = np.asarray(_host(value))
     _numbers(name, value)
@@ -210,14 +210,19 @@ def _told_apart(
 
 
 def _states(
-    what: str, given: Any, names: list[str], widths: Mapping[str, int], B: int, unit: float
+    what: str,
+    given: State | Mapping[str, Array] | None,
+    names: list[str],
+    widths: Mapping[str, int],
+    B: int,
+    unit: float,
 ) -> dict[str, np.ndarray]:
     """Every state by its name; zeros where there is none."""
     if given is None:
         given = {}
     elif not isinstance(given, Mapping):
         kinds = list(dict.fromkeys(name.rsplit(".")[-1] for name in names))  # h0, c0
-        parts = list(given)
+        parts: list[Any] = list(given)
         if len(parts) == len(kinds) and all(hasattr(part, "ndim") and part.ndim == 3 for part in parts):
             given = dict(zip(kinds, parts))
         else:
@@ -238,7 +243,7 @@ def _states(
     return {name: given.get(name, np.zeros((B, widths[name]))) for name in names}
 
 
-def _dropout(given: Mapping[str, Any], case: Case, unit: float) -> dict[str, np.ndarray]:
+def _dropout(given: Mapping[str, Array], case: Case, unit: float) -> dict[str, np.ndarray]:
     """The masks, each in the shape of what it multiplies."""
     shapes, masks = {"x": case.x.shape, "y": case.dy.shape}, {}
     for name, value in given.items():
@@ -283,7 +288,7 @@ def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, n
     return got, tuple(transposed)
 
 
-def _flat(tree: Any) -> Iterator[Any]:
+def _flat(tree: object) -> Iterator[Any]:
     if isinstance(tree, tuple | list):
         for part in tree:
             yield from _flat(part)

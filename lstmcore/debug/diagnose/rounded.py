@@ -12,16 +12,24 @@ of the last place, the sigmoid only to two units of 1, since (1 + tanh(x/2)) / 2
 """
 
 import sys
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from lstmcore.arrays import Array, Dtype
+
+Operand: TypeAlias = "Rounded | Array | complex"  # a number or an array is exact
 
 FUNCTION = 4.0  # two units of the last place, squared
 
 
 class Rounded:
     """`value` float64 (or bool) and `variance` of one shape. Supports what the reference engine does with arrays."""
+
+    value: np.ndarray
+    variance: np.ndarray
 
     __array_ufunc__ = None  # NumPy leaves the operators to us
 
@@ -58,7 +66,7 @@ class Rounded:
     def __getitem__(self, at: Any) -> "Rounded":
         return Rounded(self.value[at], self.variance[at])
 
-    def __setitem__(self, at: Any, new: Any) -> None:
+    def __setitem__(self, at: Any, new: Operand) -> None:
         new, at = _rounded(new), at.value if isinstance(at, Rounded) else at  # a mask
         self.value[at], self.variance[at] = new.value, new.variance
 
@@ -71,32 +79,32 @@ class Rounded:
     def __invert__(self) -> "Rounded":
         return Rounded(~self.value)
 
-    def __add__(self, other: Any) -> "Rounded":
+    def __add__(self, other: Operand) -> "Rounded":
         other = _rounded(other)
         value = self.value + other.value
         exact = (self.value == 0) | (other.value == 0)
         return Rounded(value, self.variance + other.variance + np.where(exact, 0, value**2))
 
-    def __sub__(self, other: Any) -> "Rounded":
+    def __sub__(self, other: Operand) -> "Rounded":
         return self + -_rounded(other)
 
-    def __rsub__(self, other: Any) -> "Rounded":
+    def __rsub__(self, other: Operand) -> "Rounded":
         return -self + other
 
-    def __mul__(self, other: Any) -> "Rounded":
+    def __mul__(self, other: Operand) -> "Rounded":
         other = _rounded(other)
         value = self.value * other.value
         return Rounded(value, self.variance * other.value**2 + other.variance * self.value**2 + value**2)
 
-    def __truediv__(self, other: Any) -> "Rounded":
+    def __truediv__(self, other: Operand) -> "Rounded":
         other = _rounded(other)
         value = self.value / other.value
         return Rounded(value, self.variance / other.value**2 + other.variance * (value / other.value) ** 2 + value**2)
 
-    def __rtruediv__(self, other: Any) -> "Rounded":
+    def __rtruediv__(self, other: Operand) -> "Rounded":
         return _rounded(other) / self
 
-    def __matmul__(self, other: Any) -> "Rounded":
+    def __matmul__(self, other: Operand) -> "Rounded":
         other = _rounded(other)
         value = self.value @ other.value
         squares = self.value**2 @ other.value**2
@@ -105,16 +113,16 @@ class Rounded:
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def __lt__(self, other: Any) -> np.ndarray:
+    def __lt__(self, other: Operand) -> np.ndarray:
         return self.value < _rounded(other).value
 
-    def __gt__(self, other: Any) -> np.ndarray:
+    def __gt__(self, other: Operand) -> np.ndarray:
         return self.value > _rounded(other).value
 
-    def __le__(self, other: Any) -> np.ndarray:
+    def __le__(self, other: Operand) -> np.ndarray:
         return self.value <= _rounded(other).value
 
-    def __ge__(self, other: Any) -> np.ndarray:
+    def __ge__(self, other: Operand) -> np.ndarray:
         return self.value >= _rounded(other).value
 
 
@@ -138,27 +146,28 @@ def mean(a: Rounded, axis: int | None = None) -> Rounded:
     return sum(a, axis) / (a.size if axis is None else a.shape[axis])
 
 
-def where(condition: Any, a: Any, b: Any) -> Rounded:
+def where(condition: Operand, a: Operand, b: Operand) -> Rounded:
     a, b = _rounded(a), _rounded(b)
     condition = condition.value if isinstance(condition, Rounded) else condition
     return Rounded(np.where(condition, a.value, b.value), np.where(condition, a.variance, b.variance))
 
 
-def astype(a: Rounded, dtype: Any, copy: bool = True) -> Rounded:
+def astype(a: Rounded, dtype: Dtype, copy: bool = True) -> Rounded:
     """Rounded to the dtype's numbers, and kept in float64."""
     kept = np.asarray(a.value).astype(dtype)
     return Rounded(kept if kept.dtype == bool else kept.astype(float), a.variance)
 
 
-def asarray(a: Any, dtype: Any = None, copy: bool | None = None) -> Rounded:
+def asarray(a: Operand, dtype: Dtype | None = None, copy: bool | None = None) -> Rounded:
     a = _rounded(a)
     return Rounded(a.value.copy(), a.variance.copy()) if copy else a
 
 
-def concat(parts: Any, axis: int = 0) -> Rounded:
-    parts = [_rounded(part) for part in parts]
+def concat(parts: Sequence[Operand], axis: int = 0) -> Rounded:
+    all_parts = [_rounded(part) for part in parts]
     return Rounded(
-        np.concatenate([p.value for p in parts], axis=axis), np.concatenate([p.variance for p in parts], axis=axis)
+        np.concatenate([p.value for p in all_parts], axis=axis),
+        np.concatenate([p.variance for p in all_parts], axis=axis),
     )
 
 
@@ -174,7 +183,7 @@ def broadcast_to(a: Rounded, shape: tuple[int, ...]) -> Rounded:
     return Rounded(np.broadcast_to(a.value, shape), np.broadcast_to(a.variance, shape))
 
 
-def empty(shape: tuple[int, ...], dtype: Any = float) -> Rounded:
+def empty(shape: tuple[int, ...], dtype: Dtype = float) -> Rounded:
     return Rounded(np.zeros(shape, dtype), np.zeros(shape))
 
 
@@ -185,5 +194,5 @@ def empty_like(a: Rounded) -> Rounded:
 zeros, zeros_like = empty, empty_like
 
 
-def _rounded(value: Any) -> Rounded:
+def _rounded(value: Operand) -> Rounded:
     return value if isinstance(value, Rounded) else Rounded(value)
