@@ -1,0 +1,106 @@
+"""What a configuration of Keras 3 says of a layer, with its arrays: the same for living layers and for files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.build import embedding, linear, recurrent
+from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
+
+CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
+FUNCTIONS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
+MERGES = {"concat": "concat", "sum": "sum"}
+KEYS = ("kernel", "recurrent_kernel", "bias")
+
+
+def layers_of(kind: str, config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[str]) -> list[Layer]:
+    """The layers of lstmcore that one layer of Keras is. arrays: as its get_weights() gives them.
+
+    Raises ValueError, by name, for what lstmcore has not.
+    """
+    name = config.get("name", kind)
+    if kind == "TimeDistributed":
+        inner = config["layer"]
+        return layers_of(inner["class_name"], inner["config"], arrays, dtype, notes)
+    if kind in CELLS:
+        return _recurrent(kind, config, {"": list(arrays)}, dtype, notes)
+    if kind == "RNN" and isinstance(config.get("cell"), dict):
+        inner = config["cell"]
+        return layers_of(inner["class_name"], {**config, **inner["config"], "name": name}, arrays, dtype, notes)
+    if kind == "Bidirectional":
+        return [_both(config, arrays, dtype, notes)]
+    if kind == "Dense":
+        layer: Layer = linear(arrays[0], arrays[1] if len(arrays) > 1 else None, dtype, name)
+        return [layer, *_function(name, config.get("activation", "linear"))]
+    if kind == "Embedding":
+        if config.get("mask_zero"):
+            notes.append("mask_zero there: here pass mask=(x != 0)")
+        return [embedding(arrays[0], dtype, name)]
+    if kind == "Dropout":
+        return [Dropout(config["rate"])]
+    if kind in ("Activation", "Softmax", "ReLU"):
+        return _function(name, config["activation"] if kind == "Activation" else kind.lower())
+    if kind == "Masking":
+        notes.append(f"Masking there: here pass mask=(x != {config['mask_value']:g}).any(axis=-1)")
+    if kind in ("InputLayer", "Masking"):
+        return []
+    raise ValueError(f"`{name}` is a {kind}, which lstmcore has not")
+
+
+def _function(name: str, activation: Any) -> list[Layer]:
+    if activation in (None, "linear"):
+        return []
+    if activation not in FUNCTIONS:
+        raise ValueError(f"`{name}` has the activation {activation!r}; there are linear, {', '.join(FUNCTIONS)}")
+    return [FUNCTIONS[activation]()]
+
+
+def _both(config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[str]) -> Layer:
+    inner, other = config["layer"], config.get("backward_layer") or config["layer"]
+    merge = config.get("merge_mode", "concat")
+    if merge not in MERGES:
+        raise ValueError(f"`{config['name']}` merges by {merge!r}: Bidirectional of lstmcore has concat and sum")
+    if other["class_name"] != inner["class_name"]:
+        raise ValueError(
+            f"`{config['name']}` has a {inner['class_name']} forwards and a {other['class_name']} backwards"
+        )
+    if inner["config"].get("go_backwards"):
+        raise ValueError(f"`{config['name']}` has a first direction that goes backwards")
+    half = len(arrays) // 2
+    parts = {"forward/": list(arrays[:half]), "backward/": list(arrays[half:])}
+    (layer,) = _recurrent(inner["class_name"], inner["config"], parts, dtype, notes, merge)
+    return layer
+
+
+def _recurrent(
+    kind: str, config: Plain, parts: dict[str, list[Any]], dtype: str | None, notes: list[str], merge: str = "concat"
+) -> list[Layer]:
+    """parts: the arrays of each direction."""
+    if kind not in CELLS:
+        raise ValueError(f"a {kind} in both directions is not read")
+    cell, name = CELLS[kind], config.get("name", kind)
+    options: Plain = {"reverse": config.get("go_backwards", False)}
+    activation, gate = config.get("activation", "tanh"), config.get("recurrent_activation", "sigmoid")
+    if cell == "rnn" and activation in ("tanh", "relu"):
+        options["nonlinearity"] = activation
+    elif (activation, gate) != ("tanh", "sigmoid"):
+        options["activations"] = (gate, activation)
+    if cell == "gru":
+        options["reset_after"] = config.get("reset_after", True)
+    for drop in ("dropout", "recurrent_dropout"):
+        if config.get(drop):
+            notes.append(f"{drop}={config[drop]:g} inside `{name}` is left out: put lc.Dropout around it to train on")
+    if config.get("stateful"):
+        notes.append("stateful there: here pass the state on")
+    weights = {f"{way}{key}": array for way, arrays in parts.items() for key, array in zip(KEYS, arrays)}
+    return recurrent(
+        weights, "keras", cell, dtype=dtype, bidirectional=len(parts) == 2, merge=merge,
+        return_sequences=config.get("return_sequences", False), **options,
+    )  # fmt: skip
+
+
+def masked_input(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Classes 1, 2, ... where the mask is true, and 0, which mask_zero takes for padding, elsewhere."""
+    return np.where(mask, np.maximum(x, 1), 0)

@@ -1,0 +1,113 @@
+"""Files of Keras 3, read without Keras: .keras (a configuration and arrays), and .weights.h5 (arrays alone).
+
+Nothing in them is executed: the configuration is JSON, the arrays are HDF5, and a kind of layer that is not known is
+refused by its name.
+"""
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore.arrays import Plain
+from lstmcore.interop.build import chain
+from lstmcore.interop.proof import Differs, Proof
+from lstmcore.interop.read.keras_config import layers_of
+from lstmcore.layers import Layer
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, RuntimeError),
+    *(NotImplementedError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, OverflowError, MemoryError),
+)
+INFLATION = 1100  # deflate makes at most 1,032 bytes of one
+
+
+class Unread(ValueError):
+    """Why a file is not read, where it is not damaged."""
+
+
+def read_file(
+    path: Path, *, dtype: str | None = None, config: str | Plain | None = None, **options: Any
+) -> tuple[Layer, Proof]:
+    """config: of a .weights.h5 file, the text of model.to_json(), or what it says.
+
+    Raises ValueError for a damaged file, for what lstmcore has not, and if both sides disagree.
+    """
+    if options:
+        raise TypeError(f"a file of Keras says its own options; got {', '.join(options)}")
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError("arrays of Keras are read by h5py: pip install h5py") from None
+    if path.suffix == ".h5" and config is None:
+        raise Unread(f"{path} holds arrays and no options: pass config=model.to_json() (a .keras file holds both)")
+    notes: list[str] = []
+    size = path.stat().st_size
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                if sum(part.file_size for part in archive.infolist()) > INFLATION * path.stat().st_size:
+                    raise zipfile.BadZipFile("it claims to hold more than a file of its size can")
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile("its parts do not match their checksums")
+                config = json.loads(archive.read("config.json"))
+                source: Any = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            config, source = json.loads(config) if isinstance(config, str) else config, path
+        with h5py.File(source, "r") as held:
+            parts = [(p["class_name"], p["config"], _arrays(held, group, size)) for group, p in _numbered(config)]
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged, or no file of Keras 3: {error!s:.200}") from error
+    layers = [layer for kind, said, arrays in parts for layer in layers_of(kind, said, arrays, dtype, notes)]
+    model = chain(layers)
+    proof = _prove(path, model) if path.suffix == ".keras" else Proof(None, "arrays and a configuration of two sources")
+    return model, proof._replace(words="; ".join([proof.words, *notes]))
+
+
+def _numbered(config: Any) -> Iterator[tuple[str, Plain]]:
+    """(the name of its group, configuration) of each layer, in order."""
+    times: dict[str, int] = {}
+    for part in config["config"]["layers"]:
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", part["class_name"]).lower()
+        snake = re.sub(r"\W", "", snake)
+        n = times.get(snake, 0)
+        times[snake] = n + 1
+        yield snake if n == 0 else f"{snake}_{n}", part
+
+
+def _arrays(held: Any, group: str, size: int) -> list[np.ndarray]:
+    """The arrays of a layer, forwards before backwards."""
+    layers = held["layers"] if "layers" in held else held["_layer_checkpoint_dependencies"]
+    if group not in layers:
+        return []
+    found: list[tuple[tuple[bool, str], np.ndarray]] = []
+
+    def visit(name: str, item: Any) -> None:
+        if hasattr(item, "shape"):
+            if item.nbytes > INFLATION * size or item.dtype.kind != "f":
+                raise OSError(f"`{group}/{name}` claims {item.shape} {item.dtype}")
+            found.append((("backward_layer" in name, name), item[()]))
+
+    layers[group].visititems(visit)
+    return [array for _, array in sorted(found, key=lambda entry: entry[0])]
+
+
+def _prove(path: Path, model: Layer) -> Proof:
+    try:
+        import keras
+
+        theirs = keras.saving.load_model(path, safe_mode=True, compile=False)
+    except Exception as error:  # not installed, no backend, or a file that Keras itself does not take
+        return Proof(None, f"Keras does not run it here ({error!s:.100})")
+    from lstmcore.interop.read.keras_layers import prove
+
+    try:
+        return prove(theirs, model)
+    except Differs as error:
+        raise Differs(f"{path}: the model of Keras gives something else than its layers in order: {error}") from error

@@ -1,0 +1,85 @@
+"""Damaged files of every format: a clear error, or what a change that no checksum covers leaves readable."""
+
+import os
+
+import numpy as np
+import pytest
+
+from lstmcore.interop import read
+
+TRIALS = 30
+
+# what Keras deprecates in itself is not ours to mend
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def damaged(data, rng):
+    """A file cut short, with bytes changed, a piece zeroed, doubled or taken out."""
+    data = bytearray(data)
+    kind, a, b = rng.integers(5), *np.sort(rng.integers(0, len(data), 2))
+    b = min(b, a + 200)
+    if kind == 0:
+        return bytes(data[:a])
+    if kind == 1:
+        for place in rng.integers(0, len(data), 1 + rng.integers(8)):
+            data[place] ^= 1 << rng.integers(8)
+    elif kind == 2:
+        data[a:b] = bytes(b - a)
+    elif kind == 3:
+        data[a:a] = data[a:b]
+    else:
+        del data[a:b]
+    return bytes(data)
+
+
+@pytest.fixture
+def files(torch, onnx, tmp_path):
+    """One small good file of each format: (path, options of read)."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
+    from safetensors.numpy import save_file
+
+    module = torch.nn.Sequential(torch.nn.LSTM(3, 4), torch.nn.Linear(4, 2))
+    torch.save(module.state_dict(), tmp_path / "a.pt")
+    save_file({name: value.numpy() for name, value in module.state_dict().items()}, tmp_path / "a.safetensors")
+    theirs = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
+    theirs.save(tmp_path / "a.keras")
+    theirs.save_weights(tmp_path / "a.weights.h5")
+    rng = np.random.default_rng(0)
+    weights = {"W": (1, 16, 3), "R": (1, 16, 4), "B": (1, 32)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("LSTM", ["x", *weights], ["y"], hidden_size=4)],
+        "a",
+        [onnx.helper.make_tensor_value_info("x", 1, ("T", "B", 3))],
+        [onnx.helper.make_tensor_value_info("y", 1, ("T", 1, "B", 4))],
+        [onnx.numpy_helper.from_array(rng.normal(size=s).astype("float32"), k) for k, s in weights.items()],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    onnx.save(made, tmp_path / "a.onnx")
+    options = {"a.weights.h5": {"config": theirs.to_json()}}
+    return [(path, options.get(path.name, {})) for path in sorted(tmp_path.glob("a.*"))]
+
+
+def test_damaged_files(files, nightly, tmp_path):
+    rng = np.random.default_rng(0)
+    refused = {}
+    for path, options in files:
+        good = path.read_bytes()
+        read(path, tell=lambda _: None, **options)
+        bad = tmp_path / f"bad{''.join(path.suffixes)}"
+        for _ in range(1000 if nightly else TRIALS):
+            bad.write_bytes(damaged(good, rng))
+            try:
+                model = read(bad, tell=lambda _: None, **options)
+            except (ValueError, TypeError) as error:  # TypeError: what says it is whole numbers or half precision
+                refused.setdefault(path.name, []).append(str(error))
+            else:
+                assert all(np.issubdtype(w.dtype, np.floating) for w in model.params.values())
+    assert len(refused) == len(files) == 5
+    assert all(text for texts in refused.values() for text in texts)
+
+
+def test_a_pickle_is_not_opened(torch, tmp_path):
+    torch.save(torch.nn.LSTM(3, 4), tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match=r"holds more than tensors \(save module.state_dict\(\), not the module\)"):
+        read(tmp_path / "whole.pt")
