@@ -8,6 +8,8 @@ import typer
 
 import lstmcore
 from lstmcore.cli import bench, check, debug, diagnose, info
+from lstmcore.cli.convert import EPILOG as CONVERT
+from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
 from lstmcore.cli.sweep import sweep
 from lstmcore.cli.talk import show_all_symbols
@@ -38,6 +40,7 @@ app.add_typer(sweep)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
 app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
+app.command("convert", epilog=CONVERT)(convert)
 app.command("info")(info.info)
 app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench.bench)
 

@@ -3,6 +3,19 @@
 from lstmcore.interop.convert import from_lstmcore, structure_of, to_lstmcore
 from lstmcore.interop.layouts import LAYOUTS, Layout
 from lstmcore.interop.read import from_torch, read
+from lstmcore.interop.write.keras_model import to_keras
+from lstmcore.interop.write.onnx_graph import to_onnx
 from lstmcore.interop.write.torch_source import to_torch
 
-__all__ = ["LAYOUTS", "Layout", "from_lstmcore", "from_torch", "read", "structure_of", "to_lstmcore", "to_torch"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "from_lstmcore",
+    "from_torch",
+    "read",
+    "structure_of",
+    "to_keras",
+    "to_lstmcore",
+    "to_onnx",
+    "to_torch",
+]

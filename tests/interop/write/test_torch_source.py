@@ -2,57 +2,17 @@
 
 import numpy as np
 import pytest
+from interop_models import LENGTHS, T, given, models
 
 import lstmcore as lc
 from lstmcore.interop import read, to_torch
 from lstmcore.interop.write.torch_source import state_dict, torch_source
 
-LENGTHS, T, B = np.array([4, 6, 1]), 6, 3
-
-
-def models():
-    rng = np.random.default_rng(0)
-
-    def lstm(i, h, **options):
-        return lc.LSTM(i, h, seed=rng, **options)
-
-    def tower():
-        return lc.Stack([lstm(3, 4), lc.Dropout(0.2), lstm(4, 4)])
-
-    return {
-        "one": lstm(3, 4),
-        "two": lc.Stack([lstm(3, 4), lstm(4, 4)]),
-        "both ways": lc.Bidirectional(*(lc.GRU(3, 4, seed=rng, return_sequences=False) for _ in range(2))),
-        "text": lc.Stack(
-            [
-                lc.Embedding(9, 3, seed=rng),
-                lstm(3, 4),
-                lc.Dropout(0.1),
-                lstm(4, 4),
-                lc.Dropout(0.1),
-                lc.Linear(4, 2, seed=rng),
-                lc.Softmax(),
-            ]
-        ),
-        "sum": lc.Stack(
-            [
-                lc.Bidirectional(lc.GRU(3, 4, seed=rng), lc.GRU(3, 4, seed=rng), merge="sum"),
-                lc.RNN(4, 5, seed=rng, return_sequences=False),
-                lc.Linear(5, 2, bias=False, seed=rng),
-                lc.Tanh(),
-            ]
-        ),
-        "towers": lc.Stack([lc.Bidirectional(tower(), tower()), lc.Last(), lc.Linear(8, 1, seed=rng), lc.ReLU()]),
-    }
-
 
 @pytest.mark.parametrize("name", models())
 def test_torch_gives_what_lstmcore_gives(torch, name):
-    model, rng = models()[name], np.random.default_rng(1)
-    for b in (part for key, part in model.params.items() if key.endswith("b")):
-        b[...] = rng.standard_normal(b.shape)
-    module = to_torch(model).eval()
-    x = rng.integers(0, 9, (T, B)) if name == "text" else rng.standard_normal((T, B, 3)).astype("float32")
+    model = models()[name]
+    module, x = to_torch(model).eval(), given(model)
     with torch.no_grad():
         if isinstance(module, torch.nn.LSTM):
             got = [module(torch.from_numpy(x))[0]]
