@@ -1,6 +1,7 @@
 """Layers own the parameters; the maths is in ops. Every layer keeps the contract of `Layer`."""
 
 from lstmcore.layers.activation import ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.layers.batch_first import BatchFirst
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
@@ -10,12 +11,14 @@ from lstmcore.layers.layer import Layer, to_cpu, to_gpu
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent, of_cell
+from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BatchFirst",
     "Bidirectional",
     "Dropout",
     "Embedding",
@@ -25,6 +28,7 @@ __all__ = [
     "Params",
     "ReLU",
     "Recurrent",
+    "Reversed",
     "Sigmoid",
     "Softmax",
     "Stack",

@@ -11,6 +11,7 @@ from typing import TypeGuard, TypeVar, overload
 
 from lstmcore.arrays import Plain
 from lstmcore.layers.activation import ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.layers.batch_first import BatchFirst
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
@@ -19,6 +20,7 @@ from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.recurrent import Recurrent, of_cell
+from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
 from lstmcore.layers.tree import dotted
 from lstmcore.ops.cells import CELLS, Cell
@@ -31,6 +33,8 @@ RECURRENT: tuple[type[Recurrent], ...] = tuple(map(of_cell, CELLS.values()))
 SHIPPED: tuple[type, ...] = (
     *RECURRENT,
     Bidirectional,
+    Reversed,
+    BatchFirst,
     Stack,
     Linear,
     Embedding,

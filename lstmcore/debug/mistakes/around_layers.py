@@ -5,25 +5,25 @@ from itertools import permutations
 from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GIVEN, OURS, READ, THEIRS, Edit, Mistake
 
 FLIPPED = "return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x"
-BW_FORWARD = "_flipped(x), of_bw, _flipped(mask), rng, reuse and reuse.parts[1]"
-IN_TIME = "return _flipped(y) if y is not None and y.ndim == 3 else y"
+BW_FORWARD = "turned(x), of_bw, turned(mask), rng, reuse and reuse.parts[1]"
+IN_TIME = "return turned(y) if y is not None and y.ndim == 3 else y"
 MASKED_DY = "dy = dy if mask is None else np.where(mask[..., None], dy, 0)"
 
 BOTH_MISTAKES = (
     Mistake("the backward direction is not reversed", BOTH, FLIPPED, "return x", needs=("both",)),
     Mistake("the backward direction is reversed with its padding", BOTH, BW_FORWARD,
-            "_flipped(x), of_bw, None, rng, reuse and reuse.parts[1]",
+            "turned(x), of_bw, None, rng, reuse and reuse.parts[1]",
             more=(Edit(AROUND, GIVEN, f"    {MASKED_DY}\n{GIVEN}"),), needs=("both", "mask")),
     Mistake("the backward direction is reversed with its padding, whose outputs count", BOTH, BW_FORWARD,
-            "_flipped(x), of_bw, None, rng, reuse and reuse.parts[1]", needs=("both", "mask")),
+            "turned(x), of_bw, None, rng, reuse and reuse.parts[1]", needs=("both", "mask")),
     Mistake("the backward direction's mask is not reversed", BOTH, BW_FORWARD,
-            "_flipped(x), of_bw, mask, rng, reuse and reuse.parts[1]", needs=("both", "mask")),
+            "turned(x), of_bw, mask, rng, reuse and reuse.parts[1]", needs=("both", "mask")),
     Mistake("the backward direction's outputs are not turned back in time", BOTH, IN_TIME, "return y",
             needs=("both",)),
-    Mistake("dx of the backward direction is not turned back in time", BOTH, "dx_fw + _flipped(dx_bw)", "dx_fw + dx_bw",
+    Mistake("dx of the backward direction is not turned back in time", BOTH, "dx_fw + turned(dx_bw)", "dx_fw + dx_bw",
             needs=("both",)),
-    Mistake("dx misses the backward direction", BOTH, "dx_fw + _flipped(dx_bw)", "dx_fw", needs=("both",)),
-    Mistake("dx misses the forward direction", BOTH, "dx_fw + _flipped(dx_bw)", "_flipped(dx_bw)", needs=("both",)),
+    Mistake("dx misses the backward direction", BOTH, "dx_fw + turned(dx_bw)", "dx_fw", needs=("both",)),
+    Mistake("dx misses the forward direction", BOTH, "dx_fw + turned(dx_bw)", "turned(dx_bw)", needs=("both",)),
     Mistake("dy of the two directions swapped", BOTH, "return dy[..., : widths[0]], dy[..., widths[0] :]",
             "return dy[..., widths[0] :], dy[..., : widths[0]]", needs=("both",)),
     Mistake("the backward direction's last output taken for its final state", AROUND, GIVEN,
