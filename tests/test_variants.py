@@ -1,6 +1,7 @@
 """Every variant of a cell through everything that the plain cells go through, and against the systems that have it."""
 
 import json
+import os
 from itertools import product
 
 import numpy as np
@@ -190,8 +191,7 @@ def test_what_is_off_is_left_out():
 
 
 @pytest.mark.parametrize(("kind", "options"), [("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("GRU", {})])
-def test_torch_without_bias_and_with_relu(kind, options):
-    torch = pytest.importorskip("torch")
+def test_torch_without_bias_and_with_relu(torch, kind, options):
     theirs = getattr(torch.nn, kind)(I, H, bias=False, dtype=torch.float64, **options)
     ours = getattr(lc, kind)(
         I, H, dtype="float64", bias=False, engine="reference", **({"activation": "relu"} if options else {})
@@ -212,3 +212,111 @@ def test_torch_without_bias_and_with_relu(kind, options):
     ]
     for a, b in pairs:  # fmt: skip
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=0, atol=1e-12)
+
+
+def onnxruntime_gives(kind, layer, attributes):
+    """What onnxruntime makes of the layer's weights, float32: Y (T, B, H), without lengths or initial state."""
+    onnx = pytest.importorskip("onnx", reason="the peer onnx is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the peer onnxruntime is not installed")
+    name = type(layer).__name__
+    order = {"LSTM": "iofg", "GRU": "zrn", "RNN": "n"}[name]
+    p = {key: np.asarray(value, "float32") for key, value in layer.params.items()}
+    theirs = layer.cell.fed_by
+
+    def rows(weight, gate, shape=()):
+        """The block of a gate in their orientation; zeros where the layer has none."""
+        blocks = theirs.get(weight, ())
+        k = layer.cell.gates.index(gate) if gate in layer.cell.gates else None
+        if k not in blocks:
+            return np.zeros((H, *shape), "float32")
+        return p[weight][..., blocks.index(k) * H :][..., :H].T
+
+    W = np.concatenate([rows("W_ih", gate, (I,)) for gate in order])[None]
+    R = np.concatenate([p["W_hn"].T if gate == "n" and "W_hn" in p else rows("W_hh", gate, (H,)) for gate in order])[
+        None
+    ]
+    b = np.concatenate([rows("b", gate) for gate in order])
+    inputs = {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)])[None]}
+    if "p" in p:
+        inputs["P"] = np.concatenate([rows("p", f"p_{gate}") for gate in "iof"])[None]
+    slots = ["X", "W", "R", "B"] + (["", "", "", "P"] if "P" in inputs else [])
+    node = onnx.helper.make_node(name, slots, ["Y"], hidden_size=H, **attributes)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "one", [value("X", 1, (T, B, I))], [value("Y", 1, None)],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(a), slot) for slot, a in inputs.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"X": given().astype("float32")})[0][:, 0]
+
+
+ALPHA_OF, BETA_OF = "activation_alpha", "activation_beta"
+ONNX = [
+    (lc.RNN, {"activation": "relu"}, {"activations": ["Relu"]}),
+    (lc.RNN, {"activation": "softsign", "clip_a": 0.5}, {"activations": ["Softsign"], "clip": 0.5}),
+    (lc.RNN, {"activation": "softplus"}, {"activations": ["Softplus"]}),
+    (lc.RNN, {"activation": ("affine", 0.5, 0.1)}, {"activations": ["Affine"], ALPHA_OF: [0.5], BETA_OF: [0.1]}),
+    (lc.RNN, {"activation": ("leaky_relu", 0.2)}, {"activations": ["LeakyRelu"], ALPHA_OF: [0.2]}),
+    (lc.RNN, {"activation": ("thresholded_relu", 0.2)}, {"activations": ["ThresholdedRelu"], ALPHA_OF: [0.2]}),
+    (lc.RNN, {"activation": ("elu", 1.5)}, {"activations": ["Elu"], ALPHA_OF: [1.5]}),
+    (lc.RNN, {"activation": ("hard_sigmoid", 0.2, 0.6)},
+     {"activations": ["HardSigmoid"], ALPHA_OF: [0.2], BETA_OF: [0.6]}),
+    (lc.RNN, {"activation": ("scaled_tanh", 1.7, 0.6)},
+     {"activations": ["ScaledTanh"], ALPHA_OF: [1.7], BETA_OF: [0.6]}),
+    (lc.GRU, {"reset": "before"}, {"linear_before_reset": 0}),
+    (lc.GRU, {"reset": "before", "clip_a": 0.5}, {"clip": 0.5}),
+    (lc.LSTM, {"peepholes": True}, {}),
+    (lc.LSTM, {"coupled": "f"}, {"input_forget": 1}),
+    (lc.LSTM, {"peepholes": True, "coupled": "f", "clip_a": 0.5}, {"input_forget": 1, "clip": 0.5}),
+    (
+        lc.LSTM, {"gate_activation": ("hard_sigmoid", 0.2), "activation": "softsign", "cell_activation": "relu"},
+        {"activations": ["HardSigmoid", "Softsign", "Relu"], ALPHA_OF: [0.2], BETA_OF: [0.5]},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "attributes"), ONNX, ids=lambda v: getattr(v, "__name__", None) or json.dumps(v)
+)
+def test_onnxruntime_gives_the_same(kind, options, attributes):
+    """float32 on their side: a thousand roundings of numbers of about 1 would still be below 1e-4."""
+    layer = made(kind, options)
+    got = layer.predict(given())[0]
+    assert np.abs(got - onnxruntime_gives(kind, layer, attributes)).max() < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "theirs"),
+    [
+        (lc.GRU, {"reset": "before"}, {"reset_after": False}),
+        (lc.LSTM, {"bias": False, "activation": "relu", "cell_activation": "relu"},
+         {"use_bias": False, "activation": "relu"}),
+        (lc.LSTM, {"gate_activation": ("hard_sigmoid", 1 / 6)}, {"recurrent_activation": "hard_sigmoid"}),
+        (lc.RNN, {"activation": "elu"}, {"activation": "elu"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_keras_gives_the_same(torch, kind, options, theirs):
+    """In float64, biases zero where they begin; backwards too, whose outputs they leave in flipped order."""
+    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
+    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
+    layer = made(kind, options)
+    for name in layer.params:
+        layer.params[name] *= name.startswith("W")
+    p, name = layer.params, {"RNN": "SimpleRNN"}.get(kind.__name__, kind.__name__)
+    their_kind = getattr(keras.layers, name)
+    recurrent = np.concatenate([p["W_hh"], p["W_hn"]], axis=1) if "W_hn" in p else p["W_hh"]
+    order = {"GRU": (1, 0, 2)}.get(name, tuple(range(recurrent.shape[1] // H)))  # z r n
+    for backwards in (False, True):
+        other = their_kind(H, return_sequences=True, go_backwards=backwards, dtype="float64", **theirs)
+        other.build((B, T, I))
+        weights = [np.concatenate([w[:, k * H :][:, :H] for k in order], axis=1) for w in (p["W_ih"], recurrent)]
+        other.set_weights([*weights, *(np.zeros(v.shape) for v in other.weights[2:])])
+        want = other(given().swapaxes(0, 1)).detach().cpu().numpy()
+        model = lc.BatchFirst(lc.Reversed(layer) if backwards else layer)
+        got = model.predict(given().swapaxes(0, 1))[0]
+        eps = np.finfo("float64" if kind is lc.LSTM else "float32").eps  # Keras 3.15 rounds the others' states
+        assert np.abs(got[:, ::-1] - want if backwards else got - want).max() < 32 * eps

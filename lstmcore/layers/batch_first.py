@@ -7,7 +7,6 @@ from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import joined
 from lstmcore.shapes import check_cache, check_parts
 
-
 Maybe = TypeVar("Maybe", Array, Array | None)
 
 

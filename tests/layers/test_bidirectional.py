@@ -66,7 +66,7 @@ def test_directions_of_other_widths_cannot_be_added():
     """The sum of 2 and 3 columns is refused when the layer is made, or at the latest when it runs."""
     both = ("bidirectional", ("lstm", 3, 2), ("lstm", 3, 3))
     assert Problem(both).dy.shape == (5, 3, 5)
-    with pytest.raises(ValueError, match="`fw` and `bw` should give outputs of one width to be merged by .sum.; got 2 and 3"):
+    with pytest.raises(ValueError, match="`fw` and `bw` should give outputs of one width to be merged by 'sum'; got 2"):
         lc.Bidirectional(lc.LSTM(3, 2), lc.LSTM(3, 3), merge="sum").predict(np.ones((1, 1, 3), "float32"))
 
 
