@@ -9,6 +9,7 @@ from typing import Any
 from lstmcore.arrays import Array, State
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.forward import Forward
+from lstmcore.debug.diagnose.lines import judge
 from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
@@ -57,11 +58,12 @@ class Diagnosis:
             lines.append(f"WRONG: off by {self.off:.1e} of an array's largest number")
         if self.place is not None:
             lines.append(str(self.place))
+            lines.append("" if self.names else ADVICE)
         for k, mistakes in enumerate(self.alternatives):
             lines.append("" if k == 0 else "with the same numbers:")
             for mistake in mistakes:
                 lines.extend([mistake.name, *_beside(mistake)])
-        if self.names:
+        if self.names and self.place is None:
             lines.append(f"residual {self.residual:.1e}: rounding ({self.digits})")
         if self.runner_up is not None:
             names = " and ".join(self.runner_up.names) or "no mistake at all"
@@ -99,7 +101,10 @@ def diagnose(
     outputs; (B, .) for one mask at all steps. They hold what values are multiplied with, 0 or 1 / (1 - p). x is then
     the input before dropout, and grads["x"] its gradient; dy is the gradient of what dropout leaves of the outputs.
     y: the outputs, as dy; they tell which function it is, and gradients are then judged for that one. steps: more that
-    was seen inside the loop of one layer, (T, B, H) each: "c" and the gates "i", "f", "g", "o".
+    was seen inside the loop of one layer, (T, B, H) each: "c" and the gates "i", "f", "g", "o"; of the way back "da_i",
+    "da_f", "da_g", "da_o", the gradients of the pre-activations, and "dh" and "dc", those of the states with all that
+    reached them. With da every line is judged by itself, and any number of mistakes named; a short case without a mask,
+    T B <= I + H + 1, tells da by its weight gradients.
     search: False places what is wrong, and looks for no names. tell: is told the place before the search, and how far
     the search is.
 
@@ -112,7 +117,8 @@ def diagnose(
     best = next((ladder for ladder in sound if ladder.plain), None)  # the outputs tell, or the gradients
     best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
     best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
-    if best is None and search:  # which reading it is, one mistake may tell
+    inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
+    if best is None and search and not inside:  # which reading it is, one mistake may tell
         best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
     return (best or sound[0]).verdict(search)
 
@@ -189,6 +195,21 @@ class _Ladder:
             )
         place = locate(bench, bench.numbers())
         self.tell(str(place))
+        lines = judge(bench, self.known) if search else None
+        if lines is not None and (len(lines.mistakes) > 1 or "da_i" in reading.case.steps or not self.singles()):
+            said = (*others, *turned, *lines.mistakes)
+            return Diagnosis(
+                ok=False,
+                names=tuple(m.name for m in said),
+                residual=off,
+                runner_up=None,
+                alternatives=(said,),
+                place=place._replace(arrays=lines.unknown, right=lines.right) if lines.unknown else None,
+                off=off,
+                digits=_digits(reading),
+                notes=(*notes, "judged line by line, each from the program's own numbers before it"),
+                forward=forward,
+            )
         found: list[Suspicion] = []
         if search:
             self.tell(f"looking for its name among {len(self.known)} mistakes, and pairs of them")
@@ -227,6 +248,9 @@ class _Ladder:
         return "another function: " + " and ".join(m.name for m in others) if others else "right"
 
 
+ADVICE = (
+    "what tells more: a short case, T B <= I + H + 1, of one LSTM without mask; or da, dh, dc of each step (steps=)"
+)
 READINGS = 4  # of so many readings single mistakes are tried
 
 

@@ -61,9 +61,9 @@ def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple
     Gradients come down through a stack, so what is off in lower layers may have come from the highest that is.
     """
     cell = CELLS[case.cell]
-    ours = _ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
+    flags = ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
     wrong: dict[str, set[str]] = {}  # layer -> gates
-    for name, value in ours.items():
+    for name, value in flags.items():
         layer, _, kind = name.rpartition(".")
         blocks = cell.fed_by[kind]
         parts = gates.split(value, len(blocks))
@@ -94,7 +94,8 @@ def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | N
     model = engine.twin(bench.model, params)
     cache = model.forward(x, nested(state_names(model), state), mask)[2]
     inputs = np.concatenate([cache.x, cache.states[0][:-1]], axis=-1)  # (T, B, I + H)
-    matrices = [np.concatenate([ours["W_ih"], ours["W_hh"]]) for ours in (_ours(case, deviation), _ours(case, allowed))]
+    both = (ours(case, deviation), ours(case, allowed))
+    matrices = [np.concatenate([arrays["W_ih"], arrays["W_hh"]]) for arrays in both]
     T, B, width = inputs.shape
     for t in range(T):
         if (t + 1) * B >= width:
@@ -109,7 +110,7 @@ def _unexplained(A: np.ndarray, D: np.ndarray) -> float:
     return float(np.linalg.norm(A @ np.linalg.lstsq(A, D, rcond=None)[0] - D))
 
 
-def _ours(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def ours(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays of the case's layout under lstmcore's names; zeros for those that are not there."""
     every = {key: arrays.get(key, np.zeros(value.shape)) for key, value in case.weights.items()}
     both = any("bw" in name for name in case.state)

@@ -38,10 +38,9 @@ class Bench:
 
         Raises ValueError for mistakes that cannot be made together: on one line, or such that the program breaks.
         """
-        engine = mutant(*self.base, *mistakes)
         try:
             ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
-            return self._handed(engine, ours)
+            return self.handed(mistakes, ours)
         except BREAKS as error:
             if len(self.base) + len(mistakes) < 2:
                 raise
@@ -76,11 +75,14 @@ class Bench:
             errors = np.array([sample[name] - exact[name] for sample in scatter]) / 2.0**-24
             seen = np.mean((errors / np.where(deviation > 0, deviation, np.inf)) ** 2)
             deviations[name] = deviation * max(1.0, float(np.sqrt(seen))) if np.isfinite(seen) else deviation
-        # Handing over is told by its effect: what comes out of gradients moved by their deviations, less what came out.
+        return {k: self.deviations * a for k, a in self.spread(mistakes, exact, deviations).items()}
+
+    def spread(self, mistakes: tuple[Mistake, ...], exact: Numbers, deviations: Numbers) -> Numbers:
+        """The deviations of gradients handed over, by their effect: what comes of moved ones, less what came."""
         step = 2.0**-30
-        still = self._handed(engine, exact)
-        moved_by = self._handed(engine, {name: exact[name] + step * deviations[name] for name in exact})
-        return {k: self.deviations * np.hypot((moved_by[k] - still[k]) / step, still[k]) for k in still}
+        still = self.handed(mistakes, exact)
+        moved = self.handed(mistakes, {name: exact[name] + step * deviations[name] for name in exact})
+        return {k: np.hypot((moved[k] - still[k]) / step, still[k]) for k in still}
 
     def rounded(self, mistakes: tuple[Mistake, ...], written: bool = True) -> tuple[Any, ...]:
         """What the layers get, each number rounded once on its way in, and by what writing it down did to it."""
@@ -108,8 +110,9 @@ class Bench:
             self._prepared[edits] = mutant(*every).prepare(self.case)
         return self._prepared[edits]
 
-    def _handed(self, engine: Any, ours: Numbers) -> Numbers:
-        answer = engine.hand_over(dict(ours), self.case)
+    def handed(self, mistakes: tuple[Mistake, ...], ours: Numbers) -> Numbers:
+        """lstmcore's gradients as the program hands them over, with these mistakes."""
+        answer = mutant(*self.base, *mistakes).hand_over(dict(ours), self.case)
         return {key: self.seen(key, answer[key]) for key in self.case.grads}
 
     def seen(self, key: str, value: np.ndarray) -> np.ndarray:

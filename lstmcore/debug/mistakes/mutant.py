@@ -21,20 +21,20 @@ class Mutant:
 
     def __init__(self, name: str, modules: dict[str, ModuleType], inside: dict[str, "Mutant"]):
         self.NAME, self.inside = name, inside  # layer -> what runs there in place of this one
-        self._loop, self._both = modules[LOOP], modules[BOTH]
-        self._cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
+        self.loop, self._both = modules[LOOP], modules[BOTH]
+        self.cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
         around = modules[AROUND]
-        self.supports, self.prepare = self._loop.supports, around.prepare
+        self.supports, self.prepare = self.loop.supports, around.prepare
         self.hand_over, self._run = around.hand_over, around.run
 
     def forward(self, cell: Cell, *args: object) -> Cache:
-        return self._loop.forward(self._cells[cell.name], *args)
+        return self.loop.forward(self.cells[cell.name], *args)
 
     def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
-        return self._loop.predict(self._cells[cell.name], *args)
+        return self.loop.predict(self.cells[cell.name], *args)
 
     def backward(self, cell: Cell, *args: object) -> Gradients:
-        return self._loop.backward(self._cells[cell.name], *args)
+        return self.loop.backward(self.cells[cell.name], *args)
 
     def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Any]:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""

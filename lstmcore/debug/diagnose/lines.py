@@ -1,0 +1,226 @@
+"""Each line of the way back judged by itself, from its own inputs: then mistakes do not multiply, and all are named.
+
+This needs the gradients of the pre-activations, da (T, B, H) of every gate, and is the sharper for dh and dc: as they
+were seen in the program, or, in a short case, as its weight gradients tell them. Every prediction is made of what the
+program itself had one line before, by the package's own text: the step for all t at once, the loop and the products
+around a step that gives back the program's own numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.arrays import namespace
+from lstmcore.debug.diagnose.locate import ours
+from lstmcore.debug.diagnose.rounded import Rounded
+from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
+from lstmcore.debug.mistakes import Mistake, mutant
+from lstmcore.debug.mistakes.mistake import ENGINE, LSTM
+from lstmcore.layers.tree import state_names
+from lstmcore.ops.activation import array_maths
+
+GATES = ("da_i", "da_f", "da_g", "da_o")
+CARRY = "dc_prev = dc * f"
+ROUNDS = 3  # what is found is taken as made, and the rest judged again, so often
+
+
+class Seen(NamedTuple):
+    """What a program had inside its loop back: arrays by name, and how far each number may be off."""
+
+    arrays: Numbers
+    slack: Numbers
+    judged: tuple[str, ...]  # the arrays and gradients that say something of their own
+
+
+class Judgement(NamedTuple):
+    """What was found line by line."""
+
+    mistakes: tuple[Mistake, ...]
+    unknown: tuple[str, ...]  # arrays that are off, and nothing known says why
+    right: tuple[str, ...]
+
+
+def judge(bench: Bench, known: list[Mistake]) -> Judgement | None:
+    """Every mistake, each by its own line; None if the case does not hold enough, or nothing is found."""
+    seen = _seen_inside(bench)
+    if seen is None:
+        return None
+    known = [m for m in known if m.afterwards or (not m.function and all(edit.module in ENGINE for edit in m.edits))]
+    found: tuple[Mistake, ...] = ()
+    for _ in range(ROUNDS):
+        lines = Lines(Bench(bench.reading, (*bench.base, *found)), seen)
+        judgement = lines.judge(known)
+        found += judgement.mistakes
+        if not judgement.mistakes or not judgement.unknown:
+            break
+    return judgement._replace(mistakes=found) if found else None
+
+
+def _seen_inside(bench: Bench) -> Seen | None:
+    """What the case holds of the way back, or what a short one tells; None if that is too little."""
+    case = bench.case
+    if case.cell != "lstm" or tuple(case.state) != ("h0", "c0") or case.dy.ndim != 3 or case.mask is not None:
+        return None
+    if not all(name in case.steps for name in GATES):
+        return _recovered(bench)
+    arrays = {n: case.steps[n].astype(float) for n in ("dh", "dc", *GATES) if n in case.steps}
+    for name, last in (("dh", case.dstate["h0"]), ("dc", case.dstate["c0"])):
+        if name in arrays and np.array_equal(arrays[name][-1], last):
+            del arrays[name]  # kept as it was carried, before this step's share came in
+    slack = {n: bench.reading.written[n].moved(a) for n, a in arrays.items()}
+    return Seen(arrays, slack, (*arrays, *case.grads))
+
+
+def _recovered(bench: Bench) -> Seen | None:
+    """da from the weight gradients: dW = sum over t of (x_t, h_{t-1}, 1)^T da_t, if T B <= I + H + 1."""
+    case = bench.case
+    if not set(case.weights) <= set(case.grads):
+        return None
+    cache = _cache(bench, bench.prepared())
+    T, B, _ = case.x.shape
+    inputs = np.concatenate([cache.x, cache.states[0][:-1], np.ones((T, B, 1))], axis=-1).reshape(T * B, -1)
+    if len(inputs) > inputs.shape[1] or np.linalg.matrix_rank(inputs) < len(inputs):
+        return None
+    given, allowed = (ours(case, arrays) for arrays in (case.grads, bench.allowed()))
+    D, bound = (np.concatenate([a["W_ih"], a["W_hh"], a["b"][None]]) for a in (given, allowed))
+    back = np.linalg.pinv(inputs.T)  # (T B, I + H + 1)
+    da, slack = back @ D, np.abs(back) @ bound
+    if np.any(np.abs(inputs.T @ da - D) > bound + np.abs(inputs.T) @ slack):
+        return None  # no gradients of pre-activations give these: the products are wrong themselves
+    arrays, slacks = ({n: a.reshape(T, B, 4, -1)[:, :, k] for k, n in enumerate(GATES)} for a in (da, slack))
+    return Seen(arrays, slacks, (*arrays, *(key for key in case.grads if key not in case.weights)))
+
+
+class Lines:
+    """The lines of one case's way back."""
+
+    def __init__(self, bench: Bench, seen: Seen):
+        self.bench, self.seen = bench, seen
+
+    def judge(self, known: list[Mistake]) -> Judgement:
+        """Which lines are off, and the fewest known mistakes that say why."""
+        given = {
+            k: self.seen.arrays[k] if k in self.seen.arrays else self.bench.case.grads[k] for k in self.seen.judged
+        }
+        right, allowed = self.numbers(), self.allowed()
+        off = {k for k in given if not within({k: given[k]}, right, allowed)}
+        explains: dict[tuple[Mistake, ...], set[str]] = {}
+        moved: dict[Mistake, set[str]] = {}
+        for mistakes in self._sets(known, moved, off):
+            try:
+                numbers = self.numbers(*mistakes)
+            except (*BREAKS, ZeroDivisionError):
+                continue
+            changed = {k for k in given if np.any(numbers[k] != right[k])}
+            if len(mistakes) == 1:
+                moved[mistakes[0]] = changed
+            near = {k for k in changed & off if residual({k: given[k]}, numbers) < self.bench.chaos}
+            if near and changed <= off:
+                bound = self.allowed(*mistakes)
+                explains[mistakes] = {k for k in near if within({k: given[k]}, numbers, bound)}
+        found: list[Mistake] = []
+        left = set(off)
+        while best := max(explains, key=lambda m: (len(explains[m] & left), -len(m)), default=()):
+            if not explains[best] & left:
+                break
+            left -= explains[best]
+            found += [m for m in best if m not in found]
+        return Judgement(tuple(found), tuple(k for k in given if k in left), tuple(k for k in given if k not in off))
+
+    def _sets(
+        self, known: list[Mistake], moved: dict[Mistake, set[str]], off: set[str]
+    ) -> Iterator[tuple[Mistake, ...]]:
+        """Singles; then, for one array that is off, a line of the products and what was done to it when finished."""
+        yield from ((m,) for m in known)
+        ends = off & set(self.bench.case.grads)
+        inside = [m for m, keys in moved.items() if not m.afterwards and keys and keys <= ends]
+        after = [m for m, keys in moved.items() if m.afterwards and keys and keys <= ends]
+        yield from ((a, b) for a, b in product(inside, after) if moved[a] & moved[b])
+
+    def numbers(self, *mistakes: Mistake) -> Numbers:
+        """What every line gives, from the program's own numbers one line before, with these mistakes."""
+        with np.errstate(all="ignore"):
+            lines, grads = self._run(mistakes, self.bench.prepared(), lambda name, a: a)
+        answer = {**lines, **self.bench.handed(mistakes, grads)}
+        return {k: answer[k] for k in self.seen.judged}
+
+    def allowed(self, *mistakes: Mistake) -> Numbers:
+        """How far the program's arrays may be from that: rounding, and what its own numbers before may be off."""
+        bench, seen, unit = self.bench, self.seen, self.bench.reading.unit
+
+        def lift(name: str, a: np.ndarray) -> Rounded:
+            return Rounded(a, a**2 + (seen.slack[name] / unit) ** 2)
+
+        with np.errstate(all="ignore"):
+            exact = self._run(mistakes, bench.prepared(), lambda name, a: a)[1]
+            lines, grads = self._run(mistakes, bench.rounded(()), lift)
+        deviations = {name: np.sqrt(a.variance) for name, a in lines.items()}
+        deviations |= bench.spread(mistakes, exact, {name: np.sqrt(a.variance) for name, a in grads.items()})
+        numbers, tiny = self.numbers(*mistakes), np.finfo(float).tiny
+        own = {k: seen.slack[k] if k in seen.slack else bench.reading.written[k].moved(numbers[k]) for k in numbers}
+        return {k: unit * bench.deviations * deviations[k] + own[k] + tiny for k in numbers}
+
+    def _run(
+        self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...], lift: Callable[[str, np.ndarray], Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The lines of the loop, (T, B, H) each, and the gradients that it ends in, over any arrays."""
+        params, x, _, _, dy, dstate = given
+        cache, xp = _cache(self.bench, given), namespace(x)
+        c_prev, c = cache.states[1][:-1], cache.states[1][1:]
+        kept = (*(cache.gates[:, :, k] for k in range(4)), c_prev, c)
+        _, f, _, o = kept[:4]
+        shown = xp.tanh(c)
+        slope = o * (1 - shown * shown)  # of (8)
+        own = {name: lift(name, a) for name, a in self.seen.arrays.items()}
+        last = (dstate["h0"], dstate["c0"])
+
+        engine = mutant(*self.bench.base, *mistakes)
+        step = engine.cells["lstm"].make_step(array_maths(xp))[1]
+        dh, along, t = xp.zeros_like(dy), xp.zeros_like(dy), len(x)
+
+        def step_backward(dh_t: Any, along_t: Any, *_: Any) -> tuple[Any, ...]:
+            nonlocal t
+            t -= 1
+            dh[t, ...], along[t, ...] = dh_t, along_t
+            if "dc" in own:
+                dc_prev = own["dc"][t, ...] * f[t, ...]
+            else:
+                had = own["dh"][t, ...] if "dh" in own else dh_t
+                dc_prev = step(had, along_t, *(a[t, ...] for a in kept))[4]
+            return (*(own[name][t, ...] for name in GATES), dc_prev)
+
+        names = ("gates", "states", "previous", "current", "input_blocks", "recurrent_blocks", "biases", "weights")
+        cell: Any = SimpleNamespace(**{name: getattr(engine.cells["lstm"], name) for name in names})
+        cell.steps = lambda maths, params: (None, step_backward)
+        dx, (dh0, dc0), grads = engine.loop.backward(cell, dy, last, params, cache)
+        ends = {**grads, "x": dx, "h0": dh0, "c0": dc0}
+
+        had_dh = own.get("dh", dh)
+        had_along = own["dc"] - had_dh * slope if "dc" in own else along
+        out = step(had_dh, had_along, *kept)
+        lines = {"dh": dh, **dict(zip(GATES, out))}
+        if "dc" in own:
+            carry = any(edit.right == CARRY for m in mistakes for edit in m.edits if edit.module == LSTM)
+            through = step(had_dh, along, *kept)
+            if carry:  # what the step after hands on, by its own line
+                later = xp.concat([out[4][1:, ...], xp.reshape(last[1], (1, *last[1].shape))])
+                lines["dc"] = later + had_dh * slope
+            else:
+                lines["dc"] = through[4] / f
+            if any(edit.right.startswith(("dc = ", "tanh_c", "(one - tanh_c")) for m in mistakes for edit in m.edits):
+                plain = mutant(*self.bench.base).cells["lstm"].make_step(array_maths(xp))[1]
+                right = plain(had_dh, had_along, *kept)  # dc is the program's own, whatever made it
+                edited = {e.right for m in mistakes for e in m.edits}
+                lines |= {n: right[k] for k, n in enumerate(GATES[:3]) if not any(f"{n} =" in r for r in edited)}
+        return lines, ends
+
+
+def _cache(bench: Bench, given: tuple[Any, ...]) -> Any:
+    """What the way forward kept."""
+    params, x, mask, state, *_ = given
+    model = mutant(*bench.base).twin(bench.model, params)
+    return model.forward(x, nested(state_names(model), state), mask)[2]
