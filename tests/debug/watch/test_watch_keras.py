@@ -31,6 +31,7 @@ WHOLE = {
     "inside a Bidirectional": PLAIN,
     "a model in training": PLAIN - {"dx"},
 }
+NIGHTLY = {"last output", "no bias", "states", "backwards", "gaps", "dropout in evaluation"}  # on JAX: see `answers`
 COMPLAINTS = {
     "not built": "ValueError: `module` should be built: call the model once before the watch",
     "stateful": "ValueError: `module` should not be stateful",
@@ -43,8 +44,9 @@ COMPLAINTS = {
 
 
 @pytest.fixture(scope="module", params=["torch", "jax"])
-def answers(request):
-    """What keras_steps.py saw, on each backend."""
+def answers(request, nightly):
+    """What keras_steps.py saw, on each backend: on torch of every case. JAX compiles each for seconds, and by day is
+    asked for one of each kind of padding, of state and of order."""
     for peer in ("keras", request.param):
         if importlib.util.find_spec(peer) is None:
             reason = f"the peer {peer} is not installed"
@@ -54,9 +56,12 @@ def answers(request):
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiled once, run once
     environment = {**os.environ, "KERAS_BACKEND": request.param, "XLA_FLAGS": quick}
     script = Path(__file__).with_name("keras_steps.py")
-    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    left_out = [] if nightly or request.param == "torch" else sorted(NIGHTLY)
+    result = subprocess.run(
+        [sys.executable, script, json.dumps(left_out)], env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads(result.stdout)
+    return json.loads(result.stdout) | dict.fromkeys(left_out)
 
 
 def test_every_case_is_there(answers):
@@ -66,6 +71,8 @@ def test_every_case_is_there(answers):
 @pytest.mark.parametrize("case", WHOLE)
 def test_keras_agrees(answers, case):
     seen = answers[case]
+    if seen is None:
+        pytest.skip("on JAX by night alone")
     assert seen["ok"] is True, seen["text"]
     assert set(seen["names"]) == WHOLE[case]
     assert 0 < max(seen["errors"]) < 1e-5  # float32 was at work, and is far from the tolerance
