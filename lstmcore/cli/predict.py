@@ -10,10 +10,12 @@ import typer
 from rich.table import Table
 
 import lstmcore
-from lstmcore.cli.talk import number, or_complain, out, say
+from lstmcore.cli.talk import number, or_complain, out, say, tell
 from lstmcore.recipes import count as counting
 from lstmcore.recipes import loops
+from lstmcore.recipes import series as forecasting
 from lstmcore.recipes import text as writing
+from lstmcore.recipes.job import plain
 from lstmcore.recipes.loops.torsions import ANGLES, radians
 
 predict = typer.Typer(help="Use what a recipe has trained.", no_args_is_help=True)
@@ -59,6 +61,40 @@ def predict_text(
     for symbol in itertools.chain(start, written):
         print(symbol, end="", flush=True)
     print()
+
+
+@predict.command("series", epilog="Example: lstmcore predict series runs/load load.csv --column MW --steps 48")
+def predict_series(
+    run: Annotated[Path, typer.Argument(help="The folder that `train series --out` wrote.")],
+    file: Annotated[Path, typer.Argument(help="The series, as for training, or as it has gone on since.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps ahead.")] = 10,
+    column: Annotated[str | None, typer.Option(help="As in `train series`, like all below.")] = None,
+    delimiter: Annotated[str | None, typer.Option()] = None,
+    decimal: Annotated[str | None, typer.Option()] = None,
+    na: Annotated[list[str] | None, typer.Option()] = None,
+    time: Annotated[str | None, typer.Option()] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """What comes next in a series, in its units, and how far such forecasts were off.
+
+    The band holds four of five true values of the part that the training was tested on, by steps ahead, and ends with
+    the --horizon of the training.
+    """
+    forecaster = or_complain(lambda: forecasting.load(run))
+    values = or_complain(
+        lambda: forecasting.read(file, column, tell, delimiter=delimiter, decimal=decimal, na=na or (), time=time)
+    )
+    told = or_complain(lambda: forecaster.ahead(values, steps))
+    band = np.append(forecaster.band, np.full(max(0, steps - len(forecaster.band)), np.nan))[:steps]
+    if as_json:
+        columns = {"forecast": told, "low": told - band, "high": told + band}
+        print(json.dumps(plain({name: column.tolist() for name, column in columns.items()})))
+        return
+    table = Table("step", "forecast", "low", "high", box=None, header_style="bold")
+    for k, (value, error) in enumerate(zip(told, band), 1):
+        edges = ("", "") if np.isnan(error) else (f"{value - error:.6g}", f"{value + error:.6g}")
+        table.add_row(f"+{k}", f"{value:.6g}", *edges)
+    out.print(table)
 
 
 @predict.command("loops", epilog="Example: lstmcore predict loops runs/loops GYTLIEIS ARDYYGSSYFDY")

@@ -80,7 +80,8 @@ def train_series(
         range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
     with keeping(out_folder, resume, overwrite, begin_from) as keep:
         result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
-        hand_over(forecasting, result, options, keep, as_json, _show)
+        again = () if file is None else (str(file), *(() if column is None else ("--column", column)))
+        hand_over(forecasting, result, options, keep, as_json, _show, again)
 
 
 def _show(result: forecasting.Result, options: forecasting.Options) -> None:

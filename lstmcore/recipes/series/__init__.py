@@ -10,7 +10,9 @@ target, and no forecast of it, or from it, is counted.
 read.py      a series out of a file: table.py (rows and columns), numbers.py (decimal signs, marks), times.py (steps)
 """
 
+import json
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from lstmcore.train.callbacks.watchers import Tell, warn
 
 TEST = 0.2  # the last part of the series, which is not learnt from
 ORIGINS = 50  # points of the test part from which forecasts are rolled out, at most
+SURE = 0.8  # of the forecasts on the test part lie within the band
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,18 @@ class Result:
 
     def rolled_error(self, name: str) -> np.ndarray:
         """(horizon,): root mean square error so many steps ahead, over all origins."""
-        true = _windows(self.values, self.origins, self.forecasts[name].rolled.shape[1])
-        return np.sqrt(_mean((self.forecasts[name].rolled - true) ** 2, ~np.isnan(true)))
+        errors = self._rolled(name)
+        return np.sqrt(_mean(errors**2, ~np.isnan(errors)))
+
+    def band(self) -> np.ndarray:
+        """(horizon,): so far from the truth, or less, were SURE of the forecasts so many steps ahead."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NaN where there is no true value
+            return np.nanquantile(np.abs(self._rolled("lstm")), SURE, axis=0)
+
+    def _rolled(self, name: str) -> np.ndarray:
+        """(origins, horizon): forecast less truth."""
+        return self.forecasts[name].rolled - _windows(self.values, self.origins, self.forecasts[name].rolled.shape[1])
 
 
 def noisy_sine(seed: int, n: int = 2000, period: int = 25, noise: float = 0.1) -> np.ndarray:
@@ -259,6 +272,7 @@ def metrics(result: Result, options: Options) -> Plain:
         "one_step": {name: result.one_step_error(name) for name in result.forecasts},
         "rolled_out": {name: float(np.sqrt(np.mean(result.rolled_error(name) ** 2))) for name in result.forecasts},
         "rolled_out_by_step": {name: result.rolled_error(name).tolist() for name in result.forecasts},
+        "band": result.band().tolist(),
         "season": result.season,
         "learnt": result.learnt,
         "tested": len(result.values) - result.learnt,
@@ -278,6 +292,44 @@ def metrics(result: Result, options: Options) -> Plain:
 def save(folder: Path, result: Result, options: Options) -> None:
     """Writes the files of a run (recipes/job.py) into the folder."""
     finished.save(folder, result.model, metrics(result, options), result.history)
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """What `save` has left of a training: a model, the scale of its series, and how far its forecasts were off."""
+
+    model: layers.Layer
+    mean: float
+    deviation: float
+    band: np.ndarray  # (horizon,) of `Result.band`
+
+    def ahead(self, values: np.ndarray, steps: int) -> np.ndarray:
+        """(steps,): what follows the series (N,), NaN where a value is missing. Each forecast reads those before it.
+
+        Raises ValueError for a series without two values, and for none or more than 100,000 steps.
+        """
+        if not 1 <= steps <= 100_000:
+            raise ValueError(f"`steps` should be 1 to 100,000; got {steps}")
+        if np.count_nonzero(~np.isnan(values)) < 2:
+            raise ValueError("a series should have two values at least to go on from")
+        z = ((values - self.mean) / self.deviation).astype(np.float32)
+        origin = _after_a_value(values, np.array([len(values)]))
+        behind = len(values) - int(origin[0])  # steps at the end without a value are forecast too, and not shown
+        _, rolled = forecast(self.model, z, 1, origin, behind + steps)
+        return self.mean + self.deviation * rolled[0, behind:].astype(float)
+
+
+def load(folder: Path, engine: str | None = None) -> Forecaster:
+    """What `save` wrote into the folder. Raises OSError and ValueError for what is none."""
+    net = train.load(folder / finished.FILES[0], engine)
+    try:
+        told = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))
+        band = np.array([np.nan if error is None else error for error in told["band"]], float)
+        if told["recipe"] != "series" or band.ndim != 1 or not told["deviation"] > 0:
+            raise ValueError(told["recipe"])
+        return Forecaster(net, float(told["mean"]), float(told["deviation"]), band)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / finished.FILES[1]} does not hold what `train series` leaves") from error
 
 
 def draw(path: Path, result: Result) -> None:

@@ -5,7 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command import here_and_now
+from typer.testing import CliRunner
 
+from lstmcore.cli import app
 from lstmcore.recipes import series
 from lstmcore.recipes.series import Options
 
@@ -154,3 +157,48 @@ def test_too_much_is_missing(gone):
     values[gone] = np.nan
     with pytest.raises(ValueError, match=r"too much is missing: \d+ of 400 values; .* \(--missing fill\?\)"):
         series.run(values, SMALL, progress=False)
+
+
+def test_what_comes_next(tmp_path):
+    """From the end of the series, each value read as if it had come: as the rolled-out forecasts of the training. The
+    band holds four of five true values of the test part, by steps ahead."""
+    values = sine()
+    values[[100, 222, 390]] = np.nan
+    result = series.run(values, SMALL, progress=False)
+    series.save(tmp_path, result, SMALL)
+    forecaster = series.load(tmp_path)
+    for k in (0, len(result.origins) - 1):
+        origin = int(result.origins[k])
+        told = forecaster.ahead(values[:origin], 10)
+        np.testing.assert_allclose(told, result.forecasts["lstm"].rolled[k], rtol=0, atol=1e-4)  # float32, rounded
+        later = forecaster.ahead(np.append(values[:origin], [np.nan] * 3), 7)  # missing at the end: three steps later
+        np.testing.assert_allclose(later, told[3:], rtol=0, atol=1e-4)
+    errors = np.abs(result.forecasts["lstm"].rolled - values[result.origins[:, None] + np.arange(10)])
+    within = np.mean(errors <= forecaster.band + 1e-9, axis=0, where=~np.isnan(errors))
+    assert (within >= 0.8 - 0.05).all()
+    assert (within < 1).any()
+    assert np.abs(forecaster.ahead(values, 10) - sine(410)[400:]).max() < 0.5  # it has learnt the sine
+    for bad, words in (((values, 0), "`steps` should be 1 to"), ((np.full(9, np.nan), 3), "two values at least")):
+        with pytest.raises(ValueError, match=words):
+            forecaster.ahead(*bad)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    del metrics["band"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="does not hold what `train series` leaves"):
+        series.load(tmp_path)
+
+
+def test_the_command_that_forecasts(tmp_path):
+    lines = ["t,MW", *(f"{k},{value:.4f}" for k, value in enumerate(sine(), 1))]
+    (tmp_path / "load.csv").write_text("\n".join(lines))
+    run, data = str(tmp_path / "run"), str(tmp_path / "load.csv")
+    train = ["train", "series", data, "--column", "MW", "--out", run]
+    assert here_and_now([*train, *["--hidden", "8", "--window", "30", "--horizon", "4", "--epochs", "3"]])[0] == 0
+    answer = CliRunner().invoke(app, ["predict", "series", run, data, "--column", "MW", "--steps", "6", "--json"])
+    told = json.loads(answer.stdout)
+    assert [len(told[name]) for name in ("forecast", "low", "high")] == [6, 6, 6]
+    assert all(low <= value <= high for low, value, high in zip(told["low"], told["forecast"], told["high"][:4]))
+    assert told["low"][4:] == [None, None]  # beyond the horizon nobody has looked
+    assert here_and_now(["predict", "series", run, data, "--column", "MW"]) == (0, "")
+    assert here_and_now(["predict", "series", run, data, "--column", "GW"])[0] == 2
+    assert here_and_now(["predict", "series", str(tmp_path), data])[0] == 2
