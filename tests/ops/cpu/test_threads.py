@@ -168,6 +168,26 @@ def test_helpers_sleep_when_there_is_nothing_to_do(count):
         time.sleep(0.2)
 
 
+@several
+@pytest.mark.skipif(not threads_cpu.TIMED, reason="this system has no fine clock of each thread")
+def test_what_meeting_costs_is_told(count, together, monkeypatch):
+    """Of calls whose threads meet, always; of one thread's while that is tried; of other calls never."""
+    told = []
+    sharing = threads_cpu._crew.sharing
+    monkeypatch.setattr(sharing, "tell", lambda *call: told.append(call))
+    monkeypatch.setattr(sharing, "trying", False)
+    run(together, (np.zeros(2, np.int64), 2), 2, 0, 2)
+    for tasks in (1, 8):
+        run(count, (np.zeros(tasks), 1), tasks, 0)
+    assert [threads for threads, *_ in told] == [2]
+    sharing.trying = True
+    for tasks in (1, 8):
+        run(count, (np.zeros(tasks), 1_000_000), tasks, 0)
+    assert [threads for threads, *_ in told] == [2, 1]
+    _, took, worked = told[1]
+    assert 1e-4 < worked < took + 1e-4
+
+
 def test_the_users_setting_is_obeyed():
     def kernel(addresses, task, memory):
         addresses[task] = memory
