@@ -1,6 +1,7 @@
 """The kernels of one cell and dtype, and their signatures: each compiled when it is needed."""
 
 import functools
+import inspect
 from collections.abc import Callable
 
 import numba
@@ -32,17 +33,27 @@ def kernel(cell: Cell, dtype: str, way: str) -> Callable:
     def table(rows):
         return given(1, "C", numba.from_dtype(rows))
 
-    weights, mask = given(2, "C"), given(2, "A", types.boolean)
-    states = types.UniTuple(given(2), len(cell.states))  # type: ignore[attr-defined]
-    edges, counters, memory = given(1, "C", types.int64), made(1, types.int64), made(1, types.uint8)
-    signatures = {
-        "forward": (
-            given(3), mask, states, made(4), made(4), made(3), made(3), mask, weights, weights, given(1, "C"), made(1),
-            table(weights_cpu.GROUPS), table(weights_cpu.PANELS), types.boolean, edges, count, count, counters,
-        ),
-        "backward": (
-            given(3), mask, given(3), given(4, "C"), given(4, "C"), weights, weights, made(1), states,
-            made(3), made(3), made(4), memory, edges, *[count] * 4, counters,
-        ),
+    mask, states = given(2, "A", types.boolean), types.UniTuple(given(2), len(cell.states))  # type: ignore[attr-defined]
+    both = {
+        "x": given(3), "mask": mask, "W_ih": given(2, "C"), "W_hh": given(2, "C"), "packed": made(1),
+        "edges": given(1, "C", types.int64), "parts": count, "chunk": count, "counters": made(1, types.int64),
     }  # fmt: skip
-    return compile_tasks(MAKERS[way](cell, dtype), f"{cell.name}-{way}-{dtype}", types.void(*signatures[way]))
+    kinds = {
+        "forward": {
+            "state0": states, "states": made(4), "gates": made(4), "y": made(3), "x_kept": made(3), "clean": mask,
+            "bias": given(1, "C"), "groups": table(weights_cpu.GROUPS), "panels": table(weights_cpu.PANELS),
+            "joined": types.boolean,
+        },
+        "backward": {
+            "dy": given(3), "states": given(4, "C"), "gates": given(4, "C"), "dstate_end": states, "dstate": made(3),
+            "dx": made(3), "sums": made(4), "shared": made(1, types.uint8), "unit_panels": count, "input_panels": count,
+        },
+    }  # fmt: skip
+    text = MAKERS[way](cell, dtype)
+    signature = types.void(*((both | kinds[way])[name] for name in arguments(text)))
+    return compile_tasks(text, f"{cell.name}-{way}-{dtype}", signature)
+
+
+def arguments(text: Callable) -> list[str]:
+    """The names of what a call gives the kernel, in their order (fused.py); the last two are each task's own."""
+    return list(inspect.signature(text).parameters)[:-2]
