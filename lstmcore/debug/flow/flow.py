@@ -141,7 +141,7 @@ def flow_of(run: Run, optimizer: Optimizer | None = None) -> Flow:
         new = {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}
         copy.deepcopy(optimizer).step(new, {name: namespace(g).asarray(g, copy=True) for name, g in run.grads.items()})
     updates = [
-        Update(name, norm(params[name]), norm(g), None if new is None else norm(new[name] - params[name]))
+        Update(name, norm(params[name]), norm(g), None if new is None else norm(new[name] - params[name]), g.ndim < 2)
         for name, g in run.grads.items()
     ]
     return Flow(layers, tuple(updates), run.unseen)

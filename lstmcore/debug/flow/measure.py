@@ -20,6 +20,7 @@ class Update(NamedTuple):
     weight: float  # norm
     gradient: float
     update: float | None  # norm of what the optimizer would add; None without an optimizer
+    is_bias: bool  # one axis: it starts at zero, and may stay small beside its updates
 
     @property
     def ratio(self) -> float | None:
@@ -45,6 +46,7 @@ class LayerFlow(NamedTuple):
     words: dict[str, str]  # gate -> what people call it
     stuck: dict[str, np.ndarray]  # gate -> units that stand at one end at every real step of every row
     dead: np.ndarray  # units whose weights get no gradient
+    units: int  # H
 
     @property
     def rate(self) -> float:
@@ -97,6 +99,7 @@ def layer_flow(visit: Visit) -> LayerFlow:
         {gate: cell.words.get(gate, f"gate {gate}") for gate in cell.gates},
         stuck,
         np.flatnonzero(per_unit <= DEAD * per_unit.max()),
+        H,
     )
 
 

@@ -10,8 +10,9 @@ from lstmcore.shapes import SWAPPED
 
 MOST = 0.9  # of a gate's values: then the gate as a whole is called closed or open
 FADED = 1e-3  # of a gradient: then nothing is learned from there
-FAST = 0.35  # of a gradient per step: fresh layers of 8 to 64 units keep 0.48 to 0.84 of it, whatever their length, and
-# layers whose gates are shut, or whose recurrent weights are a third of what they should be, 0.02 to 0.23
+SOON = 5  # steps: what has faded by then vanishes. Fresh layers keep 0.5 to 0.9 of a gradient per step, whatever their
+FAST = FADED ** (1 / SOON)  # length, trained ones 0.3 to 1.2 (benchmarks/flow_verdicts.py)
+STUCK = 0.2  # of a gate's units: a few that stand at one end are how trained layers remember
 STEADY = 0.02  # a gain this near to 1 is neither growth nor loss
 
 
@@ -49,7 +50,7 @@ def layer_worries(layer: LayerFlow) -> Iterator[str]:
                 f"are {'below' if closed else 'above'} {EDGE if closed else 1 - EDGE:g}"
             )
         units = layer.stuck.get(gate, np.array([]))
-        if len(units) and both <= MOST:
+        if len(units) > STUCK * layer.units and both <= MOST:
             told.append(f"{name_of_gate} stuck at one end in {_units(units)}")
     if len(layer.dead):
         told.append(f"dead: no gradient reaches the weights of {_units(layer.dead)}")
@@ -88,9 +89,11 @@ def update_worries(updates: tuple[Update, ...], one_step: bool = False) -> Itera
                 else ""
             )
             yield f"{u.name} has no gradient at all{why}"
-        elif u.ratio is not None and u.weight > 0 and u.ratio > 0.1:
+        elif u.ratio is None or u.is_bias:
+            continue
+        elif u.weight > 0 and u.ratio > 0.1:
             yield f"{u.name} moves by {percent(u.ratio)} in one step: the rate is too high"
-        elif u.ratio is not None and u.weight > 0 and u.ratio < 1e-6:
+        elif u.weight > 0 and u.ratio < 1e-6:
             yield f"{u.name} hardly moves: an update is {u.ratio:.0e} of it"
 
 

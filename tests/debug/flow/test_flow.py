@@ -125,6 +125,27 @@ def test_one_stuck_unit():
     assert list(found.layers[0].stuck["o"]) == [2]
 
 
+def test_a_few_stuck_units_are_how_a_layer_remembers():
+    """One of eight is shown in the table, and not complained of; two of eight are."""
+    layer = lc.LSTM(2, 8, dtype="float64", seed=0)
+    for units, said in ((1, False), (2, True)):
+        layer.params["b"][24 : 24 + units] = -9.0  # the output gate
+        found = lc.debug.flow(layer, small_input(12))
+        assert len(found.layers[0].stuck["o"]) == units
+        assert any("stuck" in line for line in found.worries) == said
+
+
+def test_a_bias_that_is_small_beside_its_update_is_no_worry():
+    """Biases start at zero, and the optimizer's step has its own size: the ratio says something of matrices alone."""
+    model = lc.Stack([lc.LSTM(2, 4, seed=0), lc.Linear(4, 1, seed=0)])
+    model.params["1.b"] = np.full(1, 1e-5, "float32")
+    x = np.random.default_rng(0).standard_normal((12, 3, 2)).astype("float32")
+    found = lc.debug.flow(model, x, optimizer=lc.Adam(1e-3))
+    assert found.ok
+    assert {u.name: u.ratio > 50 for u in found.updates}["1.b"]
+    assert not lc.debug.flow(model, x, optimizer=lc.Adam(1.0)).ok  # that is too much for the matrices too
+
+
 def test_dead_unit():
     """No output and no other unit reads unit 1: no gradient reaches its weights."""
     layer = lstm()
