@@ -1,15 +1,16 @@
 """Layers of lstmcore out of other people's arrays and options."""
 
-import inspect
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.convert import to_lstmcore
 from lstmcore.interop.host import on_host
 from lstmcore.interop.layouts import Layout
-from lstmcore.layers import Dropout, Embedding, Layer, Linear, Stack, from_config
-from lstmcore.layers.kinds import configs, kind_of
+from lstmcore.layers import Dropout, Embedding, Layer, Linear, Reversed, Stack, from_config
+from lstmcore.layers.kinds import configs
+from lstmcore.ops.cells import CELLS, options_of, variant
 
 # Options of other people's layers: what nearly everybody has, and what the others are called.
 FEATURES: dict[str, tuple[object, str]] = {
@@ -18,10 +19,22 @@ FEATURES: dict[str, tuple[object, str]] = {
     "reset_after": (True, "a GRU whose reset gate comes before the product (reset_after=False, linear_before_reset=0)"),
     "peepholes": (False, "peepholes (the gates look at c)"),
     "clip": (None, "a clip of the activations' inputs at {value:g}"),
+    "cell_clip": (None, "a clip of c at {value:g}"),
     "input_forget": (False, "coupled input and forget gates (input_forget=1)"),
     "activations": (None, "the activations {value}"),
-    "reverse": (False, "a layer that runs backwards by itself (direction=reverse, go_backwards=True)"),
-    "recurrent_dropout": (0.0, "recurrent dropout ({value:g})"),
+    "reverse": (False, "a layer that runs backwards by itself"),
+}
+# The option of lstmcore's layer that does the same, and the value that it takes.
+OURS: dict[str, Callable[[Any], Plain]] = {
+    "nonlinearity": lambda value: {"activation": value},
+    "reset_after": lambda value: {"reset": "before"},
+    "peepholes": lambda value: {"peepholes": True},
+    "clip": lambda value: {"clip_a": float(value)},
+    "cell_clip": lambda value: {"clip_c": float(value)},
+    "input_forget": lambda value: {"coupled": "f"},
+    "activations": lambda value: dict(
+        zip(("gate_activation", "activation", "cell_activation") if len(value) > 1 else ("activation",), value)
+    ),
 }
 
 
@@ -42,25 +55,31 @@ def recurrent(
     return_sequences=False: of the last layer. Raises ValueError for a feature that lstmcore has not, by its name, and
     what `to_lstmcore` raises.
     """
+    reverse = options.pop("reverse", False)
     chosen = refuse(cell, options)
-    config, params = to_lstmcore(weights, layout, cell, bidirectional=bidirectional, dtype=dtype)
+    if not any(_is_bias(key) for key in weights):
+        chosen["bias"] = False
+    config, params = to_lstmcore(weights, layout, cell, bidirectional=bidirectional, dtype=dtype, options=chosen)
     parts = config["layers"] if config["kind"] == "Stack" else [config]
     for k, part in enumerate(parts):
         for _, inner in configs(part):
             if inner["kind"] == "Bidirectional":
                 inner["merge"] = merge
             elif "return_sequences" in inner:
-                inner.update(chosen, return_sequences=return_sequences or k < len(parts) - 1)
+                inner["return_sequences"] = return_sequences or k < len(parts) - 1
     model = from_config(config)
     for name, value in params.items():
         model.params[name] = value
     layers = list(model.layers) if isinstance(model, Stack) else [model]
+    layers = [Reversed(layer) for layer in layers] if reverse else layers
     return [part for layer in layers[:-1] for part in ([layer, Dropout(dropout)] if dropout else [layer])] + layers[-1:]
 
 
 def refuse(cell: str, options: Mapping[str, Any]) -> Plain:
-    """The options that the constructor of the cell's layer takes. Raises ValueError, by name, for what it has not."""
-    kind = kind_of({"kind": cell.upper()})
+    """The options of the lstmcore layer for those of others. Raises ValueError, by name, for what it has not.
+
+    activations: of the gates, of the candidate and of c, in this order, as lstmcore's options have them.
+    """
     chosen: Plain = {}
     for name, value in options.items():
         if name not in FEATURES:
@@ -68,10 +87,21 @@ def refuse(cell: str, options: Mapping[str, Any]) -> Plain:
         usual, words = FEATURES[name]
         if value in (usual, None):
             continue
-        if name not in inspect.signature(kind).parameters:
-            raise ValueError(f"{words.format(value=value)}: {kind.__name__} of lstmcore has no such thing")
-        chosen[name] = value
+        ours = OURS[name](value) if name in OURS else {}
+        if not ours or not ours.keys() <= options_of(CELLS[cell]).keys():
+            raise ValueError(f"{words.format(value=value)}: {cell.upper()} of lstmcore has no such thing")
+        chosen |= ours
+    try:
+        variant(CELLS[cell], **chosen)
+    except ValueError as error:
+        raise ValueError(
+            f"{', '.join(FEATURES[n][1].format(value=v) for n, v in options.items() if v)}: {error}"
+        ) from error
     return chosen
+
+
+def _is_bias(key: str) -> bool:
+    return "bias" in key or re.split(r"[./]", key)[-1] in ("b", "B", "b_hn", "bhn") or bool(re.search(r"/b\d$", key))
 
 
 def linear(W: object, b: object | None, dtype: str | None, name: str = "weight") -> Linear:

@@ -1,6 +1,8 @@
 """Weights and gradients between the layouts of the table: cut into blocks, and joined again."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -9,8 +11,9 @@ from lstmcore.interop.host import on_host
 from lstmcore.interop.layouts import LAYOUTS, Layout, Part, Structure
 from lstmcore.interop.why import check_order, tidy, why
 from lstmcore.ops import gates
-from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cells import CELLS, variant
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 Blocks = dict[tuple[str, str], list[tuple[str, np.ndarray]]]  # ("x", "i") -> [(key, its copy of the block), ...]
 
 
@@ -22,34 +25,37 @@ def to_lstmcore(
     gradients: bool = False,
     bidirectional: bool | None = None,
     dtype: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> tuple[Plain, dict[str, np.ndarray]]:
     """Weights, or gradients, of any layout -> (config, params), both as lstmcore's.
 
     `lstmcore.layers.from_config(config)` builds the layer, container or stack that params belong to. A path that all
     names begin with is left out, and torch's cells are layers. Biases that are not there are zero. bidirectional:
     needed only where keys and shapes leave it open (Chainer with I = H). dtype: what to read them into, "float32" or
-    "float64"; float16 and bfloat16 are not read without it. Raises KeyError for an unknown layout or cell and for
-    arrays that are missing or too many, with the feature that they belong to; ValueError for shapes that do not fit and
-    for biases that prove another order of gates; TypeError for what are no floating-point numbers.
+    "float64"; float16 and bfloat16 are not read without it. options: of the lstmcore layer (peepholes=True,
+    reset="before", bias=False), which say what the arrays are for. Raises KeyError for an unknown layout or cell and
+    for arrays that are missing or too many, with the feature that they belong to; ValueError for shapes that do not
+    fit and for biases that prove another order of gates; TypeError for what are no floating-point numbers.
     """
-    layout = _layout(layout)
+    _parts(_layout(layout), cell)
+    layout, own = with_options(_layout(layout), cell, options), own_layout(cell, options)
     arrays = on_host(weights, dtype)
-    _parts(layout, cell)
     if not any(_matching(arrays, layout, cell)):
         arrays = tidy(arrays)
     structure = structure_of(arrays, layout, cell, bidirectional)
     if not gradients:
         check_order(arrays, layout, cell)
-    names = LAYOUTS["lstmcore"]
     params: dict[str, np.ndarray] = {}
     sizes = {}
     for k, d in structure.places():
         blocks = _cut(arrays, layout, structure, k, d)
         like = blocks[next(key for key in blocks if key[0] == "h")][0][1]
         sizes[k, d] = len(blocks[next(key for key in blocks if key[0] == "x")][0][1]), len(like)
-        for part in names.cells[cell]:
+        if options.get("reset") == "before":  # both biases of the candidate add up
+            blocks["b", "n"] = blocks.get(("b", "n"), []) + blocks.pop(("b", "m"), [])
+        for part in own.cells[cell]:
             copies = [blocks.get((part.of, g), [("", np.zeros_like(like[0]))]) for g in part.blocks]
-            name = names.name(structure, k, d, part.key)
+            name = own.name(structure, k, d, part.key)
             pick = [c[0][1] if gradients else _sum(c) for c in copies]
             params[name] = np.concatenate(pick, axis=-1)
             if part.of == "b" and "f" in part.blocks and layout.forget_bias and not gradients:
@@ -59,25 +65,35 @@ def to_lstmcore(
                 params[f"{name} ({', '.join(dict.fromkeys(k for k, _ in second))})"] = np.concatenate(
                     [value for _, value in second]
                 )
-    return _config(structure, sizes, params), params
+    return _config(structure, sizes, params, options), params
 
 
 def from_lstmcore(
-    params: Mapping[str, object], layout: str | Layout, cell: str = "lstm", *, gradients: bool = False
+    params: Mapping[str, object],
+    layout: str | Layout,
+    cell: str = "lstm",
+    *,
+    gradients: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """lstmcore's weights, or gradients, in another layout; the way back of `to_lstmcore`.
 
+    options: of the layer; None: what the names tell (peepholes, a GRU's reset gate before the product, no biases).
+
     Raises KeyError for an unknown layout, ValueError for a structure that the layout does not have.
     """
-    layout = _layout(layout)
-    parts = _parts(layout, cell)
     arrays = on_host(params)
-    structure = structure_of(arrays, LAYOUTS["lstmcore"], cell, None)
+    options = _told(arrays, cell) if options is None else options
+    _parts(_layout(layout), cell)
+    layout, own = with_options(_layout(layout), cell, options), own_layout(cell, options)
+    parts = layout.cells[cell]
+    structure = structure_of(arrays, own, cell, None)
     if structure.towers and not layout.has_towers:
         raise ValueError("this layout has no two independent towers, only stacks of bidirectional layers")
     answer: dict[str, list[np.ndarray]] = {}  # one array, or with `direction_axis` one for each direction
     for k, d in structure.places():
-        blocks = _cut(arrays, LAYOUTS["lstmcore"], structure, k, d)
+        blocks = _cut(arrays, own, structure, k, d)
+        _fill(blocks, options, gradients)
         used: set[tuple[str, str]] = set()
         for part in parts:
             if part.of == "b" and not any(of == "b" for of, _ in blocks):
@@ -86,6 +102,55 @@ def from_lstmcore(
             name = layout.name(structure, k, d, part.key)
             answer.setdefault(name, []).append(value)
     return {key: np.stack(values) if layout.direction_axis else values[-1] for key, values in answer.items()}
+
+
+def own_layout(cell: str, options: Mapping[str, Any]) -> Layout:
+    """The row of lstmcore, as a cell of these options has it."""
+    made = variant(CELLS[cell], **options)
+    named = [made.gates[k] for k in made.recurrent_blocks]
+    parts = [
+        Part("W_ih", "x", "".join(made.gates[k] for k in made.input_blocks)),
+        Part("W_hh", "h", "".join(named)),
+        *(Part(name, "h", "m") for name in made.weights),  # a GRU's W_hn, where the reset gate comes before
+    ]
+    for name, blocks in made.biases.items():
+        letters = "".join(made.gates[k].removeprefix("p_") for k in blocks)
+        parts.append(Part(name, "p" if name == "p" else "b", letters))
+    return LAYOUTS["lstmcore"]._replace(cells={cell: tuple(parts)})
+
+
+def with_options(layout: Layout, cell: str, options: Mapping[str, Any]) -> Layout:
+    """A row as a cell of these options has it: with peepholes, and one bias where the system has one for it."""
+    if layout.source == LAYOUTS["lstmcore"].source:
+        return own_layout(cell, options)
+    parts = layout.cells[cell]
+    if options.get("peepholes"):
+        if not layout.peepholes:
+            raise ValueError("this layout has no peepholes")
+        parts = (*parts, *layout.peepholes)
+    if options.get("reset") == "before" and layout.before is not None:
+        parts = tuple(layout.before if part.of == "b" else part for part in parts)
+    return layout if parts == layout.cells[cell] else layout._replace(cells={**layout.cells, cell: parts})
+
+
+def _told(arrays: Mapping[str, np.ndarray], cell: str) -> Plain:
+    """The options that the names of parameters tell."""
+    names = {key.rpartition(".")[2] for key in arrays}
+    told: Plain = {"peepholes": True} if "p" in names else {}
+    told |= {"reset": "before"} if "W_hn" in names else {}
+    return told | ({"bias": False} if "W_hh" in names and "b" not in names else {})
+
+
+def _fill(blocks: Blocks, options: Mapping[str, Any], gradients: bool) -> None:
+    """The blocks that other systems have and the cell has not: those of a coupled gate are zero, and a second bias of
+    the candidate is zero beside the first, or has its gradient."""
+    gone = str(options.get("coupled") or "")
+    for of, like in (("x", "g"), ("h", "g"), ("b", "g"), ("p", "o")):
+        if gone and (of, like) in blocks:
+            blocks[of, gone] = [("", np.zeros_like(blocks[of, like][0][1]))]
+    if options.get("reset") == "before" and ("b", "n") in blocks:
+        n = blocks["b", "n"][0][1]
+        blocks["b", "m"] = [("", n if gradients else np.zeros_like(n))]
 
 
 def structure_of(
@@ -127,7 +192,7 @@ def _matching(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> It
 
 def _structures(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:
     """Every structure whose matrices are exactly those that are there."""
-    matrices = [part.key for part in _parts(layout, cell) if part.of != "b"]
+    matrices = [part.key for part in _parts(layout, cell) if part.of not in ("b", "p")]
     every = [part.key for part in _parts(layout, cell)]
     seen = set()
     for layers in range(1, len(arrays) + 1):
@@ -160,7 +225,7 @@ def _fits(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure
             return False
         for (of, _), copies in blocks.items():
             widths |= {value.shape[-1] for _, value in copies}
-            if of != "b":
+            if of not in ("b", "p"):
                 heights.setdefault(of, set()).update(value.shape[0] for _, value in copies)
         if len(widths) != 1 or heights["h"] != widths or len(heights["x"]) != 1:
             return False
@@ -180,9 +245,10 @@ def _cut(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure,
         if key not in arrays:
             continue  # a layer without biases
         value = arrays[key][direction] if layout.direction_axis else arrays[key]
-        value = value.reshape(-1) if part.of == "b" else value.T if part.out_first else value
+        vector = part.of in ("b", "p")
+        value = value.reshape(-1) if vector else value.T if part.out_first else value
         K = len(part.blocks)
-        if value.ndim != (1 if part.of == "b" else 2) or value.shape[-1] % K:
+        if value.ndim != (1 if vector else 2) or value.shape[-1] % K:
             raise ValueError(f"`{key}` should be {_letters(part)}; got {arrays[key].shape}")
         H = value.shape[-1] // K
         cut = value.reshape(*value.shape[:-1], H, K) if part.by_unit else value.reshape(*value.shape[:-1], K, H)
@@ -223,11 +289,14 @@ def _sum(copies: list[tuple[str, np.ndarray]]) -> np.ndarray:
 def _letters(part: Part) -> str:
     K = f"{len(part.blocks) if len(part.blocks) > 1 else ''}H"
     rows = {"x": "I", "h": "H", "xh": "I+H"}.get(part.of, "")
-    return f"({K},)" if part.of == "b" else f"({K}, {rows})" if part.out_first else f"({rows}, {K})"
+    return f"({K},)" if part.of in ("b", "p") else f"({K}, {rows})" if part.out_first else f"({rows}, {K})"
 
 
 def _config(
-    structure: Structure, sizes: Mapping[tuple[int, int], tuple[int, int]], params: Mapping[str, np.ndarray]
+    structure: Structure,
+    sizes: Mapping[tuple[int, int], tuple[int, int]],
+    params: Mapping[str, np.ndarray],
+    options: Mapping[str, Any],
 ) -> Plain:
     """What `lstmcore.layers.from_config` builds."""
     dtype = str(next(iter(params.values())).dtype)
@@ -235,7 +304,7 @@ def _config(
     def layer(k: int, d: int) -> Plain:
         I, H = sizes[k, d]
         kind = CELLS[structure.cell].name.upper()
-        return {"kind": kind, "input_size": I, "hidden_size": H, "dtype": dtype, "return_sequences": True}
+        return {"kind": kind, "input_size": I, "hidden_size": H, "dtype": dtype, "return_sequences": True, **options}
 
     def both(fw: Plain, bw: Plain) -> Plain:
         return {"kind": "Bidirectional", "fw": fw, "bw": bw, "merge": "concat"}

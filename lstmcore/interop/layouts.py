@@ -18,7 +18,7 @@ class Part(NamedTuple):
     """One array of a layout."""
 
     key: str
-    of: str  # "x" multiplies x, "h" multiplies h, "xh" both (x's rows above h's), "b" is a bias
+    of: str  # "x" multiplies x, "h" multiplies h, "xh" both (x's rows above h's), "b" is a bias, "p" are peepholes
     blocks: str  # the blocks along its output axis; one that stands here or in another array again is summed
     out_first: bool = False  # (out, in) in place of (in, out)
     by_unit: bool = False  # the blocks of one unit stand together: (H, K) along the output axis, not (K, H)
@@ -34,6 +34,8 @@ class Layout(NamedTuple):
     layer: str = "{layer}."  # the path of a layer of a stack
     directions: tuple[str, str] = ("fw.", "bw.")  # the path of a direction
     direction_axis: bool = False  # the directions stand along a first axis of each array
+    peepholes: tuple[Part, ...] = ()  # of an LSTM that has them
+    before: Part | None = None  # the bias of a GRU whose reset gate comes before the product, where it is another one
     forget_bias: float = 0.0  # what the system adds to the forget gate at run time, and does not store
 
     @property
@@ -116,12 +118,14 @@ LAYOUTS: dict[str, Layout] = {
         },
         layer="{layer}/",
         directions=("forward/", "backward/"),
+        before=Part("bias", "b", "zrn"),
     ),
     "tf1": Layout(
         "https://github.com/tensorflow/tensorflow/blob/v1.15.5/tensorflow/python/ops/rnn_cell_impl.py: BasicLSTMCell",
         {"lstm": (Part("kernel", "xh", "igfo"), Part("bias", "b", "igfo"))},
         layer="cell_{layer}/",
         directions=("fw/", "bw/"),
+        peepholes=tuple(Part(f"w_{g}_diag", "p", g) for g in "ifo"),
         forget_bias=1.0,
     ),
     "onnx": Layout(
@@ -133,6 +137,7 @@ LAYOUTS: dict[str, Layout] = {
         },
         layer="{layer}/",
         direction_axis=True,
+        peepholes=(Part("P", "p", "iof"),),
     ),
     "haste": Layout(
         "https://github.com/lmnt-com/haste frameworks/pytorch/lstm.py: LSTMScript, gru.py: GRUScript",

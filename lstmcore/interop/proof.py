@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent
+from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent, Reversed
 from lstmcore.layers.tree import leaves, replaced
 
 T, B = 7, 3
@@ -56,7 +56,9 @@ def compare(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], eps: float
 def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
     """The layers as they are; with the final state of the last recurrent one; with its output at the last step."""
     yield layers
-    k = max((k for k, layer in enumerate(layers) if isinstance(layer, Recurrent | Bidirectional)), default=None)
+    k = max(
+        (k for k, layer in enumerate(layers) if isinstance(layer, Recurrent | Bidirectional | Reversed)), default=None
+    )
     if k is not None:
         yield [*layers[:k], _final(layers[k]), *layers[k + 1 :]]
         yield [*layers[: k + 1], Last(), *layers[k + 1 :]]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lstmcore as lc
 from lstmcore.interop import from_lstmcore, to_lstmcore
 from lstmcore.interop.host import in_dtype
 
@@ -105,3 +106,22 @@ def test_an_untrained_bias_proves_the_order_of_the_gates():
         with pytest.raises(ValueError, match=rf"`bias` is 1 in block {one + 1} of 4.*Layout '{other}'"):
             to_lstmcore(matrices | {"bias": bias}, layout)
         to_lstmcore(matrices | {"bias": bias}, other)
+
+
+@pytest.mark.parametrize(("layout", "cell", "options"), [
+    ("onnx", "lstm", {"peepholes": True}),
+    ("onnx", "lstm", {"peepholes": True, "coupled": "f"}),
+    ("tf1", "lstm", {"peepholes": True}),
+    ("onnx", "gru", {"reset": "before"}),
+    ("keras", "gru", {"reset": "before"}),
+    ("torch", "gru", {"bias": False}),
+])  # fmt: skip
+def test_variants_there_and_back(layout, cell, options):
+    model = {"lstm": lc.LSTM, "gru": lc.GRU}[cell](I, H, seed=0, **options)
+    ours = {name: rng.standard_normal(a.shape).astype("float32") for name, a in model.params.items()}
+    theirs = from_lstmcore(ours, layout, cell, options=options)
+    config, back = to_lstmcore(theirs, layout, cell, options=options)
+    assert config | options == config
+    assert back.keys() == ours.keys()
+    for name in ours:  # the forget bias of TensorFlow 1 is taken off and added again: two roundings of numbers below 4
+        np.testing.assert_allclose(back[name], ours[name], rtol=0, atol=2.0**-21 if layout == "tf1" else 0)

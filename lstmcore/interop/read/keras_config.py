@@ -11,7 +11,12 @@ from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
 FUNCTIONS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
-MERGES = {"concat": "concat", "sum": "sum"}
+ACTIVATIONS: dict[str, str | tuple[str | float, ...]] = {  # where they have other names or numbers here
+    "linear": "identity",
+    "hard_sigmoid": ("hard_sigmoid", 1 / 6),
+    "leaky_relu": ("leaky_relu", 0.2),
+}
+MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul"}
 KEYS = ("kernel", "recurrent_kernel", "bias")
 
 
@@ -61,7 +66,7 @@ def _both(config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[s
     inner, other = config["layer"], config.get("backward_layer") or config["layer"]
     merge = config.get("merge_mode", "concat")
     if merge not in MERGES:
-        raise ValueError(f"`{config['name']}` merges by {merge!r}: Bidirectional of lstmcore has concat and sum")
+        raise ValueError(f"`{config['name']}` merges by {merge!r}: Bidirectional of lstmcore has {', '.join(MERGES)}")
     if other["class_name"] != inner["class_name"]:
         raise ValueError(
             f"`{config['name']}` has a {inner['class_name']} forwards and a {other['class_name']} backwards"
@@ -82,11 +87,17 @@ def _recurrent(
         raise ValueError(f"a {kind} in both directions is not read")
     cell, name = CELLS[kind], config.get("name", kind)
     options: Plain = {"reverse": config.get("go_backwards", False)}
+    if options["reverse"] and config.get("return_sequences"):
+        raise ValueError(
+            f"`{name}` runs backwards (go_backwards=True) and gives its outputs in that order; Reversed of lstmcore "
+            "gives each at its own step"
+        )
     activation, gate = config.get("activation", "tanh"), config.get("recurrent_activation", "sigmoid")
     if cell == "rnn" and activation in ("tanh", "relu"):
         options["nonlinearity"] = activation
     elif (activation, gate) != ("tanh", "sigmoid"):
-        options["activations"] = (gate, activation)
+        ours = [ACTIVATIONS.get(name, name) if isinstance(name, str) else str(name) for name in (gate, activation)]
+        options["activations"] = (ours[1],) if cell == "rnn" else (*ours, ours[1])[: 3 if cell == "lstm" else 2]
     if cell == "gru":
         options["reset_after"] = config.get("reset_after", True)
     for drop in ("dropout", "recurrent_dropout"):

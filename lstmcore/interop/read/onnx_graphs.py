@@ -26,6 +26,12 @@ except ImportError:
 Arrays = dict[str, np.ndarray]
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+ACTIVATIONS: dict[str, tuple[str | float, ...]] = {  # with alpha and beta where they are not given
+    "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "Relu": ("relu",), "Softsign": ("softsign",),
+    "Softplus": ("softplus",), "Affine": ("affine", 1.0, 0.0), "LeakyRelu": ("leaky_relu", 0.01),
+    "ThresholdedRelu": ("thresholded_relu", 1.0), "ScaledTanh": ("scaled_tanh", 1.0, 1.0),
+    "HardSigmoid": ("hard_sigmoid", 0.2, 0.5), "Elu": ("elu", 1.0),
+}  # fmt: skip
 SLOTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 FUNCTIONS = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU, "Softmax": Softmax}
 MOVES = {
@@ -128,18 +134,34 @@ def _recurrent(node: Any, held: Mapping[str, Any], dtype: str | None) -> list[La
     direction = said.get("direction", b"forward").decode()
     D = 2 if direction == "bidirectional" else 1
     names = tuple(name.decode() for name in said.get("activations", [])) or USUAL[node.op_type] * D
+    functions = _functions(names, said)
+    if functions != functions[: len(functions) // D] * D:
+        raise ValueError(f"{node.op_type} {node.name!r} has other activations backwards than forwards: {names}")
     options: Plain = {"reverse": direction == "reverse", "clip": said.get("clip")}
-    if cell == "rnn" and names in (("Relu",) * D, ("Tanh",) * D):
+    if cell == "rnn" and set(names) in ({"Relu"}, {"Tanh"}):
         options["nonlinearity"] = names[0].lower()
     elif names != USUAL[node.op_type] * D:
-        options["activations"] = names
+        options["activations"] = functions[: len(functions) // D]
     if cell == "lstm":
         options["input_forget"] = bool(said.get("input_forget", 0))
         options["peepholes"] = bool(np.any(given.get("P", 0)))
     if cell == "gru":
         options["reset_after"] = bool(said.get("linear_before_reset", 0))
-    weights = {slot: value for slot, value in given.items() if slot in ("W", "R", "B")}
+    slots = ("W", "R", "B", "P") if options.get("peepholes") else ("W", "R", "B")
+    weights = {slot: value for slot, value in given.items() if slot in slots}
     return recurrent(weights, "onnx", cell, dtype=dtype, bidirectional=D == 2, **options)
+
+
+def _functions(names: tuple[str, ...], said: Plain) -> tuple[tuple[str | float, ...], ...]:
+    """Activations with their alpha and beta, which stand in two lists for those alone that have them."""
+    alphas, betas = iter(said.get("activation_alpha", [])), iter(said.get("activation_beta", []))
+    found = []
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"the activation {name} is not known; there are {', '.join(ACTIVATIONS)}")
+        ours, *usual = ACTIVATIONS[name]
+        found.append((ours, *(next(given, value) for given, value in zip((alphas, betas), usual))))
+    return tuple(found)
 
 
 # ---- proofs ----------------------------------------------------------------------------------------------------------
@@ -158,7 +180,7 @@ def _session(model: Any) -> Any:
 def _prove_node(node: Any, held: Mapping[str, Any]) -> Proof:
     """One node, run alone on random input of unequal lengths."""
     given = {slot: np.asarray(value) for slot, value in _given(node, held).items() if slot in ("W", "R", "B", "P")}
-    own = chain(_recurrent(node, held, None))
+    own = chain(_recurrent(node, held, None)).to(engine="reference")
     x, kind = inputs(own), given["W"].dtype
     slots = [slot if slot in ("X", "sequence_lens") or slot in given else "" for slot in SLOTS]
     while not slots[-1]:
@@ -206,7 +228,7 @@ def _prove_graph(model: Any, layers: list[Layer]) -> tuple[Layer, Proof]:
         want = want.swapaxes(0, 1) if first and want.ndim == 3 else want
         for reading in readings(layers):
             try:
-                got = chain(reading).predict(x)[0]
+                got = chain(reading).to(engine="reference").predict(x)[0]
                 error_ = compare([got], [want], float(np.finfo(got.dtype).eps))
             except ValueError:  # parts that do not fit, or Differs
                 continue

@@ -33,9 +33,9 @@ def read(module: Any, dtype: str | None) -> tuple[Layer, Proof]:
     left_out: list[str] = []
     layers, wide = list(_parts(module, dtype, left_out)), list(_parts(twin, None if eps < SINGLE else dtype, []))
     if isinstance(module, RECURRENT):
-        return chain(layers), _prove_layer(twin, chain(wide), eps)
+        return chain(layers), _prove_layer(twin, chain(wide).to(engine="reference"), eps)
     if isinstance(module, CELLS):
-        return chain(layers), _prove_cell(twin, chain(wide), eps)
+        return chain(layers), _prove_cell(twin, chain(wide).to(engine="reference"), eps)
     return _prove_model(twin, layers, wide, left_out, eps)
 
 
@@ -164,7 +164,7 @@ def _prove_model(
     want = want.swapaxes(0, 1) if order and want.ndim == 3 else want
     for (model, proven), end in itertools.product(zip(readings(layers), readings(wide)), ENDS):
         try:
-            got = chain([*proven, *([end()] if end else [])]).predict(x)[0]
+            got = chain([*proven, *([end()] if end else [])]).to(engine="reference").predict(x)[0]
         except ValueError:  # parts that do not fit each other in this order
             continue
         for logs in (False, True) if end is None else (False,):

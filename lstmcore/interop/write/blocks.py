@@ -40,6 +40,8 @@ def blocks(model: Layer, joined: bool = True) -> list[Block]:
     """
     found: list[Block] = []
     for layer in _flat(model):
+        if isinstance(layer, Bidirectional) and layer.merge not in ("concat", "sum"):
+            raise ValueError(f"{layer!r} merges by {layer.merge!r}, which is not written for other systems")
         run = _run(layer)
         below = found[-2] if joined and len(found) > 1 and isinstance(found[-1], Dropout) else None
         between = found[-1].p if isinstance(below, Run) and isinstance(found[-1], Dropout) else 0.0
@@ -70,12 +72,15 @@ def _run(layer: Layer) -> Run | None:
     if not all(isinstance(part, Recurrent) for part in parts):
         return None
     first: Recurrent = parts[0]  # type: ignore[assignment]
-    if first.cell not in CELLS.values():
+    options = {name for part in parts for name in getattr(part, "options", {}) if name != "bias"}
+    if CELLS.get(first.cell.name) is None:
         raise ValueError(f"{first!r} runs a cell of its own ({first.cell.name}), which other systems have not")
+    if options:
+        raise ValueError(f"{first!r} has options that are not written for other systems: {', '.join(sorted(options))}")
     if any(type(part) is not type(first) or part.hidden_size != first.hidden_size for part in parts):
         return None
     merge = layer.merge if isinstance(layer, Bidirectional) else "concat"
-    bias = any(name.split(".")[-1] not in ("W_ih", "W_hh") for name in layer.params)
+    bias = first.options.get("bias", True)
     return Run(
         first.cell.name, first.input_size, first.hidden_size, (layer,), both, 0.0, merge, first.return_sequences, bias
     )

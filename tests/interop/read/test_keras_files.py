@@ -40,6 +40,10 @@ def test_layers(keras):
         L.RNN(L.LSTMCell(H), return_sequences=True),
         L.Bidirectional(L.LSTM(H, return_sequences=True)),
         L.Bidirectional(L.GRU(H), merge_mode="sum"),
+        L.Bidirectional(L.LSTM(H), merge_mode="ave"),
+        L.LSTM(H, go_backwards=True),
+        L.GRU(H, reset_after=False),
+        L.LSTM(H, recurrent_activation="hard_sigmoid"),
     ):
         said = []
         model = read(filled(layer), tell=said.append)
@@ -52,11 +56,11 @@ def test_layers(keras):
 
 SPECIAL = [
     (lambda L: L.GRU(H, reset_after=False), "a GRU whose reset gate comes before the product"),
-    (lambda L: L.LSTM(H, go_backwards=True), "a layer that runs backwards by itself"),
+    (lambda L: L.LSTM(H, go_backwards=True, return_sequences=True), "runs backwards .* in that order"),
     (lambda L: L.LSTM(H, activation="relu"), r"the activations \('sigmoid', 'relu'\)"),
     (lambda L: L.LSTM(H, recurrent_activation="hard_sigmoid"), r"the activations \('hard_sigmoid', 'tanh'\)"),
     (lambda L: L.SimpleRNN(H, activation="relu"), "an RNN with relu"),
-    (lambda L: L.Bidirectional(L.LSTM(H), merge_mode="ave"), "merges by 'ave'"),
+    (lambda L: L.Bidirectional(L.LSTM(H), merge_mode=None), "merges by None"),
     (lambda L: L.Dense(H, activation="selu"), "has the activation 'selu'"),
     (lambda L: L.LayerNormalization(), "is a LayerNormalization, which lstmcore has not"),
 ]

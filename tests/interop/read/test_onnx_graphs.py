@@ -1,7 +1,6 @@
 """Nodes and graphs of ONNX: those that ONNX tests itself with, and what onnxruntime computes."""
 
 import importlib
-import re
 
 import numpy as np
 import pytest
@@ -50,8 +49,9 @@ def test_onnx_node_tests(cases):
             lengths = given.get("sequence_lens", given.get("seq_lens"))
             mask = None if lengths is None else lc.mask_from_lengths(lengths, len(x))
             state = tuple(given[key][0] for key in ("initial_h", "initial_c") if key in given) or None
-            y, last = layer.predict(x, state, mask)
+            y, last = layer.predict(x, state if not isinstance(layer, lc.Reversed) else state and (state,), mask)
             both = isinstance(layer, lc.Bidirectional)
+            last = last[0] if isinstance(layer, lc.Reversed) else last
             finals = [np.stack(parts) for parts in (zip(*last) if both else [[part] for part in last])]  # (D, B, H)
             for key, value in wanted.items():
                 if key != "Y":
@@ -62,10 +62,7 @@ def test_onnx_node_tests(cases):
                     got = split.transpose((1, 0, 2, 3) if first else (0, 2, 1, 3))
                 assert np.abs(got - value).max() < SINGLE, (name, key)
             agree.append(name)
-    for name, text in refused.items():
-        assert re.search("peepholes|runs backwards|reset gate comes before the product", text), (name, text)
-    assert len(agree) + len(refused) == 18
-    assert len(agree) >= 8, (agree, refused)
+    assert (len(agree), refused) == (18, {})
 
 
 def node(onnx, operator="LSTM", D=1, P=False, **said):
@@ -87,6 +84,16 @@ def node(onnx, operator="LSTM", D=1, P=False, **said):
         ({"operator": "RNN", "activations": ["Relu"]}, "an RNN with relu in place of tanh"),
         ({"direction": "reverse"}, r"runs backwards by itself \(direction=reverse"),
         ({"P": True}, "peepholes"),
+        ({"P": True, "clip": 0.7, "input_forget": 1}, "coupled"),
+        (
+            {
+                "activations": ["HardSigmoid", "Softsign", "LeakyRelu"],
+                "activation_alpha": [0.3, 0.05],
+                "activation_beta": [0.4],
+            },
+            "the activations",
+        ),
+        ({"operator": "GRU", "D": 2, "direction": "bidirectional", "activations": ["Sigmoid", "Relu"] * 2}, "the act"),
         ({"clip": 3.0}, "a clip of the activations' inputs at 3"),
         ({"input_forget": 1}, "coupled input and forget gates"),
         ({"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "the activations .*HardSigmoid"),
@@ -100,7 +107,7 @@ def test_what_the_attributes_say_is_not_passed_over(onnx, options, text):
         read(made, weights=weights, tell=said.append)
     except ValueError as reason:
         said.append(str(reason))
-    assert re.search(f"; proved: |{text}", said[0])
+    assert "; proved: " in said[0], (text, said)
 
 
 @pytest.mark.parametrize("both", [False, True])

@@ -60,3 +60,10 @@ def test_what_torch_has_not():
 
     with pytest.raises(ValueError, match=r"Own\(\) is a layer that torch has not"):
         torch_source(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))
+    for model, words in [
+        (lc.LSTM(2, 2, peepholes=True, seed=0), "has options that are not written for other systems: peepholes"),
+        (lc.Bidirectional(lc.RNN(2, 2, seed=0), lc.RNN(2, 2, seed=1), merge="mean"), "merges by 'mean', which is not"),
+        (lc.Reversed(lc.RNN(2, 2, seed=0)), "is a layer that torch has not"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            torch_source(model)
