@@ -21,7 +21,9 @@ def diagnose(
     answer = or_complain(lambda: debug.diagnose_case(debug.load_case(case), tell=tell))
     if as_json:
         runner_up = answer.runner_up and vars(answer.runner_up)
-        print(json.dumps({"ok": answer.ok, "names": answer.names, "residual": answer.residual, "runner_up": runner_up}))
+        place = answer.place and answer.place._asdict()
+        said = {"ok": answer.ok, "names": answer.names, "residual": answer.residual, "runner_up": runner_up}
+        print(json.dumps(said | {"forward": answer.forward, "notes": answer.notes, "place": place}))
     else:
         print(answer)
     raise typer.Exit(0 if answer.ok else 1)

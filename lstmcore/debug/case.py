@@ -1,6 +1,7 @@
 """A case: weights, what went in, what came back, and the gradients that somebody got. As a value, and as a file."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -60,21 +61,57 @@ def save_case(path: str | PathLike[str], case: Case) -> None:
 
 
 def load_case(path: str | PathLike[str]) -> Case:
-    """Reads a case. Nothing in the file is executed.
+    """Reads a case, from .npz or .json. Nothing in the file is executed.
 
     Raises ValueError that names what is missing, unknown, damaged or of the wrong kind; OSError if there is no such
     file.
     """
+    if str(path).endswith(".json"):
+        return _case(path, _json(path))
     with open_npz(path) as file:
-        kinds = {name: _kind(path, name) for name in file.names}
-        missing = [name for name in ("x", "dy") if name not in kinds]
-        missing += [group for group in GROUPS[:2] if not any(name.startswith(f"{group}.") for name in kinds)]
-        if missing:
-            held = ", ".join(kinds) or "nothing"
-            raise ValueError(f"{path}: {', '.join(missing)} should be there; got {held:.200}")
+        kinds = _kinds(path, file.names)
         for name, kind in kinds.items():
             file.header(name, kind)
-        arrays = {name: file.data(name) for name in kinds}
+        return _case(path, {name: file.data(name) for name in kinds})
+
+
+def _json(path: str | PathLike) -> dict[str, np.ndarray]:
+    """The members of a JSON object, nested or under names with dots; lists of numbers are arrays."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            whole = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path}: this is not JSON ({error})") from None
+    if not isinstance(whole, dict):
+        raise ValueError(f"{path}: a case should be one JSON object; got {type(whole).__name__}")
+    flat: dict[str, Any] = {}
+    for name, value in whole.items():
+        flat |= {f"{name}.{key}": a for key, a in value.items()} if isinstance(value, dict) else {name: value}
+    arrays = {}
+    for name, kind in _kinds(path, flat).items():
+        try:
+            arrays[name] = np.asarray(flat[name])
+        except ValueError:
+            raise ValueError(f"{path}: {name!r} should be a list of lists of one length each") from None
+        if kind is FLOATING and arrays[name].dtype.kind in "iu":
+            arrays[name] = arrays[name].astype(float)  # 0 for 0.0
+        if arrays[name].dtype.kind not in kind.letters:
+            raise ValueError(f"{path}: {name!r} should hold {kind.words}; got {arrays[name].dtype}")
+    return arrays
+
+
+def _kinds(path: str | PathLike, names: Iterable[str]) -> dict[str, Kind]:
+    """What each member should hold. Raises ValueError for what is unknown or missing."""
+    kinds = {name: _kind(path, name) for name in names}
+    missing = [name for name in ("x", "dy") if name not in kinds]
+    missing += [group for group in GROUPS[:2] if not any(name.startswith(f"{group}.") for name in kinds)]
+    if missing:
+        held = ", ".join(kinds) or "nothing"
+        raise ValueError(f"{path}: {', '.join(missing)} should be there; got {held:.200}")
+    return kinds
+
+
+def _case(path: str | PathLike, arrays: Mapping[str, np.ndarray]) -> Case:
     groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
     for name, value in arrays.items():
         group, _, key = name.partition(".")

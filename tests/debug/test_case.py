@@ -1,5 +1,7 @@
 """Case files: what is written is read, what another language writes is read, and what is wrong is named."""
 
+import json
+
 import numpy as np
 import pytest
 from planting import random_step
@@ -114,3 +116,25 @@ def test_another_kind_of_file(tmp_path):
 def test_a_layout_without_a_name_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="should be the name of a layout"):
         save_case(tmp_path / "case.npz", a_case()._replace(layout=LAYOUTS["torch"]))
+
+
+def test_a_case_in_json(tmp_path):
+    """What a C or JavaScript program prints: groups nested or under names with dots, one sequence without a batch."""
+    path = tmp_path / "case.json"
+    case = a_case()
+    nested = {"weights": {n: a.tolist() for n, a in case.weights.items()}, "x": case.x.tolist(), "dy": case.dy.tolist()}
+    nested |= {f"grads.{name}": a.tolist() for name, a in case.grads.items()}
+    path.write_text(json.dumps(nested))
+    again = load_case(path)
+    assert np.array_equal(again.x, case.x)
+    assert all(np.array_equal(again.grads[name], case.grads[name]) for name in case.grads)
+    for text, complaint in (
+        ("{", "this is not JSON"),
+        ("[1]", "a case should be one JSON object; got list"),
+        ("{}", "x, dy, weights, grads should be there; got nothing"),
+        (json.dumps(nested | {"x": [[1.0], [1.0, 2.0]]}), "'x' should be a list of lists of one length each"),
+        (json.dumps(nested | {"x": [["one"]]}), "'x' should hold floating-point numbers; got <U3"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            load_case(path)
