@@ -43,6 +43,8 @@ TINY = {
     "predict count": ("count 01010101010101010101", "count"),
     "predict text": ("text --length 9", "text"),
     "predict loops": ("loops GYTLIEIS", "loops"),
+    "predict series": ("series load.csv --column MW --steps 3", "series"),
+    "convert": ("text/model.safetensors model.safetensors --to torch", "text"),
     "check": ("--input 2 --hidden 2 --steps 2 --batch 2", ""),
     "diagnose": ("case.npz", "case.npz"),
     "debug": ("case.npz", "case.npz"),
@@ -83,7 +85,7 @@ def shelf(tmp_path_factory) -> Path:
     weights = {f"weights.{name}": w for name, w in lstm.params.items()}
     np.savez(shelf / "case.npz", x=x, dy=dy, **weights, **{f"grads.{name}": g for name, g in grads.items()})
     with contextlib.chdir(shelf):
-        for verb in ("count", "text", "loops"):
+        for verb in ("count", "text", "loops", "series"):
             answer = here_and_now(f"train {verb} {TINY[f'train {verb}'][0]} --out {verb}".split())
             assert answer == (0, ""), answer
     return shelf
