@@ -75,7 +75,7 @@ def _both(config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[s
         raise ValueError(f"`{config['name']}` has a first direction that goes backwards")
     half = len(arrays) // 2
     parts = {"forward/": list(arrays[:half]), "backward/": list(arrays[half:])}
-    (layer,) = _recurrent(inner["class_name"], inner["config"], parts, dtype, notes, merge)
+    (layer,) = _recurrent(inner["class_name"], inner["config"], parts, dtype, notes, MERGES[merge])
     return layer
 
 
