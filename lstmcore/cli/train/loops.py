@@ -52,11 +52,6 @@ class Head(StrEnum):
     last_output = "last-output"
 
 
-class Kind(StrEnum):
-    grouped = "grouped"
-    random = "random"
-
-
 class Cut(StrEnum):
     loops = "loops"
     chains = "chains"
@@ -79,7 +74,9 @@ def train_loops(
     lr: Annotated[float | None, number("Learning rate at the start.")] = None,
     patience: Annotated[int | None, typer.Option(min=1, help="Epochs without an improvement, then stop.")] = None,
     pad: Annotated[int | None, typer.Option(min=1, help="Steps; by default those of the longest loop.")] = None,
-    split: Annotated[Kind, typer.Option(help="Keep equal sequences in one part, or not.")] = Kind.grouped,
+    split: Annotated[
+        str, typer.Option(help="grouped: equal sequences in one part; random; or a file, a part per line.")
+    ] = "grouped",
     engine: EngineOption = None,
     seed: SeedOption = 0,
     out_folder: OutOption = None,
@@ -98,7 +95,7 @@ def train_loops(
         "head": head and head.value,
         "widths": None if widths is None else or_complain(lambda: _widths(widths)),
         **{"dropout": dropout, "batch": batch, "epochs": epochs, "lr": lr, "patience": patience, "pad": pad},
-        **{"split": split.value, "engine": engine, "seed": seed},
+        **{"split": split, "engine": engine, "seed": seed},
     }
     options = replace(loops.MODELS[model.value], **{name: value for name, value in told.items() if value is not None})
     found = or_complain(lambda: _data(data, pdb_folder, cut.value, skip_bad))

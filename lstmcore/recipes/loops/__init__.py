@@ -59,7 +59,8 @@ def prepare(loops: Loops, options: Options) -> Job:
         "clip": 1.0,
         "rng": rng,
     }
-    about = finished.about("loops", options, loops.alphabet, loops.index, loops.targets)
+    own = () if options.split in ("grouped", "random") else (parts.learnt.index, parts.validation.index)
+    about = finished.about("loops", options, loops.alphabet, loops.index, loops.targets, *own)
     opt = train.AdamW(options.lr, weight_decay=options.decay)
     loss = train.Counted(masked_squared_error, lambda y, targets, mask: int((targets != UNDEFINED).sum()))
     return Job(parts, finished.Job(about, net, loss, learnt, opt, fit))

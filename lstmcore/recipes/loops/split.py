@@ -1,12 +1,15 @@
 """Which loops are learnt from, which decide when to stop, and which are tested on; and whether these have met."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.recipes.decoded import decoded
 from lstmcore.recipes.loops.torsions import Loops
 
 PARTS = (0.7, 0.1, 0.2)  # learnt from, validation, test
+WORDS = ("train", "validation", "test")  # in a file of one's own
 
 
 class Split(NamedTuple):
@@ -19,8 +22,12 @@ def split(loops: Loops, kind: str, rng: np.random.Generator) -> Split:
     """70 % to learn from, 10 % for validation, 20 % for the test.
 
     kind: "grouped" keeps loops of one sequence in one part (the shares are then met as nearly as the groups allow),
-    "random" draws every loop by itself. Raises ValueError where a part would be empty.
+    "random" draws every loop by itself. Anything else is the path of a file that says it: a line per loop, in their
+    order, with a word of WORDS. Raises ValueError where a part would be empty, and for a file that says something else,
+    OSError for one that cannot be read.
     """
+    if kind not in ("grouped", "random"):
+        return _own(loops, Path(kind))
     _, group = np.unique(loops.sequences, return_inverse=True)
     if kind == "random":
         group = np.arange(len(loops))
@@ -35,6 +42,25 @@ def split(loops: Loops, kind: str, rng: np.random.Generator) -> Split:
             "validate on 10 % and test on 20 %"
         )
     return Split(*(loops.take(part) for part in rows))
+
+
+def _own(loops: Loops, path: Path) -> Split:
+    """As the file has it."""
+    if not path.is_file():
+        raise ValueError(f"`split` should be grouped, random, or a file with a part per line; there is no file {path}")
+    text, _ = decoded(path)
+    told = np.array([line.strip() for line in text.splitlines()])
+    wrong = [n for n, word in enumerate(told, 1) if word not in WORDS]
+    if wrong:
+        raise ValueError(
+            f"{path}, line {wrong[0]}: should be one of {', '.join(WORDS)}; got {str(told[wrong[0] - 1])!r}"
+        )
+    if len(told) != len(loops):
+        raise ValueError(f"{path} has {len(told):,} lines for {len(loops):,} loops (a line each; bad ones left out?)")
+    missing = [word for word in WORDS if word not in told]
+    if missing:
+        raise ValueError(f"{path} names no loop for {', '.join(missing)}")
+    return Split(*(loops.take(np.flatnonzero(told == word)) for word in WORDS))
 
 
 def leaked(parts: Split) -> int:

@@ -47,3 +47,26 @@ def test_too_few_sequences():
     loops = generator.generate(40).take(np.zeros(40, int))
     with pytest.raises(ValueError, match="40 loops of 1 sequences are too few to learn from 70 %"):
         split.split(loops, "grouped", np.random.default_rng(0))
+
+
+def test_a_split_of_ones_own(tmp_path):
+    loops, path = generator.generate(30, seed=1), tmp_path / "parts.txt"
+    words = ["test"] * 5 + ["train", "validation"] * 5 + ["train"] * 15
+    path.write_text("\n".join(words) + "\n")
+    parts = split.split(loops, str(path), np.random.default_rng(0))
+    for part, word in zip(parts, split.WORDS):
+        want = [sequence for sequence, told in zip(loops.sequences, words) if told == word]
+        assert part.sequences.tolist() == want
+    for text, message in (
+        ("\n".join(words[:-1]), r"has 29 lines for 30 loops \(a line each"),
+        (
+            "\n".join(["train"] * 10 + ["tset"] + words[11:]),
+            "line 11: should be one of train, validation, test; got 'tset'",
+        ),
+        ("\n".join(["train"] * 30), "names no loop for validation, test"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            split.split(loops, str(path), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="grouped, random, or a file with a part per line; there is no file grupped"):
+        split.split(loops, "grupped", np.random.default_rng(0))
