@@ -111,6 +111,11 @@ class Rounded:
         inherited = self.variance @ other.value**2 + self.value**2 @ other.variance
         return Rounded(value, inherited + squares + self.shape[-1] * (value**2 + squares))
 
+    def __pow__(self, power: float) -> "Rounded":
+        value = self.value**power
+        slope = power * np.divide(value, self.value, out=np.zeros(self.shape), where=self.value != 0)
+        return Rounded(value, self.variance * slope**2 + value**2)
+
     __radd__, __rmul__ = __add__, __mul__
 
     def __lt__(self, other: Operand) -> np.ndarray:

@@ -7,7 +7,9 @@ from planting import random_step, somebody_elses
 import lstmcore as lc
 from lstmcore.debug.diagnose.precision import Precision, precisions
 from lstmcore.debug.diagnose.search import Search
+from lstmcore.debug.diagnose.suspects import suspects
 from lstmcore.debug.diagnose.trial import Bench
+from lstmcore.debug.mistakes import ENGINE, mutant
 
 FORMATS = {"%.6f": Precision(decimals=6), "%.3f": Precision(decimals=3), "%.4g": Precision(digits=4),
            "%.10e": Precision(digits=11)}  # fmt: skip
@@ -105,3 +107,24 @@ def test_dx_that_their_code_zeroes_on_padding_is_compared_on_real_steps():
     grads = somebody_elses(step, "mask ignored")
     grads["x"] = np.where(step.options["mask"][:, :, None], grads["x"], 0)
     assert "the mask is ignored" in diagnose(step, grads).names
+
+
+def possible(bench, mistake):
+    """Whether this cell has what the mistake takes away: the search leaves out what has not."""
+    try:
+        bench.numbers(mistake)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_every_mistake_knows_its_rounding(cell):
+    """Each of the catalogue runs over numbers that know how far rounding may move them."""
+    step = random_step(53, (3, 2, 3, 3), cell=cell, mask="right", dtype="float64")
+    bench = Bench(step.read(step.gradients()))
+    for mistake in suspects(bench.case):
+        if mistake.module in ENGINE and possible(bench, mistake):
+            with np.errstate(all="ignore"):
+                run = mutant(mistake).run(bench.model, *bench.rounded((mistake,)))
+            assert all(a.variance.shape == a.value.shape for a in run.values()), mistake.name
