@@ -130,13 +130,13 @@ def check_columns(name: str, value: Array, n: int, whose: str) -> Array:
     return value
 
 
-def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, H: int, like: Array) -> None:
-    """`state` is a tuple of one (B, H) array per state of the cell."""
+def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, widths: Sequence[int], like: Array) -> None:
+    """`state` is a tuple of one (B, H) array per state of the cell; widths: the H of each."""
     if not isinstance(state, tuple | list) or len(state) != len(parts):
         wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"
         got = f"{len(state)} parts" if isinstance(state, tuple | list) else _kind(state)
         raise TypeError(f"{wanted}; got {got} (a state of another kind of layer?)")
-    for part, value in zip(parts, state):
+    for part, value, H in zip(parts, state, widths):
         check_like(f"{name}.{part}", value, (B, H), "(B, H)", like)
 
 

@@ -115,7 +115,7 @@ def test_random_combinations():
     choices = {
         "bias": (True, False), "peepholes": (True, False), "coupled": (None, "f", "i"), "clip_c": (None, 0.4),
         "clip_a": (None, 0.6), "reset": ("after", "before"), "activation": SPECS, "gate_activation": SPECS[2:],
-        "cell_activation": SPECS,
+        "cell_activation": SPECS, "proj_size": (None, 1),
     }  # fmt: skip
     for _ in range(50):
         kind = (lc.LSTM, lc.GRU, lc.RNN)[rng.integers(3)]
@@ -320,3 +320,64 @@ def test_keras_gives_the_same(torch, kind, options, theirs):
         got = model.predict(given().swapaxes(0, 1))[0]
         eps = np.finfo("float64" if kind is lc.LSTM else "float32").eps  # Keras 3.15 rounds the others' states
         assert np.abs(got[:, ::-1] - want if backwards else got - want).max() < 32 * eps
+
+
+# ---- projection: h has a width of its own ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"peepholes": True, "coupled": "i", "clip_c": 0.5, "bias": False}], ids=str)
+@pytest.mark.parametrize("P", [1, 4])
+def test_a_projected_h(P, options, tmp_path):
+    """Gradients, padding, Jacobian, files and streams; what goes back step by step says that it cannot."""
+    x, layer = given(), made(lc.LSTM, {"proj_size": P} | options, engine=None)
+    y, state, cache = layer.forward(x, mask=MASK)
+    assert engine(cache) == "reference"
+    assert [s.shape for s in state] == [(B, P), (B, H)]
+    assert y.shape == (T, B, P)
+    check = lc.debug.gradcheck(layer, x, mask=MASK, seed=0)
+    assert check.worst < 1e-12, check
+    assert {row.name for row in check.table} >= {"W_hr", "h0", "c0"}
+    assert lc.debug.padding(layer, x, mask=MASK).ok
+    poison = np.where(MASK[..., None], 0, np.nan)
+    assert layer.forward(x + poison, mask=MASK)[0].tobytes() == y.tobytes()
+    J = lc.debug.jacobian(layer, cache)
+    v = [np.random.default_rng(k).standard_normal(s.shape) for k, s in enumerate(state)]
+    want = np.concatenate(layer.backward(None, cache, tuple(v))[1], axis=1)
+    np.testing.assert_allclose(np.einsum("bn,bnm->bm", np.concatenate(v, axis=1), J), want, rtol=0, atol=1e-13)
+    assert lc.debug.tripwire(layer, x, mask=MASK).ok
+    for tool in (lc.debug.ledger, lc.debug.flow):
+        with pytest.raises(TypeError, match="its h and c have different widths, and what goes back step by step"):
+            tool(layer, x, mask=MASK)
+    streamed = None
+    for t in range(T):
+        y_t, streamed = layer.step(x[t], streamed)
+    np.testing.assert_allclose(y_t, layer.predict(x)[0][-1], rtol=0, atol=1e-14)
+    lc.save(tmp_path / "model.safetensors", layer)
+    assert lc.load(tmp_path / "model.safetensors").predict(x, mask=MASK)[0].tobytes() == y.tobytes()
+    with pytest.raises(ValueError, match=r"`state.h` should be \(B, H\) = "):
+        layer.forward(x, (np.zeros((B, P + 1)), np.zeros((B, H))))
+    with pytest.raises(ValueError, match="`proj_size` should be a whole number above 0, or None; got 0"):
+        lc.LSTM(I, H, proj_size=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_torch_projects_the_same(torch, bias):
+    theirs = torch.nn.LSTM(I, 4, proj_size=2, bias=bias, dtype=torch.float64)
+    ours = lc.LSTM(I, 4, proj_size=2, bias=bias, dtype="float64")
+    names = {"W_ih": "weight_ih_l0", "W_hh": "weight_hh_l0", "W_hr": "weight_hr_l0"}
+    for name, their_name in names.items():
+        ours.params[name] = getattr(theirs, their_name).detach().numpy().T.copy()
+    if bias:
+        ours.params["b"] = (theirs.bias_ih_l0 + theirs.bias_hh_l0).detach().numpy()
+    rng = np.random.default_rng(5)
+    h0, c0 = rng.standard_normal((B, 2)), rng.standard_normal((B, 4))
+    x, h, c = (torch.tensor(v, requires_grad=True) for v in (given(), h0[None], c0[None]))
+    y, _ = theirs(x, (h, c))
+    dy = rng.standard_normal(tuple(y.shape))
+    y.backward(torch.tensor(dy))
+    got, _, cache = ours.forward(given(), (h0, c0))
+    dx, (dh0, dc0), grads = ours.backward(dy, cache)
+    pairs = [(got, y), (dx, x.grad), (dh0, h.grad[0]), (dc0, c.grad[0])]
+    pairs += [(grads[name], getattr(theirs, their_name).grad.T) for name, their_name in names.items()]
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b.detach().numpy(), rtol=0, atol=1e-12)

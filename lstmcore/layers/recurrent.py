@@ -63,12 +63,11 @@ class Recurrent(Layer):
 
     @classmethod
     def shapes(cls, options: Plain) -> dict[str, tuple[int, ...]]:
-        cell = cells.variant(cls.cell, **_changed(cls, {k: v for k, v in options.items() if k not in ARGUMENTS}))
-        return cell.shapes(options["input_size"], options["hidden_size"])
+        return _cell(cls, options).shapes(options["input_size"], options["hidden_size"])
 
     @classmethod
     def state_sizes(cls, options: Plain) -> tuple[int, ...]:
-        return (options["hidden_size"],) * len(cls.cell.states)
+        return _cell(cls, options).widths(options["hidden_size"])
 
     def forward(
         self,
@@ -116,9 +115,9 @@ class Recurrent(Layer):
         seen.check(cache.seen, self.params)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
-        H = self.hidden_size
+        H, *_ = widths = self.cell.widths(self.hidden_size)
         if dstate is not None:
-            check_state("dstate", dstate, self.cell.states, B, H, W_hh)
+            check_state("dstate", dstate, self.cell.states, B, widths, W_hh)
         of_state = self._zeros(B) if dstate is None else cast("tuple[Array, ...]", tuple(dstate))
         if dy is None:  # only the final state was used: an encoder, whose decoder gives dstate
             pass
@@ -181,15 +180,16 @@ class Recurrent(Layer):
         check_sequence("x", x, self.input_size, self.params["W_ih"], mask)
         if state is None:
             return self._zeros(x.shape[1])
-        check_state("state", state, self.cell.states, x.shape[1], self.hidden_size, self.params["W_hh"])
+        widths = self.cell.widths(self.hidden_size)
+        check_state("state", state, self.cell.states, x.shape[1], widths, self.params["W_hh"])
         return cast("tuple[Array, ...]", tuple(state))
 
     def _zeros(self, B: int) -> tuple[Array, ...]:
         W_hh = self.params["W_hh"]
-        xp, shape = namespace(W_hh), (B, self.hidden_size)
+        xp, widths = namespace(W_hh), self.cell.widths(self.hidden_size)
         if xp is np:
-            return (_zeros_to_read(shape, W_hh.dtype),) * len(self.cell.states)
-        return tuple([xp.zeros(shape, dtype=W_hh.dtype) for _ in self.cell.states])
+            return tuple([_zeros_to_read((B, width), W_hh.dtype) for width in widths])
+        return tuple([xp.zeros((B, width), dtype=W_hh.dtype) for width in widths])
 
 
 class LSTM(Recurrent):
@@ -201,7 +201,8 @@ class LSTM(Recurrent):
     Options (equations 78 to 91): peepholes=True adds p (3H,), blocks i f o; coupled="f" is f = 1 - i, "i" is i = 1 - f,
     and the block of that gate is left out; clip_c bounds c, clip_a the inputs of gates and candidate, each within
     +-limit; activation (of the candidate), gate_activation and cell_activation (of c) take the place of tanh, sigmoid,
-    tanh: a name of ops/cells/activations.py, or a tuple with its numbers, ("hard_sigmoid", 0.2).
+    tanh; proj_size=P adds W_hr (H, P): h and y are P wide, W_hh (P, 4H), on the reference engine. An activation is a
+    name of ops/cells/activations.py, or a tuple with its numbers, ("hard_sigmoid", 0.2).
     """
 
     cell: Cell = cells.lstm
@@ -238,6 +239,11 @@ def of_cell(cell: Cell) -> type[Recurrent]:
 ARGUMENTS = ("kind", *inspect.signature(Recurrent.__init__).parameters)  # of every layer: the others are options
 
 
+def _cell(kind: type[Recurrent], config: Plain) -> Cell:
+    """The cell of a layer of this configuration."""
+    return cells.variant(kind.cell, **_changed(kind, {k: v for k, v in config.items() if k not in ARGUMENTS}))
+
+
 def _changed(kind: type[Recurrent], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are not as they would be anyway. Lists, of files, become tuples again."""
     known = cells.options_of(kind.cell)
@@ -257,9 +263,10 @@ def _zeros_to_read(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
 def _initial(cell: Cell, I: int, H: int, dtype: np.dtype, rng: np.random.Generator) -> Params:
     params = {name: np.zeros(shape, dtype) for name, shape in cell.shapes(I, H).items()}
     params["W_ih"][...] = np.concatenate([glorot_uniform(rng, I, H) for _ in cell.input_blocks], axis=1)
-    params["W_hh"][...] = np.concatenate([orthogonal(rng, H) for _ in cell.recurrent_blocks], axis=1)
+    width = cell.widths(H)[0]
+    params["W_hh"][...] = np.concatenate([orthogonal(rng, max(width, H))[:width, :H] for _ in cell.recurrent_blocks], 1)
     for name in cell.weights:
-        params[name][...] = orthogonal(rng, H)
+        params[name][...] = orthogonal(rng, max(width, H))[:H, :width]
     for name, blocks in cell.biases.items():
         for k, part in zip(blocks, gates.split(params[name], len(blocks))):
             part[...] = cell.initial_biases.get(cell.gates[k], 0)

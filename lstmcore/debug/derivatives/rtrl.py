@@ -56,8 +56,8 @@ def rtrl(
     check_like("dy", dy, (T, B, H), "(T, B, H)", W_hh)
     zeros = tuple(np.zeros((B, H)) for _ in cell.states)
     state, dstate = zeros if state is None else state, zeros if dstate is None else dstate
-    check_state("state", state, cell.states, B, H, W_hh)
-    check_state("dstate", dstate, cell.states, B, H, W_hh)
+    check_state("state", state, cell.states, B, cell.widths(H), W_hh)
+    check_state("dstate", dstate, cell.states, B, cell.widths(H), W_hh)
 
     real = np.ones((T, B), bool) if mask is None else mask
     x, dy = masking_forward(x, mask), masking_forward(dy, mask)

@@ -79,17 +79,19 @@ def _column_by_column(
     a (..., K, H), previous (..., H) each. It takes as many runs as the state has numbers.
     """
     step_forward, _ = cell.steps(array_maths(dual), params)
-    W = gates.split(params["W_hh"], len(cell.recurrent_blocks))  # (H, blocks, H)
+    W = gates.split(params["W_hh"], len(cell.recurrent_blocks))  # (width of h, blocks, H)
     K, H = a.shape[-2:]
     columns = []
-    for name in cell.states:
-        for unit in range(H):
+    for name, width in zip(cell.states, cell.widths(H)):
+        for unit in range(width):
             tangents = np.zeros_like(a)
             if name == cell.states[0]:
                 tangents[..., cell.recurrent_blocks, :] = W[unit]
             moving = [Dual(a[..., k, :], tangents[..., k, :]) for k in range(K)]
             for s, of in zip(previous, cell.previous):
-                moving.append(Dual(s, np.broadcast_to(np.eye(H)[unit] * (name == of), s.shape)))
+                moving.append(
+                    Dual(s, np.zeros_like(s) if name != of else np.broadcast_to(np.eye(width)[unit], s.shape))
+                )
             columns.append(np.concatenate([new.tangent for new in step_forward(*moving)[K:]], axis=-1))
     return np.stack(columns, axis=-1)
 

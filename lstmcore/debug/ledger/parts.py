@@ -9,7 +9,7 @@ from lstmcore.arrays import Array, is_float32_or_64, namespace, to_numpy
 from lstmcore.debug.step.paths import paths, reached
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
-from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.step.step_back import check_one_width, steps_back
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.cpu.compiler import has_compiler
@@ -47,6 +47,7 @@ class Entry(NamedTuple):
 def recurrent_entries(visit: Visit, keep: bool) -> Iterator[Entry]:
     """The weights of a recurrent layer: three products in one, [x, h_prev, 1]^T da, step by step and path by path."""
     layer, cache = visit.as_recurrent()
+    check_one_width(layer)
     cell = layer.cell
     xp = namespace(cache.x)
     T, B, I = cache.x.shape

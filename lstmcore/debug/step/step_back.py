@@ -19,6 +19,7 @@ from lstmcore.arrays import Array, is_float32_or_64, namespace
 from lstmcore.debug.step.paths import Path, asked, paths, reached
 from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.zero import ZERO
+from lstmcore.layers import Recurrent
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.compiler import has_compiler
@@ -69,10 +70,20 @@ class Step(NamedTuple):
         return tuple(by_state[state] for state in sorted(by_state))
 
 
+def check_one_width(layer: Recurrent) -> None:
+    """Raises TypeError for a layer whose h and c have different widths: the paths of a step stand in one array."""
+    if layer.cell.width is not None:
+        raise TypeError(
+            f"{layer!r}: its h and c have different widths, and what goes back step by step (ledger, flow, report) "
+            "does not take that yet; gradcheck, jacobian and padding do"
+        )
+
+
 def steps_back(visit: Visit, split: bool = True) -> Iterator[Step]:
     """Undoes the visit's forward pass, last step first. split: False gives `da` of all paths in one."""
     layer, cache = visit.as_recurrent()
     cell, W_hh = layer.cell, layer.params["W_hh"]
+    check_one_width(layer)
     dy, dstate = visit.upstream()
     xp = namespace(cache.x)
     T, B = cache.gates.shape[:2]

@@ -69,7 +69,8 @@ class Cell:
     make_step: Callable[..., Steps]
     words: Mapping[str, str] = field(default_factory=dict)  # gate -> what people call it, "forget gate"
     initial_biases: Mapping[str, float] = field(default_factory=dict)  # gate -> where its bias starts, if not at 0
-    weights: tuple[str, ...] = ()  # matrices (H, H) that the step itself multiplies with
+    weights: tuple[str, ...] = ()  # matrices (H, width of h) that the step itself multiplies with
+    width: int | None = None  # of h, where it is not H
 
     def __post_init__(self) -> None:
         K, every = len(self.gates), tuple(range(len(self.gates)))
@@ -136,10 +137,14 @@ class Cell:
         """The parameters and their shapes for input width I and hidden width H."""
         return {
             "W_ih": (I, len(self.input_blocks) * H),
-            "W_hh": (H, len(self.recurrent_blocks) * H),
-            **dict.fromkeys(self.weights, (H, H)),
+            "W_hh": (self.width or H, len(self.recurrent_blocks) * H),
+            **dict.fromkeys(self.weights, (H, self.width or H)),
             **{name: (len(blocks) * H,) for name, blocks in self.biases.items()},
         }
+
+    def widths(self, H: int) -> tuple[int, ...]:
+        """The width of each state."""
+        return (self.width or H, *(H for _ in self.states[1:]))
 
     @property
     def fed_by(self) -> dict[str, tuple[int, ...]]:

@@ -3,12 +3,14 @@
     peepholes      the gates see the state (Gers & Schmidhuber 2000): i and f the old one, o the new one
     coupled        one gate is made of the other (Greff et al. 2017): "f" is 1 - i, or "i" is 1 - f
     clip_c         the state is held within +-clip_c
+    proj_size      h is projected to so many numbers by W_hr (Sak, Senior & Beaufays 2014): a second product in the step
     clip_a         so are the inputs of the gates and of the candidate, within +-clip_a
 
 and other activations. Peepholes are blocks that no product feeds: their bias is the weight, (H,) for each gate.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lstmcore.ops.cells.activations import Activation, Spec, activation, checked
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
@@ -25,6 +27,7 @@ class LSTMStep:
     coupled: str | None
     clip_c: float | None
     clip_a: float | None
+    proj_size: int | None
     activation: Spec
     gate_activation: Spec
     cell_activation: Spec
@@ -35,7 +38,7 @@ class LSTMStep:
         every = (*GATES, *PEEPHOLES) if self.peepholes else GATES
         return tuple(name for name in every if name not in (self.coupled, f"p_{self.coupled}"))
 
-    def __call__(self, maths: Maths) -> Steps:
+    def __call__(self, maths: Maths, W_hr: Any = None) -> Steps:
         one, zero, where_less = maths.one, maths.number(0.0), maths.where_less
         sigma, gate_slope = activation(maths, self.gate_activation, self.clip_a)
         phi, slope = activation(maths, self.activation, self.clip_a)
@@ -106,7 +109,22 @@ class LSTMStep:
                 dc_prev = dc_prev + da_i * p_i
             return kept((da_i, da_f, da_g, da_o, dp_i, dp_f, dp_o)) + (dc_prev,)
 
-        return step_forward, step_backward
+        if self.proj_size is None:
+            return step_forward, step_backward
+        at_o = self.blocks.index("o")
+
+        def projected_forward(*given):
+            *gates, m, c = step_forward(*given)
+            h = m @ W_hr  # (92) m is what (7) calls h
+            return *gates, h, c
+
+        def projected_backward(dh, dc, *saved):
+            m = saved[at_o] * psi(saved[-1])
+            dm = dh @ W_hr.T  # (93) undoes (92)
+            dW_hr = m.T @ dh  # (94)
+            return *step_backward(dm, dc, *saved), dW_hr
+
+        return projected_forward, projected_backward
 
 
 def lstm_variant(
@@ -117,11 +135,15 @@ def lstm_variant(
     activation: Activation = "tanh",
     gate_activation: Activation = "sigmoid",
     cell_activation: Activation = "tanh",
+    proj_size: int | None = None,
 ) -> Cell:
     if coupled not in (None, "f", "i"):
         raise ValueError(f'`coupled` should be "f" (f = 1 - i), "i" (i = 1 - f) or None; got {coupled!r}')
+    if proj_size is not None and (type(proj_size) is not int or proj_size < 1):
+        raise ValueError(f"`proj_size` should be a whole number above 0, or None; got {proj_size!r}")
     names = {"activation": activation, "gate_activation": gate_activation, "cell_activation": cell_activation}
-    make_step = LSTMStep(peepholes, coupled, clip_c, clip_a, *[checked(name, spec) for name, spec in names.items()])
+    made_by = [checked(name, spec) for name, spec in names.items()]
+    make_step = LSTMStep(peepholes, coupled, clip_c, clip_a, proj_size, *made_by)
     fed = tuple(range(4 - (coupled is not None)))
     words = {**lstm.words, **{f"p_{gate}": f"peephole of the {lstm.words[gate]}" for gate in "ifo"}}
     return replace(
@@ -133,4 +155,6 @@ def lstm_variant(
         make_step=make_step,
         words={name: words[name] for name in make_step.blocks},
         initial_biases={} if coupled == "f" else lstm.initial_biases,
+        weights=() if proj_size is None else ("W_hr",),
+        width=proj_size,
     )

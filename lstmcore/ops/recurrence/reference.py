@@ -37,11 +37,11 @@ def forward(
     T, B, _ = x.shape
     x = masking_forward(x, mask)
     a = project(cell, x, params)  # (T, B, K, H)
-    shape = (T + 1, B, state0[0].shape[-1])
-    if reuse is not None and reuse.states[0].shape == shape and reuse.states[0].dtype == x.dtype:
+    shapes = [(T + 1, B, s0.shape[-1]) for s0 in state0]
+    if reuse is not None and [s.shape for s in reuse.states] == shapes and reuse.states[0].dtype == x.dtype:
         states = reuse.states
     else:
-        states = tuple(xp.empty(shape, dtype=x.dtype) for _ in state0)
+        states = tuple(xp.empty(shape, dtype=x.dtype) for shape in shapes)
     for s, s0 in zip(states, state0):
         s[0, ...] = s0
     for t, (gates_t, states_t) in enumerate(_steps(cell, a, params, state0, mask)):
