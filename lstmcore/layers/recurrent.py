@@ -115,9 +115,9 @@ class Recurrent(Layer):
         seen.check(cache.seen, self.params)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
-        H, *_ = widths = self.cell.widths(self.hidden_size)
+        H = self.cell.width or self.hidden_size
         if dstate is not None:
-            check_state("dstate", dstate, self.cell.states, B, widths, W_hh)
+            check_state("dstate", dstate, self.cell.states, B, self.cell.widths(self.hidden_size), W_hh)
         of_state = self._zeros(B) if dstate is None else cast("tuple[Array, ...]", tuple(dstate))
         if dy is None:  # only the final state was used: an encoder, whose decoder gives dstate
             pass
@@ -186,10 +186,10 @@ class Recurrent(Layer):
 
     def _zeros(self, B: int) -> tuple[Array, ...]:
         W_hh = self.params["W_hh"]
-        xp, widths = namespace(W_hh), self.cell.widths(self.hidden_size)
-        if xp is np:
-            return tuple([_zeros_to_read((B, width), W_hh.dtype) for width in widths])
-        return tuple([xp.zeros((B, width), dtype=W_hh.dtype) for width in widths])
+        if type(W_hh) is np.ndarray and self.cell.width is None:
+            return (_zeros_to_read((B, self.hidden_size), W_hh.dtype),) * len(self.cell.states)
+        widths = self.cell.widths(self.hidden_size)
+        return tuple([namespace(W_hh).zeros((B, width), dtype=W_hh.dtype) for width in widths])
 
 
 class LSTM(Recurrent):
