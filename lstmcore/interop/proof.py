@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Array, State
 from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent, Reversed
 from lstmcore.layers.tree import leaves, replaced
 
@@ -75,7 +76,7 @@ def _final(layer: Layer) -> Layer:
     return replaced(layer, change)
 
 
-def flat(state: Any) -> list[np.ndarray]:
+def flat(state: State | Array | None) -> list[np.ndarray]:
     if isinstance(state, tuple):
         return [array for part in state for array in flat(part)]
     return [] if state is None else [state]

@@ -1,11 +1,10 @@
 """What a configuration of Keras 3 says of a layer, with its arrays: the same for living layers and for files."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Plain
+from lstmcore.arrays import Array, Plain
 from lstmcore.interop.build import embedding, linear, recurrent
 from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 
@@ -20,7 +19,7 @@ MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul"}
 KEYS = ("kernel", "recurrent_kernel", "bias")
 
 
-def layers_of(kind: str, config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[str]) -> list[Layer]:
+def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     """The layers of lstmcore that one layer of Keras is. arrays: as its get_weights() gives them.
 
     Raises ValueError, by name, for what lstmcore has not.
@@ -54,7 +53,7 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Any], dtype: str | None
     raise ValueError(f"`{name}` is a {kind}, which lstmcore has not")
 
 
-def _function(name: str, activation: Any) -> list[Layer]:
+def _function(name: str, activation: object) -> list[Layer]:
     if activation in (None, "linear"):
         return []
     if activation not in FUNCTIONS:
@@ -62,7 +61,7 @@ def _function(name: str, activation: Any) -> list[Layer]:
     return [FUNCTIONS[activation]()]
 
 
-def _both(config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[str]) -> Layer:
+def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> Layer:
     inner, other = config["layer"], config.get("backward_layer") or config["layer"]
     merge = config.get("merge_mode", "concat")
     if merge not in MERGES:
@@ -80,7 +79,7 @@ def _both(config: Plain, arrays: Sequence[Any], dtype: str | None, notes: list[s
 
 
 def _recurrent(
-    kind: str, config: Plain, parts: dict[str, list[Any]], dtype: str | None, notes: list[str], merge: str = "concat"
+    kind: str, config: Plain, parts: dict[str, list[Array]], dtype: str | None, notes: list[str], merge: str = "concat"
 ) -> list[Layer]:
     """parts: the arrays of each direction."""
     if kind not in CELLS:

@@ -77,7 +77,7 @@ def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
         raise ValueError(f"{path} is damaged, or no ONNX model: {reason!s:.200}") from error
 
 
-def _held(graph: Any) -> Arrays:
+def _held(graph: onnx.GraphProto) -> Arrays:
     """Initializers and constants by name."""
     found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
@@ -89,11 +89,11 @@ def _held(graph: Any) -> Arrays:
     return found
 
 
-def _said(node: Any) -> Plain:
+def _said(node: onnx.NodeProto) -> Plain:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _given(node: Any, held: Mapping[str, Any]) -> dict[str, Any]:
+def _given(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Arrays:
     """The arrays of a recurrent node by the names of the specification."""
     named = dict(itertools.zip_longest(SLOTS, node.input, fillvalue=""))
     found = {slot: held.get(name, held.get(slot)) for slot, name in named.items() if name}
@@ -106,7 +106,7 @@ def _given(node: Any, held: Mapping[str, Any]) -> dict[str, Any]:
     return {slot: value for slot, value in found.items() if value is not None}
 
 
-def _layers(nodes: list[Any], held: Mapping[str, Any], dtype: str | None) -> Iterator[Layer]:
+def _layers(nodes: list[onnx.NodeProto], held: Mapping[str, np.ndarray], dtype: str | None) -> Iterator[Layer]:
     for node in nodes:
         matrix = next((held[name] for name in node.input if name in held), None)
         if node.op_type in CELLS:
@@ -128,7 +128,7 @@ def _layers(nodes: list[Any], held: Mapping[str, Any], dtype: str | None) -> Ite
             raise ValueError(f"{node.op_type} {node.name!r} is a node that lstmcore has no layer for")
 
 
-def _recurrent(node: Any, held: Mapping[str, Any], dtype: str | None) -> list[Layer]:
+def _recurrent(node: onnx.NodeProto, held: Mapping[str, np.ndarray], dtype: str | None) -> list[Layer]:
     said, given = _said(node), _given(node, held)
     cell = CELLS[node.op_type]
     direction = said.get("direction", b"forward").decode()
@@ -167,7 +167,7 @@ def _functions(names: tuple[str, ...], said: Plain) -> tuple[tuple[str | float, 
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def _session(model: Any) -> Any:
+def _session(model: onnx.ModelProto) -> Any:
     try:
         import onnxruntime
     except ImportError:
@@ -177,7 +177,7 @@ def _session(model: Any) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _prove_node(node: Any, held: Mapping[str, Any]) -> Proof:
+def _prove_node(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Proof:
     """One node, run alone on random input of unequal lengths."""
     given = {slot: np.asarray(value) for slot, value in _given(node, held).items() if slot in ("W", "R", "B", "P")}
     own = chain(_recurrent(node, held, None)).to(engine="reference")
@@ -207,7 +207,7 @@ def _prove_node(node: Any, held: Mapping[str, Any]) -> Proof:
     return Proof(error, "run beside onnxruntime on random input of unequal lengths")
 
 
-def _prove_graph(model: Any, layers: list[Layer]) -> tuple[Layer, Proof]:
+def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Proof]:
     """The whole graph: which reading of its layers, and which order of axes, gives what it gives."""
     try:
         session = _session(model)

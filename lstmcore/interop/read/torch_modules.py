@@ -9,7 +9,7 @@ import copy
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,25 +21,27 @@ from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, in
 from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.masking import mask_from_lengths
 
+Module = TypeVar("Module", bound=nn.Module)
+
 RECURRENT, CELLS = (nn.LSTM, nn.GRU, nn.RNN), (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 SINGLE = 2.0**-23  # the rounding unit of float32
 NOTHING = (nn.Identity,)
 ENDS: tuple[type[Layer] | None, ...] = (None, Tanh, Softmax, Sigmoid, ReLU)  # functions that a forward may call
 
 
-def read(module: Any, dtype: str | None) -> tuple[Layer, Proof]:
+def read(module: nn.Module, dtype: str | None) -> tuple[Layer, Proof]:
     """The model and its proof. Raises ValueError, by name, for what lstmcore has not, and if both sides disagree."""
     twin, eps = _twin(module)
     left_out: list[str] = []
     layers, wide = list(_parts(module, dtype, left_out)), list(_parts(twin, None if eps < SINGLE else dtype, []))
-    if isinstance(module, RECURRENT):
+    if isinstance(twin, RECURRENT):
         return chain(layers), _prove_layer(twin, chain(wide).to(engine="reference"), eps)
-    if isinstance(module, CELLS):
+    if isinstance(twin, CELLS):
         return chain(layers), _prove_cell(twin, chain(wide).to(engine="reference"), eps)
     return _prove_model(twin, layers, wide, left_out, eps)
 
 
-def _parts(module: Any, dtype: str | None, left_out: list[str], path: str = "") -> Iterator[Layer]:
+def _parts(module: nn.Module, dtype: str | None, left_out: list[str], path: str = "") -> Iterator[Layer]:
     """The layers of a module, in the order in which its parts were made."""
     if isinstance(module, (*RECURRENT, *CELLS)):
         yield from _recurrent(module, dtype) if isinstance(module, RECURRENT) else _cell(module, dtype)
@@ -67,12 +69,12 @@ def _parts(module: Any, dtype: str | None, left_out: list[str], path: str = "") 
         left_out.append(f"{path} ({type(module).__name__})")
 
 
-def _own(module: Any) -> bool:
+def _own(module: nn.Module) -> bool:
     """Whether it has parameters beside those of its parts."""
     return next(module.parameters(recurse=False), None) is not None
 
 
-def _recurrent(module: Any, dtype: str | None) -> list[Layer]:
+def _recurrent(module: nn.RNNBase, dtype: str | None) -> list[Layer]:
     options: Plain = {"proj_size": module.proj_size}
     if isinstance(module, nn.RNN):
         options["nonlinearity"] = module.nonlinearity
@@ -83,7 +85,7 @@ def _recurrent(module: Any, dtype: str | None) -> list[Layer]:
     )
 
 
-def _cell(module: Any, dtype: str | None) -> list[Layer]:
+def _cell(module: nn.Module, dtype: str | None) -> list[Layer]:
     options: Plain = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNNCell) else {}
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = {name: getattr(_renewed(module), name) for name in names if getattr(module, name) is not None}
@@ -93,7 +95,7 @@ def _cell(module: Any, dtype: str | None) -> list[Layer]:
     )
 
 
-def _renewed(module: Any) -> Any:
+def _renewed(module: nn.Module) -> nn.Module:
     """The module, once what weight_norm and spectral_norm compute before each forward has been computed."""
     for hook in module._forward_pre_hooks.values():
         if type(hook).__module__.startswith("torch.nn.utils"):
@@ -104,7 +106,7 @@ def _renewed(module: Any) -> Any:
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def state_to_lstmcore(module: Any, parts: tuple) -> Any:
+def state_to_lstmcore(module: nn.RNNBase, parts: tuple) -> Any:
     """States (layers * directions, B, H) as the lstmcore layers of a module take them.
 
     parts: (h, c) of an LSTM, (h,) of the others; each may be None or (layers * directions, H), a single sequence.
@@ -118,7 +120,7 @@ def state_to_lstmcore(module: Any, parts: tuple) -> Any:
     return tuple(layers) if len(layers) > 1 else layers[0]
 
 
-def _twin(module: Any) -> tuple[Any, float]:
+def _twin(module: Module) -> tuple[Module, float]:
     """A copy in float64, and the rounding unit; the module itself where it cannot be copied."""
     try:
         return copy.deepcopy(module).double().cpu(), float(np.finfo(np.float64).eps)
@@ -126,7 +128,7 @@ def _twin(module: Any) -> tuple[Any, float]:
         return module, float(torch.finfo(next(module.parameters()).dtype).eps)
 
 
-def _prove_layer(theirs: Any, ours: Layer, eps: float) -> Proof:
+def _prove_layer(theirs: nn.RNNBase, ours: Layer, eps: float) -> Proof:
     x = inputs(ours)
     packed = nn.utils.rnn.pack_padded_sequence(torch.from_numpy(x), torch.from_numpy(LENGTHS), enforce_sorted=False)
     with _evaluating(theirs):
@@ -138,7 +140,7 @@ def _prove_layer(theirs: Any, ours: Layer, eps: float) -> Proof:
     return Proof(error, f"run beside torch on random input of unequal lengths{_order(theirs)}")
 
 
-def _prove_cell(theirs: Any, ours: Layer, eps: float) -> Proof:
+def _prove_cell(theirs: nn.Module, ours: Layer, eps: float) -> Proof:
     x = inputs(ours)[0]
     with _evaluating(theirs):
         state = theirs(torch.from_numpy(x))
@@ -148,7 +150,7 @@ def _prove_cell(theirs: Any, ours: Layer, eps: float) -> Proof:
 
 
 def _prove_model(
-    theirs: Any, layers: list[Layer], wide: list[Layer], left_out: list[str], eps: float
+    theirs: nn.Module, layers: list[Layer], wide: list[Layer], left_out: list[str], eps: float
 ) -> tuple[Layer, Proof]:
     """Which reading of the parts gives what the module gives."""
     x, order = inputs(chain(wide)), _order(theirs)
@@ -182,7 +184,7 @@ def _prove_model(
     )
 
 
-def _order(module: Any) -> str:
+def _order(module: nn.Module) -> str:
     first = any(getattr(part, "batch_first", False) for part in module.modules())
     return ", batch_first there: here x is (T, B, I)" if first else ""
 
@@ -193,7 +195,7 @@ def _log_softmax(x: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _evaluating(module: Any) -> Iterator[None]:
+def _evaluating(module: nn.Module) -> Iterator[None]:
     """A module in evaluation, without gradients, for as long as the block lasts."""
     before = module.training
     module.eval()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Array, Plain
 from lstmcore.interop.host import on_host
 from lstmcore.interop.write.blocks import Run, blocks
 from lstmcore.layers import Bidirectional, Dropout, Embedding, Last, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
@@ -54,18 +55,16 @@ class _Graph:
 
     def __init__(self, lengths: str):
         self.lengths = lengths
-        self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
+        self.nodes: list[tuple[str, list[str], list[str], Plain]] = []
         self.arrays: dict[str, np.ndarray] = {}
 
-    def node(
-        self, kind: str, given: list[str], said: dict[str, Any] | None = None, name: str = "", outputs: int = 1
-    ) -> str:
+    def node(self, kind: str, given: list[str], said: Plain | None = None, name: str = "", outputs: int = 1) -> str:
         """A node; the name of its first output (the others are that name and a number)."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append((kind, given, [name, *(f"{name}_{k}" for k in range(1, outputs))], said or {}))
         return name
 
-    def array(self, value: Any, name: str = "") -> str:
+    def array(self, value: Array | np.number, name: str = "") -> str:
         name = name or f"array_{len(self.arrays)}"
         self.arrays[name] = np.asarray(value)
         return name
@@ -102,7 +101,7 @@ class _Graph:
         """A recurrent node, and its output (T, D, B, H) as (T, B, D H); or the final states (D, B, H) as (B, D H)."""
         k = len(self.nodes)
         weights = [self.array(value, f"{key}_{k}") for key, value in run.weights("onnx").items()]
-        said: dict[str, Any] = {"hidden_size": run.hidden_size}
+        said: Plain = {"hidden_size": run.hidden_size}
         said |= {"direction": "bidirectional"} if run.bidirectional else {}
         said |= {"linear_before_reset": 1} if run.cell == "gru" else {}
         given = [

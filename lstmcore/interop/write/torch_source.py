@@ -97,9 +97,9 @@ def torch_source(model: Layer) -> str:
     return HEAD.format(model=repr(model).replace("\\", "")) + _class("Model", model)
 
 
-def _named(model: Layer) -> list[tuple[str, Any]]:
+def _named(model: Layer) -> list[tuple[str, Run | Layer]]:
     """Every block with its name in the class: lstm, dropout, linear, linear_2, ..."""
-    names: list[tuple[str, Any]] = []
+    names: list[tuple[str, Run | Layer]] = []
     times: dict[str, int] = {}
     for block in blocks(model):
         kind = block.cell if isinstance(block, Run) else type(block).__name__.lower()

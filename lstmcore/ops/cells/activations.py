@@ -6,13 +6,14 @@ enough where a function rises: from y = tanh(a) follows tanh'(a) = 1 - y^2.
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lstmcore.ops.cells.cell import Maths
+from lstmcore.ops.cells.symbol import Number
 
 Activation: TypeAlias = str | tuple[str | float, ...]  # "tanh", or with its numbers: ("leaky_relu", 0.01)
 Spec: TypeAlias = tuple[str | float, ...]  # what `checked` makes of it: all numbers are there
-Pair: TypeAlias = tuple[Callable[[Any], Any], Callable[[Any], Any]]  # a -> y, y -> dy / da
+Pair: TypeAlias = tuple[Callable[[Number], Number], Callable[[Number], Number]]  # a -> y, y -> dy / da
 
 NUMBERS: dict[str, tuple[float | None, ...]] = {  # alpha and beta where they are not given; None: they have to be
     "sigmoid": (), "tanh": (), "relu": (), "identity": (), "softsign": (), "softplus": (),
@@ -90,7 +91,7 @@ def _identity(maths: Maths) -> Pair:
     return lambda a: a, lambda y: one + zero * y
 
 
-def _affine(maths: Maths, alpha: Any, beta: Any) -> Pair:
+def _affine(maths: Maths, alpha: Number, beta: Number) -> Pair:
     zero = maths.number(0.0)
     return lambda a: alpha * a + beta, lambda y: alpha + zero * y
 
@@ -100,17 +101,17 @@ def _relu(maths: Maths) -> Pair:
     return lambda a: where_less(a, zero, zero, a), lambda y: where_less(zero, y, one, zero)
 
 
-def _leaky_relu(maths: Maths, alpha: Any) -> Pair:
+def _leaky_relu(maths: Maths, alpha: Number) -> Pair:
     zero, one, where_less = maths.number(0.0), maths.one, maths.where_less
     return lambda a: where_less(a, zero, alpha * a, a), lambda y: where_less(y, zero, alpha, one)
 
 
-def _thresholded_relu(maths: Maths, alpha: Any) -> Pair:
+def _thresholded_relu(maths: Maths, alpha: Number) -> Pair:
     zero, one, where_less = maths.number(0.0), maths.one, maths.where_less
     return lambda a: where_less(alpha, a, a, zero * a), lambda y: where_less(alpha, y, one, zero)
 
 
-def _hard_sigmoid(maths: Maths, alpha: Any, beta: Any) -> Pair:
+def _hard_sigmoid(maths: Maths, alpha: Number, beta: Number) -> Pair:
     zero, one, where_less = maths.number(0.0), maths.one, maths.where_less
 
     def f(a):
@@ -121,12 +122,12 @@ def _hard_sigmoid(maths: Maths, alpha: Any, beta: Any) -> Pair:
     return f, lambda y: alpha * where_less(zero, y, one, zero) * where_less(y, one, one, zero)
 
 
-def _scaled_tanh(maths: Maths, alpha: Any, beta: Any) -> Pair:
+def _scaled_tanh(maths: Maths, alpha: Number, beta: Number) -> Pair:
     tanh, one = maths.tanh, maths.one
     return lambda a: alpha * tanh(beta * a), lambda y: alpha * beta * (one - (y / alpha) * (y / alpha))
 
 
-def _elu(maths: Maths, alpha: Any) -> Pair:
+def _elu(maths: Maths, alpha: Number) -> Pair:
     zero, one, half = maths.number(0.0), maths.one, maths.number(0.5)
     tanh, where_less = maths.tanh, maths.where_less
 

@@ -5,7 +5,9 @@ So nobody has to be asked which gates are sigmoids, what a gradient reaches, or 
 
 from collections.abc import Iterable
 from math import inf
+from typing import Any, TypeAlias
 
+Number: TypeAlias = Any  # what a step runs over: a number, an array, a vector of compiled code, or a symbol
 Ends = tuple[float, float]
 
 
