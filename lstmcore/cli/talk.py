@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, NoReturn, TextIO, TypeVar
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -229,7 +230,8 @@ def picture(draw: Callable[[Path], None], path: Path) -> list[str]:
 def or_complain(work: Callable[[], Result]) -> Result:
     """What `work` returns; bad input and trouble with files or memory end in one line and exit code 2."""
     try:
-        return work()
+        with np.errstate(all="ignore"):  # what is not finite shows in the answer, which says so in its own words
+            return work()
     except (ValueError, TypeError, KeyError, OSError, OverflowError, MemoryError) as error:
         fail(in_words(error), 2)
 

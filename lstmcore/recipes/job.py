@@ -115,7 +115,6 @@ class Job(Generic[Data]):
     opt: Optimizer
     options: Plain  # the other arguments of `fit`: epochs, schedule, ...
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite ends the run, and is said then
     def fit(
         self, callbacks: Sequence[train.Callback], keep: Keep | None = None, progress: bool | None = None
     ) -> History:

@@ -35,13 +35,16 @@ def renamed(arrays, old, new):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: renamed(c, "weights.W_ih", "weights.kernel"), "lstmcore: the weights should hold W_ih, W_hh, b"),
+        (
+            lambda c: renamed(c, "weights.W_ih", "weights.kernel"),
+            "lstmcore: `grads` should have keys of kernel, W_hh, b",
+        ),
         (
             lambda c: renamed(c, "grads.W_ih", "grads.kernel"),
             "lstmcore: `grads` should have keys of W_ih, W_hh, b, x, ",
         ),
         (lambda c: c | {"state.hidden": c["x"][0]}, "lstmcore: `state` should hold h0, c0; got 'hidden'"),
-        (lambda c: c | {"layout": np.array("pytorch")}, "lstmcore: `layout` should be one of lstmcore, torch, keras,"),
+        (lambda c: c | {"layout": np.array("rot13")}, "lstmcore: `layout` should be one of"),
         (lambda c: c | {"cell": np.array("mgu")}, "lstmcore: `cell` should be one of lstm, gru, rnn"),
         (lambda c: c | {"dropout.z": c["x"]}, "lstmcore: `dropout` should hold masks of x or y; got 'z'"),
         (lambda c: c | {"x": c["x"][:0], "dy": c["dy"][:0]}, "lstmcore: `x` should have no empty axis; got (0, 2, 2)"),
@@ -62,3 +65,13 @@ def test_a_case_that_is_not_there(tmp_path, verb):
         2,
         f"lstmcore: {tmp_path / 'case.npz'}: No such file or directory\n",
     )
+
+
+def test_numbers_without_bounds_are_an_answer_and_no_warning(tmp_path, case):
+    """Warnings are errors here."""
+    np.savez(tmp_path / "case.npz", **(case | {"x": case["x"] * 1e200}))
+    assert here_and_now(["diagnose", str(tmp_path / "case.npz")])[0] == 1
+    words = "train alphabet --engine reference --hidden 2 --epochs 1 --as-posted --noise 1e308"
+    code, told = here_and_now(words.split())
+    assert code == 1, told
+    assert "lstmcore: the training diverged: the loss is nan in step 2" in told
