@@ -51,7 +51,7 @@ class Recurrent(Layer):
     ):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)
-        self.options = _changed(type(self), options)
+        self.options: Plain = _changed(type(self), options)
         if self.options:
             self.cell = cells.variant(self.cell, **self.options)
         self.input_size, self.hidden_size = input_size, hidden_size

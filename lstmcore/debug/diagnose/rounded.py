@@ -116,7 +116,11 @@ class Rounded:
         slope = power * np.divide(value, self.value, out=np.zeros(self.shape), where=self.value != 0)
         return Rounded(value, self.variance * slope**2 + value**2)
 
-    __radd__, __rmul__ = __add__, __mul__
+    def __radd__(self, other: Operand) -> "Rounded":
+        return self + other
+
+    def __rmul__(self, other: Operand) -> "Rounded":
+        return self * other
 
     def __lt__(self, other: Operand) -> np.ndarray:
         return self.value < _rounded(other).value

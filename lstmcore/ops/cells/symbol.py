@@ -15,6 +15,8 @@ class Symbol:
     """An argument by its name, a number, or the result of an operation. ends: between which it lies, if that shows."""
 
     __array_ufunc__ = None  # array functions do not take it
+    made_by: str
+    ends: Ends
 
     def __init__(self, made_by: str, *of: "Symbol", roundings: int = 1, ends: Ends = (-inf, inf)):
         self.made_by, self.ends = made_by, ends
