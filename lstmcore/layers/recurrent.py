@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Recurrent(Layer):
         seed: Seed = None,
         engine: EngineName = None,
         return_sequences: bool = True,
-        **options: Any,
+        **options: Unpack[cells.Options],
     ):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)

@@ -5,8 +5,9 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
+from lstmcore.ops.cells.activations import Activation
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.gru import gru
 from lstmcore.ops.cells.gru_variants import gru_variant
@@ -17,6 +18,21 @@ from lstmcore.ops.cells.rnn_variants import rnn_variant
 
 CELLS = {cell.name: cell for cell in (lstm, gru, rnn)}
 VARIANTS: dict[Cell, Callable[..., Cell]] = {lstm: lstm_variant, gru: gru_variant, rnn: rnn_variant}
+
+
+class Options(TypedDict, total=False):
+    """What layers of these cells can be told of them, for type checkers; `options_of` says which cell knows what."""
+
+    bias: bool
+    peepholes: bool
+    coupled: str | None
+    clip_c: float | None
+    clip_a: float | None
+    activation: Activation
+    gate_activation: Activation
+    cell_activation: Activation
+    proj_size: int | None
+    reset: str
 
 
 def options_of(cell: Cell) -> dict[str, Any]:
@@ -44,4 +60,4 @@ def variant(cell: Cell, bias: bool = True, **options: Any) -> Cell:
     return replace(made, biases=biases, initial_biases={})
 
 
-__all__ = ["CELLS", "Cell", "Maths", "Steps", "gru", "lstm", "options_of", "rnn", "variant"]
+__all__ = ["CELLS", "Cell", "Maths", "Options", "Steps", "gru", "lstm", "options_of", "rnn", "variant"]

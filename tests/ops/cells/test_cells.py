@@ -10,7 +10,7 @@ import oracle
 import pytest
 
 from lstmcore.ops.activation import array_maths
-from lstmcore.ops.cells import CELLS, Maths
+from lstmcore.ops.cells import CELLS, Maths, Options, options_of
 
 SCALAR = Maths(sigmoid=lambda a: 1.0 / (1.0 + math.exp(-a)), tanh=math.tanh, one=1.0)
 TOLERANCE = 30 * np.finfo(float).eps  # at most 20 roundings, of numbers below 2
@@ -132,3 +132,7 @@ def test_a_step_with_plain_numbers_is_not_compiled():
     cell = replace(CELLS["rnn"], make_step=a_number)
     assert not cell.compiles
     assert not cell.ends
+
+
+def test_checkers_know_every_option_of_every_cell():
+    assert Options.__annotations__.keys() == set().union(*map(options_of, CELLS.values()))
