@@ -369,6 +369,34 @@ COMPLAINTS = [
         'targets.astype("float64"), or build the layer with dtype="float32")',
     ),
     Complaint(
+        "a label beyond 1", lambda n: lc.binary_cross_entropy(n.dy, np.full_like(n.dy, 2)), ValueError,
+        "`targets` should lie in 0 .. 1, false to true; got 2 at (0, 0, 0) (a mark for what does not count? give its "
+        "mask)",
+    ),
+    Complaint(
+        "class weights of another size", lambda n: lc.softmax_cross_entropy(n.logits, n.targets, None, np.ones(V + 1)),
+        ValueError,
+        f"`weights` should be (V,) = ({V},), one per class; got ({V + 1},) (one per item? a mask leaves items out)",
+    ),
+    Complaint(
+        "negative class weights", lambda n: lc.softmax_cross_entropy(n.logits, n.targets, None, -np.ones(V)),
+        ValueError, "`weights` should be finite and not negative",
+    ),
+    Complaint(
+        "class weights of nothing", lambda n: lc.softmax_cross_entropy(n.logits, n.targets, None, np.zeros(V)),
+        ValueError, "`weights` should count at least one valid target; all of theirs are 0",
+    ),
+    Complaint(
+        "an optimizer in the place of the loss", lambda n: lc.fit(n.lstm, lc.SGD(0.1), [(n.x, n.dy)], n.lstm, epochs=1),
+        TypeError,
+        "`loss` should be a function (y, targets, mask) -> loss, dy, such as lc.squared_error; got "
+        "SGD(lr=0.1, weight_decay=0, l1=0) (fit(model, loss, batches, opt, epochs=...))",
+    ),
+    Complaint(
+        "a bend at zero", lambda n: lc.huber(n.dy, n.dy, delta=0), ValueError,
+        "`delta` should be a positive number; got 0",
+    ),
+    Complaint(
         "nothing valid to square", lambda n: lc.squared_error(n.dy, n.dy, mask=np.zeros((T, B, H), bool)), ValueError,
         "`mask` should have at least one valid item; got none (the mean of nothing is undefined)",
     ),
@@ -391,7 +419,7 @@ COMPLAINTS = [
     ),
     Complaint(
         "merge", lambda n: lc.Bidirectional(n.lstm, n.gru, merge="product"), ValueError,
-        "`merge` should be \"concat\" or \"sum\"; got 'product'",
+        "`merge` should be one of concat, sum, mean, mul, none; got 'product'",
     ),
     Complaint(
         "one layer twice", lambda n: lc.Bidirectional(n.lstm, n.lstm), ValueError,
