@@ -30,6 +30,8 @@ SAME = {  # arguments -> what they are called elsewhere
     "output_size": "units out_features output_dim embedding_dim n_out",
     "classes": "num_embeddings input_dim vocab_size num_classes",
     "bias": "use_bias",
+    "activation": "nonlinearity",
+    "gate_activation": "recurrent_activation",
     "p": "rate prob dropout",
     "seed": "random_state rng generator",
     "rng": "seed random_state generator",
@@ -58,11 +60,10 @@ SAME = {  # arguments -> what they are called elsewhere
 ARGUMENTS = {  # what functions and constructors do not take -> how it is said
     "num_layers n_layers layers": STACK,
     "bidirectional": BOTH,
-    "go_backwards": f"{BOTH}; one alone is layer.forward(x[::-1])",
-    "batch_first time_major": "arrays are time-major, (T, B, I): x.transpose(1, 0, 2)",
+    "go_backwards reverse": "lc.Reversed(lc.LSTM(I, H))",
+    "batch_first time_major": "arrays are time-major, (T, B, I): x.transpose(1, 0, 2), or lc.BatchFirst(model)",
     "dropout recurrent_dropout": "it is a layer: lc.Stack([lc.LSTM(I, H), lc.Dropout(p)])",
-    "activation recurrent_activation nonlinearity": "a cell has its own; docs/extend.md adds another",
-    "bias use_bias": "it always has one; it stays as it is where its gradient is left out of opt.step",
+    "activation recurrent_activation nonlinearity": "it is a layer: lc.Stack([lc.Linear(I, O), lc.Tanh()])",
     "kernel_initializer recurrent_initializer bias_initializer unit_forget_bias": f"assign what you like: {PARAMS}",
     "return_state stateful": "forward and predict return the state, and start from the one that they are given",
     "device map_location": ON_GPU,
@@ -144,15 +145,23 @@ def missing(owner: str, word: str, table: Mapping[str, str]) -> AttributeError:
 
 
 def hinted(call: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """The same function or constructor; what it is given wrongly by name, or not given, is a TypeError with a hint."""
+    """The same function or constructor; what it is given wrongly by name, or not given, is a TypeError with a hint.
+
+    A constructor that takes any name is asked what it knows: its class has `known_options()`, or all names will do.
+    """
     arguments = inspect.signature(call).parameters.values()
-    names = [a.name for a in arguments]
-    needed = {a.name for a in arguments if a.default is a.empty and a.kind is not a.VAR_POSITIONAL}
+    fixed = [a.name for a in arguments if a.kind is not a.VAR_KEYWORD]
+    takes_any_name = len(fixed) < len(arguments)
+    needed = {a.name for a in arguments if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
     who = call.__name__
 
     @functools.wraps(call)
     def hinting(*given: Given.args, **by_name: Given.kwargs) -> Answer:
         owner = type(given[0]).__name__ if who == "__init__" else who
+        names = fixed
+        if takes_any_name:
+            known = getattr(type(given[0]), "known_options", None) if given else None
+            names = [*fixed, *(known() if known else by_name)]
         for word in by_name:
             if word not in names:
                 raise TypeError(_line(f"{owner} has no", word, _argument(word, names)))
@@ -161,8 +170,7 @@ def hinted(call: Callable[Given, Answer]) -> Callable[Given, Answer]:
                 raise TypeError(_line(f"{owner} needs", word, _in(NEEDED, word) or _all(names)))
         return call(*given, **by_name)
 
-    takes_any_name = any(a.kind is a.VAR_KEYWORD for a in arguments)
-    return call if takes_any_name else hinting
+    return hinting
 
 
 def _argument(word: str, names: Sequence[str]) -> str:

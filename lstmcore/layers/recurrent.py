@@ -62,6 +62,11 @@ class Recurrent(Layer):
         self.own_engine()  # one that cannot run is refused now, not at the first batch
 
     @classmethod
+    def known_options(cls) -> tuple[str, ...]:
+        """The names of what the cell can be told."""
+        return tuple(cells.options_of(cls.cell))
+
+    @classmethod
     def shapes(cls, options: Plain) -> dict[str, tuple[int, ...]]:
         return _cell(cls, options).shapes(options["input_size"], options["hidden_size"])
 

@@ -83,7 +83,7 @@ def test_a_race_of_two_seeds(book, contestant, tmp_path):
 
 def test_who_trains_in_another_way_is_found_out(book):
     """In the first updates, on the job with one thing changed; a twin of the reference passes."""
-    symbols, learnt, _ = writing.split(writing.read(book))
+    symbols, learnt, _ = writing.split(writing.read(book), SMALL)
     job, pieces = text.job(symbols, learnt, SMALL)
     others = {
         "twin": Other(),
@@ -103,7 +103,7 @@ def test_torch_trains_the_same_model(torch, book):
     """The first losses within what rounding explains, and the weights come back to where they were."""
     from benchmarks.peers.torch import Peer as TorchPeer
 
-    symbols, learnt, _ = writing.split(writing.read(book))
+    symbols, learnt, _ = writing.split(writing.read(book), SMALL)
     job, pieces = text.job(symbols, learnt, SMALL)
     job = job._replace(dropout=0.0)
     writer = TorchPeer(1, "").writer(job)
@@ -116,7 +116,7 @@ def test_torch_trains_the_same_model(torch, book):
 def test_the_job_is_the_recipes(book):
     """Batches, rates, optimizer and dropout: the losses of an epoch are those that `lstmcore train text` reports."""
     options = writing.Options(**{**vars(SMALL), "engine": "reference"})
-    symbols, learnt, held_back = writing.split(writing.read(book))
+    symbols, learnt, held_back = writing.split(writing.read(book), SMALL)
     job, pieces = text.job(symbols, learnt, options)
     writer = Peer(1, "reference").writer(job._replace(dropout=0.0))
     losses = [writer.update(piece) for _ in range(options.epochs) for piece in pieces]

@@ -49,8 +49,10 @@ def arrangements(
     path = _path(weights)
     weights = {key.removeprefix(path): a for key, a in weights.items()}
     grads = {key.removeprefix(path): a for key, a in grads.items()}
-    weights, grads = _flat_biases(weights), _flat_biases(_same_names(grads, weights))
     known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
+    grads = _same_names(grads, weights)
+    if known is None or not _fits(weights, known):
+        weights, grads = _flat_biases(weights), _flat_biases(grads)
     notes: tuple[str, ...] = ()
     named, I, H = False, x.shape[-1], dy.shape[-1]
     orders: tuple[tuple[Arrays, Arrays, str], ...] = ((weights, grads, ""),)

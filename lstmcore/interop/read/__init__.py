@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstmcore.arrays import Plain
 from lstmcore.interop.proof import Proof
 from lstmcore.layers import Layer
@@ -26,6 +28,7 @@ FILES = {
 }
 
 
+@np.errstate(all="ignore")  # of weights without bounds the comparison says what there is to say
 def read(
     thing: object,
     *,

@@ -9,7 +9,7 @@ from cases import CELLS, MASKS, SHAPES, Problem, flatten, relative_error, run, w
 
 import lstmcore as lc
 from lstmcore.debug.derivatives.rtrl import rtrl
-from lstmcore.debug.mistakes import ENGINE, GRU, LSTM, MISTAKES, RNN, mutant
+from lstmcore.debug.mistakes import ENGINE, MISTAKES, mutant
 
 
 def learned(problem):
@@ -51,13 +51,12 @@ def test_padding_full_of_nan_changes_nothing():
 
 def test_every_mistake_in_a_backward_shows():
     """Against each mutant of the engine: they part as far as the mutant is from the right gradient."""
-    cells = {LSTM: "lstm", GRU: "gru", RNN: "rnn"}
     problems = {cell: Problem((cell, 4, 4), 8, 3, "gaps", seed=4) for cell in CELLS}
     witnesses = {cell: weights_of(learned(problem)) for cell, problem in problems.items()}
     right = {cell: backward(problem.layer(), problem) for cell, problem in problems.items()}
     shown = 0
     for mistake in [m for m in MISTAKES if m.module in ENGINE]:
-        for cell in [cells[mistake.module]] if mistake.module in cells else CELLS:
+        for cell in [mistake.cell] if mistake.cell else CELLS:
             wrong = backward(problems[cell].layer().to(engine=mutant(mistake)), problems[cell])
             moved = max(relative_error(wrong[name], right[cell][name]) for name in wrong)
             told = max(relative_error(wrong[name], witnesses[cell][name]) for name in wrong)
