@@ -157,7 +157,7 @@ def test_nan_goes_through_every_activation():
 @pytest.mark.parametrize(
     ("kind", "options", "complaint"),
     [
-        (lc.GRU, {"peepholes": True}, r"GRU has no option 'peepholes'; there are bias, reset, activation, gate_act"),
+        (lc.GRU, {"peepholes": True}, r"GRU has no `peepholes`: there are .*, bias, reset, activation, gate"),
         (lc.GRU, {"reset": "never"}, r'`reset` should be "after" or "before" \(the product\); got \'never\''),
         (lc.LSTM, {"coupled": "g"}, r'`coupled` should be "f" \(f = 1 - i\), "i" \(i = 1 - f\) or None; got \'g\''),
         (lc.LSTM, {"clip_c": -1.0}, r"`clip_c` should be a number above 0, or None; got -1.0"),
