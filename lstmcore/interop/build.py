@@ -26,6 +26,7 @@ FEATURES: dict[str, tuple[object, str]] = {
 }
 # The option of lstmcore's layer that does the same, and the value that it takes.
 OURS: dict[str, Callable[[Any], Plain]] = {
+    "proj_size": lambda value: {"proj_size": value},
     "nonlinearity": lambda value: {"activation": value},
     "reset_after": lambda value: {"reset": "before"},
     "peepholes": lambda value: {"peepholes": True},

@@ -50,7 +50,7 @@ def to_lstmcore(
     for k, d in structure.places():
         blocks = _cut(arrays, layout, structure, k, d)
         like = blocks[next(key for key in blocks if key[0] == "h")][0][1]
-        sizes[k, d] = len(blocks[next(key for key in blocks if key[0] == "x")][0][1]), len(like)
+        sizes[k, d] = len(blocks[next(key for key in blocks if key[0] == "x")][0][1]), like.shape[-1]
         if options.get("reset") == "before":  # both biases of the candidate add up
             blocks["b", "n"] = blocks.get(("b", "n"), []) + blocks.pop(("b", "m"), [])
         for part in own.cells[cell]:
@@ -78,7 +78,8 @@ def from_lstmcore(
 ) -> dict[str, np.ndarray]:
     """lstmcore's weights, or gradients, in another layout; the way back of `to_lstmcore`.
 
-    options: of the layer; None: what the names tell (peepholes, a GRU's reset gate before the product, no biases).
+    options: of the layer; None: what the names tell (peepholes, a projection, a GRU's reset gate before the product, no
+    biases).
 
     Raises KeyError for an unknown layout, ValueError for a structure that the layout does not have.
     """
@@ -111,7 +112,8 @@ def own_layout(cell: str, options: Mapping[str, Any]) -> Layout:
     parts = [
         Part("W_ih", "x", "".join(made.gates[k] for k in made.input_blocks)),
         Part("W_hh", "h", "".join(named)),
-        *(Part(name, "h", "m") for name in made.weights),  # a GRU's W_hn, where the reset gate comes before
+        # a GRU's W_hn, where the reset gate comes before the product, and an LSTM's W_hr
+        *(Part(name, "r", "r") if name == "W_hr" else Part(name, "h", "m") for name in made.weights),
     ]
     for name, blocks in made.biases.items():
         letters = "".join(made.gates[k].removeprefix("p_") for k in blocks)
@@ -124,10 +126,11 @@ def with_options(layout: Layout, cell: str, options: Mapping[str, Any]) -> Layou
     if layout.source == LAYOUTS["lstmcore"].source:
         return own_layout(cell, options)
     parts = layout.cells[cell]
-    if options.get("peepholes"):
-        if not layout.peepholes:
-            raise ValueError("this layout has no peepholes")
-        parts = (*parts, *layout.peepholes)
+    for option, more in (("peepholes", layout.peepholes), ("proj_size", layout.projection)):
+        if options.get(option):
+            if not more:
+                raise ValueError(f"this layout has no {option}")
+            parts = (*parts, *more)
     if options.get("reset") == "before" and layout.before is not None:
         parts = tuple(layout.before if part.of == "b" else part for part in parts)
     return layout if parts == layout.cells[cell] else layout._replace(cells={**layout.cells, cell: parts})
@@ -137,6 +140,7 @@ def _told(arrays: Mapping[str, np.ndarray], cell: str) -> Plain:
     """The options that the names of parameters tell."""
     names = {key.rpartition(".")[2] for key in arrays}
     told: Plain = {"peepholes": True} if "p" in names else {}
+    told |= next(({"proj_size": value.shape[-1]} for key, value in arrays.items() if key.endswith("W_hr")), {})
     told |= {"reset": "before"} if "W_hn" in names else {}
     return told | ({"bias": False} if "W_hh" in names and "b" not in names else {})
 
@@ -223,13 +227,17 @@ def _fits(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure
             blocks = _cut(arrays, layout, structure, k, d)
         except ValueError:
             return False
+        projection = blocks.pop(("r", "r"), None)
         for (of, _), copies in blocks.items():
             widths |= {value.shape[-1] for _, value in copies}
             if of not in ("b", "p"):
                 heights.setdefault(of, set()).update(value.shape[0] for _, value in copies)
-        if len(widths) != 1 or heights["h"] != widths or len(heights["x"]) != 1:
+        if len(widths) != 1 or len(heights["x"]) != 1:
             return False
-        gives[k, d] = widths.pop()
+        H = widths.pop()
+        rows, gives[k, d] = projection[0][1].shape if projection else (H, H)
+        if rows != H or heights["h"] != {gives[k, d]}:
+            return False
         below = [gives[k - 1, e] for e in range(structure.directions) if not structure.towers or e == d] if k else []
         if heights["x"] != ({sum(below)} if k else reads or heights["x"]):
             return False
@@ -289,6 +297,8 @@ def _sum(copies: list[tuple[str, np.ndarray]]) -> np.ndarray:
 def _letters(part: Part) -> str:
     K = f"{len(part.blocks) if len(part.blocks) > 1 else ''}H"
     rows = {"x": "I", "h": "H", "xh": "I+H"}.get(part.of, "")
+    if part.of == "r":
+        return "(P, H)" if part.out_first else "(H, P)"
     return f"({K},)" if part.of in ("b", "p") else f"({K}, {rows})" if part.out_first else f"({rows}, {K})"
 
 

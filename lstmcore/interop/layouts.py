@@ -18,7 +18,7 @@ class Part(NamedTuple):
     """One array of a layout."""
 
     key: str
-    of: str  # "x" multiplies x, "h" multiplies h, "xh" both (x's rows above h's), "b" is a bias, "p" are peepholes
+    of: str  # "x" multiplies x, "h" h, "xh" both (x's rows above h's), "r" projects h, "b" is a bias, "p" are peepholes
     blocks: str  # the blocks along its output axis; one that stands here or in another array again is summed
     out_first: bool = False  # (out, in) in place of (in, out)
     by_unit: bool = False  # the blocks of one unit stand together: (H, K) along the output axis, not (K, H)
@@ -35,6 +35,7 @@ class Layout(NamedTuple):
     directions: tuple[str, str] = ("fw.", "bw.")  # the path of a direction
     direction_axis: bool = False  # the directions stand along a first axis of each array
     peepholes: tuple[Part, ...] = ()  # of an LSTM that has them
+    projection: tuple[Part, ...] = ()  # of an LSTM that projects h
     before: Part | None = None  # the bias of a GRU whose reset gate comes before the product, where it is another one
     forget_bias: float = 0.0  # what the system adds to the forget gate at run time, and does not store
 
@@ -108,6 +109,7 @@ LAYOUTS: dict[str, Layout] = {
         },
         key="{key}_l{layer}{direction}",
         directions=("", "_reverse"),
+        projection=(Part("weight_hr", "r", "r", out_first=True),),
     ),
     "keras": Layout(
         "https://github.com/keras-team/keras keras/src/layers/rnn/lstm.py, gru.py (reset_after), simple_rnn.py: call",

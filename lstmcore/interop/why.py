@@ -26,7 +26,7 @@ def why(arrays: Arrays, layout: Layout, cell: str, fits: Fits) -> str:
 
 
 def feature(arrays: Arrays) -> str:
-    """The feature that a name gives away: "`weight_hr_l0` (3, 5) is a projection (of h, proj_size)"."""
+    """The feature that a name gives away: "`weight_hr_l0` (3, 5) belongs to a projection (of h, proj_size)"."""
     for pattern, words in NAMED:
         for key, value in arrays.items():
             if re.search(pattern, key):
@@ -37,7 +37,9 @@ def feature(arrays: Arrays) -> str:
 def _reasons(arrays: Arrays, layout: Layout, cell: str, fits: Fits) -> Iterator[str]:
     named = feature(arrays)
     if named:
-        yield f"{named}, which this table has not"
+        said = {"peepholes=True": layout.peepholes, "proj_size=P": layout.projection}
+        known = [o for o, parts in said.items() for p in parts if any(p.key in re.split("[./]|_l", k) for k in arrays)]
+        yield named + (f": say so, options=dict({known[0]})" if known else ", which this table has not")
     for key, value in arrays.items():
         if cell == "gru" and key.endswith("bias") and layout is LAYOUTS["keras"] and value.ndim == 1:
             yield (

@@ -21,8 +21,8 @@ ONNX = drawn(W=(1, 4 * H, I), R=(1, 4 * H, H), B=(1, 8 * H))
 TF1 = drawn(kernel=(I + H, 4 * H), bias=(4 * H,))
 
 REFUSED = [
-    (TORCH | drawn(weight_hr_l0=(2, H)), "torch", "lstm", r"`weight_hr_l0` \(2, 3\) belongs to a projection"),
-    (ONNX | drawn(P=(1, 3 * H)), "onnx", "lstm", r"`P` \(1, 9\) belongs to peepholes"),
+    (TORCH | drawn(weight_hr_l0=(2, H)), "torch", "lstm", r"to a projection .*: say so, options=dict\(proj_size=P\)"),
+    (ONNX | drawn(P=(1, 3 * H)), "onnx", "lstm", r"`P` \(1, 9\) belongs to peepholes .*: say so, options=dict\(peep"),
     (TF1 | drawn(w_i_diag=(H,)), "tf1", "lstm", r"`w_i_diag` \(3,\) belongs to peepholes"),
     (TF1 | {"projection/kernel": np.zeros((H, 2))}, "tf1", "lstm", r"belongs to a projection"),
     (TORCH | drawn(gamma=(2, 4 * H)), "haste", "lstm", r"`gamma` \(2, 12\) belongs to layer normalisation"),
@@ -115,6 +115,8 @@ def test_an_untrained_bias_proves_the_order_of_the_gates():
     ("onnx", "gru", {"reset": "before"}),
     ("keras", "gru", {"reset": "before"}),
     ("torch", "gru", {"bias": False}),
+    ("torch", "lstm", {"proj_size": 2}),
+    ("torch", "lstm", {"proj_size": 1, "bias": False}),
 ])  # fmt: skip
 def test_variants_there_and_back(layout, cell, options):
     model = {"lstm": lc.LSTM, "gru": lc.GRU}[cell](I, H, seed=0, **options)

@@ -192,18 +192,20 @@ def _torch(
         groups.setdefault(path, {})[key.rpartition(".")[2]] = value
     layers: list[Layer] = []
     for path, group in groups.items():
-        named = feature({key: np.empty(shape(value)) for key, value in group.items()})
+        projected = next((shape(value)[0] for key, value in group.items() if key.startswith("weight_hr")), 0)
+        named = feature({k: np.empty(shape(v)) for k, v in group.items() if not k.startswith("weight_hr")})
         if named:
             raise ValueError(f"{path + ': ' if path else ''}{named}, which cannot be read from arrays alone")
         if any(TORCH.match(key) for key in group):
             K = {shape(v)[0] // shape(v)[1] for k, v in group.items() if k.startswith("weight_hh")}
-            kind = cell or BLOCKS.get(K.pop() if len(K) == 1 else 0)
+            kind = cell or ("lstm" if projected else BLOCKS.get(K.pop() if len(K) == 1 else 0))
             if kind is None:
                 raise ValueError(
                     f"`{path}.weight_hh` should be (4H, H), (3H, H) or (H, H): which cell is it? Pass cell="
                 )
             _must_be_said("torch", kind, options)
-            layers += recurrent(group, "torch", kind, dtype=dtype, **_renamed(options))
+            said: Plain = {"proj_size": projected} | _renamed(options)
+            layers += recurrent(group, "torch", kind, dtype=dtype, **said)
         elif set(group) <= {"weight", "bias"} and len(shape(group.get("weight"))) == 2:
             layers.append(_dense(path, group, layers, dtype, {**arrays}))
         else:
