@@ -14,6 +14,7 @@ from lstmcore.train.files.npz import FLOATING, Kind, open_npz
 FLAGS = Kind("biu", "booleans, or integers 0 and 1")
 FACTORS = Kind("fbiu", "numbers or booleans")
 WORD = Kind("USViu", "a word, or its bytes")
+WORDS = ("loss.kind", "loss.over")
 KINDS = {"x": FLOATING, "dy": FLOATING, "y": FLOATING, "mask": FLAGS, "layout": WORD, "cell": WORD}
 GROUPS = (
     "weights",
@@ -22,6 +23,7 @@ GROUPS = (
     "dstate",
     "dropout",
     "steps",
+    "loss",
 )  # in a file, "weights.W_ih" is one array of the group
 
 LONGEST = 400  # bytes of a word
@@ -32,7 +34,7 @@ class Case(NamedTuple):
 
     weights: dict[str, np.ndarray]  # in the layout named
     x: np.ndarray  # (T, B, I)
-    dy: np.ndarray  # (T, B, D H), or (B, D H) if only the final states h came out
+    dy: np.ndarray  # (T, B, D H), or (B, D H) if only the final states h came out; (0,) if there is a loss instead
     grads: dict[str, np.ndarray]  # in the layout named; may hold "x", "h0", "c0"
     state: dict[str, np.ndarray]  # by name: "h0", "c0", or "0.fw.h0", ...; empty for zeros
     mask: np.ndarray | None  # (T, B) bool
@@ -44,13 +46,19 @@ class Case(NamedTuple):
     steps: Mapping[str, np.ndarray] = MappingProxyType(
         {}
     )  # (T, B, H) each, of "y", "c", "i", ..., "dh", "dc", "da_i", ...
+    loss: Mapping[str, Any] = MappingProxyType({})  # in place of dy: "kind", "targets", ..., as `diagnose` takes it
+
+    @property
+    def upstream(self) -> np.ndarray | None:
+        """dy, if it is there."""
+        return None if self.dy.shape == (0,) else self.dy
 
 
 def save_case(path: str | PathLike[str], case: Case) -> None:
     """Writes a case as docs/case-format.md describes it: an .npz file without pickles."""
     if not isinstance(case.layout, str):
         raise TypeError("`layout` should be the name of a layout, to be written to a file; got a Layout")
-    arrays: dict[str, Any] = {"x": case.x, "dy": case.dy}
+    arrays: dict[str, Any] = {"x": case.x} | ({} if case.upstream is None else {"dy": case.dy})
     arrays |= {"layout": np.array(case.layout), "cell": np.array(case.cell)}
     if case.mask is not None:
         arrays["mask"] = case.mask
@@ -103,7 +111,7 @@ def _json(path: str | PathLike) -> dict[str, np.ndarray]:
 def _kinds(path: str | PathLike, names: Iterable[str]) -> dict[str, Kind]:
     """What each member should hold. Raises ValueError for what is unknown or missing."""
     kinds = {name: _kind(path, name) for name in names}
-    missing = [name for name in ("x", "dy") if name not in kinds]
+    missing = [name for name in ("x", "dy") if name not in kinds and not (name == "dy" and "loss.targets" in kinds)]
     missing += [group for group in GROUPS[:2] if not any(name.startswith(f"{group}.") for name in kinds)]
     if missing:
         held = ", ".join(kinds) or "nothing"
@@ -112,14 +120,14 @@ def _kinds(path: str | PathLike, names: Iterable[str]) -> dict[str, Kind]:
 
 
 def _case(path: str | PathLike, arrays: Mapping[str, np.ndarray]) -> Case:
-    groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
+    groups: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
     for name, value in arrays.items():
         group, _, key = name.partition(".")
         if key:
-            groups[group][key] = value
+            groups[group][key] = _text(path, arrays, name, "") if name in WORDS else value
     return Case(
         x=arrays["x"],
-        dy=arrays["dy"],
+        dy=arrays.get("dy", np.zeros(0)),
         mask=None if "mask" not in arrays else _boolean(path, arrays["mask"]),
         layout=_text(path, arrays, "layout", "lstmcore"),
         cell=_text(path, arrays, "cell", ""),
@@ -128,6 +136,7 @@ def _case(path: str | PathLike, arrays: Mapping[str, np.ndarray]) -> Case:
         state=groups["state"],
         dstate=groups["dstate"],
         dropout=groups["dropout"],
+        loss=groups["loss"],
         steps=groups["steps"] | ({"y": arrays["y"]} if "y" in arrays else {}),
     )
 
@@ -140,7 +149,7 @@ def _kind(path: str | PathLike[str], name: str) -> Kind:
             f"{path}: no array {name!r:.80} is known; {', '.join(KINDS)}, and "
             f"{', '.join(f'{group}.NAME' for group in GROUPS)} are (docs/case-format.md)"
         )
-    return KINDS.get(name, FACTORS if group == "dropout" else FLOATING)
+    return WORD if name in WORDS else KINDS.get(name, FACTORS if group in ("dropout", "loss") else FLOATING)
 
 
 def _boolean(path: str | PathLike[str], value: np.ndarray) -> np.ndarray:

@@ -3,18 +3,19 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lstmcore.arrays import Array, State
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.forward import Forward
+from lstmcore.debug.diagnose.head import judge_head
 from lstmcore.debug.diagnose.lines import judge
 from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import fitted, in_layers, limits, suspects, truncations
-from lstmcore.debug.diagnose.trial import Bench, residual
+from lstmcore.debug.diagnose.trial import Bench, residual, with_loss_settled
 from lstmcore.debug.mistakes import Mistake
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER, turned_over
 from lstmcore.interop import Layout
@@ -41,6 +42,7 @@ class Diagnosis:
     off: float  # between the gradients and the right ones
     digits: str  # to which digits they were judged: "float64", "the 6 decimals that were written", or several of these
     notes: tuple[str, ...] = ()  # how the arrays were understood, where it was guessed
+    head: tuple[str, ...] = ()  # what is wrong with the gradients of the head above, where they were given
     forward: str = ""  # what the outputs say, where they were given: "right", another function, or where they leave
 
     def __str__(self) -> str:
@@ -48,7 +50,9 @@ class Diagnosis:
         function = all(mistake.function for mistakes in self.alternatives for mistake in mistakes)
         if self.forward:
             lines.append(f"forward: {self.forward}")
-        if self.ok:
+        if self.head:
+            lines.append(f"WRONG above the layer: {'; '.join(self.head)}")
+        if self.ok or (self.head and self.names == self.head):
             rounding = f"rounding ({self.digits})"
             lines.append(f"right: the largest relative error of an array, {self.residual:.1e}, is {rounding}")
             return "\n".join(lines)
@@ -74,7 +78,7 @@ class Diagnosis:
 def diagnose(
     weights: Mapping[str, Array],
     x: Array,
-    dy: Array,
+    dy: Array | None,
     grads: Mapping[str, Array],
     *,
     state: State | Mapping[str, Array] | None = None,
@@ -85,6 +89,7 @@ def diagnose(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
+    loss: Mapping[str, Any] | None = None,
     search: bool = True,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Diagnosis:
@@ -105,6 +110,13 @@ def diagnose(
     "da_f", "da_g", "da_o", the gradients of the pre-activations, and "dh" and "dc", those of the states with all that
     reached them. With da every line is judged by itself, and any number of mistakes named; a short case without a mask,
     T B <= I + H + 1, tells da by its weight gradients.
+    loss: in place of dy, which is then None: dict(kind=, targets=, over=, W=, b=, dW=, db=, value=). kind: "squared
+    error", (y - t)^2; "half squared error"; "cross-entropy", after a softmax; "binary cross-entropy", after a sigmoid.
+    targets (T, B, V), or classes (T, B); without T for a loss of the final states. over: what the sum is divided by,
+    "mean" (all its numbers, or classes), "sum" (nothing), "rows" (B), "steps" (T), "items" (T B); with a mask valid
+    items alone count. W (D H, V), or turned, and b (V,): a linear head between y and the loss; dW, db: its gradients,
+    which are judged too. value: the loss that the program found, which tells `over` and the half where they are not
+    said.
     search: False places what is wrong, and looks for no names. tell: is told the place before the search, and how far
     the search is.
 
@@ -112,15 +124,17 @@ def diagnose(
     farther off than rounding explains in the precision in which each array was computed and written (precision.py).
     Raises TypeError, KeyError or ValueError for what does not fit, and for NaN and infinities.
     """
-    found = readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps)
-    sound = [_Ladder(reading, tell) for reading in found]
+    found = readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps, loss)
+    sound = [_Ladder(with_loss_settled(reading), tell) for reading in found]
     best = next((ladder for ladder in sound if ladder.plain), None)  # the outputs tell, or the gradients
     best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
     best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
     inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
     if best is None and search and not inside:  # which reading it is, one mistake may tell
         best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
-    return (best or sound[0]).verdict(search)
+    best = best or sound[0]
+    answer, head = best.verdict(search), judge_head(best.bench)
+    return replace(answer, ok=False, head=head, names=(*answer.names, *head)) if head else answer
 
 
 class _Ladder:
@@ -267,7 +281,7 @@ def diagnose_case(case: Case, **options: Any) -> Diagnosis:
     return diagnose(
         case.weights,
         case.x,
-        case.dy,
+        case.upstream,
         case.grads,
         state=case.state or None,
         mask=case.mask,
@@ -276,6 +290,7 @@ def diagnose_case(case: Case, **options: Any) -> Diagnosis:
         cell=case.cell or None,
         dropout=case.dropout,
         steps=case.steps,
+        loss=case.loss or None,
         **options,
     )
 

@@ -9,13 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.arrays import namespace
-from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.training_step import outputs
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.debug.mistakes.mistake import PRODUCTS
-from lstmcore.debug.trees import named
-from lstmcore.layers.tree import state_names
 from lstmcore.ops.cells import CELLS
 
 
@@ -41,6 +38,7 @@ class Forward:
         steps = bench.case.steps
         single = tuple(bench.case.state) == tuple(f"{name}0" for name in self.cell.states)  # one layer, one direction
         self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)  # as they are computed
+        self.final = bench.case.top if steps.get("y", bench.case.x).ndim == 2 else ()  # only final states came out
         self.seen: Numbers = {n: steps[n].astype(float) for n in self.order if n in steps}
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
@@ -92,18 +90,10 @@ class Forward:
 
     def _run(self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...]) -> dict[str, Any]:
         params, x, mask, state, *_ = given
-        model, case = mutant(*mistakes).twin(self.bench.model, params), self.bench.case
         with np.errstate(all="ignore"):  # some mistakes explode
-            y, last, cache = model.forward(x, nested(state_names(model), state), mask)
-        if case.steps.get("y", case.x).ndim == 2:  # only the final states came out
-            finals = named(last, state_names(model))
-            y = concat([finals[name] for name in case.top], axis=-1)
+            y, cache = outputs(mutant(*mistakes).twin(self.bench.model, params), x, mask, state, self.final)
         arrays = {"y": y}
         if len(self.order) > 1:
             arrays |= {name: s[1:] for name, s in zip(self.cell.states, cache.states)}
             arrays |= {gate: cache.gates[:, :, k] for k, gate in enumerate(self.cell.gates)}
         return {n: arrays[n] for n in self.seen}
-
-
-def concat(parts: list[Any], axis: int) -> Any:
-    return namespace(parts[0]).concat(parts, axis=axis)

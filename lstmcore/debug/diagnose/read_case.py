@@ -7,6 +7,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.loss import Given, Loss, given_loss, read_loss
 from lstmcore.debug.diagnose.precision import Precision, computed, precisions
 from lstmcore.debug.diagnose.understand import Arranged, arrangements
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
@@ -28,12 +29,13 @@ class Reading(NamedTuple):
     real: np.ndarray | None  # (T, B): where dx is compared, if the case has zeros on padding
     notes: tuple[str, ...]  # how the arrays were understood, where it was guessed
     open_order: bool  # the names do not tell the order of the gates
+    loss: Loss | None = None  # what dy is derived from, if it was not given; the case holds its shape alone then
 
 
 def read_case(
     weights: Mapping[str, Array],
     x: Array,
-    dy: Array,
+    dy: Array | None,
     grads: Mapping[str, Array],
     state: State | Mapping[str, Array] | None = None,
     mask: Array | None = None,
@@ -43,15 +45,16 @@ def read_case(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
+    loss: Mapping[str, Any] | None = None,
 ) -> Reading:
     """The likeliest of `readings`."""
-    return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps)[0]
+    return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps, loss)[0]
 
 
 def readings(
     weights: Mapping[str, Array],
     x: Array,
-    dy: Array,
+    dy: Array | None,
     grads: Mapping[str, Array],
     state: State | Mapping[str, Array] | None = None,
     mask: Array | None = None,
@@ -61,6 +64,7 @@ def readings(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
+    loss: Mapping[str, Any] | None = None,
 ) -> list[Reading]:
     """Every reading of these arrays that fits: checked, in float64, with states by name; the likeliest first.
 
@@ -74,20 +78,32 @@ def readings(
     for name, value in grads.items():
         _numbers(f"grads[{name!r}]", value)
     unit = 2.0**-24 if all(p.bits == 24 for p in precisions(grads).values()) else 2.0**-53  # what inputs were read in
-    x, dy = np.asarray(_host(x)), np.asarray(_host(dy))
+    x = np.asarray(_host(x))
+    dy = None if dy is None else np.asarray(_host(dy))
+    if (dy is None) == (loss is None):
+        raise ValueError(f"`dy` or a `loss` should be given; got {'both' if loss else 'neither'}")
     arrays = {name: _wide(f"weights[{name!r}]", value, unit) for name, value in weights.items()}
     seen = {n: np.asarray(_host(value)) for n, value in {"y": y, **(steps or {})}.items() if value is not None}
+    of_loss = None if loss is None else given_loss(loss, x)
     if x.ndim == 2:  # one sequence
-        single = [x, dy, *seen.values(), *(grads[name] for name in grads if name in ("x", "dx"))]
-        x, dy, *rest = (a[:, None] if a.ndim == 2 else a for a in single)
-        seen = dict(zip(seen, rest))
-        grads |= dict(zip([name for name in grads if name in ("x", "dx")], rest[len(seen) :]))
+
+        def in_a_batch(a: np.ndarray) -> np.ndarray:
+            return a[:, None] if a.ndim == 2 else a
+
+        x, dy = in_a_batch(x), None if dy is None else in_a_batch(dy)
+        seen = {name: in_a_batch(a) for name, a in seen.items()}
+        grads |= {name: in_a_batch(grads[name]) for name in ("x", "dx") if name in grads}
+    upstreams = [dy] if dy is not None else []
+    if of_loss is not None:  # of dy the shape alone
+        widths = seen["y"].shape[-1:] if "y" in seen else of_loss.widths(arrays)
+        upstreams = [np.zeros((*of_loss.lead, H)) for H in widths]
     found, errors = [], []
-    for arranged in arrangements(arrays, x, dy, grads, layout, cell):
-        try:
-            found.append(_read(arranged, seen, state, mask, dstate, dropout or {}, unit))
-        except (KeyError, ValueError, TypeError) as error:
-            errors.append(error)
+    for upstream in upstreams:
+        for arranged in arrangements(arrays, x, upstream, grads, layout, cell):
+            try:
+                found.append(_read(arranged, seen, state, mask, dstate, dropout or {}, unit, of_loss))
+            except (KeyError, ValueError, TypeError) as error:
+                errors.append(error)
     if not found:
         raise errors[0]
     return found
@@ -101,6 +117,7 @@ def _read(
     dstate: State | Mapping[str, Array] | None,
     dropout: Mapping[str, Array],
     unit: float,
+    of_loss: Given | None,
 ) -> Reading:
     """One reading, checked."""
     x, dy, layout = given.x, given.dy, given.layout
@@ -132,9 +149,11 @@ def _read(
     written = precisions({**got, **case.steps})
     real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
     case = case._replace(grads={name: value.astype(np.float64) for name, value in got.items()})
+    loss = of_loss and read_loss(of_loss, case, given.axes, _out_first(given.layout))
+    notes = (*given.notes, *([str(loss)] if loss else []))
     return Reading(
-        case, model, computed(got, written), transposed, written, _inputs(case, written), real, given.notes,
-        given.open_order,
+        case, model, computed(got, written), transposed, written, _inputs(case, written), real, notes, given.open_order,
+        loss,
     )  # fmt: skip
 
 
@@ -207,6 +226,12 @@ def _told_apart(
         raise errors[0]
     fitting = [(name, model) for name, model in found if sum(part.hidden_size for part in _top(model).values()) == out]
     return (fitting or found)[0]
+
+
+def _out_first(layout: str | Layout) -> bool:
+    """Whether matrices of this layout are (out, in)."""
+    known = LAYOUTS[layout] if isinstance(layout, str) else layout
+    return any(part.out_first for parts in known.cells.values() for part in parts)
 
 
 def _states(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.arrays import Array
+from lstmcore.arrays import Array, namespace
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.plan import from_lstmcore
 from lstmcore.debug.trees import named
@@ -40,6 +40,18 @@ def run(
     _, _, cache = model.forward(x, nested(names, state), mask)
     dx, dstate0, grads = model.backward(dy, cache, nested(names, dstate))
     return {**grads, "x": dx, **named(dstate0, names)}
+
+
+def outputs(
+    model: Any, x: Array, mask: Array | None, state: dict[str, Array], final: tuple[str, ...] = ()
+) -> tuple[Array, Any]:
+    """The outputs (T, B, D H), or final states side by side (B, D H), by the names of their initial ones; the cache."""
+    names = state_names(model)
+    y, last, cache = model.forward(x, nested(names, state), mask)
+    if final:
+        states = named(last, names)
+        y = namespace(x).concat([states[name] for name in final], axis=-1)
+    return y, cache
 
 
 def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.debug.diagnose.loss import settled
 from lstmcore.debug.diagnose.read_case import Reading
 from lstmcore.debug.diagnose.rounded import Rounded
+from lstmcore.debug.diagnose.training_step import outputs
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
 
@@ -21,7 +23,10 @@ class Bench:
     """One case on the bench. What is run once is kept. base: how its function differs from the plain one."""
 
     def __init__(self, reading: Reading, base: tuple[Mistake, ...] = ()):
-        self.reading, self.case, self.model, self.base = reading, reading.case, reading.model, base
+        self.reading, self.model, self.base = reading, reading.model, base
+        self.case = reading.case
+        if reading.loss is not None:
+            self.case = self.case._replace(dy=self._upstream(base))
         self._prepared: dict[tuple[Edit, ...], tuple[Any, ...]] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
@@ -96,7 +101,15 @@ class Bench:
             moved = lost.moved(tree) / self.reading.unit if lost else 0.0
             return Rounded(tree, tree**2 + moved**2 * (tree != 0))
 
-        return tuple(map(rounded, self.prepared(*mistakes)))
+        given = tuple(map(rounded, self.prepared(*mistakes)))
+        if self.reading.loss is None:
+            return given
+        dy = self.reading.loss.gradients(self.outputs((*self.base, *mistakes), given))[0]  # no number of it is typed in
+        most = float(np.max(dy.variance))
+        *before, upstream, dstate = given
+        if self.case.dy.ndim == 2:  # dy is a part of it
+            dstate = {name: Rounded(d.value, d.variance + most) for name, d in dstate.items()}
+        return (*before, Rounded(upstream.value, upstream.variance + most * (upstream.value != 0)), dstate)
 
     def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
         with np.errstate(all="ignore"):  # some mistakes explode
@@ -105,10 +118,29 @@ class Bench:
     def prepared(self, *mistakes: Mistake) -> tuple[Any, ...]:
         """What the layers get: found once for all mistakes that leave it as it is."""
         every = (*self.base, *mistakes)
-        edits = tuple(e for m in every for e in m.edits if e.module == AROUND and e.right not in HAND_OVER)
+        moves_dy = self.reading.loss is not None and "y" not in self.case.steps  # else the function is known
+        edits = tuple(
+            e for m in every for e in m.edits if moves_dy or (e.module == AROUND and e.right not in HAND_OVER)
+        )
         if edits not in self._prepared:
-            self._prepared[edits] = mutant(*every).prepare(self.case)
+            case = self.case._replace(dy=self._upstream(every)) if moves_dy else self.case
+            self._prepared[edits] = mutant(*every).prepare(case)
         return self._prepared[edits]
+
+    def outputs(self, every: tuple[Mistake, ...], given: tuple[Any, ...] | None = None) -> Any:
+        """What the loss of the case is computed from, with these mistakes; given: what `prepare` gives, of any kind."""
+        engine, case = mutant(*every), self.case
+        params, x, mask, state, *_ = given or engine.prepare(case)
+        with np.errstate(all="ignore"):
+            y, _ = outputs(engine.twin(self.model, params), x, mask, state, case.top if case.dy.ndim == 2 else ())
+        drawn = case.dropout.get("y")
+        return y if drawn is None else y * drawn
+
+    def _upstream(self, every: tuple[Mistake, ...]) -> np.ndarray:
+        """dy, as the loss of the case gives it."""
+        assert self.reading.loss is not None
+        with np.errstate(all="ignore"):
+            return np.nan_to_num(self.reading.loss.gradients(self.outputs(every))[0])
 
     def handed(self, mistakes: tuple[Mistake, ...], ours: Numbers) -> Numbers:
         """lstmcore's gradients as the program hands them over, with these mistakes."""
@@ -119,6 +151,17 @@ class Bench:
         """What is compared of an array: of dx that the case has as zero on padding, the real steps."""
         real = self.reading.real
         return value if key != "x" or real is None else np.where(real[:, :, None], value, 0)
+
+
+def with_loss_settled(reading: Reading) -> Reading:
+    """The reading with what its loss leaves open told by the outputs, and said."""
+    if reading.loss is None:
+        return reading
+    y = reading.case.steps.get("y")
+    y = Bench(reading).outputs(()) if y is None or y.ndim != reading.case.dy.ndim else y
+    loss, word = settled(reading.loss, y)
+    notes = [note if note != str(reading.loss) else str(loss) for note in reading.notes]
+    return reading._replace(loss=loss, notes=(*notes, *([word] if word else [])))
 
 
 def _moved(tree: Any, seed: int) -> Any:

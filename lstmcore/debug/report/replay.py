@@ -4,7 +4,8 @@ from typing import Any
 
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.read_case import read_case
-from lstmcore.debug.diagnose.training_step import nested, prepare
+from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.trial import Bench, with_loss_settled
 from lstmcore.debug.report.report import Report, report
 from lstmcore.layers.tree import state_names
 
@@ -15,10 +16,10 @@ def report_case(case: Case, title: str = "A training step", **options: Any) -> R
     options: those of `report`. Raises TypeError, KeyError or ValueError for a case that does not hold together.
     """
     reading = read_case(
-        case.weights, case.x, case.dy, case.grads, case.state or None, case.mask, case.dstate or None, case.layout,
-        case.cell or None, case.dropout,
+        case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
+        case.dstate or None, case.layout, case.cell or None, case.dropout, loss=case.loss or None,
     )  # fmt: skip
-    params, x, mask, state, dy, dstate = prepare(reading.case)
+    params, x, mask, state, dy, dstate = Bench(with_loss_settled(reading)).prepared()
     model, names = reading.model, state_names(reading.model)
     for name, value in params.items():
         model.params[name] = value
