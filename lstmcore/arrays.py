@@ -7,11 +7,12 @@ of any library that follows the array API standard, go wherever `Array` stands; 
 import functools
 import sys
 from types import ModuleType
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # as numpy.typing.NDArray[Any]
+Maybe = TypeVar("Maybe", Array, Array | None)
 Dtype: TypeAlias = str | type | np.dtype[Any]  # what names one: "float32", numpy.float32, ...
 State: TypeAlias = tuple["Array | State | None", ...]  # (B, H) per state of a cell; a container: one entry per part
 Plain: TypeAlias = dict[str, Any]  # plain data by name: numbers, texts, lists and dicts, as JSON holds them

@@ -16,7 +16,7 @@ from lstmcore.ops.activation import (
     tanh_backward,
     tanh_forward,
 )
-from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
 
 
@@ -40,7 +40,7 @@ class Activation(Layer):
     ) -> tuple[Array, None, ActivationCache]:
         check_features("x", x, None, None, mask)
         y = masking_forward(self.function(masking_forward(x, mask)), mask)
-        return read_only(y[...]), None, ActivationCache(y, mask, self)
+        return read_only(y[...]), None, ActivationCache(y, kept(mask), self)
 
     def backward(
         self, dy: Array | None, cache: ActivationCache, dstate: State | None = None

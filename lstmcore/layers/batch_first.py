@@ -1,13 +1,11 @@
 """The one place where the batch may come first: a wrapper around a model whose arrays are time-major."""
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from lstmcore.arrays import Array, State, is_array, namespace
+from lstmcore.arrays import Array, Maybe, State, is_array, namespace
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import joined
 from lstmcore.shapes import check_cache, check_parts
-
-Maybe = TypeVar("Maybe", Array, Array | None)
 
 
 class BatchFirstCache(NamedTuple):

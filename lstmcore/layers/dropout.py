@@ -6,7 +6,7 @@ from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.dropout import dropout_backward, dropout_forward, dropout_scale
-from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
 
 
@@ -37,7 +37,7 @@ class Dropout(Layer):
         scale = None if rng is None else dropout_scale(rng, tuple(x.shape), self.p, x)
         if scale is not None:
             y = dropout_forward(y, scale)
-        return y, None, DropoutCache(scale, mask, y, self)
+        return y, None, DropoutCache(scale, kept(mask), y, self)
 
     def backward(
         self, dy: Array | None, cache: DropoutCache, dstate: State | None = None

@@ -7,7 +7,7 @@ from lstmcore.layers.initialise import Seed, generator
 from lstmcore.layers.layer import Layer, Rng, check_dtype, zero_grads
 from lstmcore.layers.params import Params
 from lstmcore.ops.embedding import embedding_backward, embedding_forward
-from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_indices, check_like, check_size
 
 
@@ -44,9 +44,9 @@ class Embedding(Layer):
         self.params.check_shapes()
         W = self.params["W"]
         check_indices(x, self.classes, W, mask)
-        if mask is not None:
-            x = namespace(x).where(mask, x, namespace(x).zeros_like(x))
-        return masking_forward(embedding_forward(x, W), mask), None, EmbeddingCache(x, mask, self)
+        index = kept(x) if mask is None else namespace(x).where(mask, x, namespace(x).zeros_like(x))
+        y = masking_forward(embedding_forward(index, W), mask)
+        return y, None, EmbeddingCache(index, kept(mask), self)
 
     def backward(
         self, dy: Array | None, cache: EmbeddingCache, dstate: State | None = None

@@ -6,6 +6,7 @@ from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.last import last_backward, last_forward
+from lstmcore.ops.masking import kept
 from lstmcore.shapes import check_cache, check_features, check_like
 
 
@@ -31,7 +32,7 @@ class Last(Layer):
         check_features("x", x, None, None, mask)
         if x.ndim != 3:
             raise ValueError(f"`x` should be (T, B, I), a sequence; got {tuple(x.shape)}")
-        return last_forward(x, mask), None, LastCache(x, mask, self)
+        return last_forward(x, mask), None, LastCache(x, kept(mask), self)
 
     def backward(
         self, dy: Array | None, cache: LastCache, dstate: State | None = None

@@ -10,7 +10,7 @@ from lstmcore.layers.layer import Layer, Rng, check_dtype, zero_grads
 from lstmcore.layers.params import Params
 from lstmcore.layers.seen import Seen, check, look
 from lstmcore.ops.linear import linear_backward, linear_forward
-from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like, check_size
 
 
@@ -56,7 +56,7 @@ class Linear(Layer):
         known = look(x, self.params)
         x = masking_forward(x, mask)
         y = linear_forward(x, W, self.params["b"] if self.bias else None)
-        return masking_forward(y, mask), None, LinearCache(x, mask, self, known)
+        return masking_forward(y, mask), None, LinearCache(x, kept(mask), self, known)
 
     def backward(
         self, dy: Array | None, cache: LinearCache, dstate: State | None = None

@@ -14,7 +14,7 @@ from lstmcore.layers.layer import Layer, Rng, check_dtype
 from lstmcore.layers.params import Params
 from lstmcore.ops import cells, gates
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.masking import masking_forward
+from lstmcore.ops.masking import kept, masking_forward
 from lstmcore.ops.recurrence import Cache, Engine, EngineName, choose
 from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
@@ -99,7 +99,8 @@ class Recurrent(Layer):
     def after_forward(self, given: Forward, cache: Cache) -> tuple[Array, tuple[Array, ...], Cache]:
         """What `forward` makes of an engine's answer."""
         before = None if given.reuse is None else given.reuse.seen
-        cache = cache._replace(owner=self, seen=seen.look(given.x, self.params, before))
+        known = seen.look(given.x, self.params, before)
+        cache = cache._replace(owner=self, seen=known, mask=kept(cache.mask))
         xp = namespace(cache.x)
         state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
         if not self.return_sequences:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore.arrays import Array, library_name, namespace, to_library, to_numpy
+from lstmcore.arrays import Array, Maybe, library_name, namespace, to_library, to_numpy
 from lstmcore.shapes import check_lengths, check_size
 
 
@@ -23,6 +23,11 @@ def masking_forward(x: Array, mask: Array | None) -> Array:
 def masking_backward(dy: Array, mask: Array | None) -> Array:
     """Undoes `masking_forward`: what came from a padded step goes nowhere. A selection is its own transpose."""
     return masking_forward(dy, mask)
+
+
+def kept(a: Maybe) -> Maybe:
+    """A copy of a mask, or of indices, for a cache: a loader may fill its buffer again before the way back."""
+    return None if a is None else namespace(a).asarray(a, copy=True)
 
 
 def mask_from_lengths(lengths: ArrayLike, T: int) -> Array:

@@ -222,3 +222,41 @@ def test_fit_says_so_too():
 
     with pytest.raises(ValueError, match="parameter 'W_hh' has changed since `forward`"):
         lc.fit(model, loss, [(x, np.zeros((T, B, 1), "float32"))], lc.Adam(), epochs=1, progress=False)
+
+
+SMALL = {
+    "lstm": lambda: lc.LSTM(I, H, seed=1),
+    "gru, reference": lambda: lc.GRU(I, H, seed=1, engine="reference"),
+    "rnn": lambda: lc.RNN(I, H, seed=1),
+    "reversed": lambda: lc.Reversed(lc.LSTM(I, H, seed=1)),
+    "both": lambda: lc.Bidirectional(lc.LSTM(I, H, seed=1), lc.LSTM(I, H, seed=2), merge="mul"),
+    "batch first": lambda: lc.BatchFirst(lc.LSTM(I, H, seed=1)),
+    "stack": lambda: lc.Stack([lc.Embedding(5, I, seed=1), lc.LSTM(I, H, seed=1), lc.Dropout(0.5), lc.Last()]),
+    "linear": lambda: lc.Linear(I, 2, seed=1),
+    "tanh": lc.Tanh,
+    "softmax": lc.Softmax,
+    "dropout": lambda: lc.Dropout(0.5),
+    "last": lc.Last,
+    "embedding": lambda: lc.Embedding(5, I, seed=1),
+}
+
+
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_a_mask_or_indices_that_were_filled_again(make):
+    """They are small, so the cache has its own: the gradient is that of the batch of the way there."""
+    rng = np.random.default_rng(2)
+    model = make()
+    indices = make in (SMALL["stack"], SMALL["embedding"])
+    shape = (B, T) if isinstance(model, lc.BatchFirst) else (T, B)
+    for masked in (True, False):
+        x = rng.integers(0, 5, shape) if indices else rng.standard_normal((*shape, I)).astype("float32")
+        mask = rng.random(shape) < 0.7 if masked else None
+        y, _, cache = model.forward(x, mask=mask, rng=np.random.default_rng(3))
+        dy = rng.standard_normal(y.shape).astype("float32")
+        dx, _, grads = model.backward(dy, cache)
+        if masked:
+            mask[...] = ~mask
+        if indices:
+            x[...] = (x + 1) % 5
+        dx_late, _, late = model.backward(dy, cache)
+        np.testing.assert_equal((dx_late, late), (dx, grads))
