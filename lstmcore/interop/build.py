@@ -24,6 +24,7 @@ FEATURES: dict[str, tuple[object, str]] = {
     "activations": (None, "the activations {value}"),
     "reverse": (False, "a layer that runs backwards by itself"),
 }
+ACTIVATIONS = {"gate_activation": "sigmoid", "activation": "tanh", "cell_activation": "tanh"}  # in the order of others
 # The option of lstmcore's layer that does the same, and the value that it takes.
 OURS: dict[str, Callable[[Any], Plain]] = {
     "proj_size": lambda value: {"proj_size": value},
@@ -33,9 +34,11 @@ OURS: dict[str, Callable[[Any], Plain]] = {
     "clip": lambda value: {"clip_a": float(value)},
     "cell_clip": lambda value: {"clip_c": float(value)},
     "input_forget": lambda value: {"coupled": "f"},
-    "activations": lambda value: dict(
-        zip(("gate_activation", "activation", "cell_activation") if len(value) > 1 else ("activation",), value)
-    ),
+    "activations": lambda value: {
+        name: spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec
+        for name, spec in zip(ACTIVATIONS if len(value) > 1 else ("activation",), value)
+        if spec not in (ACTIVATIONS[name], (ACTIVATIONS[name],))
+    },
 }
 
 
@@ -48,7 +51,6 @@ def recurrent(
     bidirectional: bool | None = None,
     return_sequences: bool = True,
     dropout: float = 0.0,
-    merge: str = "concat",
     **options: Any,
 ) -> list[Layer]:
     """The layers of a recurrent stack, weights in; dropout between them. Options by the names of `FEATURES`.
@@ -64,9 +66,7 @@ def recurrent(
     parts = config["layers"] if config["kind"] == "Stack" else [config]
     for k, part in enumerate(parts):
         for _, inner in configs(part):
-            if inner["kind"] == "Bidirectional":
-                inner["merge"] = merge
-            elif "return_sequences" in inner:
+            if "return_sequences" in inner:
                 inner["return_sequences"] = return_sequences or k < len(parts) - 1
     model = from_config(config)
     for name, value in params.items():
@@ -89,7 +89,7 @@ def refuse(cell: str, options: Mapping[str, Any]) -> Plain:
         if value in (usual, None):
             continue
         ours = OURS[name](value) if name in OURS else {}
-        if not ours or not ours.keys() <= options_of(CELLS[cell]).keys():
+        if name not in OURS or not ours.keys() <= options_of(CELLS[cell]).keys():
             raise ValueError(f"{words.format(value=value)}: {cell.upper()} of lstmcore has no such thing")
         chosen |= ours
     try:

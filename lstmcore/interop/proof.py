@@ -8,6 +8,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, State
 from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent, Reversed
+from lstmcore.layers.bidirectional import MERGES
 from lstmcore.layers.tree import leaves, replaced
 
 T, B = 7, 3
@@ -55,7 +56,8 @@ def compare(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], eps: float
 
 
 def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
-    """The layers as they are; with the final state of the last recurrent one; with its output at the last step."""
+    """The layers as they are; with the final state of the last recurrent one; with its output at the last step; with
+    its two directions put together in other ways, or its one direction turned."""
     yield layers
     k = max(
         (k for k, layer in enumerate(layers) if isinstance(layer, Recurrent | Bidirectional | Reversed)), default=None
@@ -63,6 +65,12 @@ def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
     if k is not None:
         yield [*layers[:k], _final(layers[k]), *layers[k + 1 :]]
         yield [*layers[: k + 1], Last(), *layers[k + 1 :]]
+        last = layers[k]
+        others = [Bidirectional(last.fw, last.bw, m) for m in MERGES] if isinstance(last, Bidirectional) else []
+        for other in [Reversed(last)] if isinstance(last, Recurrent) else others:
+            yield [*layers[:k], other, *layers[k + 1 :]]
+            if getattr(other, "merge", "") != "none":
+                yield [*layers[:k], _final(other), *layers[k + 1 :]]
 
 
 def _final(layer: Layer) -> Layer:

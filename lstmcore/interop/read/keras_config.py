@@ -6,7 +6,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Plain
 from lstmcore.interop.build import embedding, linear, recurrent
-from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.layers import Bidirectional, Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
 FUNCTIONS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, str | tuple[str | float, ...]] = {  # where they have oth
     "hard_sigmoid": ("hard_sigmoid", 1 / 6),
     "leaky_relu": ("leaky_relu", 0.2),
 }
-MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul"}
+MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul", None: "none"}
 KEYS = ("kernel", "recurrent_kernel", "bias")
 
 
@@ -29,7 +29,7 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
         inner = config["layer"]
         return layers_of(inner["class_name"], inner["config"], arrays, dtype, notes)
     if kind in CELLS:
-        return _recurrent(kind, config, {"": list(arrays)}, dtype, notes)
+        return _recurrent(kind, config, arrays, dtype, notes)
     if kind == "RNN" and isinstance(config.get("cell"), dict):
         inner = config["cell"]
         return layers_of(inner["class_name"], {**config, **inner["config"], "name": name}, arrays, dtype, notes)
@@ -65,25 +65,17 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
     inner, other = config["layer"], config.get("backward_layer") or config["layer"]
     merge = config.get("merge_mode", "concat")
     if merge not in MERGES:
-        raise ValueError(f"`{config['name']}` merges by {merge!r}: Bidirectional of lstmcore has {', '.join(MERGES)}")
-    if other["class_name"] != inner["class_name"]:
-        raise ValueError(
-            f"`{config['name']}` has a {inner['class_name']} forwards and a {other['class_name']} backwards"
-        )
+        raise ValueError(f"`{config['name']}` merges by {merge!r}, which Bidirectional of lstmcore has not")
     if inner["config"].get("go_backwards"):
         raise ValueError(f"`{config['name']}` has a first direction that goes backwards")
-    half = len(arrays) // 2
-    parts = {"forward/": list(arrays[:half]), "backward/": list(arrays[half:])}
-    (layer,) = _recurrent(inner["class_name"], inner["config"], parts, dtype, notes, MERGES[merge])
-    return layer
+    n = 2 + bool(inner["config"].get("use_bias", True))
+    (fw,) = layers_of(inner["class_name"], inner["config"], arrays[:n], dtype, notes)
+    forwards = {**other["config"], "go_backwards": False}  # Bidirectional of lstmcore turns it
+    (bw,) = layers_of(other["class_name"], forwards, arrays[n:], dtype, notes)
+    return Bidirectional(fw, bw, MERGES[merge])
 
 
-def _recurrent(
-    kind: str, config: Plain, parts: dict[str, list[Array]], dtype: str | None, notes: list[str], merge: str = "concat"
-) -> list[Layer]:
-    """parts: the arrays of each direction."""
-    if kind not in CELLS:
-        raise ValueError(f"a {kind} in both directions is not read")
+def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     cell, name = CELLS[kind], config.get("name", kind)
     options: Plain = {"reverse": config.get("go_backwards", False)}
     if options["reverse"] and config.get("return_sequences"):
@@ -104,10 +96,9 @@ def _recurrent(
             notes.append(f"{drop}={config[drop]:g} inside `{name}` is left out: put lc.Dropout around it to train on")
     if config.get("stateful"):
         notes.append("stateful there: here pass the state on")
-    weights = {f"{way}{key}": array for way, arrays in parts.items() for key, array in zip(KEYS, arrays)}
     return recurrent(
-        weights, "keras", cell, dtype=dtype, bidirectional=len(parts) == 2, merge=merge,
-        return_sequences=config.get("return_sequences", False), **options,
+        dict(zip(KEYS, arrays)), "keras", cell, dtype=dtype, return_sequences=config.get("return_sequences", False),
+        **options,
     )  # fmt: skip
 
 

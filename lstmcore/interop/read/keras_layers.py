@@ -58,11 +58,11 @@ def prove(theirs: Any, model: Layer) -> Proof:
         answer = theirs(np.ascontiguousarray(x.swapaxes(0, 1)), training=False, **options)
     except Exception as reason:  # whatever the layer wants besides
         return Proof(None, f"it does not run on {x.swapaxes(0, 1).shape} alone ({reason!s:.100})")
-    answer = answer[0] if isinstance(answer, list | tuple) else answer
-    want = keras.ops.convert_to_numpy(answer)
+    parts = [keras.ops.convert_to_numpy(part) for part in (answer if isinstance(answer, list | tuple) else [answer])]
+    want = np.stack(parts, -2) if getattr(model, "merge", "") == "none" else parts[0]  # what follows are states
     got = model.to(engine="reference").predict(x, mask=mask)[0]
-    if want.ndim == 3:
-        want = want.swapaxes(0, 1)
-        want = want if mask is None else np.where(mask[..., None], want, 0)  # at padded steps Keras repeats the last
+    if want.ndim > 2:
+        want = want.swapaxes(0, 1)  # at padded steps Keras repeats the last
+        want = want if mask is None else np.where(mask.reshape(*mask.shape, *[1] * (want.ndim - 2)), want, 0)
     error = compare([got], [want], float(np.finfo(np.float32).eps))
     return Proof(error, f"{words}, batch first there: here x is (T, B, I)")

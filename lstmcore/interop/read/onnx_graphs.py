@@ -14,7 +14,7 @@ import numpy as np
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain, embedding, linear, recurrent
 from lstmcore.interop.proof import LENGTHS, B, Differs, Proof, T, compare, inputs, readings
-from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.layers import Bidirectional, Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.masking import mask_from_lengths
 
 try:
@@ -25,18 +25,19 @@ except ImportError:
 
 Arrays = dict[str, np.ndarray]
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
-USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-ACTIVATIONS: dict[str, tuple[str | float, ...]] = {  # with alpha and beta where they are not given
-    "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "Relu": ("relu",), "Softsign": ("softsign",),
-    "Softplus": ("softplus",), "Affine": ("affine", 1.0, 0.0), "LeakyRelu": ("leaky_relu", 0.01),
-    "ThresholdedRelu": ("thresholded_relu", 1.0), "ScaledTanh": ("scaled_tanh", 1.0, 1.0),
-    "HardSigmoid": ("hard_sigmoid", 0.2, 0.5), "Elu": ("elu", 1.0),
+USUAL = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
+ACTIVATIONS: dict[str, tuple[str | float, ...]] = {  # with alpha and beta where they are not given; in any case
+    "sigmoid": ("sigmoid",), "tanh": ("tanh",), "relu": ("relu",), "softsign": ("softsign",),
+    "softplus": ("softplus",), "affine": ("affine", 1.0, 0.0), "leakyrelu": ("leaky_relu", 0.01),
+    "thresholdedrelu": ("thresholded_relu", 1.0), "scaledtanh": ("scaled_tanh", 1.0, 1.0),
+    "hardsigmoid": ("hard_sigmoid", 0.2, 0.5), "elu": ("elu", 1.0),
 }  # fmt: skip
 SLOTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 FUNCTIONS = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU, "Softmax": Softmax}
 MOVES = {
     *("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Constant"),
     *("Shape", "Concat", "Slice", "Expand", "ConstantOfShape", "Cast"),
+    *("ReduceSum", "ReduceMean", "ReduceProd", "Mul", "Mean", "Add", "Gather"),  # of two directions, and of steps
 }
 
 
@@ -54,7 +55,12 @@ def read(
     graph = model.graph if model is not None else thing
     alone = isinstance(graph, onnx.NodeProto)
     nodes = [graph] if alone else list(graph.node)
-    held = ({} if alone else _held(graph)) | dict(weights or {})
+    own = {} if alone else _held(graph)
+    for node in nodes if own else ():
+        for slot, name in zip(SLOTS, node.input if node.op_type in CELLS else ()):
+            if slot.startswith("initial") and np.any(own.get(name, 0)):
+                raise ValueError(f"{node.op_type} {node.name!r} begins at a state of its own ({slot}), not at zero")
+    held = own | dict(weights or {})
     layers = list(_layers(nodes, held, dtype))
     if model is not None and not weights:
         return _prove_graph(model, layers)
@@ -124,7 +130,7 @@ def _layers(nodes: list[onnx.NodeProto], held: Mapping[str, np.ndarray], dtype: 
             yield Dropout(float(_said(node).get("ratio", held.get(node.input[1], 0.5) if len(node.input) > 1 else 0.5)))
         elif node.op_type in FUNCTIONS:
             yield FUNCTIONS[node.op_type]()
-        elif node.op_type not in MOVES and node.op_type not in ("Add", "Gather"):
+        elif node.op_type not in MOVES:
             raise ValueError(f"{node.op_type} {node.name!r} is a node that lstmcore has no layer for")
 
 
@@ -133,35 +139,44 @@ def _recurrent(node: onnx.NodeProto, held: Mapping[str, np.ndarray], dtype: str 
     cell = CELLS[node.op_type]
     direction = said.get("direction", b"forward").decode()
     D = 2 if direction == "bidirectional" else 1
-    names = tuple(name.decode() for name in said.get("activations", [])) or USUAL[node.op_type] * D
+    usual = USUAL[node.op_type]
+    names = tuple(str.lower(name.decode()) for name in said.get("activations", [])) or usual * D
     functions = _functions(names, said)
-    if functions != functions[: len(functions) // D] * D:
-        raise ValueError(f"{node.op_type} {node.name!r} has other activations backwards than forwards: {names}")
-    options: Plain = {"reverse": direction == "reverse", "clip": said.get("clip")}
-    if cell == "rnn" and set(names) in ({"Relu"}, {"Tanh"}):
-        options["nonlinearity"] = names[0].lower()
-    elif names != USUAL[node.op_type] * D:
-        options["activations"] = functions[: len(functions) // D]
+    options: Plain = {"reverse": direction == "reverse", "clip": _decimal(said["clip"]) if "clip" in said else None}
     if cell == "lstm":
         options["input_forget"] = bool(said.get("input_forget", 0))
         options["peepholes"] = bool(np.any(given.get("P", 0)))
     if cell == "gru":
         options["reset_after"] = bool(said.get("linear_before_reset", 0))
     slots = ("W", "R", "B", "P") if options.get("peepholes") else ("W", "R", "B")
-    weights = {slot: value for slot, value in given.items() if slot in slots}
-    return recurrent(weights, "onnx", cell, dtype=dtype, bidirectional=D == 2, **options)
+    ways: list[Layer] = []
+    for d in range(D):  # the functions of each direction are its own
+        weights = {slot: np.asarray(value)[d : d + 1] for slot, value in given.items() if slot in slots}
+        own, made = functions[d * len(usual) :][: len(usual)], names[d * len(usual) :][: len(usual)]
+        if cell == "rnn" and made in (("relu",), ("tanh",)):
+            told: Plain = {"nonlinearity": made[0]}
+        else:
+            told = {} if made == usual else {"activations": own}
+        ways += recurrent(weights, "onnx", cell, dtype=dtype, **options, **told)
+    return ways if D == 1 else [Bidirectional(ways[0], ways[1])]
 
 
 def _functions(names: tuple[str, ...], said: Plain) -> tuple[tuple[str | float, ...], ...]:
     """Activations with their alpha and beta, which stand in two lists for those alone that have them."""
     alphas, betas = iter(said.get("activation_alpha", [])), iter(said.get("activation_beta", []))
-    found = []
+    found: list[tuple[str | float, ...]] = []
     for name in names:
         if name not in ACTIVATIONS:
             raise ValueError(f"the activation {name} is not known; there are {', '.join(ACTIVATIONS)}")
         ours, *usual = ACTIVATIONS[name]
-        found.append((ours, *(next(given, value) for given, value in zip((alphas, betas), usual))))
+        spec = (ours, *(_decimal(next(given, value)) for given, value in zip((alphas, betas), usual)))
+        found.append(("identity",) if spec == ("affine", 1.0, 0.0) else spec)
     return tuple(found)
+
+
+def _decimal(number: str | float) -> float:
+    """The shortest decimal of a float32: 0.2, where the attribute holds 0.20000000298023224."""
+    return float(str(np.float32(number)))
 
 
 # ---- proofs ----------------------------------------------------------------------------------------------------------
@@ -220,16 +235,17 @@ def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Pr
     for first in (False, True):
         given = np.ascontiguousarray(x.swapaxes(0, 1)) if first else x
         try:
-            want = _joined(session.run(None, _feed(session, given, first))[0])
+            raw = session.run(None, _feed(session, given, first))[0]
         except Exception as error:  # fixed sizes, or the other order of axes
             tried = str(error)
             continue
         ran = True
-        want = want.swapaxes(0, 1) if first and want.ndim == 3 else want
+        joined = _joined(raw)
+        joined = joined.swapaxes(0, 1) if first and joined.ndim == 3 else joined
         for reading in readings(layers):
             try:
                 got = chain(reading).to(engine="reference").predict(x)[0]
-                error_ = compare([got], [want], float(np.finfo(got.dtype).eps))
+                error_ = compare([got], [raw if got.ndim == 4 else joined], float(np.finfo(got.dtype).eps))
             except ValueError:  # parts that do not fit, or Differs
                 continue
             note = ", batch first there: here x is (T, B, I)" if first else ""

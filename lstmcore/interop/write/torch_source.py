@@ -5,12 +5,24 @@ from typing import Any
 import numpy as np
 
 from lstmcore.interop.host import in_dtype, on_host
-from lstmcore.interop.write.blocks import Run, blocks
-from lstmcore.layers import Bidirectional, Dropout, Embedding, Last, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.interop.write.blocks import Run, blocks, time_major
+from lstmcore.layers import (
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Last,
+    Layer,
+    Linear,
+    ReLU,
+    Reversed,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 
 HEAD = '''"""{model}
 
-Written by lstmcore. Time comes first: x is (T, B, I), or classes (T, B). lengths (B,), on the CPU, where rows are
+Written by lstmcore. {first} comes first: x is {x}, or classes {classes}. lengths (B,), on the CPU, where rows are
 padded at their ends; outputs beyond them are zero.
 """
 
@@ -40,23 +52,30 @@ def beyond(x, lengths):
     """x (T, B, ...) with zeros beyond the lengths; a final state (B, ...) as it is."""
     if lengths is None or x.ndim < 3:
         return x
-    return x.where((torch.arange(len(x))[:, None] < lengths)[..., None], torch.zeros((), dtype=x.dtype))
+    real = torch.arange(len(x))[:, None] < lengths
+    return x.where(real.reshape(*real.shape, *[1] * (x.ndim - 2)), torch.zeros((), dtype=x.dtype))
 '''
 FUNCTIONS = {Tanh: "nn.Tanh()", Sigmoid: "nn.Sigmoid()", ReLU: "nn.ReLU()", Softmax: "nn.Softmax(-1)"}
+OPTIONS = {"lstm": ("bias", "proj_size"), "gru": ("bias",), "rnn": ("bias", "activation")}
+MERGES = {
+    "concat": "torch.cat((fw, bw), -1)", "sum": "fw + bw", "mean": "(fw + bw) / 2", "mul": "fw * bw",
+    "none": "torch.stack((fw, bw), -2)",
+}  # fmt: skip
 
 
 def to_torch(model: Layer, dtype: str | None = None) -> Any:
     """The model as a torch.nn.Module: the layer of torch itself where that is all there is, else a module whose
     forward(x, lengths=None) gives y; its text is `torch_source(model)`.
 
-    dtype: "float16", "bfloat16", "float32" or "float64", what weights are rounded to. Raises ValueError for a layer
-    that torch has not, ImportError where torch is not installed.
+    dtype: "float16", "bfloat16", "float32" or "float64", what weights are rounded to. Raises ValueError for a layer or
+    an option that torch has not, ImportError where torch is not installed.
     """
     try:
         import torch
     except ImportError:
         raise ImportError("to_torch makes a module of torch: pip install torch") from None
-    found = blocks(model)
+    inner, batch_first = time_major(model)
+    found = blocks(inner)
     room: dict[str, Any] = {}
     exec(torch_source(model), room)
     module = room["Model"]()
@@ -64,8 +83,14 @@ def to_torch(model: Layer, dtype: str | None = None) -> Any:
     module.to(next(iter(tensors.values())).dtype if tensors else None)
     module.load_state_dict(tensors, strict=True)
     module.to(getattr(torch, dtype or "") if dtype else None)
-    plain = len(found) == 1 and isinstance(found[0], Run) and found[0].return_sequences and found[0].merge == "concat"
-    return next(module.children()) if plain else module
+    first = found[0]
+    if len(found) > 1 or not isinstance(first, Run) or not first.return_sequences or first.reverse:
+        return module
+    if first.merge != "concat":
+        return module
+    layer = next(module.children())
+    layer.batch_first = batch_first
+    return layer
 
 
 def state_dict(model: Layer, dtype: str | None = None) -> dict[str, np.ndarray]:
@@ -75,10 +100,9 @@ def state_dict(model: Layer, dtype: str | None = None) -> dict[str, np.ndarray]:
     for name, block in _named(model):
         if isinstance(block, Run):
             own = block.weights("torch")
-        elif isinstance(block, Bidirectional):
-            own = {f"fw.{k}": v for k, v in state_dict(block.fw).items()}
-            own |= {f"bw.{k}": v for k, v in state_dict(block.bw).items()}
-            tensors |= {k.replace("fw.", f"{name}_fw.", 1).replace("bw.", f"{name}_bw.", 1): v for k, v in own.items()}
+        elif isinstance(block, Bidirectional | Reversed):
+            for way, part in block.parts.items():
+                tensors |= {f"{name}_{way}.{key}": value for key, value in state_dict(part).items()}
             continue
         else:
             params = on_host(block.params)
@@ -92,35 +116,40 @@ def state_dict(model: Layer, dtype: str | None = None) -> dict[str, np.ndarray]:
 def torch_source(model: Layer) -> str:
     """The text of a Python file with a class `Model`, whose parameters have the names of `state_dict`.
 
-    Raises ValueError for a layer that torch has not.
+    Raises ValueError for a layer or an option that torch has not.
     """
-    return HEAD.format(model=repr(model).replace("\\", "")) + _class("Model", model)
+    inner, batch_first = time_major(model)
+    words = ("The batch", "(B, T, I)", "(B, T)") if batch_first else ("Time", "(T, B, I)", "(T, B)")
+    said = dict(zip(("first", "x", "classes"), words))
+    return HEAD.format(model=repr(model).replace("\\", ""), **said) + _class("Model", inner, batch_first)
 
 
 def _named(model: Layer) -> list[tuple[str, Run | Layer]]:
     """Every block with its name in the class: lstm, dropout, linear, linear_2, ..."""
     names: list[tuple[str, Run | Layer]] = []
     times: dict[str, int] = {}
-    for block in blocks(model):
+    for block in blocks(time_major(model)[0]):
         kind = block.cell if isinstance(block, Run) else type(block).__name__.lower()
         times[kind] = times.get(kind, 0) + 1
         names.append((kind if times[kind] == 1 else f"{kind}_{times[kind]}", block))
     return names
 
 
-def _class(title: str, model: Layer) -> str:
-    made, runs, inner = [], [], ""
+def _class(title: str, model: Layer, batch_first: bool = False) -> str:
+    made, runs, inner = [], ["x = x.transpose(0, 1)"] if batch_first else [], ""
     for name, block in _named(model):
-        if isinstance(block, Bidirectional):
-            for way in ("fw", "bw"):
-                inner += _class(f"{title}_{name}_{way}", getattr(block, way))
+        if isinstance(block, Bidirectional | Reversed):
+            for way, part in block.parts.items():
+                inner += _class(f"{title}_{name}_{way}", part)
                 made.append(f"self.{name}_{way} = {title}_{name}_{way}()")
             runs += [
-                f"fw = self.{name}_fw(x, lengths)",
                 f"bw = self.{name}_bw(flipped(x, lengths), lengths)",
-                "bw = flipped(bw, lengths) if bw.ndim == 3 else bw",
-                f"x = {'torch.cat((fw, bw), -1)' if block.merge == 'concat' else 'fw + bw'}",
+                "bw = flipped(bw, lengths) if bw.ndim > 2 else bw",
             ]
+            if isinstance(block, Bidirectional):
+                runs += [f"fw = self.{name}_fw(x, lengths)", f"x = {MERGES[block.merge]}"]
+            else:
+                runs += ["x = bw"]
         elif isinstance(block, Last):
             runs.append("x = x[-1] if lengths is None else x[lengths - 1, torch.arange(x.shape[1])]")
         else:
@@ -134,14 +163,21 @@ def _class(title: str, model: Layer) -> str:
         "",
         "    def forward(self, x, lengths=None):",
         *(f"        {line}" for line in runs),
-        "        return beyond(x, lengths)",
+        "        x = beyond(x, lengths)",
+        f"        return {'x.transpose(0, 1) if x.ndim > 2 else x' if batch_first else 'x'}",
     ]
     return inner + "\n\n" + "\n".join(lines) + "\n"
 
 
 def _made(block: Run | Layer) -> str:
     if isinstance(block, Run):
+        block.refuse("torch", OPTIONS[block.cell])
         options = [f"{block.input_size}, {block.hidden_size}"]
+        if block.cell == "rnn" and block.activation("activation") != ("tanh",):
+            if block.activation("activation") != ("relu",):
+                raise ValueError(f"{block.layers[0]!r} is an RNN with another activation than torch's: tanh and relu")
+            options += ["nonlinearity='relu'"]
+        options += [f"proj_size={block.width}"] if "proj_size" in block.options else []
         options += [f"num_layers={len(block.layers)}"] if len(block.layers) > 1 else []
         options += [] if block.bias else ["bias=False"]
         options += [f"dropout={block.dropout}"] if block.dropout else []
@@ -159,14 +195,13 @@ def _made(block: Run | Layer) -> str:
 
 
 def _run_lines(name: str, run: Run) -> list[str]:
-    H = run.hidden_size
+    turn = ["x = flipped(x, lengths)"] if run.reverse else []
     if run.return_sequences:
-        halves = [f"x = x[..., :{H}] + x[..., {H}:]"] if run.bidirectional and run.merge == "sum" else []
-        return [f"x, _ = over_time(self.{name}, x, lengths)", *halves]
-    state = "state[0]" if run.cell == "lstm" else "state"
-    join = {"concat": "torch.cat((h[-2], h[-1]), -1)", "sum": "h[-2] + h[-1]"}[run.merge]
-    return [
-        f"_, state = over_time(self.{name}, x, lengths)",
-        f"h = {state}  # (layers * directions, B, H)",
-        f"x = {join if run.bidirectional else 'h[-1]'}",
-    ]
+        lines = [*turn, f"x, _ = over_time(self.{name}, x, lengths)", *turn]
+        apart = [f"fw, bw = x.split({run.width}, -1)"] if run.bidirectional and run.merge != "concat" else []
+    else:
+        state = "state[0]" if run.cell == "lstm" else "state"
+        lines = [*turn, f"_, state = over_time(self.{name}, x, lengths)", f"h = {state}  # (layers * directions, B, H)"]
+        apart = ["fw, bw = h[-2], h[-1]"] if run.bidirectional else []
+        lines += [] if run.bidirectional else ["x = h[-1]"]
+    return [*lines, *apart, *([f"x = {MERGES[run.merge]}"] if apart else [])]

@@ -60,7 +60,15 @@ SPECIAL = [
     (lambda L: L.LSTM(H, activation="relu"), r"the activations \('sigmoid', 'relu'\)"),
     (lambda L: L.LSTM(H, recurrent_activation="hard_sigmoid"), r"the activations \('hard_sigmoid', 'tanh'\)"),
     (lambda L: L.SimpleRNN(H, activation="relu"), "an RNN with relu"),
-    (lambda L: L.Bidirectional(L.LSTM(H), merge_mode=None), "merges by None"),
+    (lambda L: L.Bidirectional(L.LSTM(H), merge_mode=None), '`merge` "none" leaves outputs of every step apart'),
+    (lambda L: L.Bidirectional(L.LSTM(H, return_sequences=True), merge_mode=None), "never refused"),
+    (
+        lambda L: L.Bidirectional(
+            L.GRU(H, reset_after=False, use_bias=False),
+            backward_layer=L.GRU(2, activation="relu", go_backwards=True),
+        ),
+        "never refused",
+    ),
     (lambda L: L.Dense(H, activation="selu"), "has the activation 'selu'"),
     (lambda L: L.LayerNormalization(), "is a LayerNormalization, which lstmcore has not"),
 ]

@@ -94,6 +94,8 @@ def node(onnx, operator="LSTM", D=1, P=False, **said):
             "the activations",
         ),
         ({"operator": "GRU", "D": 2, "direction": "bidirectional", "activations": ["Sigmoid", "Relu"] * 2}, "the act"),
+        ({"operator": "RNN", "D": 2, "direction": "bidirectional", "activations": ["Relu", "Tanh"]}, "the act"),
+        ({"D": 2, "direction": "bidirectional", "activations": ["sigmoid", "TANH", "relu"] + ["Sigmoid"] * 3}, "act"),
         ({"clip": 3.0}, "a clip of the activations' inputs at 3"),
         ({"input_forget": 1}, "coupled input and forget gates"),
         ({"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "the activations .*HardSigmoid"),

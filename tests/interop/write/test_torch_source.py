@@ -61,9 +61,12 @@ def test_what_torch_has_not():
     with pytest.raises(ValueError, match=r"Own\(\) is a layer that torch has not"):
         torch_source(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))
     for model, words in [
-        (lc.LSTM(2, 2, peepholes=True, seed=0), "has options that are not written for other systems: peepholes"),
-        (lc.Bidirectional(lc.RNN(2, 2, seed=0), lc.RNN(2, 2, seed=1), merge="mean"), "merges by 'mean', which is not"),
-        (lc.Reversed(lc.RNN(2, 2, seed=0)), "is a layer that torch has not"),
+        (
+            lc.LSTM(2, 2, peepholes=True, seed=0),
+            r"LSTM\(2, 2, peepholes=True\) has peepholes=True, which torch has not",
+        ),
+        (lc.RNN(2, 2, activation="elu", seed=0), "an RNN with another activation than torch's: tanh and relu"),
+        (lc.Stack([lc.BatchFirst(lc.RNN(2, 2, seed=0))]), "should stand around the whole model to be written"),
     ]:
         with pytest.raises(ValueError, match=words):
             torch_source(model)
