@@ -17,6 +17,7 @@ from lstmcore.debug.jacobian import (
 )
 from lstmcore.debug.ledger import Ledger, ledger
 from lstmcore.debug.padding import PaddingProof, padding
+from lstmcore.debug.record import Record, record
 from lstmcore.debug.report import Report, report, report_case
 from lstmcore.debug.tripwire import Tripwire, tripwire
 from lstmcore.debug.watch import Watch, watch
@@ -32,6 +33,7 @@ __all__ = [
     "Ledger",
     "Memory",
     "PaddingProof",
+    "Record",
     "Report",
     "Tripwire",
     "Watch",
@@ -50,6 +52,7 @@ __all__ = [
     "memory",
     "memory_horizon",
     "padding",
+    "record",
     "report",
     "report_case",
     "rtrl",

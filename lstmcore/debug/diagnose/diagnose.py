@@ -43,6 +43,7 @@ class Diagnosis:
     digits: str  # to which digits they were judged: "float64", "the 6 decimals that were written", or several of these
     notes: tuple[str, ...] = ()  # how the arrays were understood, where it was guessed
     head: tuple[str, ...] = ()  # what is wrong with the gradients of the head above, where they were given
+    own: str = ""  # whether the gradients are those of the program's own forward, where it could be run again (record)
     forward: str = ""  # what the outputs say, where they were given: "right", another function, or where they leave
 
     def __str__(self) -> str:
@@ -50,6 +51,8 @@ class Diagnosis:
         function = all(mistake.function for mistakes in self.alternatives for mistake in mistakes)
         if self.forward:
             lines.append(f"forward: {self.forward}")
+        if self.own:
+            lines.append(self.own)
         if self.head:
             lines.append(f"WRONG above the layer: {'; '.join(self.head)}")
         if self.ok or (self.head and self.names == self.head):
@@ -130,7 +133,8 @@ def diagnose(
     best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
     best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
     inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
-    if best is None and search and not inside:  # which reading it is, one mistake may tell
+    if best is None and search and not inside and len(sound) > 1 and not sound[0].forward.seen:
+        tell(f"the arrays can be read in {len(sound)} ways; looking for the one that a single mistake explains")
         best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
     best = best or sound[0]
     answer, head = best.verdict(search), judge_head(best.bench)

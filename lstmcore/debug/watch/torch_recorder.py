@@ -40,7 +40,7 @@ class Recorder:
         ]
         for name, weight in self.module.named_parameters():
             if weight.requires_grad:
-                self.handles.append(weight.register_hook(_add_to(self.grads, name)))
+                self.handles.append(weight.register_hook(add_to(self.grads, name)))
 
     def detach(self) -> None:
         for handle in self.handles:
@@ -48,7 +48,7 @@ class Recorder:
 
     def _before(self, module: torch.nn.RNNBase, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Notes what the layer is given, and hands on views that note their gradients."""
-        weights = {name: _host(weight) for name, weight in module.named_parameters()}
+        weights = {name: host(weight) for name, weight in module.named_parameters()}
         if self.calls and any(np.any(weights[name] != self.weights[name]) for name in weights):
             raise RuntimeError("watch one training step at a time: the weights changed between two calls")
         self.weights = weights
@@ -63,12 +63,12 @@ class Recorder:
         x, hx = given["input"], given.get("hx")
         if isinstance(x, PackedSequence):
             call["packed"] = x
-            given["input"] = PackedSequence(_tap(x.data, call, "x"), *x[1:])
+            given["input"] = PackedSequence(tap(x.data, call, "x"), *x[1:])
         else:
-            given["input"] = _tap(x, call, "x")
+            given["input"] = tap(x, call, "x")
         if hx is not None:
             parts = hx if isinstance(hx, tuple) else (hx,)
-            parts = tuple(_tap(part, call, f"state{k}") for k, part in enumerate(parts))
+            parts = tuple(tap(part, call, f"state{k}") for k, part in enumerate(parts))
             given["hx"] = parts if isinstance(hx, tuple) else parts[0]
         return (), given
 
@@ -77,10 +77,10 @@ class Recorder:
         call = self.calls[-1]
 
         def hand_on(tensor: torch.Tensor, name: str) -> torch.Tensor:
-            call[name] = _host(tensor)
+            call[name] = host(tensor)
             if not tensor.requires_grad:
                 return tensor
-            tensor.register_hook(_add_to(call, f"d{name}"))
+            tensor.register_hook(add_to(call, f"d{name}"))
             return tensor.view_as(tensor)  # hooks of somebody's own sit on the view, and come first on the way back
 
         y, state = output
@@ -144,25 +144,25 @@ class Recorder:
         return tuple(layers) if len(layers) > 1 else layers[0]
 
 
-def _tap(tensor: torch.Tensor, call: Notes, name: str) -> torch.Tensor:
+def tap(tensor: torch.Tensor, call: Notes, name: str) -> torch.Tensor:
     """Notes the tensor; a view of it that notes its gradient."""
-    call[name] = _host(tensor)
+    call[name] = host(tensor)
     if not tensor.requires_grad or not torch.is_grad_enabled():
         return tensor
     view = tensor.view_as(tensor)
-    view.register_hook(_add_to(call, f"d{name}"))
+    view.register_hook(add_to(call, f"d{name}"))
     return view
 
 
-def _add_to(notes: Notes, name: str) -> Callable[[torch.Tensor | None], None]:
+def add_to(notes: Notes, name: str) -> Callable[[torch.Tensor | None], None]:
     """A hook that adds a gradient to what is noted under a name."""
 
     def hook(gradient: torch.Tensor | None) -> None:
         if gradient is not None:  # torch's way of saying zero
-            notes[name] = notes.get(name, 0) + _host(gradient)
+            notes[name] = notes.get(name, 0) + host(gradient)
 
     return hook
 
 
-def _host(tensor: torch.Tensor) -> np.ndarray:
+def host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float64).numpy().copy()

@@ -1,0 +1,239 @@
+"""The recorder for an object with methods forward and backward: its attributes before and after tell what is what."""
+
+import copy
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.debug.gradcheck import gradcheck_function
+from lstmcore.debug.record.names import (
+    BACKWARD,
+    FORWARD,
+    INPUT_GRADIENTS,
+    INPUTS,
+    OUTPUTS,
+    STATES,
+    UPSTREAM,
+    arguments,
+    arrays_in,
+    called,
+    gradient_of,
+    host,
+    is_array,
+    returned,
+    whole,
+)
+from lstmcore.debug.record.seen import Arrays, Found, table
+
+EVERY = 400  # numbers up to which each is moved by itself
+
+
+class Pass(NamedTuple):
+    """One call of a method."""
+
+    given: dict[str, Any]  # by the names of its parameters
+    results: dict[str, Any]  # by the names in its return
+    attributes: Arrays  # of the object, when it was over
+    lists: Arrays  # attributes that hold a whole sequence
+
+
+class Methods:
+    """Wraps the two methods of one object. Raises TypeError if it has none."""
+
+    forward: Pass
+    backward: Pass
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+        has = [name for name in dir(thing) if callable(getattr(thing, name, None)) and not name.startswith("__")]
+        found = [next((n for n in names if n in has), None) for names in (FORWARD, BACKWARD)]
+        if None in found:
+            raise TypeError(
+                "`thing` should be a torch module, a torch function, or an object with methods forward and backward; "
+                f"got {type(thing).__name__} with {', '.join(has) or 'no methods'}"
+            )
+        self.names = [str(name) for name in found]
+        self.calls = dict.fromkeys(self.names, 0)
+
+    def attach(self) -> None:
+        for kind, name in zip(("forward", "backward"), self.names):
+            setattr(self.thing, name, self._seen(kind, name, getattr(self.thing, name)))
+
+    def detach(self) -> None:
+        for name in self.names:
+            vars(self.thing).pop(name, None)
+
+    def _seen(self, kind: str, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            if kind == "forward" and self.calls[name] == 1:
+                self.before = dict(arrays_in(self.thing))
+                bare = copy.copy(self.thing)
+                for other in self.names:
+                    vars(bare).pop(other, None)
+                self.twin, self.args = copy.deepcopy(bare), copy.deepcopy((args, kwargs))
+            given = copy.deepcopy(arguments(method, args, kwargs))
+            result = method(*args, **kwargs)
+            lists = {k: a for k, v in vars(self.thing).items() if (a := whole(v)) is not None}
+            seen = Pass(given, copy.deepcopy(returned(method, result)), dict(arrays_in(self.thing)), lists)
+            setattr(self, kind, seen)
+            return result
+
+        return run
+
+    def found(self) -> Found:
+        """All of it, by name and shape."""
+        for name, count in self.calls.items():
+            if count == 0:
+                raise RuntimeError(f"{name} was not called inside the with block")
+            if count > 1:
+                raise RuntimeError(
+                    f"{name} was called {count} times: record one call over all steps and rows (of a cell that is "
+                    "called for each step, record the object that holds the loop)"
+                )
+        weights, grads, sources = self._weights()
+        if not weights:
+            seen = {**self.before, **self.backward.attributes, **self.backward.results}
+            raise RuntimeError(
+                f"no gradients of weights were found after {self.names[1]}: neither among its results nor the "
+                f"attributes (dW, grad_W, W_grad, grads['W'] for a weight W); seen were {', '.join(seen)}"
+            )
+        given = {k: a for k, v in self.forward.given.items() if (a := whole(v)) is not None}
+        x_name = next((k for k in called(given, INPUTS) if given[k].ndim > 1 and given[k].dtype.kind == "f"), "")
+        x = given.get(x_name)
+        self.y_name, dy_name, y = self._outputs(() if x is None else x.shape[:2], tuple(weights))
+        self.dy = whole(self.backward.given[dy_name]) if dy_name else None
+        states = {STATES[k.lower()]: _row(a) for k, a in given.items() if k.lower() in STATES and k != x_name}
+        dx = {
+            k: a for k, v in self.backward.results.items() if (a := whole(v)) is not None and k not in sources.values()
+        }
+        for name in called(dx, INPUT_GRADIENTS):
+            named = name.lower() in INPUT_GRADIENTS or name.startswith("result")
+            if x is not None and named and dx[name].shape == x.shape:
+                grads["x"] = dx[name]
+                break
+        said = [("x", f"{x_name} of {self.names[0]}", x), ("y", f"{self.y_name} of {self.names[0]}", y)]
+        said += [("dy", f"{dy_name} of {self.names[1]}", self.dy)]
+        said += [(k, f"with its gradient {sources[k]}", weights[k]) for k in weights]
+        said += [(k, "given to the first step", a) for k, a in states.items()]
+        unused = [k for k in self.before if k not in weights and k not in sources.values()]
+        return Found(weights, grads, x, self.dy, y, states, {}, table(said, unused), self.own)
+
+    def _weights(self) -> tuple[Arrays, Arrays, dict[str, str]]:
+        """The arrays that have a gradient among the results or the attributes; the gradients; where these were."""
+        able = {k: a for k, a in self.before.items() if a.dtype.kind == "f" and a.size > 1}
+        results = {k: host(v) for k, v in self.backward.results.items() if is_array(v)}
+        grads, sources = {}, {}
+        for name, gradient in {**self.backward.attributes, **results}.items():
+            weight = gradient_of(name, able)
+            if weight and gradient.size == able[weight].size and gradient.dtype.kind == "f":
+                same = gradient.shape in (able[weight].shape, able[weight].shape[::-1])
+                grads[weight], sources[weight] = gradient if same else gradient.reshape(able[weight].shape), name
+        return {k: able[k] for k in able if k in grads}, grads, sources
+
+    def _outputs(self, lead: tuple[int, ...], weights: tuple[str, ...]) -> tuple[str, str, np.ndarray | None]:
+        """The names of y and of dy, which have one shape; y, without h_0 if that comes first."""
+        results = {k: a for k, v in self.forward.results.items() if (a := whole(v)) is not None and a.ndim > 1}
+        kept = {k: a for k, a in self.forward.lists.items() if a.ndim > 1 and k not in weights}
+        outs = {**kept, **results}
+        back = {k: a for k, v in self.backward.given.items() if (a := whole(v)) is not None and a.ndim > 1}
+        first = [*called(results, OUTPUTS), *called(kept, OUTPUTS)]
+        pairs = [(y, dy, outs[y], back[dy].shape) for y in first for dy in called(back, UPSTREAM)]
+        for y, dy, a, shape in pairs:
+            if a.shape == shape:
+                return y, dy, a
+        for y, dy, a, shape in pairs:
+            if a.shape[1:] == shape[1:] and len(a) == shape[0] + 1:
+                return y, dy, a[1:]
+        for y, dy, a, shape in pairs:
+            if a.shape[:2] == lead and shape == a.shape[1:]:  # dy of the final state alone
+                return y, dy, a
+        y = next((k for k in first if outs[k].shape[:2] == lead), "")
+        return y, "", outs.get(y)
+
+    def own(self) -> str:
+        """The gradients held to the object's own forward: by central differences, or by autograd over tensors."""
+        weights, grads, _ = self._weights()
+        if self.dy is None or not self.y_name:
+            return "your own forward: it cannot be told whether the gradients are right for it, without dy and y"
+        if any(hasattr(v, "requires_grad") for v in vars(self.twin).values()):
+            return self._by_autograd(grads)
+        wide = {name: a.astype(float) for name, a in weights.items()}
+
+        def loss(values: Mapping[str, np.ndarray]) -> float:
+            y = self._forward_of_twin({name: np.array(a) for name, a in values.items()})
+            return float(np.sum(np.asarray(y, float) * self.dy))
+
+        count = None if sum(a.size for a in wide.values()) <= EVERY else 16
+        turned = {k: g if g.shape == wide[k].shape else g.T for k, g in grads.items()}
+        try:
+            check = gradcheck_function(loss, wide, turned, directions=count, seed=0)
+        except Exception as error:  # it is somebody's code
+            return f"your own forward: it could not be run again ({type(error).__name__}: {error})"
+        return _words(check.ok, check.worst, check.worst_at, "central differences")
+
+    def _by_autograd(self, grads: Arrays) -> str:
+        torch = importlib.import_module("torch")
+        leaves = {k: torch.tensor(self.before[k], requires_grad=True) for k in grads}
+        y = self._forward_of_twin(leaves)
+        (y * torch.as_tensor(self.dy)).sum().backward()
+        worst, at = 0.0, ""
+        eps = max(float(torch.finfo(t.dtype).eps) for t in leaves.values())
+        for name, leaf in leaves.items():
+            right = host(leaf.grad)
+            off = float(
+                np.max(np.abs(right.reshape(grads[name].shape) - grads[name])) / max(np.max(np.abs(right)), 1e-300)
+            )
+            worst, at = max((worst, at), (off, name))
+        return _words(worst <= 4096 * eps, worst, at, "autograd")
+
+    def _forward_of_twin(self, values: Mapping[str, Any]) -> Any:
+        """What the forward pass gives with these weights, in an object of its own."""
+        twin = copy.deepcopy(self.twin)
+        for path, value in values.items():
+            *holders, leaf = path.split(".")
+            holder: Any = twin
+            for key in holders:
+                holder = _item(holder, key)
+            _put(holder, leaf, value)
+        method = getattr(twin, self.names[0])
+        args, kwargs = copy.deepcopy(self.args)
+        results = returned(method, method(*args, **kwargs))
+        y = results.get(self.y_name, vars(twin).get(self.y_name))
+        if isinstance(y, Mapping):
+            y = [y[k] for k in sorted(k for k in y if isinstance(k, int) and k >= 0)]
+        if isinstance(y, list | tuple):
+            y = np.array(y) if isinstance(y[0], np.ndarray) else importlib.import_module("torch").stack(list(y))
+        assert self.dy is not None
+        shape = self.dy.shape
+        return (
+            y[1:] if len(y) == shape[0] + 1 and tuple(y.shape[1:]) == shape[1:] else y[-1] if y.ndim > len(shape) else y
+        )
+
+
+def _words(ok: bool, worst: float, at: str | None, how: str) -> str:
+    if ok:
+        return f"your own forward: the gradients are right for it, by {how} (off by {worst:.1e})"
+    return f"your own forward: the gradients are wrong for it too, by {how} (off by {worst:.1e} in {at})"
+
+
+def _row(a: np.ndarray) -> np.ndarray:
+    """A state (B, H): a column or a vector is one row."""
+    return a.reshape(1, -1) if a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1) else a
+
+
+def _item(holder: Any, key: str) -> Any:
+    if isinstance(holder, Mapping):
+        return holder[next(k for k in holder if str(k) == key)]
+    return holder[int(key)] if isinstance(holder, list | tuple) else getattr(holder, key)
+
+
+def _put(holder: Any, key: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[next(k for k in holder if str(k) == key)] = value
+    elif isinstance(holder, list):
+        holder[int(key)] = value
+    else:
+        setattr(holder, key, value)

@@ -1,0 +1,118 @@
+"""Somebody's own LSTM, watched through one step of training: everything that `diagnose` asks for is found by itself.
+
+    with lc.debug.record(net) as seen:
+        net.backward(dy_of(net.forward(x)))          # or, in torch: loss(net(x), targets).backward()
+    print(seen.diagnose())
+
+A torch.nn.Module, or a torch function that takes its weights as arguments, is looked into by hooks (torch_parts.py); an
+object with methods forward and backward by its attributes before and after (methods.py). Nothing of it is changed.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
+from lstmcore.debug.record.methods import Methods
+from lstmcore.debug.record.names import plain
+from lstmcore.debug.record.seen import Found
+
+
+class Recorder(Protocol):
+    """What looks into a thing while it runs."""
+
+    def attach(self) -> None: ...
+
+    def detach(self) -> None: ...
+
+    def found(self) -> Found: ...
+
+
+class Record:
+    """What was found, once the `with` block has ended: weights, grads, x, dy, y, state. Prints as a table."""
+
+    found: Found
+
+    def __init__(self, thing: Callable[..., Any]):
+        self._thing = thing
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """The thing itself: the way to call a function so that it is seen."""
+        return self._thing(*args, **kwargs)
+
+    def __str__(self) -> str:
+        return "\n".join(self.found.said)
+
+    def diagnose(self, **given: Any) -> Diagnosis:
+        """`lc.debug.diagnose` of what was found. given: its arguments, for what was not found or is known better.
+
+        In `loss`, W and b of a head may be names of weights that were found; their gradients then go with them. Where
+        the forward pass is another function than an LSTM, the gradients are also held to their own forward: by autograd
+        if there is torch, by central differences if not (`own` of the answer). Raises what `diagnose` raises, and says
+        what was seen.
+        """
+        found = self.found
+        weights, grads = dict(found.weights), dict(found.grads)
+        if "loss" in given:
+            loss = dict(given["loss"])
+            for name in ("W", "b"):
+                if isinstance(loss.get(name), str):
+                    key = loss[name]
+                    if key not in weights:
+                        raise KeyError(
+                            f"`loss[{name!r}]` should be one of the weights, {', '.join(weights)}; got {key!r}"
+                        )
+                    loss[name] = weights.pop(key)
+                    if key in grads:
+                        loss[f"d{name}"] = grads.pop(key)
+            given["loss"] = loss
+        names = plain(weights)
+        options: dict[str, Any] = {"x": found.x, "dy": None if "loss" in given else found.dy, "y": found.y}
+        options |= {"state": found.state or None, "dstate": found.dstate or None}
+        options |= {"weights": {names[k]: a for k, a in weights.items()}}
+        options |= {"grads": {names.get(k, k): a for k, a in grads.items()}} | given
+        missing = [name for name in ("x", "dy") if options[name] is None and not (name == "dy" and "loss" in given)]
+        if missing:
+            raise ValueError(
+                f"{' and '.join(missing)} could not be found: hand it to seen.diagnose({missing[0]}=...)"
+                f"{', or the loss: seen.diagnose(loss=...)' if 'dy' in missing else ''}; seen were\n{self}"
+            )
+        try:
+            answer = diagnose(
+                options.pop("weights"), options.pop("x"), options.pop("dy"), options.pop("grads"), **options
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            told = error.args[0] if error.args else error
+            raise type(error)(f"{told}\nseen were\n{self}") from None
+        if answer.forward not in ("", "right") or (not answer.ok and not answer.names):
+            return replace(answer, own=found.own())
+        return answer
+
+
+@contextmanager
+def record(thing: Any) -> Iterator[Record]:
+    """Finds weights, x, dy, y and gradients in somebody's own LSTM, GRU or RNN while it runs one step of training.
+
+    thing: a torch.nn.Module that runs it by hand; a torch function whose arguments are x and the weights, to be called
+    as seen(x, ...); or an object with methods forward and backward, over NumPy arrays or torch tensors. It should run
+    forward once, over all steps, and backward once. Names may be anything: what is a weight is told by its gradient,
+    and the rest by name and shape; `print(seen)` tells all that was understood. Raises TypeError for another kind of
+    thing, RuntimeError if no forward or no backward pass was seen.
+    """
+    recorder = _recorder(thing)
+    seen = Record(getattr(recorder, "call", thing))
+    recorder.attach()
+    try:
+        yield seen
+    finally:
+        recorder.detach()
+    seen.found = recorder.found()
+
+
+def _recorder(thing: Any) -> Any:
+    bases = [base.__module__.split(".")[0] for base in type(thing).__mro__]
+    if "torch" in bases or (callable(thing) and not hasattr(thing, "__dict__")) or type(thing).__name__ == "function":
+        return importlib.import_module("lstmcore.debug.record.torch_parts").Parts(thing)
+    return Methods(thing)

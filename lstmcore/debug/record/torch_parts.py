@@ -1,0 +1,223 @@
+"""The recorder for a torch module, or a torch function whose arguments are x and the weights: hooks note all of it.
+
+Where a torch.autograd.Function with a backward of its own was used, the truth of its own forward is known: its forward
+is run again as plain operations, and autograd goes back through those.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from lstmcore.debug.record.names import INPUTS, STATES, arguments, called
+from lstmcore.debug.record.seen import Found, table
+from lstmcore.debug.watch.torch_recorder import add_to, host, tap
+
+ROUNDINGS = 4096  # units of rounding, as in gradcheck
+
+
+class Parts:
+    """Notes one call of a module or a function."""
+
+    def __init__(self, thing: Any):
+        self.thing, self.module = thing, isinstance(thing, torch.nn.Module)
+        self.forward = thing.forward if self.module else thing
+        self.handles: list[Any] = []
+        self.notes: dict[str, Any] = {}  # "d NAME": gradients
+        self.calls = 0
+
+    def attach(self) -> None:
+        if self.module:
+            before = self.thing.register_forward_pre_hook(lambda m, args, kw: self._before(args, kw), with_kwargs=True)
+            self.handles = [before, self.thing.register_forward_hook(lambda m, args, out: self._after(out))]
+            self._weights(dict(self.thing.named_parameters()))
+
+    def detach(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The thing, seen: a module calls its hooks by itself."""
+        if self.module:
+            return self.thing(*args, **kwargs)
+        args, kwargs = self._before(args, kwargs)
+        return self._after(self.thing(*args, **kwargs))
+
+    def _weights(self, weights: dict[str, torch.Tensor]) -> None:
+        self.weights = weights
+        self.values = {name: host(weight) for name, weight in weights.items()}
+        for name, weight in weights.items():
+            if weight.requires_grad:
+                self.handles.append(weight.register_hook(add_to(self.notes, f"d {name}")))
+
+    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        self.calls += 1
+        if self.calls > 1:
+            return args, kwargs
+        given = arguments(self.forward, args, kwargs)
+        tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
+        if not self.module:
+            inside = {f"{k}.{n}": w for k, v in given.items() if isinstance(v, dict) for n, w in v.items()}
+            asked = {k: v for k, v in {**tensors, **inside}.items() if v.requires_grad and v.is_leaf and v.ndim > 0}
+            self._weights({k: v for k, v in asked.items() if k.split(".")[-1].lower() not in (*INPUTS, *STATES)})
+        able = {k: v for k, v in tensors.items() if k not in self.weights and v.ndim > 1}
+        self.x_name = next(iter(called(able, INPUTS)), "")
+        states = {
+            k: v for k, v in given.items() if k in ("hx", "state", "states", "init_states") and isinstance(v, tuple)
+        }
+        self.states = {k: v for k, v in tensors.items() if k.lower() in STATES and k != self.x_name}
+        self.states |= {name: v for pair in states.values() for name, v in zip(("h0", "c0"), pair)}
+        self.given = given
+        if not self.x_name:
+            return args, kwargs
+        seen = tap(tensors[self.x_name], self.notes, "x")
+        swapped = [seen if a is tensors[self.x_name] else a for a in args]
+        return tuple(swapped), {k: seen if a is tensors[self.x_name] else a for k, a in kwargs.items()}
+
+    def _after(self, output: Any) -> Any:
+        if self.calls > 1:
+            return output
+        self.outputs: list[torch.Tensor] = []
+
+        def handed_on(tensor: torch.Tensor) -> torch.Tensor:
+            """A view, so that the gradient noted is that of what came out, not of what is used inside."""
+            view = tensor.view_as(tensor) if tensor.requires_grad else tensor
+            if tensor.requires_grad:
+                view.register_hook(add_to(self.notes, f"d out{len(self.outputs)}"))
+            self.outputs.append(view)
+            return view
+
+        return _mapped(output, handed_on)
+
+    def found(self) -> Found:
+        """All of it, by name and shape."""
+        name = type(self.thing).__name__ if self.module else getattr(self.thing, "__name__", "the function")
+        if self.calls != 1:
+            often = f"was called {self.calls} times: record one call over all steps" if self.calls else "was not called"
+            hint = "" if self.module or self.calls else " (call it as seen(x, ...))"
+            cell = (
+                " (of a cell that is called for each step, record the module that holds the loop)" if self.calls else ""
+            )
+            raise RuntimeError(f"{name} {often} inside the with block{hint}{cell}")
+        came = [k for k in range(len(self.outputs)) if f"d out{k}" in self.notes]
+        if not came:
+            raise RuntimeError("no gradient came back: call loss.backward() inside the with block, with grad enabled")
+        x = self.notes.get("x")
+        lead = () if x is None else x.shape[:-1]
+        self.y = next((k for k in came if tuple(self.outputs[k].shape[:-1]) == lead), came[0])
+        final = [k for k in range(len(self.outputs)) if k != self.y and self.outputs[k].ndim <= 3]
+        finals = {s: k for s, k in zip(("h0", "c0"), final) if f"d out{k}" in self.notes}
+        dstate = {s: self.notes[f"d out{k}"].reshape(-1, self.outputs[k].shape[-1]) for s, k in finals.items()}
+        y, dy = host(self.outputs[self.y]), self.notes[f"d out{self.y}"]
+        grads = {name: self.notes[f"d {name}"] for name in self.weights if f"d {name}" in self.notes}
+        if "dx" in self.notes:
+            grads["x"] = self.notes["dx"]
+        states = {STATES.get(k.lower(), k): host(v).reshape(-1, v.shape[-1]) for k, v in self.states.items()}
+        said = [("x", f"{self.x_name} of {name}", x), ("y", "what it gave", y), ("dy", "by a hook on it", dy)]
+        said += [(k, "by a hook" if k in grads else "without a gradient", a) for k, a in self.values.items()]
+        said += [(k, "given to the first step", a) for k, a in states.items()]
+        unused = [
+            k for k, v in self.given.items() if k != self.x_name and k not in self.weights and k not in self.states
+        ]
+        return Found(self.values, grads, x, dy, y, states, dstate, table(said, unused), self.own)
+
+    def own(self) -> str:
+        """Whether what a backward of one's own gave is the gradient of one's own forward."""
+        functions = _written_by_hand(self.outputs[self.y])
+        if not functions:
+            return "your own forward: autograd made these gradients from it, so for it they are right"
+        held = {name: weight.detach().clone().requires_grad_() for name, weight in self.weights.items()}
+        with _as_plain_operations(functions):
+            arguments_again = {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in self.given.items()}
+            if self.module:
+                output = torch.func.functional_call(self.thing, held, (), arguments_again)
+            else:
+                given: dict[str, Any] = dict(arguments_again)
+                for name, weight in held.items():
+                    holder, _, key = name.rpartition(".")
+                    given = {**given, holder: {**given[holder], key: weight}} if holder else {**given, name: weight}
+                output = self.thing(**given)
+            y = _tensors(output)[self.y]
+            (y * torch.as_tensor(self.notes[f"d out{self.y}"], dtype=y.dtype)).sum().backward()
+        worst, at = 0.0, ""
+        for name, weight in held.items():
+            if weight.grad is not None and f"d {name}" in self.notes:
+                right = host(weight.grad)
+                off = float(np.max(np.abs(right - self.notes[f"d {name}"])) / max(float(np.max(np.abs(right))), 1e-300))
+                worst, at = max((worst, at), (off, name))
+        names = ", ".join(f.__name__ for f in functions)
+        if worst <= ROUNDINGS * torch.finfo(y.dtype).eps:
+            return f"your own forward: the backward of {names} is right for it, by autograd (off by {worst:.1e})"
+        return (
+            f"your own forward: the backward of {names} is wrong for it too, by autograd (off by {worst:.1e} in {at})"
+        )
+
+
+class _Context:
+    """What stands for ctx while a forward is run as plain operations."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: None
+
+    needs_input_grad = (False,) * 64
+
+
+class _as_plain_operations:
+    """While it lasts, `apply` of these functions runs their forward and lets autograd go back through it."""
+
+    def __init__(self, functions: list[Any]):
+        self.functions = functions
+
+    def __enter__(self) -> None:
+        for function in self.functions:
+            function.apply = staticmethod(_plain(function))
+
+    def __exit__(self, *_: object) -> None:
+        for function in self.functions:
+            del function.apply
+
+
+def _plain(function: Any) -> Callable[..., Any]:
+    takes_context = function.setup_context is torch.autograd.Function.setup_context
+    return lambda *args: function.forward(*((_Context(), *args) if takes_context else args))
+
+
+def _written_by_hand(y: torch.Tensor) -> list[Any]:
+    """The torch.autograd.Functions on the way to y."""
+    found: list[Any] = []
+    seen, ahead = set(), [y.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        function = getattr(type(node), "_forward_cls", None)
+        if function is not None and function not in found:
+            found.append(function)
+        ahead += [below for below, _ in node.next_functions]
+    return found
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    def noted(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor)
+        return tensor
+
+    _mapped(output, noted)
+    return found
+
+
+def _mapped(output: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Tuples, lists and dicts of tensors, each tensor replaced."""
+    if isinstance(output, torch.Tensor):
+        return function(output)
+    if isinstance(output, dict):
+        return {key: _mapped(part, function) for key, part in output.items()}
+    if type(output) in (tuple, list):
+        return type(output)(_mapped(part, function) for part in output)
+    return output
