@@ -61,15 +61,16 @@ _kernels: dict[tuple, Callable] = {}
 
 def _compiled(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Callable:
     compiled_rule = copied(rule)
-    load, store = _load(slots), _store(slots)
+    part, load, store = _part(slots), _load(slots), _store(slots)
     number, zero, one = dtype.type, dtype.type(0), dtype.type(1)
 
     def kernel(arrays, dw, numbers, task, scratch):
-        w = arrays[0]
         keep, decay, l1 = number(numbers[0]), number(numbers[1]), number(numbers[2])
         own = to_fixed_tuple(np.array(numbers).astype(number)[3:], count)
         first, end = task * PIECE, dw.size if (task + 2) * PIECE > dw.size else (task + 1) * PIECE
-        for i in range(first, end):  # the numbers of one parameter do not meet: a vector of them is computed at once
+        arrays, dw = part(arrays, first, end), dw[first:end]
+        w = arrays[0]
+        for i in range(w.size):  # from 0: where i may be negative, as in Python, nothing is computed in vectors
             sign = one if w[i] > zero else (-one if w[i] < zero else zero)
             gradient = dw[i] + decay * w[i] + l1 * sign
             store(arrays, i, compiled_rule(math.sqrt, keep * w[i], gradient, *(load(arrays, i) + own)))
@@ -82,6 +83,12 @@ def _compiled(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Ca
     name = f"{'-'.join(words[:1]).lower() or 'own'}-update-{dtype.name}"
     given = types.Array(scalar, 1, "C", readonly=True)
     return compile_tasks(kernel, name, types.void(moved, given, numbers))
+
+
+def _part(count: int) -> Callable:
+    """part(arrays, first, end) -> w and so many slots from `first` up to `end`."""
+    before = jitable(lambda arrays, first, end: ()) if count == 0 else _part(count - 1)
+    return jitable(lambda arrays, first, end: before(arrays, first, end) + (arrays[count][first:end],))
 
 
 def _load(count: int) -> Callable:
