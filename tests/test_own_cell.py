@@ -122,14 +122,14 @@ class Leaky(Recurrent):
     cell = leaky
 
 
-class ResidualCache(NamedTuple):
+class ScaledCache(NamedTuple):
     parts: tuple
     inner: np.ndarray  # what the part gave
     x: np.ndarray
-    owner: "Residual"
+    owner: "Scaled"
 
 
-class Residual(Layer):
+class Scaled(Layer):
     """y = x + scale * part(x), with one scale per column."""
 
     def __init__(self, part: Layer, width: int):
@@ -141,7 +141,7 @@ class Residual(Layer):
         y, s, cache = self.part.forward(x, state and state[0], mask, rng, reuse and reuse.parts[0])
         xp = namespace(x)
         x = x if mask is None else xp.where(mask[..., None], x, xp.zeros_like(x))
-        return x + self.params["scale"] * y, (s,), ResidualCache((cache,), y, x, self)
+        return x + self.params["scale"] * y, (s,), ScaledCache((cache,), y, x, self)
 
     def backward(self, dy, cache, dstate=None):
         mask, xp = cache.parts[0].mask, namespace(dy)
@@ -162,7 +162,7 @@ def problem(seed=0):
 
 def model(kind, engine=None, dtype="float64"):
     """The container around the cell, both directions over it, and a head."""
-    inner = Residual(kind(H, H, dtype=dtype, seed=1, engine=engine), H)
+    inner = Scaled(kind(H, H, dtype=dtype, seed=1, engine=engine), H)
     both = lc.Bidirectional(
         kind(H, H, dtype=dtype, seed=2, engine=engine), kind(H, H, dtype=dtype, seed=3, engine=engine)
     )
@@ -390,9 +390,9 @@ def test_derivatives(kind):
 def test_save_and_load(kind, tmp_path, monkeypatch):
     x, mask = problem()
     net = model(kind)
-    with pytest.raises(TypeError, match=r"0 \(Residual\) cannot be saved, .* call lc.register\(Residual\)"):
+    with pytest.raises(TypeError, match=r"0 \(Scaled\) cannot be saved, .* call lc.register\(Scaled\)"):
         lc.save(tmp_path / "model.safetensors", net)
-    for own in (kind, Residual):
+    for own in (kind, Scaled):
         monkeypatch.setitem(kinds.KINDS, own.__name__, own)  # taken away again behind the test
         assert lc.register(own) is own
     lc.save(tmp_path / "model.safetensors", net)

@@ -8,9 +8,11 @@ from lstmcore.layers.embedding import Embedding
 from lstmcore.layers.kinds import from_config, register
 from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer, to_cpu, to_gpu
+from lstmcore.layers.learned_state import LearnedState
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent, of_cell
+from lstmcore.layers.residual import Residual
 from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
 
@@ -24,10 +26,12 @@ __all__ = [
     "Embedding",
     "Last",
     "Layer",
+    "LearnedState",
     "Linear",
     "Params",
     "ReLU",
     "Recurrent",
+    "Residual",
     "Reversed",
     "Sigmoid",
     "Softmax",

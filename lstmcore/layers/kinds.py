@@ -18,8 +18,10 @@ from lstmcore.layers.embedding import Embedding
 from lstmcore.layers.initialise import Seed
 from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer
+from lstmcore.layers.learned_state import LearnedState
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.recurrent import Recurrent, of_cell
+from lstmcore.layers.residual import Residual
 from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
 from lstmcore.layers.tree import dotted
@@ -35,6 +37,8 @@ SHIPPED: tuple[type, ...] = (
     Bidirectional,
     Reversed,
     BatchFirst,
+    LearnedState,
+    Residual,
     Stack,
     Linear,
     Embedding,

@@ -102,11 +102,11 @@ def gradcheck(
     home = library_name(x)  # where the layer computes; its gradients are judged on the host
 
     y, final, cache = own.forward(x, state, mask, _dropout(dropout_seed))
-    if state is None:
-        state = tree_map(lambda s: namespace(s).zeros_like(s), final)
     dy = to_library(rng.standard_normal(y.shape), home) if loss is None else loss(y)[1]
     dstate = tree_map(lambda s: to_library(rng.standard_normal(s.shape), home), final)
     dx, dstate0, grads = own.backward(dy, cache, dstate)
+    if state is None:  # one that is learned has its gradient among those of the parameters, and stays None here
+        state = tree_map(lambda d: namespace(d).zeros_like(d), dstate0)
 
     x, mask, dy, state, dstate, dx, dstate0 = tree_map(to_numpy, (x, mask, dy, state, dstate, dx, dstate0))
     values = {name: to_numpy(value).copy() for name, value in own.params.items()}

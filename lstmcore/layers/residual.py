@@ -1,0 +1,74 @@
+"""A way around a layer (He et al. 2016): what it learns is what it adds."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lstmcore.arrays import Array, State
+from lstmcore.layers.layer import Layer, Rng
+from lstmcore.layers.params import joined
+from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.shapes import check_cache, check_parts
+
+
+class ResidualCache(NamedTuple):
+    parts: tuple[object]
+    mask: Array | None
+    owner: "Residual"
+
+
+class Residual(Layer):
+    """y = x + layer(x), zero at masked steps; `layer` gives outputs as wide as x.
+
+    Keys of params "layer.W_ih", ...; state: (the layer's,). Raises ValueError where the widths differ, and where the
+    layer gives final states only.
+    """
+
+    def __init__(self, layer: Layer):
+        self.layer = layer
+        self.parts: Mapping[str, Layer] = {"layer": layer}
+        self.params = joined(self.parts)
+
+    def forward(
+        self,
+        x: Array,
+        state: State | None = None,
+        mask: Array | None = None,
+        rng: Rng = None,
+        reuse: ResidualCache | None = None,
+    ) -> tuple[Array, State, ResidualCache]:
+        (given,) = check_parts("state", state, 1, "Residual")
+        if reuse is not None:
+            check_cache(reuse, self)
+        y, last, cache = self.layer.forward(x, given, mask, rng, reuse and reuse.parts[0])
+        return self._around(x, y, mask), (last,), ResidualCache((cache,), mask, self)
+
+    def backward(
+        self, dy: Array | None, cache: ResidualCache, dstate: State | None = None
+    ) -> tuple[Array | None, State, dict[str, Array]]:
+        check_cache(cache, self)
+        (given,) = check_parts("dstate", dstate, 1, "Residual")
+        dx, dstate0, grads = self.layer.backward(dy, cache.parts[0], given)
+        if dy is not None and dx is not None:
+            dx = dx + masking_backward(dy, cache.mask)  # (98) undoes (97): x is used twice
+        return dx, (dstate0,), {f"layer.{name}": g for name, g in grads.items()}
+
+    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
+        (given,) = check_parts("state", state, 1, "Residual")
+        y, last = self.layer.predict(x, given, mask)
+        return self._around(x, y, mask), (last,)
+
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
+        (given,) = check_parts("state", state, 1, "Residual")
+        y, last = self.layer.step(x, given)
+        return self._around(x, y, None), (last,)
+
+    def __repr__(self) -> str:
+        return f"Residual({self.layer!r})"
+
+    def _around(self, x: Array, y: Array, mask: Array | None) -> Array:
+        if x.shape != y.shape:
+            raise ValueError(
+                f"`layer` of a Residual should give as much as it reads, {tuple(x.shape)}; {self.layer!r} gives "
+                f"{tuple(y.shape)} (another width, or the final state alone?)"
+            )
+        return masking_forward(x, mask) + y  # (97)
