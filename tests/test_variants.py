@@ -30,6 +30,7 @@ VARIANTS = [
     (lc.LSTM, {"coupled": "i", "peepholes": True, "gate_activation": ("hard_sigmoid", 1 / 6)}),
     (lc.LSTM, {"activation": "relu", "cell_activation": ("scaled_tanh", 1.7, 0.6), "clip_c": 0.3}),
     (lc.LSTM, SQUARE),
+    (lc.LSTM, {"layer_norm": True}),
 ]
 
 
@@ -100,7 +101,7 @@ def test_the_compiled_engine_runs_it(kind, options):
 
 def test_what_is_pointwise_compiles_and_nothing_else():
     for cell, options in ((kind.cell, options) for kind, options in VARIANTS):
-        assert variant(cell, **options).compiles == (options.get("reset") != "before")
+        assert variant(cell, **options).compiles == (options.get("reset") != "before" and "layer_norm" not in options)
     with pytest.raises(ValueError, match="engine 'fused-cpu' cannot run the cell 'gru'"):
         lc.GRU(I, H, reset="before", engine="fused-cpu")
     layer = lc.GRU(I, H, reset="before", dtype="float64", seed=0)
@@ -115,11 +116,15 @@ def test_random_combinations():
     choices = {
         "bias": (True, False), "peepholes": (True, False), "coupled": (None, "f", "i"), "clip_c": (None, 0.4),
         "clip_a": (None, 0.6), "reset": ("after", "before"), "activation": SPECS, "gate_activation": SPECS[2:],
-        "cell_activation": SPECS, "proj_size": (None, 1),
+        "cell_activation": SPECS, "proj_size": (None, 1), "layer_norm": (False, False, False, True),
     }  # fmt: skip
     for _ in range(50):
         kind = (lc.LSTM, lc.GRU, lc.RNN)[rng.integers(3)]
         options = {name: choices[name][rng.integers(len(choices[name]))] for name in options_of(kind.cell)}
+        if options.get("layer_norm"):  # the one that combines with none
+            with pytest.raises(ValueError, match=r"`layer_norm` (goes with no other option|adds the bias behind)"):
+                kind(I, H, **options)
+            continue
         check = lc.debug.gradcheck(made(kind, options), given(), mask=MASK, seed=0, directions=2)
         assert check.worst < 1e-12, (kind, options, str(check))
 

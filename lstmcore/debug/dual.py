@@ -139,6 +139,11 @@ def tanh(x: Dual) -> Dual:
     return Dual(y, (1 - y * y) * x.tangent)
 
 
+def sqrt(x: Dual) -> Dual:
+    y = np.sqrt(x.value)
+    return Dual(y, x.tangent / (2 * y))
+
+
 # ---- the array library: what is linear happens to both parts --------------------------------------------------
 
 

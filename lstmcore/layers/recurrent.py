@@ -207,7 +207,9 @@ class LSTM(Recurrent):
     Options (equations 78 to 91): peepholes=True adds p (3H,), blocks i f o; coupled="f" is f = 1 - i, "i" is i = 1 - f,
     and the block of that gate is left out; clip_c bounds c, clip_a the inputs of gates and candidate, each within
     +-limit; activation (of the candidate), gate_activation and cell_activation (of c) take the place of tanh, sigmoid,
-    tanh; proj_size=P adds W_hr (H, P): h and y are P wide, W_hh (P, 4H), on the reference engine. An activation is a
+    tanh; proj_size=P adds W_hr (H, P): h and y are P wide, W_hh (P, 4H), on the reference engine. layer_norm=True
+    (equations 99 to 106) adds gamma (8H,), the gains of both products, gamma_c and beta_c (H,), and keeps 22 blocks a
+    step in place of 4, on the reference engine. An activation is a
     name of ops/cells/activations.py, or a tuple with its numbers, ("hard_sigmoid", 0.2).
     """
 

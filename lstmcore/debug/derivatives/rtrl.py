@@ -42,10 +42,11 @@ def rtrl(
     """
     if not isinstance(layer, Recurrent) or not layer.return_sequences:
         raise TypeError(f"`layer` should be an LSTM, GRU or RNN that returns sequences; got {layer!r}")
-    if layer.cell.weights:
+    if not layer.cell.compiles:
+        does = f"multiplies with {', '.join(layer.cell.weights)}" if layer.cell.weights else "does more than arithmetic"
         raise TypeError(
-            f"`layer` should have a step that is pointwise between its products; {layer!r} multiplies with "
-            f"{', '.join(layer.cell.weights)} inside its step (backward and lc.debug.hvp go through it)"
+            f"`layer` should have a step that is pointwise between its products; {layer!r} {does} inside its step "
+            "(backward and lc.debug.hvp go through it)"
         )
     own = layer.to(dtype="float64", array="numpy")
     x, dy, mask, state, dstate = (tree_map(to_numpy, tree) for tree in (x, dy, mask, state, dstate))

@@ -45,7 +45,7 @@ def step_jacobians(layer: Recurrent, cache: Cache) -> np.ndarray:
     a = project(cell, _float64(cache.x), params)
     a = gates.add(a, cell.recurrent_blocks, states[0] @ params["W_hh"])  # (T, B, K, H): all steps at once
     previous = [s for s, name in zip(states, cell.states) if name in cell.previous]
-    if cell.weights:
+    if not cell.compiles:  # a step that may mix units
         J = _column_by_column(cell, a, previous, params)
     else:
         J = state_jacobian(cell, *local_derivatives(cell, a, previous), params["W_hh"])

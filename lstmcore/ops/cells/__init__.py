@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     gate_activation: Activation
     cell_activation: Activation
     proj_size: int | None
+    layer_norm: bool
     reset: str
 
 
@@ -55,6 +56,8 @@ def variant(cell: Cell, bias: bool = True, **options: Any) -> Cell:
     made = VARIANTS[cell](**options) if options else cell
     if bias:
         return made
+    if options.get("layer_norm"):
+        raise ValueError("`layer_norm` adds the bias behind the normalisation, and has no form without: bias=True")
     fed = {*made.input_blocks, *made.recurrent_blocks}
     biases = {name: blocks for name, blocks in made.biases.items() if not fed.intersection(blocks)}
     return replace(made, biases=biases, initial_biases={})

@@ -15,6 +15,7 @@ from typing import Any
 from lstmcore.ops.cells.activations import Activation, Spec, activation, checked
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.lstm import lstm
+from lstmcore.ops.cells.lstm_layer_norm import lstm_layer_norm
 
 GATES, PEEPHOLES = ("i", "f", "g", "o"), ("p_i", "p_f", "p_o")
 
@@ -136,7 +137,13 @@ def lstm_variant(
     gate_activation: Activation = "sigmoid",
     cell_activation: Activation = "tanh",
     proj_size: int | None = None,
+    layer_norm: bool = False,
 ) -> Cell:
+    if layer_norm:
+        given = (peepholes, coupled, clip_c, clip_a, activation, gate_activation, cell_activation, proj_size)
+        if given != (False, None, None, None, "tanh", "sigmoid", "tanh", None):
+            raise ValueError("`layer_norm` goes with no other option: its step normalises what those would change")
+        return lstm_layer_norm
     if coupled not in (None, "f", "i"):
         raise ValueError(f'`coupled` should be "f" (f = 1 - i), "i" (i = 1 - f) or None; got {coupled!r}')
     if proj_size is not None and (type(proj_size) is not int or proj_size < 1):
