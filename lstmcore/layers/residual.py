@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import joined
-from lstmcore.ops.masking import masking_backward, masking_forward
+from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_parts
 
 
@@ -40,7 +40,7 @@ class Residual(Layer):
         if reuse is not None:
             check_cache(reuse, self)
         y, last, cache = self.layer.forward(x, given, mask, rng, reuse and reuse.parts[0])
-        return self._around(x, y, mask), (last,), ResidualCache((cache,), mask, self)
+        return self._around(x, y, mask), (last,), ResidualCache((cache,), kept(mask), self)
 
     def backward(
         self, dy: Array | None, cache: ResidualCache, dstate: State | None = None
