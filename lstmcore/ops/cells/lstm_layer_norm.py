@@ -34,7 +34,7 @@ def normalise_forward(*parts: Array) -> tuple[Array, Array]:
 
 def normalise_backward(dn: Array, n: Array, r: Array) -> Array:
     """The gradient of what was normalised, all (..., n) but for r (..., 1): mean and deviation depend on every unit."""
-    return r * (dn - _mean(dn) - n * _mean(dn * n))  # (104) undoes (99)
+    return r * (dn - _mean(dn) - n * _mean(dn * n))  # (104) for (99)
 
 
 def _mean(v: Array) -> Array:
