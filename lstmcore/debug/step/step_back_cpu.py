@@ -17,7 +17,7 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.jitable import jitable, pick
 from lstmcore.ops.cpu.kernel import compile_kernel
 from lstmcore.ops.cpu.maths import vector_maths
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 
 
 def compiled_undo(cell: Cell, dtype: str, split: bool, B: int, H: int) -> Callable[..., tuple[np.ndarray, ...]]:
@@ -113,11 +113,11 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
         for b in range(B):
             for unit in range(0, H, lanes):
                 count, place = H - unit, b * row + unit * size
-                da_here = da.ctypes.data + b * N * row + unit * size
-                da_h_here = da_h.ctypes.data + b * K_h * row + unit * size
-                held_here, squares_here = held.ctypes.data + place, squares.ctypes.data + unit * size
-                handed_here = handed.ctypes.data + unit * size
-                parts = load_each(P, arriving.ctypes.data + place, plane, count)
+                da_here = address(da) + b * N * row + unit * size
+                da_h_here = address(da_h) + b * K_h * row + unit * size
+                held_here, squares_here = address(held) + place, address(squares) + unit * size
+                handed_here = address(handed) + unit * size
+                parts = load_each(P, address(arriving) + place, plane, count)
                 if not real[b]:
                     for n in range(N):
                         store_some(da_here + n * row, count, constant(zero))
@@ -125,13 +125,13 @@ def _undo(cell: Cell, dtype: str, split: bool) -> Callable[..., None]:
                         store_some(da_h_here + k * row, count, constant(zero))
                     store_each(parts, held_here, plane, count)
                     continue
-                kept = load_each(K, saved.ctypes.data + b * K * row + unit * size, row, count)
-                rest = kept + load_each(reads, read.ctypes.data + place, plane, count)
+                kept = load_each(K, address(saved) + b * K * row + unit * size, row, count)
+                rest = kept + load_each(reads, address(read) + place, plane, count)
                 store_answers(parts, rest, da_here, handed_here, row, count)
                 for n in range(N):
                     add_square(squares_here + n * row, load_some(da_here + n * row, count), count)
                 for p in range(P):
-                    arrived = load_some(arriving.ctypes.data + place + p * plane, count)
+                    arrived = load_some(address(arriving) + place + p * plane, count)
                     add_square(squares_here + (N + p) * row, arrived, count)
                 for m in range(Q * C):
                     carry = load_some(handed_here + m * row, count)

@@ -15,7 +15,7 @@ from numba.core import types
 from lstmcore.ops.cpu.across import largest_of, sum_of
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.cpu.maths import elementary
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing
 from lstmcore.ops.cpu.pieces import flat, in_rows, over_pieces
 from lstmcore.ops.cpu.vector import where_less
@@ -56,7 +56,7 @@ def _cross_entropy(dtype: np.dtype) -> Callable:
         first, end = task * rows, min((task + 1) * rows, logits.shape[0])
         share, loss = one / number(n), 0.0
         for i in range(first, end):  # each row goes three times along its vectors: maximum, sum, gradient
-            row, out = logits.ctypes.data + i * V * size, dlogits.ctypes.data + i * V * size
+            row, out = address(logits) + i * V * size, address(dlogits) + i * V * size
             if mask.size > 0 and not mask[i]:
                 clear(out, V)
                 continue

@@ -17,6 +17,13 @@ from numba.extending import register_jitable
 
 from lstmcore.ops.cpu.identity import UnknownContent, by_name, identity, named, named_values, replaced, settled
 
+FLAGS = {
+    "nogil": True,  # several threads of Python run kernels side by side
+    "error_model": "numpy",  # a division that may raise is not vectorised
+    "fastmath": {"contract"},  # a * b + c in one rounding; nothing that assumes that there is no NaN
+    "no_cfunc_wrapper": True,  # nobody calls them from C
+}
+
 
 def jitable(function: Callable) -> Callable:
     """Decorator: `function` may be called from kernels. What it calls in turn should be defined before it."""
@@ -47,7 +54,8 @@ def pick(places: tuple[int, ...]) -> Callable[..., Any]:
     return more
 
 
-def _registered(function: Callable, **options: bool) -> Callable:
+def _registered(function: Callable, **options: object) -> Callable:
+    options |= {**FLAGS, "no_cpython_wrapper": True}  # as kernels have them: for every other caller Numba compiles anew
     try:
         settled[function] = identity(function, sorted(options.items()))
     except UnknownContent:  # nothing made of it goes to disk

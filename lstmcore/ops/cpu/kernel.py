@@ -8,34 +8,32 @@ not use is none.
 import contextlib
 import functools
 import hashlib
+import inspect
 import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator
 
-import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
-from numba.core import serialize, types
+from numba.core import cgutils, serialize, types
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime.nrt import rtsys
+from numba.extending import intrinsic
 
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.crew import shared
 from lstmcore.ops.cpu.identity import UnknownContent, identity, named
+from lstmcore.ops.cpu.jitable import FLAGS
 
-FLAGS = {
-    "nogil": True,  # several threads of Python run kernels side by side
-    "error_model": "numpy",  # a division that may raise is not vectorised
-    "fastmath": {"contract"},  # a * b + c in one rounding; nothing that assumes that there is no NaN
-    "no_cfunc_wrapper": True,  # nobody calls them from C
-}
 VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
 
 logger = logging.getLogger("lstmcore")
 _count = 0  # of the kernels that this process has compiled
 _told: set[str] = set()
+_called: list[Callable] = []
 
 
 def compile_kernel(
@@ -74,6 +72,32 @@ def compile_tasks(function: Callable, name: str, signature: numba.core.typing.Si
     kernel = functools.partial(compile_kernel(shared(signature), f"{name}-tasks", every), address)
     kernel.one_task = one_task  # type: ignore[attr-defined]  # its code must live as long as its address
     return kernel
+
+
+def compile_called(function: Callable, name: str, signature: numba.core.typing.Signature) -> Callable:
+    """`function`, which returns nothing, as a kernel of its own that other kernels call: they hold its name, which says
+    what it is made of, and none of its code. So it is compiled once for all of them. Else as compile_kernel.
+    """
+    kernel = compile_kernel(function, name, signature, from_python=False)
+    compiled, symbol = kernel.overloads[signature.args], function.__qualname__  # type: ignore[attr-defined]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    llvmlite.binding.add_symbol(symbol, address)
+    _called.append(kernel)  # its code must live as long as its address
+
+    def call(typing, *given):
+        def generate(context, builder, _, operands):
+            kind = context.call_conv.get_function_type(signature.return_type, signature.args)
+            code = cgutils.get_or_insert_function(builder.module, kind, symbol)
+            context.call_conv.call_function(builder, code, signature.return_type, signature.args, operands)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    given = inspect.signature(function).parameters.values()
+    call.__signature__ = inspect.signature(call).replace(  # type: ignore[attr-defined]
+        parameters=[inspect.Parameter("typing", inspect.Parameter.POSITIONAL_OR_KEYWORD), *given]
+    )
+    return intrinsic(call)
 
 
 class _Disk:

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import types
 
 from lstmcore.ops.cpu.kernel import compile_kernel
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
 from lstmcore.ops.cpu.threads import workspace
 from lstmcore.ops.cpu.tile import panel_vectors
@@ -61,10 +61,10 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
         for p in range(panels):
             u, width = panel_range(p, O, lanes, panels)
             place, columns = u * lanes * size, min(width * lanes, O - u * lanes)
-            pack(packed, W.ctypes.data, O * size, I, O, u, width)
+            pack(packed, address(W), O * size, I, O, u, width)
             for n in range(0, N, ROWS):
-                rows, here, out = min(ROWS, N - n), x.ctypes.data + n * I * size, y.ctypes.data + n * O * size + place
-                bias = b.ctypes.data + place
+                rows, here, out = min(ROWS, N - n), address(x) + n * I * size, address(y) + n * O * size + place
+                bias = address(b) + place
                 row = width * lanes * size
                 product(rows, columns, I, here, I * size, size, packed, row, bias, 0, out, O * size, packed)  # (50)
 
@@ -73,15 +73,15 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
         ones, packed = packed, packed + WIDE
         store(ones, constant(one))
         panels = -(-O // wide)
-        clear(dW.ctypes.data, I * O)
-        clear(db.ctypes.data, O)
+        clear(address(dW), I * O)
+        clear(address(db), O)
         for p in range(panels):
             u, width = panel_range(p, O, lanes, panels)
             row, place, columns = width * lanes * size, u * lanes * size, min(width * lanes, O - u * lanes)
-            out, last = dW.ctypes.data + place, db.ctypes.data + place
+            out, last = address(dW) + place, address(db) + place
             for n in range(0, N, DEPTH):
-                rows, here = min(DEPTH, N - n), x.ctypes.data + n * I * size
-                pack(packed, dy.ctypes.data + n * O * size, O * size, rows, O, u, width)
+                rows, here = min(DEPTH, N - n), address(x) + n * I * size
+                pack(packed, address(dy) + n * O * size, O * size, rows, O, u, width)
                 product(
                     I, columns, rows, here, size, I * size, packed, row, out, O * size, out, O * size, packed
                 )  # (52)
@@ -92,9 +92,9 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
         for p in range(panels):
             u, width = panel_range(p, I, lanes, panels)
             row, place, columns = width * lanes * size, u * lanes * size, min(width * lanes, I - u * lanes)
-            pack_transposed(packed, W.ctypes.data, O * size, O, I, u, width)
+            pack_transposed(packed, address(W), O * size, O, I, u, width)
             for n in range(0, N, ROWS):
-                rows, here, out = min(ROWS, N - n), dy.ctypes.data + n * O * size, dx.ctypes.data + n * I * size + place
+                rows, here, out = min(ROWS, N - n), address(dy) + n * O * size, address(dx) + n * I * size + place
                 product(rows, columns, O, here, O * size, size, packed, row, zeros, 0, out, I * size, packed)  # (53)
 
     scalar = numba.from_dtype(dtype)

@@ -15,7 +15,7 @@ from lstmcore.ops.cpu.across import sum_of
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.cpu.maths import elementary, log_of_one_and
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing
 from lstmcore.ops.cpu.pieces import flat, in_rows, over_pieces
 from lstmcore.ops.cpu.vector import absolute, where_less, with_sign
@@ -87,16 +87,16 @@ def _mean_of(kind: str, dtype: np.dtype) -> Callable:
             here, count = i * columns * size, (j - i) * columns
             i = j
             if not valid:
-                clear(dy.ctypes.data + here, count)
+                clear(address(dy) + here, count)
                 continue
             for block in range(0, count, BLOCK):
                 total = constant(zero)
                 for k in range(block, min(block + BLOCK, count), lanes):
                     place = here + k * size
-                    t = load_some(targets.ctypes.data + place, count - k)
-                    some, slope = each(load_some(y.ctypes.data + place, count - k), t, number(delta))
+                    t = load_some(address(targets) + place, count - k)
+                    some, slope = each(load_some(address(y) + place, count - k), t, number(delta))
                     total = total + keep_some(some, count - k)  # (63)
-                    store_some(dy.ctypes.data + place, count - k, slope / number(n))  # (64)
+                    store_some(address(dy) + place, count - k, slope / number(n))  # (64)
                 loss += sum_of(total)
         losses[task] = loss
 

@@ -15,11 +15,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 from lstmcore.ops.cells import Maths
 from lstmcore.ops.cpu.jitable import jitable, pick
 from lstmcore.ops.cpu.memory import vectors
-from lstmcore.ops.cpu.vector import absolute, multiply_add, power_of_two, rounder, where_less, with_sign
+from lstmcore.ops.cpu.vector import (
+    Vector,
+    absolute,
+    fuse,
+    llvm_type,
+    multiply_add,
+    power_of_two,
+    rounder,
+    where_less,
+    with_sign,
+)
 
 
 class _Precision(NamedTuple):
@@ -64,7 +76,7 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
         head = math.ldexp(math.floor(math.ldexp(_LN2, precision.digits)), -precision.digits) if parts == 2 else _LN2
         minus_head, minus_tail = scalar(-head / k), scalar(-(_LN2 - head + _LN2_REST) / k)
         inverse = scalar(k / _LN2)
-        series = _polynomial([scalar(c) for c in _behind_r(k, precision.terms)], constant)
+        series = _polynomial([scalar(c) for c in _behind_r(k, precision.terms)], vectors(dtype).type)
 
         @jitable
         def reduce(x):
@@ -119,10 +131,10 @@ def log_of_one_and(dtype: str) -> Callable:
     With s = e / (2 + e), e = e^-x <= 1, it is 2 artanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...), and s <= 1/3: the series
     ends where a power of 1/9 is below the last bit.
     """
-    constant, scalar = vectors(dtype).constant, np.dtype(dtype).type
+    scalar = np.dtype(dtype).type
     exp, _, _ = elementary(dtype)
     terms = next(k for k in range(40) if 9.0**-k / (2 * k + 1) < np.finfo(dtype).eps / 8)
-    series = _polynomial([scalar(1 / (2 * k + 1)) for k in range(terms)][::-1], constant)
+    series = _polynomial([scalar(1 / (2 * k + 1)) for k in range(terms)][::-1], vectors(dtype).type)
     two = scalar(2)
 
     @jitable
@@ -142,22 +154,19 @@ def _behind_r(k: float, terms: int) -> list[float]:
     return [float(c) / radius**j for j, c in enumerate(nearest)][::-1]
 
 
-def _polynomial(coefficients: list, constant: Callable) -> Callable:
-    """r -> the polynomial with these coefficients, highest power first, by Horner's rule; a function for each step."""
+def _polynomial(coefficients: list, type_: Vector) -> Callable:
+    """r -> the polynomial with these coefficients, highest power first, by Horner's rule."""
+    numbers = [float(c) for c in coefficients]
 
-    def step(higher, place):
-        coefficient = coefficients[place]
+    @intrinsic
+    def polynomial(typing, r):
+        def generate(context, builder, signature, operands):
+            wide = llvm_type(type_)
+            higher, *rest = [ir.Constant(wide, [c] * wide.count) for c in numbers]
+            for constant in rest:
+                higher = fuse(builder, higher, operands[0], constant)
+            return higher
 
-        @jitable
-        def polynomial(r):
-            return multiply_add(higher(r), r, constant(coefficient))
+        return type_(type_), generate
 
-        return polynomial
-
-    first, second = coefficients[:2]
-
-    @jitable
-    def line(r):
-        return multiply_add(constant(first), r, constant(second))
-
-    return functools.reduce(step, range(2, len(coefficients)), line)
+    return polynomial

@@ -14,7 +14,7 @@ from numba.core import types
 from lstmcore.ops.cpu.barrier import together
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_tasks
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
 from lstmcore.ops.cpu.threads import run
 from lstmcore.ops.cpu.tile import panel_vectors
@@ -51,7 +51,7 @@ def _multiply(dtype: str, transposed: bool) -> Callable:
         depth, N = (b.shape[1], b.shape[0]) if transposed else b.shape
         u, width = panel_range(p, N, lanes, panels)
         # pack reads the columns of its panel; pack_transposed the rows that become them
-        pack(packed.ctypes.data + u * depth * lanes * size, b.ctypes.data, b.strides[0], depth, N, u, width)
+        pack(address(packed) + u * depth * lanes * size, address(b), b.strides[0], depth, N, u, width)
 
     pack_panels = together(pack_panel)
 
@@ -59,19 +59,19 @@ def _multiply(dtype: str, transposed: bool) -> Callable:
         first, end = task * out.shape[0] // tasks, (task + 1) * out.shape[0] // tasks
         D, N = a.shape[1], out.shape[1]
         panels = (N + lanes * widest - 1) // (lanes * widest)
-        pack_panels(panels, counters.ctypes.data, b, packed, panels)
+        pack_panels(panels, address(counters), b, packed, panels)
         zeros = np.zeros(widest * lanes, out.dtype)
         for row in range(first, end, ROWS):
             # Panels inside, block by block: a panel of b stays in the cache while all rows of the block pass.
             for p in range(panels):
                 u, width = panel_range(p, N, lanes, panels)
-                here = out.ctypes.data + (row * N + u * lanes) * size
+                here = address(out) + (row * N + u * lanes) * size
                 for k in range(0, D, DEPTH):  # in blocks, each from zero
-                    before, before_row = (here, N * size) if k > 0 else (zeros.ctypes.data, 0)
-                    part = packed.ctypes.data + (u * D + k * width) * lanes * size
+                    before, before_row = (here, N * size) if k > 0 else (address(zeros), 0)
+                    part = address(packed) + (u * D + k * width) * lanes * size
                     product(
                         min(ROWS, end - row), min(width * lanes, N - u * lanes), min(DEPTH, D - k),
-                        a.ctypes.data + row * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
+                        address(a) + row * a.strides[0] + k * a.strides[1], a.strides[0], a.strides[1],
                         part, width * lanes * size, before, before_row, here, N * size,
                         part + min(DEPTH, D - k) * width * lanes * size,
                     )  # fmt: skip

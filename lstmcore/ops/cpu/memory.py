@@ -17,6 +17,16 @@ from numba.extending import intrinsic
 from lstmcore.ops.cpu.vector import INT32, INT64, Vector, at, llvm_type, register_bytes, spread
 
 
+@intrinsic
+def address(typing, array):
+    """Where the first number of an array lies, as an int64; NumPy's own `ctypes.data` makes floats of sums with it."""
+
+    def generate(context, builder, signature, operands):
+        return builder.ptrtoint(context.make_array(array)(context, builder, operands[0]).data, INT64)
+
+    return types.intp(array), generate
+
+
 class Vectors(NamedTuple):
     """The vectors of one dtype, and how compiled code reads and writes them. Addresses and distances are in bytes."""
 

@@ -9,7 +9,7 @@ from numba.core import types
 
 from lstmcore.ops.cpu.across import sum_of
 from lstmcore.ops.cpu.kernel import compile_kernel
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.vector import multiply_add
 
 BLOCK = 4096  # numbers whose squares are summed in the dtype of the array; the sums of blocks add up in float64
@@ -30,7 +30,7 @@ def _kernel(dtype: np.dtype) -> Callable:
         for first in range(0, g.size, BLOCK):
             sums = constant(zero)
             for i in range(first, min(first + BLOCK, g.size), lanes):
-                x = load_some(g.ctypes.data + i * size, g.size - i)
+                x = load_some(address(g) + i * size, g.size - i)
                 sums = multiply_add(x, x, sums)
             total += sum_of(sums)
         return total

@@ -21,6 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.kernel import compile_called
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.vector import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread
 
@@ -56,7 +57,6 @@ def product(dtype: str) -> Callable:
     lanes = vectors(dtype).lanes
     lines = lanes * vectors(dtype).size / 64  # cache lines of one vector
 
-    @jitable
     def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead):
         width = (columns + lanes - 1) // lanes
         most = tile_rows(width)
@@ -71,7 +71,7 @@ def product(dtype: str) -> Callable:
                 init + first * init_row, init_row, out + first * out_row, out_row,
             )  # fmt: skip
 
-    return product
+    return compile_called(product, f"product-{dtype}", types.void(*[types.intp] * 13))
 
 
 def _tile(dtype: str) -> Callable:
@@ -116,40 +116,45 @@ def _tile_body(
         return builder.add(base, INT64(j * v.lanes * size))
 
     a_rows = row_starts(A, a_row)
-    sums = [[cgutils.alloca_once_value(builder, ir.Constant(wide, None)) for _ in range(columns)] for _ in range(rows)]
-    for row in sums:
-        for total in row:
-            builder.store(ir.Constant(wide, None), total)
     with cgutils.for_range(builder, depth, intp=INT64) as loop:
+        body = builder.block
+        builder.position_after(loop.index)
+        sums = [[builder.phi(wide) for _ in range(columns)] for _ in range(rows)]
+        builder.position_at_end(body)
         b = builder.add(B, builder.mul(loop.index, b_step))
         offset = builder.mul(loop.index, a_step)
         prefetch(builder, builder.add(ahead, builder.mul(loop.index, INT64(64))))
         b_vectors = [builder.load(at(builder, column(b, j), wide), align=size) for j in range(columns)]
+        following = []
         for m in range(rows):
             number = builder.load(at(builder, builder.add(a_rows[m], offset), scalar), align=size)
             a_vector = spread(builder, number, wide)
-            for j in range(columns):
-                builder.store(fuse(builder, a_vector, b_vectors[j], builder.load(sums[m][j])), sums[m][j])
+            following.append([fuse(builder, a_vector, b_vectors[j], sums[m][j]) for j in range(columns)])
+    (_, before), (_, again) = loop.index.incomings
+    for m in range(rows):
+        for total, next_total in zip(sums[m], following[m]):
+            total.add_incoming(ir.Constant(wide, None), before)
+            total.add_incoming(next_total, again)
 
-    def finish(read, write):
+    def finish(j, read, write):
         for m, (start, end) in enumerate(zip(row_starts(init, init_row), row_starts(out, out_row))):
-            for j in range(columns):
-                total = builder.fadd(read(j, column(start, j)), builder.load(sums[m][j]))
-                write(j, column(end, j), total)
+            write(column(end, j), builder.fadd(read(column(start, j)), sums[m][j]))
 
+    def read(address):
+        return builder.load(at(builder, address, wide), align=size)
+
+    def write(address, total):
+        builder.store(total, at(builder, address, wide), align=size)
+
+    for j in range(columns - 1):
+        finish(j, read, write)
     whole = builder.icmp_signed("==", last, INT64(v.lanes))
     with builder.if_else(whole) as (then, otherwise):
         with then:
-            finish(
-                lambda j, address: builder.load(at(builder, address, wide), align=size),
-                lambda j, address, total: builder.store(total, at(builder, address, wide), align=size),
-            )
+            finish(columns - 1, read, write)
         with otherwise:  # what lies beside the result may be anything, and stays
-
-            def lanes(j):
-                return last if j == columns - 1 else INT64(v.lanes)
-
             finish(
-                lambda j, address: v.read(builder, address, lanes(j)),
-                lambda j, address, total: v.write(builder, address, lanes(j), total),
+                columns - 1,
+                lambda address: v.read(builder, address, last),
+                lambda address, total: v.write(builder, address, last, total),
             )

@@ -11,8 +11,10 @@ from numba.core import types
 
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu import kernel as kernel_cpu
+from lstmcore.ops.cpu.barrier import load_number, store_number
 from lstmcore.ops.cpu.jitable import jitable
-from lstmcore.ops.cpu.kernel import compile_kernel
+from lstmcore.ops.cpu.kernel import compile_called, compile_kernel
+from lstmcore.ops.cpu.memory import address
 
 SIGNATURE = types.void(types.Array(types.float64, 1, "C"))
 
@@ -53,6 +55,33 @@ def test_it_is_told_once(caplog):
     make(3.0)
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["lstmcore: compiling kernels, once on this machine; the first run takes longer"]
+
+
+def test_a_kernel_that_others_call_is_compiled_once_and_known_by_its_content(folder, caplog):
+    caplog.set_level(logging.INFO, "lstmcore")
+
+    def caller(factor: float, name: str):
+        def times(place, step):
+            store_number(place, load_number(place) * factor + step)
+
+        called = compile_called(times, "times", types.void(types.intp, types.intp))
+
+        def kernel(x):
+            called(address(x), 1)
+            called(address(x), 0)
+
+        return compile_kernel(kernel, name, types.void(types.Array(types.int64, 1, "C")))
+
+    def results() -> list[int]:
+        kernels = [caller(2, "one"), caller(2, "two"), caller(3, "one")]
+        given = [np.full(1, 5) for _ in kernels]
+        for kernel, x in zip(kernels, given):
+            kernel(x)
+        return [int(x[0]) for x in given]
+
+    assert results() == results() == [22, 22, 48]
+    told = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    assert told == [f"compiling {name}" for name in ("times", "one", "two", "times", "one")]
 
 
 def test_a_value_of_the_closure_is_part_of_the_kernel(folder):

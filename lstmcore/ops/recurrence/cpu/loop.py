@@ -19,7 +19,7 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.barrier import COUNTER, meet
 from lstmcore.ops.cpu.jitable import jitable
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
 from lstmcore.ops.cpu.tile import product as product_of
 from lstmcore.ops.recurrence.cpu.contract import contract
@@ -72,31 +72,33 @@ def forward(cell: Cell, dtype: str) -> Callable:
         group_first, group_end = part * len(groups) // parts, (part + 1) * len(groups) // parts
         left, right = groups[group_first].first, groups[group_end - 1].end  # this part's units
         first_panel, end_panel = groups[group_first].recurrent_first, groups[group_end - 1].recurrent_end
-        most = max([groups[g].end - groups[g].first for g in range(len(groups))])
+        most = 0
+        for g in range(len(groups)):
+            most = max(most, groups[g].end - groups[g].first)
         numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
         x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
             rows, chunk, group_end - group_first, most, joined, K, I, H, lanes, size
         )
         x_rows, h_rows, a = scratch + x_rows, scratch + h_rows, scratch + a
-        weights = line(packed.ctypes.data)
+        weights = line(address(packed))
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
 
-        pack(len(panels), counters.ctypes.data + COUNTER, panels, W_ih, W_hh, bias, packed)
+        pack(len(panels), address(counters) + COUNTER, panels, W_ih, W_hh, bias, packed)
         for s in range(S):
             for b in range(row_first, row_end):
-                here, given = states.ctypes.data + s * state_size + b * state_row, state0[s].ctypes.data
+                here, given = address(states) + s * state_size + b * state_row, address(state0[s])
                 copy(here + left * size, given + b * state0[s].strides[0] + left * size, right - left)
-        meet(counters.ctypes.data, parts, 1)
+        meet(address(counters), parts, 1)
 
         for t_first in range(0, T, chunk):
             t_end = min(T, t_first + chunk)
             filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
             for t in range(t_first, t_end):
                 for q in range(starts[t - t_first], starts[t - t_first + 1]):
-                    copy(x_rows + q * x_row, x.ctypes.data + t * x.strides[0] + numbers[q] * x.strides[1], I)
+                    copy(x_rows + q * x_row, address(x) + t * x.strides[0] + numbers[q] * x.strides[1], I)
                     if keep_x and part == 0:
-                        copy(x_kept.ctypes.data + (t * B + numbers[q]) * I * size, x_rows + q * x_row, I)
+                        copy(address(x_kept) + (t * B + numbers[q]) * I * size, x_rows + q * x_row, I)
 
             # a = x W_ih + b (1), for the rows of all steps of the chunk: each weight is fetched once for many rows.
             for g in range(group_first, group_end):
@@ -111,10 +113,10 @@ def forward(cell: Cell, dtype: str) -> Callable:
 
             for t in range(t_first, t_end):
                 q_first, q_end = starts[t - t_first], starts[t - t_first + 1]
-                before = states.ctypes.data + t % slots * state_slot
-                after = states.ctypes.data + (t + 1) % slots * state_slot
-                kept = gates.ctypes.data + t * B * K * state_row if keep_gates else 0
-                shown = y.ctypes.data + t * B * state_row if keep_y else 0
+                before = address(states) + t % slots * state_slot
+                after = address(states) + (t + 1) % slots * state_slot
+                kept = address(gates) + t * B * K * state_row if keep_gates else 0
+                shown = address(y) + t * B * state_row if keep_y else 0
                 if q_end - q_first == rows:  # h_prev of the real rows, one behind the other: so it lies if all are real
                     h_prev = before + row_first * state_row
                 else:
@@ -150,13 +152,13 @@ def forward(cell: Cell, dtype: str) -> Callable:
                                 here = b * state_row + s * state_size + place
                                 copy(after + here, before + here, count)
                             if keep_y:
-                                clear(y.ctypes.data + (t * B + b) * H * size + place, count)
+                                clear(address(y) + (t * B + b) * H * size + place, count)
                             if keep_x and not clean[t, b]:
                                 for k in range(K):
-                                    clear(gates.ctypes.data + ((t * B + b) * K + k) * H * size + place, count)
+                                    clear(address(gates) + ((t * B + b) * K + k) * H * size + place, count)
                                 if part == 0:
-                                    clear(x_kept.ctypes.data + (t * B + b) * I * size, I)
-                meet(counters.ctypes.data, parts, t + 2)
+                                    clear(address(x_kept) + (t * B + b) * I * size, I)
+                meet(address(counters), parts, t + 2)
 
     return forward
 
@@ -213,16 +215,16 @@ def backward(cell: Cell, dtype: str) -> Callable:
             rows, chunk, beside, K, I, H, lanes, size
         )
         factors, dh_rows, panel = scratch + factors, scratch + dh_rows, scratch + panel
-        da = shared.ctypes.data if parts > 1 else scratch + da
-        ih, hh = backward_places(packed.ctypes.data, I - beside, H, input_count, lanes, size)
+        da = address(shared) if parts > 1 else scratch + da
+        ih, hh = backward_places(address(packed), I - beside, H, input_count, lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
         meeting = 0
 
-        pack(input_panels + unit_panels, counters.ctypes.data + COUNTER, W_ih, W_hh, packed, input_panels, unit_panels)
+        pack(input_panels + unit_panels, address(counters) + COUNTER, W_ih, W_hh, packed, input_panels, unit_panels)
         for s in range(S):
             for b in range(row_first, row_end):
-                here, given = dstate.ctypes.data + s * B * state_row + b * state_row, dstate_end[s].ctypes.data
+                here, given = address(dstate) + s * B * state_row + b * state_row, address(dstate_end[s])
                 copy(here + left * size, given + b * dstate_end[s].strides[0] + left * size, units)
 
         for t_end in range(T, 0, -chunk):
@@ -230,19 +232,19 @@ def backward(cell: Cell, dtype: str) -> Callable:
             filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
             for t in range(t_first, t_end):  # what W_ih, b and W_hh were multiplied with: x, 1, h_prev
                 for q in range(starts[t - t_first], starts[t - t_first + 1]):
-                    x_here = x.ctypes.data + t * x.strides[0] + numbers[q] * x.strides[1]
-                    h_prev = states.ctypes.data + t * state_slot + numbers[q] * state_row
+                    x_here = address(x) + t * x.strides[0] + numbers[q] * x.strides[1]
+                    h_prev = address(states) + t * state_slot + numbers[q] * state_row
                     gather(factors + q * layout[1], layout, x_here, I, h_prev, H)
 
             for t in range(t_end - 1, t_first - 1, -1):
                 q_first, q_end = starts[t - t_first], starts[t - t_first + 1]
                 places = (
-                    dstate.ctypes.data, dy.ctypes.data + t * dy.strides[0], gates.ctypes.data + t * B * K * state_row,
-                    states.ctypes.data + t * state_slot, da, dh_rows - q_first * dh_row,
+                    address(dstate), address(dy) + t * dy.strides[0], address(gates) + t * B * K * state_row,
+                    address(states) + t * state_slot, da, dh_rows - q_first * dh_row,
                 )  # fmt: skip
                 step(q_first, q_end, units, numbers, places, distances, left, B, H)
                 meeting += 1
-                meet(counters.ctypes.data, parts, meeting)  # da of this step is complete
+                meet(address(counters), parts, meeting)  # da of this step is complete
 
                 if beside:
                     for q in range(q_end - q_first):
@@ -263,12 +265,12 @@ def backward(cell: Cell, dtype: str) -> Callable:
                         )  # fmt: skip
                 for q in range(q_first, q_end):  # back to its row; a masked row's gradient stays as it came (25)
                     dh = dh_rows + (q - q_first) * dh_row
-                    copy(dstate.ctypes.data + numbers[q] * state_row + left * size, dh + left * size, units)
+                    copy(address(dstate) + numbers[q] * state_row + left * size, dh + left * size, units)
                     if beside:
-                        copy(dx.ctypes.data + (t * B + numbers[q]) * I * size, dh + H * size, I)  # (22)
+                        copy(address(dx) + (t * B + numbers[q]) * I * size, dh + H * size, I)  # (22)
 
             # dW_ih, db, dW_hh += (x, 1, h_prev)^T da (19) to (21)
-            sums_here = sums.ctypes.data + tile * (I + 1 + H) * K * state_row
+            sums_here = address(sums) + tile * (I + 1 + H) * K * state_row
             add(sums_here, I, H, filled, factors, layout, da, da_row, panel, part, parts)
 
             # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.
@@ -284,15 +286,15 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     )  # fmt: skip
                 for t in range(t_first, t_end):
                     for q in range(starts[t - t_first], starts[t - t_first + 1]):
-                        here = dx.ctypes.data + ((t * B + numbers[q]) * I + u * lanes) * size
+                        here = address(dx) + ((t * B + numbers[q]) * I + u * lanes) * size
                         copy(here, panel + q * dx_row, columns)
             if filled < rows * (t_end - t_first):  # masked rows: dx is zero
                 for t in range(t_first, t_end):
                     for b in range(row_first, row_end):
                         if not mask[t, b]:
-                            here = dx.ctypes.data + ((t * B + b) * I + x_left * lanes) * size
+                            here = address(dx) + ((t * B + b) * I + x_left * lanes) * size
                             clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
-            meet(counters.ctypes.data, parts, meeting)  # nobody needs da of this chunk any more
+            meet(address(counters), parts, meeting)  # nobody needs da of this chunk any more
 
     return backward

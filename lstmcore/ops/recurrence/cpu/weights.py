@@ -18,7 +18,7 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.barrier import together
 from lstmcore.ops.cpu.jitable import jitable
-from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_count, panel_range
 
 JOINED = 128  # units at most: what a product gives should still be in the cache when the gate functions come
@@ -119,14 +119,14 @@ def pack_forward(cell: Cell, dtype: str) -> Callable:
     @jitable
     def pack_panel(p, panels, W_ih, W_hh, bias, packed):
         panel = panels[p]
-        out = line(packed.ctypes.data) + panel.start * lanes * size
+        out = line(address(packed)) + panel.start * lanes * size
         width = (panel.columns + lanes - 1) // lanes
         W = W_hh
         if panel.bias >= 0:
-            pack(out, bias.ctypes.data + panel.bias * size, 0, 1, panel.columns, 0, width)
+            pack(out, address(bias) + panel.bias * size, 0, 1, panel.columns, 0, width)
             out += width * lanes * size
             W = W_ih
-        source = W.ctypes.data + panel.column * size
+        source = address(W) + panel.column * size
         pack(out, source, W.shape[1] * size, panel.depth, panel.columns, 0, width)
 
     return together(pack_panel)
@@ -144,13 +144,13 @@ def pack_backward(cell: Cell, dtype: str) -> Callable:
     @jitable
     def pack_panel(p, W_ih, W_hh, packed, input_panels, unit_panels):
         inputs = W_ih.shape[0] if input_panels > 0 else 0  # without panels of their own, its rows stand below W_hh's
-        ih, hh = backward_places(packed.ctypes.data, inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
+        ih, hh = backward_places(address(packed), inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
         W, place, panels = W_ih, ih, input_panels
         if p >= input_panels:
             W, place, panels, p = W_hh, hh, unit_panels, p - input_panels
         N, depth = W.shape
         u, width = panel_range(p, N, lanes, panels)
         start = place + u * depth * lanes * size
-        pack_transposed(start, W.ctypes.data, depth * size, depth, N, u, width)
+        pack_transposed(start, address(W), depth * size, depth, N, u, width)
 
     return together(pack_panel)

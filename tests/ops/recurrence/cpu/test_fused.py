@@ -361,4 +361,4 @@ def test_predict_compiles_no_backward():
         "print(*names)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["lstm-forward-float32-task", "lstm-forward-float32-tasks"]
+    assert done.stdout.split() == ["product-float32", "lstm-forward-float32-task", "lstm-forward-float32-tasks"]
