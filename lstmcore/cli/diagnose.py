@@ -16,14 +16,11 @@ def diagnose(
     case: CaseArgument,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")] = False,
 ) -> None:
-    """Say whether the gradients of a case are right, and if not which mistake they are. Exits with 1 if wrong."""
+    """Say whether the gradients of a case are right, and if not which mistake they are. Exits with 1 if not."""
     tell = (lambda words: None) if as_json else (lambda words: print(words, file=sys.stderr))
     answer = or_complain(lambda: debug.diagnose_case(debug.load_case(case), tell=tell))
     if as_json:
-        runner_up = answer.runner_up and vars(answer.runner_up)
-        place = answer.place and answer.place._asdict()
-        said = {"ok": answer.ok, "names": answer.names, "residual": answer.residual, "runner_up": runner_up}
-        print(json.dumps(said | {"forward": answer.forward, "notes": answer.notes, "place": place}))
+        print(json.dumps(answer.as_dict()))
     else:
         print(answer)
     raise typer.Exit(0 if answer.ok else 1)

@@ -1,13 +1,13 @@
 """These gradients are in doubt: are they right, and if not, which known mistake gives exactly these numbers?"""
 
-import importlib
-import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lstmcore.arrays import Array, State
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.beside import lines_of
 from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.head import judge_head
 from lstmcore.debug.diagnose.lines import judge
@@ -43,6 +43,7 @@ class Diagnosis:
     digits: str  # to which digits they were judged: "float64", "the 6 decimals that were written", or several of these
     notes: tuple[str, ...] = ()  # how the arrays were understood, where it was guessed
     head: tuple[str, ...] = ()  # what is wrong with the gradients of the head above, where they were given
+    where: Place | None = None  # where wrong gradients are seen, whatever they are called
     own: str = ""  # whether the gradients are those of the program's own forward, where it could be run again (record)
     forward: str = ""  # what the outputs say, where they were given: "right", another function, or where they leave
 
@@ -58,24 +59,51 @@ class Diagnosis:
         if self.ok or (self.head and self.names == self.head):
             rounding = f"rounding ({self.digits})"
             lines.append(f"right: the largest relative error of an array, {self.residual:.1e}, is {rounding}")
-            return "\n".join(lines)
+            return "\n".join([*lines, f"next: {self.next}"])
         if self.names and function:
             lines.append(f"another function than this one, with right gradients; the plain one is {self.off:.1e} off")
         elif self.off == self.off:
             lines.append(f"WRONG: off by {self.off:.1e} of an array's largest number")
         if self.place is not None:
             lines.append(str(self.place))
-            lines.append("" if self.names else ADVICE)
+        elif self.where is not None:
+            lines.append(self.where.seen)
         for k, mistakes in enumerate(self.alternatives):
             lines.append("" if k == 0 else "with the same numbers:")
             for mistake in mistakes:
-                lines.extend([mistake.name, *_beside(mistake)])
+                lines.extend([mistake.name, *map(str, lines_of(mistake))])
         if self.names and self.place is None:
             lines.append(f"residual {self.residual:.1e}: rounding ({self.digits})")
         if self.runner_up is not None:
             names = " and ".join(self.runner_up.names) or "no mistake at all"
             lines.append(f"the next best, {self.runner_up.residual:.1e} away: {names}")
+        lines.append(f"next: {self.next}")
         return "\n".join(line for line in lines if line)
+
+    @property
+    def next(self) -> str:
+        """What to try next."""
+        if self.ok:
+            return ADVICE["learns"] if self.forward else ADVICE["y"]
+        if self.place is not None:
+            return ADVICE["short"] if self.forward else f"{ADVICE['y']}; {ADVICE['short']}"
+        if self.names:
+            return ADVICE["mend"]
+        return ADVICE["record"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain numbers, words, lists and dicts; None for a number without bounds."""
+        said = {
+            name: getattr(self, name) for name in ("ok", "names", "digits", "notes", "forward", "own", "head", "next")
+        }
+        said |= {name: value if math.isfinite(value := getattr(self, name)) else None for name in ("residual", "off")}
+        said |= {name: value and value._asdict() for name in ("place", "where") for value in (getattr(self, name),)}
+        said["runner_up"] = self.runner_up and vars(self.runner_up)
+        said["mistakes"] = [
+            [{"name": m.name, "lines": [line._asdict() for line in lines_of(m)]} for m in mistakes]
+            for mistakes in self.alternatives
+        ]
+        return said
 
 
 def diagnose(
@@ -134,6 +162,7 @@ def diagnose(
     best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
     inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
     if best is None and search and not inside and len(sound) > 1 and not sound[0].forward.seen:
+        tell(str(sound[0].place))
         tell(f"the arrays can be read in {len(sound)} ways; looking for the one that a single mistake explains")
         best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
     best = best or sound[0]
@@ -159,6 +188,11 @@ class _Ladder:
         if self.forward.seen and self.function is None and self.forward.explained():
             self.function = ()
         return bool(self.forward.seen) and self.function == ()
+
+    @property
+    def place(self) -> Place:
+        """Where the gradients leave the right ones."""
+        return locate(self.bench, self.bench.numbers())
 
     def another(self) -> bool:
         """Whether the outputs are those of another function that is known: then it is that one."""
@@ -211,7 +245,7 @@ class _Ladder:
                 notes=notes,
                 forward=forward,
             )
-        place = locate(bench, bench.numbers())
+        place = self.place
         self.tell(str(place))
         lines = judge(bench, self.known) if search else None
         if lines is not None and (len(lines.mistakes) > 1 or "da_i" in reading.case.steps or not self.singles()):
@@ -224,6 +258,7 @@ class _Ladder:
                 alternatives=(said,),
                 place=place._replace(arrays=lines.unknown, right=lines.right) if lines.unknown else None,
                 off=off,
+                where=place,
                 digits=_digits(reading),
                 notes=(*notes, "judged line by line, each from the program's own numbers before it"),
                 forward=forward,
@@ -251,6 +286,7 @@ class _Ladder:
             runner_up=_runner_up(rest[0]) if rest and rest[0].mistakes and rest[0].residual < off / 2 else None,
             alternatives=tuple((*both, *s.mistakes) for s in found),
             place=None if found else place,
+            where=place,
             off=off,
             digits=_digits(reading),
             notes=notes,
@@ -266,9 +302,14 @@ class _Ladder:
         return "another function: " + " and ".join(m.name for m in others) if others else "right"
 
 
-ADVICE = (
-    "what tells more: a short case, T B <= I + H + 1, of one LSTM without mask; or da, dh, dc of each step (steps=)"
-)
+ADVICE = {
+    "y": "bring your outputs y as well: then the forward pass is judged too, before the gradients",
+    "learns": "the layer is right; if it does not learn, lc.debug.report looks at the whole step",
+    "short": "a short case, T B <= I + H + 1, of one LSTM without mask tells more; or da, dh, dc of each step (steps=)",
+    "mend": "mend it and bring the case again: one mistake may hide another",
+    "record": "c and the gates of each step (steps=) tell in which line it leaves; lc.debug.record holds your "
+    "gradients to your own forward",
+}
 READINGS = 4  # of so many readings single mistakes are tried
 
 
@@ -301,16 +342,3 @@ def diagnose_case(case: Case, **options: Any) -> Diagnosis:
 
 def _runner_up(suspicion: Suspicion) -> RunnerUp:
     return RunnerUp(tuple(mistake.name for mistake in suspicion.mistakes), suspicion.residual)
-
-
-def _beside(mistake: Mistake) -> list[str]:
-    """The right lines and the wrong ones, with the file and the line where the right one stands."""
-    lines = []
-    for module, right, wrong in mistake.edits:
-        source = inspect.getsource(importlib.import_module(module))
-        number = source[: source.index(right)].count("\n") + 1
-        lines.append(f"    {module.replace('.', '/')}.py, line {number}")
-        for kind, text in (("right", right), ("wrong", wrong)):
-            first, *more = [line.strip() for line in text.strip("\n").split("\n")]
-            lines.extend([f"        {kind}  {first}", *(f"               {line}" for line in more)])
-    return lines

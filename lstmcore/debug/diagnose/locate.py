@@ -31,11 +31,23 @@ class Place(NamedTuple):
     layers: tuple[str, ...] = ()  # of several: "0.bw"; what is off in a stack begins in its highest layer that is off
 
     def __str__(self) -> str:
+        return f"none of the known ones{'; it ' + self._starts if self._starts else ''} ({self._arrays})"
+
+    @property
+    def seen(self) -> str:
+        """In words, of a mistake that has a name."""
+        return self._arrays + (f"; the deviation {self._starts}" if self._starts else "")
+
+    @property
+    def _starts(self) -> str:
         where = [f"at step {self.step}" if self.step is not None else ""]
         where += [f"in layer {' and '.join(self.layers)}" if self.layers else "", _gates(self.gates)]
-        starts = "; it starts " + " ".join(part for part in where if part) if any(where) else ""
+        return f"starts {' '.join(filter(None, where))}" if any(where) else ""
+
+    @property
+    def _arrays(self) -> str:
         rest = f"; right are {', '.join(self.right)}" if self.right else ""
-        return f"none of the known ones{starts} (off: {', '.join(self.arrays)}{rest})"
+        return f"off: {', '.join(self.arrays)}{rest}"
 
 
 def locate(bench: Bench, right: Numbers) -> Place:

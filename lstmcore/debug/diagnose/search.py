@@ -48,6 +48,8 @@ class Search:
         for mistakes in sets:
             with suppress(ValueError):
                 ran.append(Suspicion(mistakes, residual(self.grads, self.bench.numbers(*mistakes))))
+            if (tried := len(self.tried) + len(ran)) % OFTEN == 0 and tried:
+                self.tell(f"{tried} sets of mistakes tried")
         self.tried.extend(ran)
         return ran
 
@@ -136,6 +138,7 @@ def _moves_all(numbers: Numbers, right: Numbers) -> bool:
 
 
 KNOWN = frozenset(MISTAKES)
+OFTEN = 2000  # sets of mistakes between two words of how far it is
 CLOSEST = 5  # so many of the nearest are held to their own rounding bound
 CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
 BATCH = 50

@@ -1,0 +1,50 @@
+"""A mistake as it is shown: the wrong line beside the right one, where that stands, and where it is derived."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lstmcore.debug.mistakes import Mistake
+
+SECTIONS = {  # of docs/derivation.md: the equations that each holds
+    "4. LSTM, forward": (1, 7), "5. LSTM, backward": (8, 22), "6. Masked steps": (23, 25), "7. GRU": (26, 37),
+    "8. Plain RNN": (38, 41), "9. Outputs and the last output": (42, 45), "10. Two directions": (46, 49),
+    "11. The layers around it": (50, 59), "12. Losses": (60, 64),
+}  # fmt: skip
+
+
+class Line(NamedTuple):
+    """One right line and what was made of it."""
+
+    file: str
+    number: int
+    equation: int | None  # in docs/derivation.md, where the line has one
+    section: str
+    right: str
+    wrong: str
+
+    def __str__(self) -> str:
+        where = f"    {self.file}, line {self.number}"
+        if self.equation is not None:
+            where += f", equation ({self.equation}): docs/derivation.md, section {self.section}"
+        lines = [where]
+        for kind, text in (("right", self.right), ("wrong", self.wrong)):
+            first, *more = text.split("\n")
+            lines.extend([f"        {kind}  {first}", *(f"               {line}" for line in more)])
+        return "\n".join(lines)
+
+
+def lines_of(mistake: Mistake) -> Iterator[Line]:
+    """Every line that the mistake changes."""
+    for module, right, wrong in mistake.edits:
+        source = inspect.getsource(importlib.import_module(module))
+        start, end = source.index(right), source.index(right) + len(right)
+        stood = source[source.rfind("\n", 0, start) + 1 : source.find("\n", end)]
+        numbers = re.findall(r"#.*?\((\d+)\)", stood)
+        equation = int(numbers[0]) if numbers else None
+        section = next((name for name, (a, b) in SECTIONS.items() if equation and a <= equation <= b), "")
+        texts = ("\n".join(line.strip() for line in text.strip("\n").split("\n")) for text in (right, wrong))
+        number = source[:start].count("\n") + 1
+        yield Line(f"{module.replace('.', '/')}.py", number, equation if section else None, section, *texts)
