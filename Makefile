@@ -3,6 +3,7 @@
 # make quick   the fast tests of what changed since the last commit: answers within a minute
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make bare    without Numba: what array code alone must get right
+# make questions  every figure of docs/questions, measured again     make figures: draws docs/figures again
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
@@ -17,7 +18,7 @@ ARGS ?=
 PART ?= tests
 OUT ?= runs/gpu
 
-.PHONY: demo test quick bare nightly lint seeds bench gpu clean
+.PHONY: demo test quick bare nightly questions figures lint seeds bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -34,6 +35,12 @@ nightly: .venv/dev
 
 bare: .venv-bare/done
 	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
+
+questions: .venv/dev
+	$(BIN)/python -m pytest -q -s -k questions tests/test_documents.py
+
+figures: .venv/dev
+	$(BIN)/python docs/figures/draw.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
