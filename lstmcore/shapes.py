@@ -294,6 +294,12 @@ def check_size(name: str, value: object) -> None:
         raise ValueError(f"`{name}` should be a positive int; got {value!r}")
 
 
+def check_probability(name: str, value: object, of: str = "") -> None:
+    """A number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"`{name}` should be a probability in [0, 1){of}; got {value!r}")
+
+
 def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
     """The place of the first valid index that does not lie in [0, V); None if all do, or nobody can know."""
     if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:

@@ -20,6 +20,7 @@ from lstmcore.debug.padding import PaddingProof, padding
 from lstmcore.debug.record import Record, record
 from lstmcore.debug.report import Report, report, report_case
 from lstmcore.debug.tripwire import Tripwire, tripwire
+from lstmcore.debug.truncation import Truncation, truncation
 from lstmcore.debug.watch import Watch, watch
 from lstmcore.layers.seen import strict
 
@@ -36,6 +37,7 @@ __all__ = [
     "Record",
     "Report",
     "Tripwire",
+    "Truncation",
     "Watch",
     "compare",
     "diagnose",
@@ -62,5 +64,6 @@ __all__ = [
     "strict",
     "trace",
     "tripwire",
+    "truncation",
     "watch",
 ]

@@ -12,6 +12,7 @@ from lstmcore.layers.learned_state import LearnedState
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.params import Params
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent, of_cell
+from lstmcore.layers.recurrent_dropout import RecurrentDropout
 from lstmcore.layers.residual import Residual
 from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
@@ -31,6 +32,7 @@ __all__ = [
     "Params",
     "ReLU",
     "Recurrent",
+    "RecurrentDropout",
     "Residual",
     "Reversed",
     "Sigmoid",

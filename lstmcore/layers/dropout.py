@@ -7,7 +7,7 @@ from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params
 from lstmcore.ops.dropout import dropout_backward, dropout_forward, dropout_scale
 from lstmcore.ops.masking import kept, masking_backward, masking_forward
-from lstmcore.shapes import check_cache, check_features, check_like
+from lstmcore.shapes import check_cache, check_features, check_like, check_probability
 
 
 class DropoutCache(NamedTuple):
@@ -24,8 +24,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float):
-        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
-            raise ValueError(f"`p` should be a probability in [0, 1), of being dropped; got {p!r}")
+        check_probability("p", p, ", of being dropped")
         self.p: float = float(p)
         self.params = Params({})
 

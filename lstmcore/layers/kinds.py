@@ -21,6 +21,7 @@ from lstmcore.layers.layer import Layer
 from lstmcore.layers.learned_state import LearnedState
 from lstmcore.layers.linear import Linear
 from lstmcore.layers.recurrent import Recurrent, of_cell
+from lstmcore.layers.recurrent_dropout import RecurrentDropout
 from lstmcore.layers.residual import Residual
 from lstmcore.layers.reversed import Reversed
 from lstmcore.layers.stack import Stack
@@ -38,6 +39,7 @@ SHIPPED: tuple[type, ...] = (
     Reversed,
     BatchFirst,
     LearnedState,
+    RecurrentDropout,
     Residual,
     Stack,
     Linear,

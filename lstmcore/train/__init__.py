@@ -14,6 +14,7 @@ from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.metrics import Counted, accuracy, mean_absolute_error, perplexity
 from lstmcore.train.recorded_step import RecordedStep
 from lstmcore.train.run import History, Run
+from lstmcore.train.truncated import truncated_gradients
 from lstmcore.train.update.clip import clip_by_global_norm, clip_by_value, global_norm
 from lstmcore.train.update.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
 
@@ -60,5 +61,6 @@ __all__ = [
     "pad",
     "perplexity",
     "save",
+    "truncated_gradients",
     "watchers",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from lstmcore.arrays import Array, Plain, State, namespace
 from lstmcore.layers import Layer, Recurrent
 from lstmcore.layers.layer import Rng
-from lstmcore.layers.tree import dotted, is_flipped, replaced
+from lstmcore.layers.tree import dotted, is_flipped, replaced, with_params
 from lstmcore.ops.recurrence import Cache
 
 Upstream = (
@@ -167,6 +167,8 @@ class _Watched(Layer):
         self._place = {"name": name, "layer": layer, "flipped": flipped}
 
     def __getattr__(self, name: str) -> object:
+        if name == "_layer" or name.startswith("__"):  # a copy under way
+            raise AttributeError(name)
         return getattr(self._layer, name)
 
     def forward(
@@ -177,16 +179,18 @@ class _Watched(Layer):
         rng: Rng = None,
         reuse: object = None,
     ) -> tuple[Array, State | None, object]:
-        y, final, cache = self._layer.forward(x, state, mask, rng)
-        noted = {"x": x, "state": state, "mask": mask, "y": y, "final": final, "cache": cache}
+        layer = self._layer  # or its twin, where a container runs it over other weights
+        layer = layer if self.params is layer.params else with_params(layer, self.params)
+        y, final, cache = layer.forward(x, state, mask, rng)
+        noted = {"layer": layer, "x": x, "state": state, "mask": mask, "y": y, "final": final, "cache": cache}
         self._notes.append(self._place | noted)
         return y, final, cache
 
     def backward(
         self, dy: Array | None, cache: object, dstate: State | None = None
     ) -> tuple[Array | None, State | None, dict[str, Array]]:
-        dx, dstate0, grads = self._layer.backward(dy, cache, dstate)
         at = next(k for k, note in enumerate(self._notes) if note["cache"] is cache)
+        dx, dstate0, grads = self._notes[at]["layer"].backward(dy, cache, dstate)
         self._notes[at] |= {"dy": dy, "dstate": dstate, "dx": dx, "dstate0": dstate0, "grads": grads}
         self._back.append(at)
         return dx, dstate0, grads
