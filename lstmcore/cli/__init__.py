@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli import bench, check, debug, diagnose, info
+from lstmcore.cli import bench, check, debug, diagnose, exercise, info
 from lstmcore.cli.convert import EPILOG as CONVERT
 from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
@@ -39,6 +39,7 @@ app.add_typer(predict, name="predict")
 app.add_typer(sweep)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
+app.command("exercise", epilog=exercise.EPILOG)(exercise.exercise)
 app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
 app.command("convert", epilog=CONVERT)(convert)
 app.command("info")(info.info)

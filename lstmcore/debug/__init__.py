@@ -4,6 +4,7 @@ from lstmcore.debug.case import Case, load_case, save_case
 from lstmcore.debug.compare import Comparison, compare, trace
 from lstmcore.debug.derivatives import Derivative, hvp, jvp, rtrl
 from lstmcore.debug.diagnose import Diagnosis, diagnose, diagnose_case
+from lstmcore.debug.exercise import Exercise, judge_exercise, write_exercise
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
 from lstmcore.debug.jacobian import (
@@ -29,6 +30,7 @@ __all__ = [
     "Comparison",
     "Derivative",
     "Diagnosis",
+    "Exercise",
     "Flow",
     "GradCheck",
     "Ledger",
@@ -47,6 +49,7 @@ __all__ = [
     "gradcheck_function",
     "hvp",
     "jacobian",
+    "judge_exercise",
     "jvp",
     "ledger",
     "load_case",
@@ -66,4 +69,5 @@ __all__ = [
     "tripwire",
     "truncation",
     "watch",
+    "write_exercise",
 ]

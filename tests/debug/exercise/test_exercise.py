@@ -1,0 +1,107 @@
+"""The ten lines: missing, right, each of them wrong, and all of it at the command line."""
+
+import pytest
+from command import called
+
+from lstmcore.debug import judge_exercise, write_exercise
+from lstmcore.debug.exercise.exercise import the_lines
+
+SOLUTION = {  # as a student may write them, in his own way
+    "dc": "dc + o * dh * (1 - np.tanh(c) ** 2)", "do": "tanh_c * dh", "dg": "i * dc", "di": "g * dc",
+    "dc_prev": "f * dc", "df": "dc * c_prev", "da_o": "do * o - do * o**2", "da_g": "dg * (1 - g**2)",
+    "da_f": "df * (f - f * f)", "da_i": "di * i * (1 - i)",
+}  # fmt: skip
+WRONG = {  # a slip each, and the catalogue's name where it has one
+    "dc": ("dh * o * (1 - tanh_c**2)", "what came along c is dropped"), "do": ("dh * c", ""), "dg": ("dc * g", ""),
+    "di": ("dc * i", "i for g in the product rule (di)"), "dc_prev": ("dc", "the carry of dc forgets the forget gate"),
+    "df": ("dc * c", "c_t for c_{t-1} in the forget gate"), "da_o": ("do", "sigma' of the output gate is missing"),
+    "da_g": ("dg * (1 - g)", "tanh' of the candidate without its square (1 - g)"), "da_f": ("df * f", ""),
+    "da_i": ("di * (1 - i)", ""),
+}  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_exercise(tmp_path / "backward.py")
+    return tmp_path / "backward.py"
+
+
+def filled(path, answers):
+    text = path.read_text(encoding="utf-8")
+    for name, answer in answers.items():
+        assert text.count(f"    {name} = ...") == 1
+        text = text.replace(f"    {name} = ...", f"    {name} = {answer}")
+    path.write_text(text, encoding="utf-8")
+
+
+def test_ten_lines_are_missing(path):
+    assert [line.equation for line in the_lines()] == list(range(8, 18))
+    answer = judge_exercise(path)
+    assert not answer.ok
+    assert [row.verdict for row in answer.rows] == ["missing"] * 10
+    with pytest.raises(FileExistsError):
+        write_exercise(path)
+
+
+def test_it_can_be_solved(path):
+    filled(path, SOLUTION)
+    answer = judge_exercise(path)
+    assert answer.ok, str(answer)
+    assert "10 of 10 lines are right" in str(answer)
+    assert "the gradients of a whole LSTM made with it are lstmcore's" in str(answer)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_wrong_line_makes_no_other_wrong(path, name):
+    wrong, known = WRONG[name]
+    filled(path, SOLUTION | {name: wrong})
+    answer = judge_exercise(path)
+    assert not answer.ok
+    assert [row.line.name for row in answer.rows if row.verdict != "right"] == [name]
+    row = next(row for row in answer.rows if row.line.name == name)
+    assert row.verdict.startswith("WRONG: off by")
+    assert known in row.known
+
+
+def test_all_wrong_at_once_and_half_done(path):
+    filled(
+        path, {name: wrong for name, (wrong, _) in WRONG.items() if name not in ("do", "df")} | {"df": "1 / nothing"}
+    )
+    verdicts = {row.line.name: row.verdict for row in judge_exercise(path).rows}
+    assert verdicts["do"] == "missing"
+    assert verdicts["df"] == "NameError: name 'nothing' is not defined"
+    assert all(said.startswith("WRONG") for name, said in verdicts.items() if name not in ("do", "df"))
+
+
+def test_lines_in_a_wrong_order(path):
+    filled(path, SOLUTION)
+    text = path.read_text(encoding="utf-8").splitlines()
+    at = {name: next(k for k, line in enumerate(text) if line.startswith(f"    {name} = ")) for name in ("dc", "di")}
+    text.insert(at["dc"], text.pop(at["di"]))
+    path.write_text("\n".join(text), encoding="utf-8")
+    answer = judge_exercise(path)
+    assert [row.line.name for row in answer.rows if row.verdict != "right"] == ["di"]
+
+
+def test_at_the_command_line(tmp_path):
+    path = tmp_path / "backward.py"
+    first = called("exercise", str(path))
+    assert first.returncode == 0
+    assert "fill in its ten lines" in first.stdout
+    assert called("exercise", str(path)).returncode == 1
+    filled(path, SOLUTION)
+    assert called("exercise", str(path)).returncode == 0
+    for text, complaint in (
+        ("1 +", "it cannot be run (SyntaxError"),
+        ("x = 1", "it should hold step_backward(dh, dc, i"),
+    ):
+        path.write_text(text)
+        ended = called("exercise", str(path))
+        assert ended.returncode == 2
+        assert complaint in ended.stderr
+
+
+def test_what_is_no_array_is_said(path):
+    filled(path, SOLUTION | {"do": "np.sum(dh)"})
+    row = next(row for row in judge_exercise(path).rows if row.line.name == "do")
+    assert row.verdict.startswith("WRONG: it should be an array (3, 6); got ()")
