@@ -89,6 +89,7 @@ def simple_layers():
         "Tanh": lc.Tanh(),
         "Softmax": lc.Softmax(),
         "Dropout": lc.Dropout(0.4),
+        "Dropout per sequence": lc.Dropout(0.4, per_sequence=True),
     }
 
 

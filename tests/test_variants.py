@@ -129,6 +129,27 @@ def test_random_combinations():
         assert check.worst < 1e-12, (kind, options, str(check))
 
 
+def test_random_combinations_of_what_stands_around():
+    """Variants inside learned states, noise, residuals and both directions, in ways drawn at random."""
+    rng = np.random.default_rng(12)
+
+    def noisy(layer):
+        return lc.RecurrentDropout(layer, h=0.3, W_hh=0.3, zoneout_h=0.2)
+
+    def residual(layer):
+        width = layer.forward(given())[0].shape[-1]
+        return lc.Residual(lc.Stack([layer, lc.Dropout(0.3), lc.Linear(width, I, dtype="float64", seed=0)]))
+
+    for _ in range(12):
+        kind, options = VARIANTS[rng.integers(len(VARIANTS))]
+        model = (lc.LearnedState, noisy, lambda layer: layer)[rng.integers(3)](made(kind, options))
+        model = (residual, lc.Reversed, lc.BatchFirst)[rng.integers(3)](model)
+        turned = isinstance(model, lc.BatchFirst)
+        x, mask = (given().swapaxes(0, 1), MASK.T) if turned else (given(), MASK)
+        check = lc.debug.gradcheck(model, x, mask=mask, seed=0, directions=2, dropout_seed=1)
+        assert check.worst < 1e-12, (model, str(check))
+
+
 # ---- activations by themselves -----------------------------------------------------------------------------
 
 

@@ -20,12 +20,16 @@ class DropoutCache(NamedTuple):
 class Dropout(Layer):
     """Drops each number with probability p and scales the others by 1 / (1 - p), when `forward` is given an rng.
 
+    per_sequence: one mask for all steps, of each row its own (Gal & Ghahramani 2016), where x is (T, B, I).
     Without an rng (evaluation) y = x. x (T, B, I) or (B, I); zero at masked steps. No parameters.
     """
 
-    def __init__(self, p: float):
+    def __init__(self, p: float, per_sequence: bool = False):
         check_probability("p", p, ", of being dropped")
+        if not isinstance(per_sequence, bool):
+            raise TypeError(f"`per_sequence` should be True or False; got {per_sequence!r}")
         self.p: float = float(p)
+        self.per_sequence = per_sequence
         self.params = Params({})
 
     def forward(
@@ -33,7 +37,8 @@ class Dropout(Layer):
     ) -> tuple[Array, None, DropoutCache]:
         check_features("x", x, None, None, mask)
         y = masking_forward(x, mask)
-        scale = None if rng is None else dropout_scale(rng, tuple(x.shape), self.p, x)
+        shape = (1, *x.shape[1:]) if self.per_sequence and x.ndim == 3 else tuple(x.shape)
+        scale = None if rng is None else dropout_scale(rng, shape, self.p, x)
         if scale is not None:
             y = dropout_forward(y, scale)
         return y, None, DropoutCache(scale, kept(mask), y, self)
@@ -49,4 +54,4 @@ class Dropout(Layer):
         return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}
 
     def __repr__(self) -> str:
-        return f"Dropout({self.p})"
+        return f"Dropout({self.p}{', per_sequence=True' if self.per_sequence else ''})"

@@ -136,7 +136,7 @@ def test_a_configuration_is_what_the_constructor_was_given():
         "kind": "Stack",
         "layers": [
             {"kind": "Bidirectional", "fw": {"kind": "LSTM", **want}, "bw": {"kind": "GRU", **want}, "merge": "sum"},
-            {"kind": "Dropout", "p": 0.5},
+            {"kind": "Dropout", "p": 0.5, "per_sequence": False},
         ],
     }
     assert from_config(both.config()).config() == both.config()
