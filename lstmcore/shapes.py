@@ -6,7 +6,6 @@ Shapes of the wrong size raise ValueError, things of the wrong kind (type, dtype
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -130,7 +129,7 @@ def check_columns(name: str, value: Array, n: int, whose: str) -> Array:
     return value
 
 
-def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, widths: Sequence[int], like: Array) -> None:
+def check_state(name: str, state: object, parts: tuple[str, ...], B: int, widths: Sequence[int], like: Array) -> None:
     """`state` is a tuple of one (B, H) array per state of the cell; widths: the H of each."""
     if not isinstance(state, tuple | list) or len(state) != len(parts):
         wanted = f"`{name}` should be a tuple ({', '.join(parts)}{',' if len(parts) == 1 else ''}) of (B, H) arrays"
@@ -140,7 +139,7 @@ def check_state(name: str, state: Any, parts: tuple[str, ...], B: int, widths: S
         check_like(f"{name}.{part}", value, (B, H), "(B, H)", like)
 
 
-def check_parts(name: str, state: Any, n: int, owner: str) -> Sequence[State | None]:
+def check_parts(name: str, state: object, n: int, owner: str) -> Sequence[State | None]:
     """The state of each part of a container, whose own is None, or a tuple with one entry per part."""
     if state is None:
         return (None,) * n

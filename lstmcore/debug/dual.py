@@ -38,7 +38,7 @@ class Dual:
 
     __array_ufunc__ = None  # NumPy leaves `array * dual` to the methods below
 
-    def __init__(self, value: Any, tangent: Any):
+    def __init__(self, value: object, tangent: object):
         self.value, self.tangent = value, tangent
 
     def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
@@ -64,10 +64,10 @@ class Dual:
     def T(self) -> "Dual":
         return Dual(self.value.T, self.tangent.T)
 
-    def __getitem__(self, key: Any) -> "Dual":
+    def __getitem__(self, key: object) -> "Dual":
         return Dual(self.value[key], self.tangent[key])
 
-    def __setitem__(self, key: Any, new: Operand) -> None:
+    def __setitem__(self, key: object, new: Operand) -> None:
         given = lift(new)
         self.value[key], self.tangent[key] = given.value, given.tangent
 

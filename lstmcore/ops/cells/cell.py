@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from lstmcore.ops.cells.symbol import Symbol, number, sigmoid, symbols, tanh, where_less
 
 
-def _itself(value: Any) -> Any:
+def _itself(value: object) -> Any:
     return value
 
 
@@ -129,7 +129,7 @@ class Cell:
             ),
         )
 
-    def steps(self, maths: Maths, params: Mapping[str, Any]) -> Steps:
+    def steps(self, maths: Maths, params: Mapping[str, object]) -> Steps:
         """step_forward and step_backward, over the matrices that they multiply with."""
         return self.make_step(maths, *[params[name] for name in self.weights])
 
