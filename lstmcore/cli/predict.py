@@ -44,7 +44,7 @@ def predict_text(
     run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
     length: Annotated[int, typer.Option(min=1, help="Characters (or words) to write.")] = 500,
     temperature: Annotated[float, number("Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest alone.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw only from this many of the likeliest.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="By default something new each time.")] = None,
     start: Annotated[str | None, typer.Option(help="What it goes on from; by default a new line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -6,7 +6,7 @@ from lstmcore.arrays import Array, is_float32_or_64, is_recorded, library_name, 
 from lstmcore.ops.cpu.compiler import has_compiler
 
 LARGE = 2**18  # multiplications above which NumPy's BLAS would wake its own threads
-LARGE_ON_GPU = 2**24  # below it a product takes a kernel of ours as long as cuBLAS, and Python not longer
+LARGE_ON_GPU = 2**24  # below it our kernel is as fast as cuBLAS, and no slower to call from Python
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -84,7 +84,7 @@ def examples(rng: np.random.Generator, n: int, balanced: bool) -> np.ndarray:
     if not balanced:
         return order[:n]
     counts = ones(order)
-    rank = np.empty(STRINGS, np.int64)  # the how-many-th string of its count each one is
+    rank = np.empty(STRINGS, np.int64)  # the place of each string among those with its count
     for k in range(CLASSES):
         rank[counts == k] = np.arange(np.count_nonzero(counts == k))
     return order[np.argsort(rank, kind="stable")[:n]]

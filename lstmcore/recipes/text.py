@@ -72,7 +72,7 @@ class Result:
 
     @property
     def perplexity(self) -> float:
-        """Of a character (or word): a fair die with so many faces is as hard to foresee."""
+        """Of a character (or word): a fair die with this many faces is as hard to predict."""
         return math.exp(min(self.nats, 700))
 
 
@@ -226,7 +226,7 @@ def sample(
 ) -> Iterator[str]:
     """`length` symbols, one by one, that follow `start`; p ~ exp(logit / temperature), at 0 always the likeliest.
 
-    top_k: only the so many likeliest are drawn from; None: all. Words come with the blank before them. Raises
+    top_k: only the k likeliest are drawn from; None: all. Words come with the blank before them. Raises
     ValueError for an empty start, one with symbols that were not learnt, a negative temperature, a top_k below 1, and a
     network whose answers are not finite.
     """

@@ -69,7 +69,7 @@ def fit(
     carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros, and so
                 it is in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
                 the first step of a batch.
-    accumulate  so many batches make one update, the last one of an epoch maybe fewer: their gradients are added, each
+    accumulate  this many batches make one update (the last of an epoch perhaps fewer): their gradients are added, each
                 times its valid items, and divided by all of these. To rounding that is the gradient of one batch that
                 holds them all, in the memory of one of them; a mean of their means is not, where lengths differ.
     metrics     {name: (y, targets, mask) -> number}, such as {"accuracy": train.accuracy}: means over valid items,

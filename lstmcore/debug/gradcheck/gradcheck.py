@@ -87,7 +87,7 @@ def gradcheck(
     Embedding; state: None means zeros, whose gradient is checked too; mask (T, B). The objective is a random linear
     function of outputs and final state (drawn from `seed`), or `loss(y) -> (value, dy)`, complex-safe, plus that of
     the final state. dropout_seed: draw dropout masks from this seed, the same in every pass. directions: None
-    checks every coordinate; a number checks so many random directions per array. method: "complex", or "central"
+    checks every coordinate; a number checks that many random directions per array. method: "complex", or "central"
     for central differences on the layer's own engine. tolerance: largest relative error per array; None means 4096
     units of rounding (9e-13), which a sum of many thousand terms does not reach, and for "central" also what its
     own truncation and rounding hide.

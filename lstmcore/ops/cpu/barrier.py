@@ -128,7 +128,7 @@ def _wake(typing, counter):
 
 @jitable
 def linger(looks):
-    """What a thread does after so many looks for work, of which there is none."""
+    """What a thread does that has looked for work `looks` times and found none."""
     if looks < SPIN:
         _pause()
     else:

@@ -59,7 +59,7 @@ def _work(box, memory):
 
 @jitable
 def _share(box, code, arguments, tasks, helpers, memory, size):
-    """Does all tasks, with up to so many helpers; how many failed."""
+    """Does all tasks, with at most `helpers` helpers; how many failed."""
     store_number(box + CODE, code)
     store_number(box + ARGUMENTS, arguments)
     store_number(box + TASKS, tasks)

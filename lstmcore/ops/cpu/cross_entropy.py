@@ -44,7 +44,7 @@ def softmax_cross_entropy(
 
 @functools.cache
 def _cross_entropy(dtype: np.dtype) -> Callable:
-    """A piece of so many rows: what they add to the loss, and their gradients."""
+    """A piece of `rows` rows: what they add to the loss, and their gradients."""
     v = vectors(dtype.name)
     lanes, size, constant = v.lanes, v.size, v.constant
     load_some, load_padded, store_some, keep_some = v.load_some, v.load_padded, v.store_some, v.keep_some

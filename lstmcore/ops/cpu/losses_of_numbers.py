@@ -43,7 +43,7 @@ def mean_of(
 
 @functools.cache
 def _mean_of(kind: str, dtype: np.dtype) -> Callable:
-    """A piece of so many rows: what they add to the loss, and their gradients. Neighbours that are valid go as one."""
+    """A piece of `rows` rows: what they add to the loss, and their gradients. Neighbours that are valid go as one."""
     v = vectors(dtype.name)
     lanes, size, constant = v.lanes, v.size, v.constant
     load_some, store_some, keep_some = v.load_some, v.store_some, v.keep_some

@@ -72,7 +72,7 @@ def elementary(dtype: str) -> tuple[Callable, Callable, Callable]:
     half, one = scalar(0.5), scalar(1)
 
     def reduction(k, parts):
-        """x -> n + rounder, and q. ln 2 / k is subtracted in so many parts: with two, n times the first is exact."""
+        """x -> n + rounder, and q. ln 2 / k is subtracted in one part or two: with two, n times the first is exact."""
         head = math.ldexp(math.floor(math.ldexp(_LN2, precision.digits)), -precision.digits) if parts == 2 else _LN2
         minus_head, minus_tail = scalar(-head / k), scalar(-(_LN2 - head + _LN2_REST) / k)
         inverse = scalar(k / _LN2)
@@ -147,7 +147,7 @@ def log_of_one_and(dtype: str) -> Callable:
 
 
 def _behind_r(k: float, terms: int) -> list[float]:
-    """The polynomial of so many terms nearest to k/2! + k^2 r/3! + k^3 r^2/4! + ..., highest power first."""
+    """The polynomial of `terms` terms nearest to k/2! + k^2 r/3! + k^3 r^2/4! + ..., highest power first."""
     radius = _LN2 / 2 / abs(k)
     exact = [k ** (j + 1) * radius**j / math.factorial(j + 2) for j in range(terms + 12)]  # in r / radius
     nearest = np.polynomial.chebyshev.cheb2poly(np.polynomial.chebyshev.poly2cheb(exact)[:terms])

@@ -22,7 +22,7 @@ from lstmcore.ops.cpu.tile import product as product_of
 
 TASK = 500_000  # multiplications of a task, at least: some 10 us of work, which a second thread takes to wake
 ROWS = 96  # rows of a block: what they give for one panel stays in the cache
-DEPTH = 256  # terms summed at once: a panel of so many rows stays in the cache, and a long sum rounds block by block
+DEPTH = 256  # terms summed at once: a panel of this many rows stays in the cache, and a long sum rounds block by block
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:

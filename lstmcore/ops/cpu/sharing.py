@@ -26,7 +26,7 @@ class Sharing:
         return not self.alone
 
     def tell(self, threads: int, took: float, worked: float) -> None:
-        """A call of so many threads took so many seconds, in which the calling thread worked for so many."""
+        """What a call took on some threads, in seconds, and for how many of them the calling thread worked."""
         if threads > 1:
             if took > threads * worked and not self.trying and time.monotonic() > self.until:
                 self.stalled, self.length = took / (threads * max(worked, 1e-9)), took

@@ -41,7 +41,7 @@ def thread_count() -> int:
 
 
 def can_meet(threads: int) -> bool:
-    """Whether so many tasks can run at the same time, so that they may wait for each other; and whether that pays."""
+    """Whether this many tasks can run at the same time, so that they may wait for each other; and whether that pays."""
     if threads < 2 or _own.calling or sys.is_finalizing():
         return threads < 2
     return _crew.sharing.pays() and (threads - 1 <= _crew.size or bool(_crew.alone(_crew.hire, threads - 1)))
@@ -50,7 +50,7 @@ def can_meet(threads: int) -> bool:
 def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: int = 1) -> None:
     """Does all tasks of a kernel of `compile_tasks`, on as many threads as wanted; returns when all are done.
 
-    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. So many `meeting` tasks run at the same
+    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. `meeting` of them run at the same
     time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
     helpers = max(min(thread_count(), tasks), meeting) - 1 if tasks > 1 else 0
@@ -114,7 +114,7 @@ class _Crew:
             _own.calling = False
 
     def hire(self, helpers: int) -> bool:
-        """Whether there are so many helpers; all those who are missing are hired, if the system lets us."""
+        """Whether there are this many helpers; those who are missing are hired, if the system lets us."""
         try:
             while self.size < helpers:
                 name = f"lstmcore-{self.size}"

@@ -86,13 +86,13 @@ def _compiled(rule: FunctionType, dtype: np.dtype, slots: int, count: int) -> Ca
 
 
 def _part(count: int) -> Callable:
-    """part(arrays, first, end) -> w and so many slots from `first` up to `end`."""
+    """part(arrays, first, end) -> w and the first `count` slots from `first` up to `end`."""
     before = jitable(lambda arrays, first, end: ()) if count == 0 else _part(count - 1)
     return jitable(lambda arrays, first, end: before(arrays, first, end) + (arrays[count][first:end],))
 
 
 def _load(count: int) -> Callable:
-    """load(arrays, i) -> number i of each of the first so many slots."""
+    """load(arrays, i) -> number i of each of the first `count` slots."""
     if count == 0:
         return jitable(lambda arrays, i: ())
     before = _load(count - 1)
@@ -100,7 +100,7 @@ def _load(count: int) -> Callable:
 
 
 def _store(count: int) -> Callable:
-    """store(arrays, i, values), which puts number i of w and of so many slots back."""
+    """store(arrays, i, values), which puts back number i of w and of the first `count` slots."""
 
     def store_w(arrays, i, values):
         arrays[0][i] = values[0]

@@ -75,12 +75,12 @@ class Result:
         return float(np.sqrt(_mean((self.forecasts[name].one_step - self.values[self.learnt :]) ** 2, told)))
 
     def rolled_error(self, name: str) -> np.ndarray:
-        """(horizon,): root mean square error so many steps ahead, over all origins."""
+        """(horizon,): root mean square error 1, 2, ... steps ahead, over all origins."""
         errors = self._rolled(name)
         return np.sqrt(_mean(errors**2, ~np.isnan(errors)))
 
     def band(self) -> np.ndarray:
-        """(horizon,): so far from the truth, or less, were SURE of the forecasts so many steps ahead."""
+        """(horizon,): the distance from the truth within which SURE of the forecasts 1, 2, ... steps ahead lay."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # NaN where there is no true value
             return np.nanquantile(np.abs(self._rolled("lstm")), SURE, axis=0)

@@ -31,7 +31,7 @@ class Checkpoints(Callback):
     the weights become bit for bit those of a run that nothing has disturbed.
 
     It saves before the first update, so that a folder that cannot be written is found before hours have gone by; then
-    whenever `every_seconds` have passed, or after so many steps or epochs; and at the end, also on Ctrl-C. The last
+    whenever `every_seconds` have passed, or after that many steps or epochs; and at the end, also on Ctrl-C. The last
     `keep` are kept, as step-0000001234.safetensors, and, if there is a validation set, the one after the best epoch as
     best.safetensors (lc.load gives its model). A file is written whole or not at all: beside its place, brought to the
     disk, renamed.

@@ -21,7 +21,7 @@ from lstmcore.train.update.clip import global_norm
 
 Tell = Callable[[str], None]
 
-SETTLED = 300  # updates; a verdict on a run needs so many at least
+SETTLED = 300  # updates; a verdict on a run needs at least this many
 FLAT = 0.001  # outputs whose variance is less than this part of the targets' do not vary
 EDGE = 0.05  # a gate value so near to its ends is saturated: its slope is a fifth of the steepest, or less
 LARGE = 3.0  # an input of that size alone can saturate a gate

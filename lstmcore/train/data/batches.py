@@ -10,7 +10,7 @@ from lstmcore.arrays import Array, Plain, dtype_name, is_array, library_name, na
 from lstmcore.hints import hinted
 from lstmcore.layers.initialise import Seed, generator
 
-POOL = 32  # batches; so many are drawn before their rows are sorted by length
+POOL = 32  # batches; this many are drawn before their rows are sorted by length
 
 
 class Batch(NamedTuple):

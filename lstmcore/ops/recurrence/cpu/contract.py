@@ -1,7 +1,7 @@
 """The weight gradients of a chunk of steps: dW_ih, db, dW_hh += (x, 1, h_prev)^T da, in compiled code.
 
 What the weights were multiplied with, the factors x, 1 and h_prev of a row, is gathered side by side; so all three
-gradients are one product. It is summed in blocks of DEPTH rows. If rows are long, so many of them lie in more pages of
+gradients are one product. It is summed in blocks of DEPTH rows. If rows are long, these lie in more pages of
 memory than the processor finds at once: then the factors lie in blocks of some columns, and da is packed, panel by
 panel.
 """
@@ -38,7 +38,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
 
     @jitable
     def append(place, column, source, count, columns, block):
-        """`count` numbers to a row that lies in blocks of so many columns; where the next one belongs."""
+        """`count` numbers to a row that lies in blocks of `columns` numbers; where the next one belongs."""
         done = 0
         while done < count:
             piece = min(count - done, columns - column)

@@ -34,7 +34,7 @@ def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
 @jitable
 def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
     """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
-    rows of dh_prev, with so many columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
+    rows of dh_prev, with `beside` columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
     the end.
     """
     width = FACTORS if (I + 1 + H) * size > PAGED else I + 1 + H

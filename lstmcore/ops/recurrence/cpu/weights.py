@@ -105,7 +105,7 @@ def line(address):
 
 @jitable
 def backward_places(packed, I, H, inputs, lanes, size):
-    """Where W_ih and W_hh, which feed so many blocks, begin in the packed weights of the backward loop."""
+    """Where W_ih, which feeds `inputs` blocks, and W_hh begin in the packed weights of the backward loop."""
     W_ih = line(packed)
     return W_ih, W_ih + -(-I // lanes) * lanes * inputs * H * size
 

@@ -17,7 +17,7 @@ from lstmcore.ops.recurrence.products import project
 NAME = "small"
 FILE = "small.cu"
 WIDEST = 48  # units: 4 weights each per thread, of the 255 registers that a thread can have
-FUSED_INPUTS = 8  # a wider x goes through one product for all steps, which is faster than so many more in the loop
+FUSED_INPUTS = 8  # a wider x goes through one product for all steps, which is faster than widening the loop's own
 THREADS = 256  # per block: 255 registers for each are all that a multiprocessor has
 SUM_REGISTERS = 164  # for a thread's weights and its share of the weight gradients; the step needs the others
 SUM_THREADS = 128  # per block of small_sum
