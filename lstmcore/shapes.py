@@ -299,6 +299,12 @@ def check_probability(name: str, value: object, of: str = "") -> None:
         raise ValueError(f"`{name}` should be a probability in [0, 1){of}; got {value!r}")
 
 
+def check_pieces(name: str, value: object) -> None:
+    """How many steps a piece of a sequence has: a positive int, True for near sqrt(T), False for none."""
+    if not isinstance(value, int) or value < 0 or (value == 0 and value is not False):
+        raise ValueError(f"`{name}` should be a number of steps, True (near sqrt(T)) or False; got {value!r}")
+
+
 def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
     """The place of the first valid index that does not lie in [0, V); None if all do, or nobody can know."""
     if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:

@@ -17,7 +17,8 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.masking import kept, masking_forward
 from lstmcore.ops.recurrence import Cache, Engine, EngineName, choose
 from lstmcore.ops.recurrence.directions import Backward, Forward
-from lstmcore.shapes import check_array, check_cache, check_like, check_sequence, check_size, check_state
+from lstmcore.ops.recurrence.recomputed import Kept, Recomputed
+from lstmcore.shapes import check_array, check_cache, check_like, check_pieces, check_sequence, check_size, check_state
 
 
 class Recurrent(Layer):
@@ -25,6 +26,10 @@ class Recurrent(Layer):
 
     return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H). W_ih starts Glorot
     uniform and W_hh orthogonal, block by block; a bias at zero, or where its cell says.
+
+    recompute=k keeps the states of every k-th step alone, and `backward` computes the rest again: for long sequences,
+    in some 2 sqrt(T) steps of memory beside x and y, at about 4/3 of the time; True takes k near sqrt(T). The gradients
+    are the same bits on "fused-cpu", where k grows to whole chunks, and equal to rounding elsewhere (docs/scale.md).
 
     Options are those of the cell (`LSTM(3, 4, peepholes=True)`); bias=False, which leaves all biases out, is one of
     every cell. They are part of `config`, and so of files. Raises TypeError for an option that the cell does not have,
@@ -37,6 +42,7 @@ class Recurrent(Layer):
     hidden_size: int
     engine: EngineName
     return_sequences: bool
+    recompute: int | bool
     cell: Cell
 
     def __init__(
@@ -47,15 +53,17 @@ class Recurrent(Layer):
         seed: Seed = None,
         engine: EngineName = None,
         return_sequences: bool = True,
+        recompute: int | bool = False,
         **options: Unpack[cells.Options],
     ):
         check_size("input_size", input_size)
         check_size("hidden_size", hidden_size)
+        check_pieces("recompute", recompute)
         self.options: Plain = _changed(type(self), options)
         if self.options:
             self.cell = cells.variant(self.cell, **self.options)
         self.input_size, self.hidden_size = input_size, hidden_size
-        self.engine, self.return_sequences = engine, return_sequences
+        self.engine, self.return_sequences, self.recompute = engine, return_sequences, recompute
         self.states: tuple[str, ...] = self.cell.states
         self._chosen: tuple[EngineName, Array | None, Engine | None] = (None, None, None)  # for what, and which
         self.params: Params = _initial(self.cell, input_size, hidden_size, check_dtype(dtype), generator(seed))
@@ -118,6 +126,8 @@ class Recurrent(Layer):
     def before_backward(self, dy: Array | None, cache: Cache, dstate: State | None = None) -> Backward:
         """What `backward` hands to an engine, checked."""
         check_cache(cache, self)
+        if isinstance(cache.private, Kept) != bool(self.recompute):
+            raise ValueError("`recompute` has changed since `forward`: call `forward` again")
         seen.check(cache.seen, self.params)
         W_hh = self.params["W_hh"]
         T, B = cache.x.shape[:2]
@@ -160,10 +170,13 @@ class Recurrent(Layer):
     def config(self) -> Plain:
         config = super().config()
         config.pop("options", None)
+        if not self.recompute:  # files from before there was such a thing say the same
+            del config["recompute"]
         return config | {name: list(v) if isinstance(v, tuple) else v for name, v in self.options.items()}
 
     def __repr__(self) -> str:
         said = self.options | ({} if self.return_sequences else {"return_sequences": False})
+        said |= {"recompute": self.recompute} if self.recompute else {}
         options = "".join(f", {name}={value!r}" for name, value in said.items())
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
 
@@ -177,6 +190,8 @@ class Recurrent(Layer):
         engine, array, chosen = self._chosen
         if chosen is None or array is not W_hh or engine is not self.engine:  # else nothing is new since the last call
             chosen = choose(self.engine, self.cell, W_hh)
+            if self.recompute:
+                chosen = Recomputed(chosen, self.recompute, self.return_sequences)
             self._chosen = self.engine, W_hh, chosen
         return chosen
 

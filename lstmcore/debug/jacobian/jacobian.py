@@ -24,6 +24,7 @@ from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import Cache
 from lstmcore.ops.recurrence.products import project
+from lstmcore.ops.recurrence.recomputed import in_full
 from lstmcore.shapes import check_cache
 
 
@@ -40,6 +41,7 @@ def step_jacobians(layer: Recurrent, cache: Cache) -> np.ndarray:
         )
     check_cache(cache, layer)
     cell = layer.cell
+    cache = in_full(cell, layer.params, cache)
     params = {name: _float64(value) for name, value in layer.params.items()}
     states = [_float64(s)[:-1] for s in cache.states]  # (T, B, H) each: the previous states
     a = project(cell, _float64(cache.x), params)

@@ -5,6 +5,7 @@ around leaves that note their arguments. So whatever a container does to time, m
 truth and need to know nothing of it.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
@@ -141,7 +142,7 @@ def record(
     """
     notes: list[Plain] = []
     back: list[int] = []
-    watched = replaced(layer, lambda name, leaf: _Watched(leaf, name, is_flipped(layer, name), notes, back))
+    watched = replaced(layer, lambda name, leaf: _Watched(_keeping(leaf), name, is_flipped(layer, name), notes, back))
     rng = None if dropout_seed is None else np.random.default_rng(dropout_seed)
     with np.errstate(all="ignore"):
         y, final, cache = watched.forward(x, state, mask, rng)
@@ -155,6 +156,15 @@ def record(
         dx, dstate0, grads = watched.backward(upstream, cache, dstate)
     visits = tuple(Visit(**note) for note in notes)
     return Run(layer, x, mask, y, final, upstream, dx, dstate0, grads, loss, visits, tuple(back))
+
+
+def _keeping(leaf: Layer) -> Layer:
+    """The leaf, or its twin that keeps every step: tools look at them."""
+    if not getattr(leaf, "recompute", False):
+        return leaf
+    twin = copy.copy(leaf)
+    vars(twin)["recompute"] = False
+    return twin
 
 
 class _Watched(Layer):

@@ -14,6 +14,7 @@ from lstmcore.layers import Recurrent, tree
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.losses import softmax
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.recomputed import in_full
 from lstmcore.shapes import SWAPPED
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.run import Run
@@ -266,7 +267,7 @@ def _recurrent(cache: object) -> Iterator[tuple[Cache, Cell]]:
     """The caches of all recurrent layers in the cache of a model, each with the cell of its layer."""
     for part in tree.caches(cache):
         if isinstance(part, Cache) and isinstance(part.owner, Recurrent):
-            yield part, part.owner.cell
+            yield in_full(part.owner.cell, part.owner.params, part), part.owner.cell
 
 
 def _saturation(cache: Cache, cell: Cell) -> float:

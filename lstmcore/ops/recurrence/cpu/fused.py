@@ -53,6 +53,7 @@ def forward(
     state0: tuple[np.ndarray, ...],  # (B, H) each
     mask: np.ndarray | None,  # (T, B) bool
     reuse: Cache | None = None,
+    whole: int | None = None,  # steps of the sequence that this is a piece of
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
     H = state0[0].shape[-1]
@@ -72,7 +73,7 @@ def forward(
         )
     _, states, kept, y, x_kept, clean = buffers
     was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
-    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, was_clean))
+    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, was_clean), whole)
     if mask is None:
         x_kept, y = x, states[0, 1:]
     else:
@@ -86,13 +87,14 @@ def predict(
     params: Mapping[str, np.ndarray],
     state0: tuple[np.ndarray, ...],
     mask: np.ndarray | None,
+    whole: int | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
     T, B, _ = x.shape
     H = state0[0].shape[-1]
     states = np.empty((len(state0), 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), x.dtype)
-    _run(cell, x, params, state0, mask, states, y, None)
+    _run(cell, x, params, state0, mask, states, y, None, whole)
     return y, tuple(states[:, T % 2])
 
 
@@ -105,16 +107,18 @@ def _run(
     states: np.ndarray,
     y: np.ndarray,
     kept: tuple[np.ndarray, ...] | None,
+    whole: int | None,
 ) -> None:
     """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
     T, B, I = x.shape
     machine, dtype = _machine(), DTYPES[x.dtype]
-    p = _planned(machine, cell, T, B, I, y.shape[-1], dtype, mask is not None)
+    p = _planned(machine, cell, whole or T, B, I, y.shape[-1], dtype, mask is not None)
     gates_kept, x_kept, clean = p.unkept if kept is None else kept
+    real = p.real[:T] if mask is None else mask
     weights = params["W_ih"], params["W_hh"], bias_of(cell, params)
     arguments = (
-        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept,
-        clean, *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+        _rows(x), real, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept, clean,
+        *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(6, np.int64),
     )  # fmt: skip
     machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
@@ -128,32 +132,76 @@ def backward(
     cache: Cache,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Undoes `forward`, last step first: dx (T, B, I), dstate0, and the gradient of every parameter."""
-    x, mask, states, kept = cache.x, cache.mask, cast(Buffers, cache.private).states, cache.gates
-    T, B, I = x.shape
-    K, H = kept.shape[2:]
-    machine, dtype = _machine(), DTYPES[x.dtype]
-    p = _planned(machine, cell, T, B, I, H, dtype, mask is not None)
-    W_ih, W_hh = params["W_ih"], params["W_hh"]
-    dstate0 = np.empty((len(dstate), B, H), x.dtype)
-    dx = np.empty((T, B, I), x.dtype)
-    sums = np.zeros((len(p.edges) - 1, I + 1 + H, K, H), x.dtype)  # every tile sums for itself
-    shared = np.empty(p.da_bytes, np.uint8)
-    arguments = (
-        _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
-        W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
-        tuple([_rows(ds) for ds in dstate]), dstate0, dx, sums, shared,
-        p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(6, np.int64),
-    )  # fmt: skip
-    machine.run(machine.kernel(cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
-    total, *others = sums
-    for other in others:  # always in this order
-        total += other
-    dparams = {
-        "W_ih": gates.join(total[:I], cell.input_blocks),  # (21)
-        "W_hh": gates.join(total[I + 1 :], cell.recurrent_blocks),  # (20)
-        **{name: gates.join(total[I], blocks) for name, blocks in cell.biases.items()},  # (19)
-    }
-    return dx, tuple(dstate0), dparams
+    alone = InPieces(cell, cache.x.shape, cache.gates.shape[-1], cache.x.dtype, cache.mask is not None)
+    return *alone.backward(dy, dstate, params, cache), alone.gradients(params)
+
+
+class InPieces:
+    """One sequence, run piece by piece to the bits of one call: the weights' gradients grow on from piece to piece.
+
+    Pieces are cut where the way back through all T steps has an end of a chunk: `chunk` steps apart, counted from T.
+    """
+
+    def __init__(self, cell: Cell, shape: tuple[int, ...], H: int, dtype: np.dtype, masked: bool):
+        self.cell, (self.T, B, I) = cell, shape
+        p = _planned(_machine(), cell, self.T, B, I, H, DTYPES[dtype], masked)
+        self.chunk = p.backward_chunk
+        self.sums = np.zeros((len(p.edges) - 1, I + 1 + H, len(cell.gates), H), dtype)  # every tile sums for itself
+
+    def forward(
+        self,
+        x: np.ndarray,
+        params: Mapping[str, np.ndarray],
+        state0: tuple[np.ndarray, ...],
+        mask: np.ndarray | None,
+        reuse: Cache | None = None,
+    ) -> Cache:
+        """A piece of the sequence, as `forward` above."""
+        return forward(self.cell, x, params, state0, mask, reuse, self.T)
+
+    def predict(
+        self, x: np.ndarray, params: Mapping[str, np.ndarray], state0: tuple[np.ndarray, ...], mask: np.ndarray | None
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Likewise."""
+        return predict(self.cell, x, params, state0, mask, self.T)
+
+    def backward(
+        self,
+        dy: np.ndarray | None,
+        dstate: tuple[np.ndarray, ...],
+        params: Mapping[str, np.ndarray],
+        cache: Cache,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """dx and dstate0 of a piece, the last one first. What the weights get goes to the sums."""
+        x, mask, states, kept = cache.x, cache.mask, cast(Buffers, cache.private).states, cache.gates
+        T, B, I = x.shape
+        H = kept.shape[-1]
+        machine, dtype = _machine(), DTYPES[x.dtype]
+        p = _planned(machine, self.cell, self.T, B, I, H, dtype, mask is not None)
+        W_ih, W_hh = params["W_ih"], params["W_hh"]
+        dstate0 = np.empty((len(dstate), B, H), x.dtype)
+        dx = np.empty((T, B, I), x.dtype)
+        shared = np.empty(p.da_bytes, np.uint8)
+        arguments = (
+            _rows(x), p.real[:T] if mask is None else mask, p.no_dy[:T] if dy is None else _rows(dy), states, kept,
+            W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
+            tuple([_rows(ds) for ds in dstate]), dstate0, dx, self.sums, shared,
+            p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(6, np.int64),
+        )  # fmt: skip
+        machine.run(machine.kernel(self.cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
+        return dx, tuple(dstate0)
+
+    def gradients(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The gradient of every parameter, once all pieces are undone."""
+        cell, I = self.cell, params["W_ih"].shape[0]
+        total, *others = self.sums
+        for other in others:  # always in this order
+            total += other
+        return {
+            "W_ih": gates.join(total[:I], cell.input_blocks),  # (21)
+            "W_hh": gates.join(total[I + 1 :], cell.recurrent_blocks),  # (20)
+            **{name: gates.join(total[I], blocks) for name, blocks in cell.biases.items()},  # (19)
+        }
 
 
 class Machine(NamedTuple):
