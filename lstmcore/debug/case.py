@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.interop import Layout
+from lstmcore.ops.cells import CELLS, Cell, variant
 from lstmcore.train.files.npz import FLOATING, Kind, open_npz
 
 FLAGS = Kind("biu", "booleans, or integers 0 and 1")
@@ -46,7 +47,13 @@ class Case(NamedTuple):
     steps: Mapping[str, np.ndarray] = MappingProxyType(
         {}
     )  # (T, B, H) each, of "y", "c", "i", ..., "dh", "dc", "da_i", ...
+    options: Mapping[str, Any] = MappingProxyType({})  # of the cell, "peepholes" say; not in a file, the weights tell
     loss: Mapping[str, Any] = MappingProxyType({})  # in place of dy: "kind", "targets", ..., as `diagnose` takes it
+
+    @property
+    def kind(self) -> Cell:
+        """The cell with its options; not of a file that leaves it to the shapes."""
+        return variant(CELLS[self.cell], **self.options)
 
     @property
     def upstream(self) -> np.ndarray | None:

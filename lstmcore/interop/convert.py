@@ -264,7 +264,8 @@ def _cut(arrays: Mapping[str, np.ndarray], layout: Layout, structure: Structure,
             block = cut[..., j] if part.by_unit else cut[..., j, :]
             if part.of == "xh":
                 blocks.setdefault(("x", g), []).append((key, block[:-H]))
-                blocks.setdefault(("h", g), []).append((key, block[-H:]))
+                of_h = "m" if (structure.cell, g) == ("gru", "n") else g
+                blocks.setdefault(("h", of_h), []).append((key, block[-H:]))
             else:
                 blocks.setdefault((part.of, g), []).append((key, block))
     return blocks
@@ -275,7 +276,8 @@ def _join(part: Part, blocks: Blocks, used: set[tuple[str, str]], gradients: boo
     columns = []
     for g in part.blocks:
         kinds = ("x", "h") if part.of == "xh" else (part.of,)
-        block = np.concatenate([blocks[kind, g][0][1] for kind in kinds])
+        named = [(kind, "m" if (kind, g) not in blocks else g) for kind in kinds]  # what h gives to a GRU's candidate
+        block = np.concatenate([blocks[name][0][1] for name in named])
         if part.of == "b":
             if ("b", g) in used and not gradients:
                 block = np.zeros_like(block)

@@ -12,6 +12,7 @@ from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.head import judge_head
 from lstmcore.debug.diagnose.lines import judge
 from lstmcore.debug.diagnose.locate import Place, locate
+from lstmcore.debug.diagnose.program import OWN
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import fitted, in_layers, limits, suspects, truncations
@@ -50,6 +51,7 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = [f"understood: {'; '.join(self.notes)}"] if self.notes else []
         function = all(mistake.function for mistakes in self.alternatives for mistake in mistakes)
+        function &= self.place is None
         if self.forward:
             lines.append(f"forward: {self.forward}")
         if self.own:
@@ -159,7 +161,8 @@ def diagnose(
     sound = [_Ladder(with_loss_settled(reading), tell) for reading in found]
     best = next((ladder for ladder in sound if ladder.plain), None)  # the outputs tell, or the gradients
     best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
-    best = best or next((ladder for ladder in sound if ladder.forward.seen and ladder.another()), None)
+    others = [ladder for ladder in sound if ladder.forward.seen] if best is None else []
+    best = best or next((ladder for size in (1, 2) for ladder in others if ladder.another(size)), None)
     inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
     if best is None and search and not inside and len(sound) > 1 and not sound[0].forward.seen:
         tell(str(sound[0].place))
@@ -194,10 +197,10 @@ class _Ladder:
         """Where the gradients leave the right ones."""
         return locate(self.bench, self.bench.numbers())
 
-    def another(self) -> bool:
-        """Whether the outputs are those of another function that is known: then it is that one."""
-        self.tell("the outputs are not those of this function; looking for another")
-        function = self.forward.found(self.known)
+    def another(self, size: int) -> bool:
+        """Whether the outputs are those of another function, so many mistakes away: then it is that one."""
+        self.tell(f"the outputs are not those of this function; looking for another, {size} lines away")
+        function = self.forward.found(self.known, size)
         if function:
             self.of(function)
         return function is not None
@@ -225,8 +228,10 @@ class _Ladder:
     def verdict(self, search: bool) -> Diagnosis:
         reading, bench, function = self.reading, self.bench, self.function or ()
         turned = tuple(turned_over(key) for key in reading.transposed)
-        ordered = [m for m in function if m in READ_IN_ORDER]
+        own = isinstance(reading.case.layout, Layout) and reading.case.layout.source == OWN
+        ordered = [m for m in function if m in READ_IN_ORDER or (own and m.name == Z_KEEPS)]
         others = tuple(m for m in function if m not in ordered)
+        another = (reading.function,) if reading.function and not own else ()
         notes = (*reading.notes, *(m.name.replace(", forward and backward", "") for m in ordered))
         forward = self._forward(others)
         right = self.search.right
@@ -234,8 +239,8 @@ class _Ladder:
         if right or self.function is None:
             said = (*others, *turned)
             return Diagnosis(
-                ok=right and not said and self.function is not None,
-                names=tuple(m.name for m in said),
+                ok=right and not said and not another and self.function is not None,
+                names=(*another, *(m.name for m in said)),
                 residual=off,
                 runner_up=None,
                 alternatives=(said,) if said else (),
@@ -299,7 +304,8 @@ class _Ladder:
             return ""
         if self.function is None:
             return f"{self.forward.leaves()}; no other function known gives it, so its gradients cannot be judged"
-        return "another function: " + " and ".join(m.name for m in others) if others else "right"
+        words = [*([self.reading.function] if self.reading.function else []), *(m.name for m in others)]
+        return "another function: " + " and ".join(words) if words else "right"
 
 
 ADVICE = {
@@ -310,6 +316,7 @@ ADVICE = {
     "record": "c and the gates of each step (steps=) tell in which line it leaves; lc.debug.record holds your "
     "gradients to your own forward",
 }
+Z_KEEPS = "GRU: z and 1 - z swapped, forward and backward"  # half of the papers have it so
 READINGS = 4  # of so many readings single mistakes are tried
 
 

@@ -4,7 +4,7 @@ Gradients can only be judged for the function that was differentiated. So where 
 mistakes that change the way forward are run, alone and in twos, and what gives these outputs is taken for the function.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from lstmcore.debug.diagnose.training_step import outputs
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Mistake, mutant
-from lstmcore.debug.mistakes.mistake import PRODUCTS
-from lstmcore.ops.cells import CELLS
+from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER
+from lstmcore.debug.mistakes.mistake import AROUND, PRODUCTS
 
 
 class Leaves(NamedTuple):
@@ -34,7 +34,7 @@ class Forward:
     """The forward arrays of a case, and what mistakes make of them."""
 
     def __init__(self, bench: Bench):
-        self.bench, self.cell = bench, CELLS[bench.case.cell]
+        self.bench, self.cell = bench, bench.case.kind
         steps = bench.case.steps
         single = tuple(bench.case.state) == tuple(f"{name}0" for name in self.cell.states)  # one layer, one direction
         self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)  # as they are computed
@@ -55,13 +55,20 @@ class Forward:
             return False
         return within(self.seen, numbers, self._allowed(mistakes, numbers))
 
-    def found(self, known: list[Mistake]) -> tuple[Mistake, ...] | None:
-        """The mistakes that give these outputs: none, one or two; None if nothing known does."""
-        if self.explained():
-            return ()
+    def found(self, known: list[Mistake], size: int) -> tuple[Mistake, ...] | None:
+        """The mistakes, so many, that give these outputs; None if nothing known does.
+
+        Of two, one lies in what the layers are given, or in how weights are read.
+        """
+        able = [m for m in known if m.module != PRODUCTS and not m.afterwards]
+        if size == 1:
+            able.sort(key=lambda m: (not (self.bench.reading.open_order and m in READ_IN_ORDER), not m.function))
+            return next(((m,) for m in able if self.explained(m)), None)
         right = self.numbers()
-        able = [m for m in known if m.module != PRODUCTS and not m.afterwards and self._moves(m, right)]
-        sets = [(m,) for m in able] + list(combinations(able, 2))
+        able = [m for m in able if self._moves(m, right)]
+        around = [m for m in able if m.module == AROUND]
+        inside = [m for m in able if m.module != AROUND]
+        sets = [*product(around, inside), *combinations(around, 2)]
         return next((mistakes for mistakes in sets if self.explained(*mistakes)), None)
 
     def leaves(self) -> Leaves:

@@ -18,13 +18,14 @@ from lstmcore.debug.diagnose.locate import ours
 from lstmcore.debug.diagnose.rounded import Rounded
 from lstmcore.debug.diagnose.training_step import nested
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
-from lstmcore.debug.mistakes import Mistake, mutant
-from lstmcore.debug.mistakes.mistake import ENGINE, LSTM
+from lstmcore.debug.mistakes import Edit, Mistake, mutant
+from lstmcore.debug.mistakes.mistake import ENGINE
 from lstmcore.layers.tree import state_names
 from lstmcore.ops.activation import array_maths
 
 GATES = ("da_i", "da_f", "da_g", "da_o")
 CARRY = "dc_prev = dc * f"
+INTO_C = ("dc = ", "tanh_c", "(one - tanh_c")  # how right lines begin that make dc
 ROUNDS = 3  # what is found is taken as made, and the rest judged again, so often
 
 
@@ -63,7 +64,13 @@ def judge(bench: Bench, known: list[Mistake]) -> Judgement | None:
 def _seen_inside(bench: Bench) -> Seen | None:
     """What the case holds of the way back, or what a short one tells; None if that is too little."""
     case = bench.case
-    if case.cell != "lstm" or tuple(case.state) != ("h0", "c0") or case.dy.ndim != 3 or case.mask is not None:
+    if (
+        case.cell != "lstm"
+        or case.options
+        or tuple(case.state) != ("h0", "c0")
+        or case.dy.ndim != 3
+        or case.mask is not None
+    ):
         return None
     if not all(name in case.steps for name in GATES):
         return _recovered(bench)
@@ -180,17 +187,26 @@ class Lines:
 
         engine = mutant(*self.bench.base, *mistakes)
         step = engine.cells["lstm"].make_step(array_maths(xp))[1]
+
+        def part(wanted: Callable[[Edit], bool]) -> Callable[..., Any]:
+            """The step with those edits alone."""
+            chosen = [m.only(wanted) for m in mistakes if any(map(wanted, m.edits))]
+            return mutant(*self.bench.base, *chosen).cells["lstm"].make_step(array_maths(xp))[1]
+
+        carry = part(lambda edit: edit.right == CARRY)
+        into_c = part(lambda edit: edit.right != CARRY)
+        from_c = part(lambda edit: edit.right in edit.wrong or not edit.right.startswith(INTO_C))
         dh, along, t = xp.zeros_like(dy), xp.zeros_like(dy), len(x)
 
         def step_backward(dh_t: Any, along_t: Any, *_: Any) -> tuple[Any, ...]:
             nonlocal t
             t -= 1
             dh[t, ...], along[t, ...] = dh_t, along_t
+            had, at = own["dh"][t, ...] if "dh" in own else dh_t, [a[t, ...] for a in kept]
             if "dc" in own:
-                dc_prev = own["dc"][t, ...] * f[t, ...]
+                dc_prev = carry(had, own["dc"][t, ...] - had * slope[t, ...], *at)[4]
             else:
-                had = own["dh"][t, ...] if "dh" in own else dh_t
-                dc_prev = step(had, along_t, *(a[t, ...] for a in kept))[4]
+                dc_prev = step(had, along_t, *at)[4]
             return (*(own[name][t, ...] for name in GATES), dc_prev)
 
         names = ("gates", "states", "previous", "current", "input_blocks", "recurrent_blocks", "biases", "weights")
@@ -201,21 +217,10 @@ class Lines:
 
         had_dh = own.get("dh", dh)
         had_along = own["dc"] - had_dh * slope if "dc" in own else along
-        out = step(had_dh, had_along, *kept)
-        lines = {"dh": dh, **dict(zip(GATES, out))}
-        if "dc" in own:
-            carry = any(edit.right == CARRY for m in mistakes for edit in m.edits if edit.module == LSTM)
-            through = step(had_dh, along, *kept)
-            if carry:  # what the step after hands on, by its own line
-                later = xp.concat([out[4][1:, ...], xp.reshape(last[1], (1, *last[1].shape))])
-                lines["dc"] = later + had_dh * slope
-            else:
-                lines["dc"] = through[4] / f
-            if any(edit.right.startswith(("dc = ", "tanh_c", "(one - tanh_c")) for m in mistakes for edit in m.edits):
-                plain = mutant(*self.bench.base).cells["lstm"].make_step(array_maths(xp))[1]
-                right = plain(had_dh, had_along, *kept)  # dc is the program's own, whatever made it
-                edited = {e.right for m in mistakes for e in m.edits}
-                lines |= {n: right[k] for k, n in enumerate(GATES[:3]) if not any(f"{n} =" in r for r in edited)}
+        lines = {"dh": dh, **dict(zip(GATES, step(had_dh, had_along, *kept)))}
+        if "dc" in own:  # the program's own, whatever made it
+            lines |= dict(zip(GATES[:3], from_c(had_dh, had_along, *kept)))
+            lines["dc"] = into_c(had_dh, along, *kept)[4] / f
         return lines, ends
 
 

@@ -18,7 +18,6 @@ from lstmcore.debug.mistakes import mutant
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers.tree import state_names
 from lstmcore.ops import gates
-from lstmcore.ops.cells import CELLS
 
 
 class Place(NamedTuple):
@@ -56,7 +55,7 @@ def locate(bench: Bench, right: Numbers) -> Place:
     deviation = {key: case.grads[key] - right[key] for key in case.grads}
     off = {key: ~(np.abs(deviation[key]) <= allowed[key]) for key in case.grads}
     step, (layers, named) = None, _where_in_the_weights(case, off)
-    if len(case.state) == len(CELLS[case.cell].states):  # one layer, one direction: steps are seen through nothing else
+    if len(case.state) == len(case.kind.states):  # one layer, one direction: steps are seen through nothing else
         if "x" in off and off["x"].any():
             step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
             if "x" not in case.dropout:  # it hides a part of dx
@@ -72,13 +71,13 @@ def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple
 
     Gradients come down through a stack, so what is off in lower layers may have come from the highest that is.
     """
-    cell = CELLS[case.cell]
+    cell = case.kind
     flags = ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
     wrong: dict[str, set[str]] = {}  # layer -> gates
     for name, value in flags.items():
         layer, _, kind = name.rpartition(".")
-        blocks = cell.fed_by[kind]
-        parts = gates.split(value, len(blocks))
+        blocks = cell.fed_by.get(kind, ())
+        parts = gates.split(value, len(blocks) or 1)
         wrong.setdefault(layer, set()).update(cell.gates[k] for j, k in enumerate(blocks) if parts[..., j, :].any())
     several, wrong = len(wrong) > 1, {layer: found for layer, found in wrong.items() if found}
     height = {layer: int(layer.split(".")[0]) if layer[:1].isdigit() else 0 for layer in wrong}
@@ -89,7 +88,7 @@ def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple
 
 def _gates_of_dx(bench: Bench, deviation: np.ndarray, allowed: np.ndarray) -> tuple[str, ...]:
     """The one gate whose block of W_ih explains a deviation (B, I) of one step's dx = da W_ih^T; none if not one."""
-    cell = CELLS[bench.case.cell]
+    cell = bench.case.kind
     W_ih = mutant().prepare(bench.case)[0]["W_ih"]
     blocks = gates.split(W_ih, len(cell.input_blocks))  # (I, K, H)
     if blocks.shape[0] <= blocks.shape[2]:
@@ -126,7 +125,7 @@ def ours(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays of the case's layout under lstmcore's names; zeros for those that are not there."""
     every = {key: arrays.get(key, np.zeros(value.shape)) for key, value in case.weights.items()}
     both = any("bw" in name for name in case.state)
-    _, ours = to_lstmcore(every, case.layout, case.cell, gradients=True, bidirectional=both)
+    _, ours = to_lstmcore(every, case.layout, case.cell, gradients=True, bidirectional=both, options=case.options)
     return {name: value for name, value in ours.items() if " " not in name}
 
 

@@ -1,6 +1,8 @@
 """The way from lstmcore's gradients to a program's own arrays, found once for each layout: it only moves numbers."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +13,16 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def from_lstmcore(
-    params: dict[str, np.ndarray], layout: str | Layout, cell: str, gradients: bool
+    params: dict[str, np.ndarray], layout: str | Layout, cell: str, gradients: bool, options: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """As lstmcore.interop's, which it asks once where every number comes from."""
-    plan = _plan(_Key(layout), cell, tuple((name, value.shape) for name, value in params.items()), gradients)
+    plan = _plan(_Key(layout), cell, _shapes(params), gradients, tuple(options.items()))
     numbers = np.concatenate([value.ravel() for value in params.values()])
     return {key: numbers[places] for key, places in plan.items()}
+
+
+def _shapes(params: dict[str, np.ndarray]) -> Shapes:
+    return tuple((name, value.shape) for name, value in params.items())
 
 
 class _Key:
@@ -33,12 +39,14 @@ class _Key:
 
 
 @lru_cache(maxsize=256)
-def _plan(layout: _Key, cell: str, shapes: Shapes, gradients: bool) -> dict[str, np.ndarray]:
+def _plan(
+    layout: _Key, cell: str, shapes: Shapes, gradients: bool, options: tuple[tuple[str, Any], ...]
+) -> dict[str, np.ndarray]:
     """Where each number of the answer stands in the parameters, one after the other."""
     counted, n = {}, 0
     for name, shape in shapes:
         size = int(np.prod(shape))
         counted[name] = np.arange(n, n + size, dtype=float).reshape(shape)
         n += size
-    answer = interop.from_lstmcore(counted, layout.layout, cell, gradients=gradients)
+    answer = interop.from_lstmcore(counted, layout.layout, cell, gradients=gradients, options=dict(options) or None)
     return {key: value.astype(int) for key, value in answer.items()}

@@ -29,6 +29,7 @@ class Reading(NamedTuple):
     real: np.ndarray | None  # (T, B): where dx is compared, if the case has zeros on padding
     notes: tuple[str, ...]  # how the arrays were understood, where it was guessed
     open_order: bool  # the names do not tell the order of the gates
+    function: str = ""  # which function it is, where the arrays are those of a variant
     loss: Loss | None = None  # what dy is derived from, if it was not given; the case holds its shape alone then
 
 
@@ -129,10 +130,14 @@ def _read(
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
     check_not_empty("x", x, "TBI")
-    cell, model = _told_apart(given.weights, layout, given.cell, dy.shape[-1])
+    cell, model = _told_apart(given, dy.shape[-1])
     T, B, I = x.shape
     parts = {name: leaf for name, leaf in leaves(model) if isinstance(leaf, Recurrent)}
-    widths = {dotted(name, f"{s}0"): part.hidden_size for name, part in parts.items() for s in part.states}
+    widths = {
+        dotted(name, f"{s}0"): width
+        for name, part in parts.items()
+        for s, width in zip(part.cell.states, part.cell.widths(part.hidden_size))
+    }
     names, top = list(widths), tuple(dotted(name, "h0") for name in _top(model))
     out = sum(widths[name] for name in top)
     input_size = next(iter(parts.values())).input_size
@@ -144,6 +149,7 @@ def _read(
         raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
     case = Case(given.weights, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
+    case = case._replace(options=given.options)
     case = case._replace(dropout=_dropout(dropout, case, unit), steps=_steps(seen, given.axes, case))
     got, transposed = _gradients(case, given.grads)
     written = precisions({**got, **case.steps})
@@ -153,13 +159,13 @@ def _read(
     notes = (*given.notes, *([str(loss)] if loss else []))
     return Reading(
         case, model, computed(got, written), transposed, written, _inputs(case, written), real, notes, given.open_order,
-        loss,
+        given.function, loss,
     )  # fmt: skip
 
 
 def _steps(seen: Mapping[str, np.ndarray], axes: tuple[int, ...], case: Case) -> dict[str, np.ndarray]:
     """What was seen inside the loop, each (T, B, H), its axes turned as those of dy."""
-    cell = CELLS[case.cell]
+    cell = case.kind
     names = ("y", *cell.states, *cell.gates, *(f"d{s}" for s in cell.states), *(f"da_{g}" for g in cell.gates))
     shape, answer = (*case.x.shape[:2], case.dy.shape[-1]), {}
     for name, value in seen.items():
@@ -208,23 +214,22 @@ def _padding_finite(a: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[:, :, None] | np.isfinite(a), a, a.dtype.type(0))
 
 
-def _told_apart(
-    arrays: Mapping[str, np.ndarray], layout: str | Layout, cell: str | None, out: int
-) -> tuple[str, Layer]:
+def _told_apart(given: Arranged, out: int) -> tuple[str, Layer]:
     """The cell, and the structure where the keys leave it open: the one that gives `out` columns."""
+    arrays, layout, cell = given.weights, given.layout, given.cell
     errors, found = [], []
     known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
     for name in [cell] if cell else [c for c in CELLS if known is None or c in known.cells]:
         for both in (False, True):
             try:
-                config, _ = to_lstmcore(arrays, layout, name, bidirectional=both)
+                config, _ = to_lstmcore(arrays, layout, name, bidirectional=both, options=given.options)
             except KeyError as error:
                 errors.append(error)
             else:
                 found.append((name, from_config(config, engine="reference")))
     if not found:
         raise errors[0]
-    fitting = [(name, model) for name, model in found if sum(part.hidden_size for part in _top(model).values()) == out]
+    fitting = [(name, model) for name, model in found if sum(map(_width, _top(model).values())) == out]
     return (fitting or found)[0]
 
 
@@ -319,6 +324,11 @@ def _flat(tree: object) -> Iterator[Any]:
             yield from _flat(part)
     elif tree is not None:
         yield tree
+
+
+def _width(part: Recurrent) -> int:
+    """The numbers of h."""
+    return part.cell.width or part.hidden_size
 
 
 def _top(layer: Layer, name: str = "") -> dict[str, Any]:

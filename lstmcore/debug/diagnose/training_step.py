@@ -22,7 +22,7 @@ def prepare(case: Case) -> tuple[Any, ...]:
     T, B, _ = case.x.shape
     case = case._replace(x=dropped(case.x, case.dropout.get("x")))
     case = case._replace(dy=dropped(case.dy, case.dropout.get("y")))
-    params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]
+    params = in_lstmcore(case)
     x, mask, dy = case.x, case.mask, case.dy
     state, dstate = dict(case.state), dict(case.dstate)
     if dy.ndim == 2:  # what came out were the final states h of the top layer, side by side: (B, D H)
@@ -30,6 +30,14 @@ def prepare(case: Case) -> tuple[Any, ...]:
         for d, name in enumerate(case.top):
             dstate[name] = dstate[name] + gates.split(case.dy, len(case.top))[:, d]
     return params, x, mask, state, dy, dstate
+
+
+def in_lstmcore(case: Case, gradients: bool = False) -> dict[str, np.ndarray]:
+    """The program's weights under lstmcore's names."""
+    both = len(case.top) == 2
+    return to_lstmcore(
+        case.weights, case.layout, case.cell, gradients=gradients, bidirectional=both, options=case.options
+    )[1]
 
 
 def run(
@@ -59,7 +67,7 @@ def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]
     grads = {**grads, "x": dropped(grads["x"], case.dropout.get("x"))}
     others = ("x", *case.state)
     params = [name for name in grads if name not in others]
-    answer = from_lstmcore({name: grads[name] for name in params}, case.layout, case.cell, gradients=True)
+    answer = from_lstmcore({name: grads[name] for name in params}, case.layout, case.cell, True, case.options)
     answer |= {name: grads[name] for name in others}
     return answer
 

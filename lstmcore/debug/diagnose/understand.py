@@ -7,24 +7,18 @@ Forward outputs or right gradients prove one of them; nobody is called wrong for
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import permutations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstmcore.debug.diagnose.program import BEFORE, PLAIN, Own, in_words, programs
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
-from lstmcore.interop.layouts import Part
-from lstmcore.ops.cells import CELLS
 
 Arrays = dict[str, np.ndarray]
 ALIASES = {"pytorch": "torch", "tensorflow": "keras", "tensorflow1": "tf1"}
-WORDS = {"forget": "f", "input": "i", "output": "o", "candidate": "g", "cand": "g", "cell": "g",
-         "update": "z", "reset": "r", "hidden": "h"}  # fmt: skip
-LETTERS = {"lstm": {"i": "i", "f": "f", "g": "g", "c": "g", "a": "g", "o": "o"},
-           "gru": {"z": "z", "r": "r", "n": "n", "h": "n", "c": "n", "g": "n"}}  # fmt: skip
-OWN = "a program of its own"
 
 
 class Arranged(NamedTuple):
@@ -39,6 +33,8 @@ class Arranged(NamedTuple):
     axes: tuple[int, ...]  # where the axes of dy came from: other arrays of its shape are turned likewise
     notes: tuple[str, ...] = ()  # in words, where it was guessed
     open_order: bool = False  # the names do not tell the order of the gates
+    options: Mapping[str, Any] = PLAIN  # of the cell
+    function: str = ""  # in words, where these make it another function
 
 
 def arrangements(
@@ -54,29 +50,32 @@ def arrangements(
     if known is None or not _fits(weights, known):
         weights, grads = _flat_biases(weights), _flat_biases(grads)
     notes: tuple[str, ...] = ()
-    named, I, H = False, x.shape[-1], dy.shape[-1]
-    orders: tuple[tuple[Arrays, Arrays, str], ...] = ((weights, grads, ""),)
+    own = [Own(layout, cell, False, x.shape[-1], dy.shape[-1], weights, grads)]
     if known is not None and _all_named(weights, known):
         turned = _turned(weights, known, cell)
         if turned is not known:
-            layout, notes = turned, ("matrices are (out, in)" if _out_first(turned) else "matrices are (in, out)",)
+            notes = ("matrices are (out, in)" if _out_first(turned) else "matrices are (in, out)",)
+            own = [own[0]._replace(layout=turned)]
+        options = _options(weights, known)
+        own = [own[0]._replace(options=options, function=in_words(options))]
+        if cell in (None, "gru") and "gru" in known.cells and _fits(weights, turned, "gru"):
+            own += [own[0]._replace(cell="gru", options={"reset": "before"}, function=BEFORE)]
     elif known is not None or layout == "gates":
         rows = {name: _turned(weights, row, cell) for name, row in LAYOUTS.items() if _all_named(weights, row)}
         rows.pop("tf1", None)  # who says nothing of it is not taken to add 1 to the forget gate
         other = next((name for name, row in rows.items() if _fits(weights, row)), None)
         if other is not None:
-            layout, named, notes = rows[other], True, (f"the names are those of layout {other!r}",)
+            notes = (f"the names are those of layout {other!r}",)
+            own = [own[0]._replace(layout=rows[other], open_order=True)]
         else:
-            found = _program(weights, x.shape, dy.shape)
-            if found is not None:
-                layout, cell, named, I, H = found
-                orders = tuple(_rows_of_h(weights, grads, layout, cell, H))
-                named = not named
-    for (ours, theirs, how), axes in product(orders, _axes(x, dy, I, H)):
-        xs, dys = axes
-        moved = {**theirs, "x": theirs["x"].transpose(xs)} if _alike(theirs, "x", x, xs) else theirs
-        said = (*notes, *([how] if how else []), *_said(xs, dys, x, dy))
-        yield Arranged(layout, cell, _along(x, xs), _along(dy, dys), ours, moved, dys, said, named)
+            own = list(programs(weights, grads, x.shape, dy.shape)) or own
+    for o, (xs, dys) in ((one, axes) for one in own for axes in _axes(x, dy, one.I, one.H)):
+        moved = {**o.grads, "x": o.grads["x"].transpose(xs)} if _alike(o.grads, "x", x, xs) else o.grads
+        said = (*notes, *([o.how] if o.how else []), *_said(xs, dys, x, dy))
+        yield Arranged(
+            o.layout, o.cell, _along(x, xs), _along(dy, dys), o.weights, moved, dys, said, o.open_order, o.options,
+            o.function,
+        )  # fmt: skip
 
 
 def _path(weights: Arrays) -> str:
@@ -87,34 +86,48 @@ def _path(weights: Arrays) -> str:
 
 
 def _same_names(grads: Arrays, weights: Arrays) -> Arrays:
-    """Gradients under the names of what they are gradients of: dW, d_W, grad_W, W_grad, W.grad."""
+    """Gradients under the names of what they are gradients of: dW, d_W, grad_W, W_grad, W.grad, W_diff, gate.dW."""
     names = {*weights, "x", "h0", "c0"}
     answer = {}
     for key, value in grads.items():
         forms = (
             key,
-            re.sub(r"^d_?(?=.)", "", key),
-            re.sub(r"^(grad|g)_?(?=.)", "", key),
-            re.sub(r"[._]grad$", "", key),
+            re.sub(r"(^|[./])d_?(?=[^./]+$)", r"\1", key),
+            re.sub(r"(^|[./])(grad|g|diff|delta)_?(?=[^./]+$)", r"\1", key),
+            re.sub(r"[._]?(grad|gradient|diff|delta)$", "", key),
         )
         answer[next((form for form in forms if form in names), key)] = value
     return answer
 
 
 def _flat_biases(arrays: Arrays) -> Arrays:
-    """Biases that are columns or rows, as vectors."""
+    """Vectors that are columns or rows, as vectors."""
     return {
-        key: a.reshape(-1) if a.ndim == 2 and 1 in a.shape and re.match(r"(.*[._/])?d?b", key.lower()) else a
+        key: a.reshape(-1) if a.ndim == 2 and 1 in a.shape and re.match(r"(.*[._/])?d?[bpv]|.*peep", key.lower()) else a
         for key, a in arrays.items()
     }
 
 
 def _all_named(weights: Arrays, layout: Layout) -> bool:
-    return any(all(any(_is(key, part.key) for part in parts) for key in weights) for parts in layout.cells.values())
+    more = (*layout.peepholes, *layout.projection)
+    return any(
+        all(any(_is(key, part.key) for part in (*parts, *more)) for key in weights) for parts in layout.cells.values()
+    )
 
 
-def _fits(weights: Arrays, layout: Layout) -> bool:
-    for cell in layout.cells:
+def _options(weights: Arrays, layout: Layout) -> dict[str, Any]:
+    """What the names of a layout tell of the cell: peepholes, a projection."""
+    found: dict[str, Any] = {}
+    if any(_is(key, part.key) for part in layout.peepholes for key in weights):
+        found["peepholes"] = True
+    for part in layout.projection:
+        widths = [a.shape[0 if part.out_first else -1] for key, a in weights.items() if _is(key, part.key)]
+        found |= {"proj_size": widths[0]} if widths else {}
+    return found
+
+
+def _fits(weights: Arrays, layout: Layout, *cells: str) -> bool:
+    for cell in cells or layout.cells:
         with suppress(KeyError, ValueError):
             return bool(to_lstmcore(weights, layout, cell))
     return False
@@ -141,84 +154,6 @@ def _turned(weights: Arrays, layout: Layout, cell: str | None) -> Layout:
 
 def _out_first(layout: str | Layout) -> bool:
     return isinstance(layout, Layout) and any(p.out_first for parts in layout.cells.values() for p in parts)
-
-
-def _program(weights: Arrays, x: tuple[int, ...], dy: tuple[int, ...]) -> tuple[Layout, str, bool, int, int] | None:
-    """The layout of one layer under names of somebody's own, its cell, whether names tell the gates, I and H.
-
-    Roles by shape: H is one of the sizes of dy, I one of x.
-    """
-    for H, I in product(dict.fromkeys(dy[::-1]), dict.fromkeys(x[::-1])):
-        for per_gate, K in ((True, 1), (False, 4), (False, 3), (False, 1)):
-            for cell in LETTERS if per_gate else [{4: "lstm", 3: "gru", 1: "rnn"}[K]]:
-                found = _parts(weights, I, H, K, cell, per_gate)
-                if found is not None:
-                    return Layout(OWN, {cell: found}), cell, per_gate or K == 1, I, H
-    return None
-
-
-def _parts(weights: Arrays, I: int, H: int, K: int, cell: str, per_gate: bool) -> tuple[Part, ...] | None:
-    parts = []
-    for key, a in weights.items():
-        gate = _gate(key, cell) if per_gate else None
-        if per_gate and gate is None:
-            return None
-        blocks = gate or {"lstm": "ifgo", "gru": "rzn", "rnn": "n"}[cell]
-        if a.shape == (K * H,):
-            parts.append(Part(key, "b", blocks))
-            continue
-        fitting = [
-            (of, out_first)
-            for of, rows in (("xh", I + H), ("x", I), ("h", H))
-            for out_first, shape in ((True, (K * H, rows)), (False, (rows, K * H)))
-            if a.shape == shape
-        ]
-        if not fitting:
-            return None
-        kinds = {of for of, _ in fitting}
-        of = fitting[0][0] if len(kinds) == 1 else "h" if _speaks_of_h(key) else "x"
-        out_first = next(out for kind, out in fitting if kind == of)
-        parts.append(Part(key, of, blocks.replace("n", "m") if of == "h" and cell == "gru" else blocks, out_first))
-    turned = {p.out_first for p in parts if p.of != "b" and weights[p.key].shape[0] != weights[p.key].shape[1]}
-    if len(turned) == 1:  # square ones are kept as the others are
-        parts = [p._replace(out_first=turned.copy().pop()) if p.of != "b" else p for p in parts]
-    if len({len(p.of) for p in parts if p.of != "b"}) > 1:
-        return None  # over [x, h] are all of them, or none
-    needed = set(product("xh", CELLS[cell].gates)) - {("x", "m"), ("h", "n")} if cell == "gru" else None
-    have = {(of, g) for p in parts if p.of != "b" for of in p.of for g in p.blocks}
-    return tuple(parts) if have == (needed or set(product("xh", CELLS[cell].gates))) else None
-
-
-def _gate(key: str, cell: str) -> str | None:
-    """The gate that a name speaks of: Wf, W_f, Wxf, W_hf, U_f, bf, b_f, W_forget, w_ii."""
-    name = key.lower()
-    for word, letter in WORDS.items():
-        name = name.replace(word, letter)
-    found = re.fullmatch(r"(?:w(?:eights?)?|u|r|v|b(?:ias)?|kernel)_?([xhi])?_?([a-z])_?([xh])?", name)
-    return LETTERS[cell].get(found[2]) if found else None
-
-
-def _speaks_of_h(key: str) -> bool:
-    """Of two matrices of one shape, the one that multiplies h: Whh, W_hf, Uf, R, recurrent_kernel."""
-    return bool(re.match(r"(u|r|.*hh|w(eights?)?_?h|.*rec|.*_h|.*hid)", key.lower()))
-
-
-def _rows_of_h(
-    weights: Arrays, grads: Arrays, layout: Layout, cell: str, H: int
-) -> Iterator[tuple[Arrays, Arrays, str]]:
-    """The matrices over [x; h], and then those over [h; x] brought into that order."""
-    joint = [part for part in layout.cells[cell] if part.of == "xh"]
-    if not joint:
-        yield weights, grads, ""
-        return
-
-    def moved(arrays: Arrays) -> Arrays:
-        axes = {part.key: int(part.out_first) for part in joint}
-        turned = {k: a.shape != weights[k].shape for k, a in arrays.items() if k in axes}  # a gradient may be
-        return {k: np.roll(a, -H, axes[k] ^ turned[k]) if k in axes else a for k, a in arrays.items()}
-
-    yield moved(weights), moved(grads), "matrices over [h, x]"
-    yield weights, grads, "matrices over [x, h]"
 
 
 def _axes(x: np.ndarray, dy: np.ndarray, I: int, H: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -67,9 +67,9 @@ GIVEN_MISTAKES = (  # what the layers get
     Mistake("the bias is not added", AROUND, READ, f'{READ}\n    params = each(params, "b", np.zeros_like)'),
     Mistake("the bias is added twice", AROUND, READ, f'{READ}\n    params = each(params, "b", lambda b: 2 * b)'),
     Mistake("the second bias is not added", AROUND, READ,
-            READ.replace("== 2)", "== 2, gradients=True)"), needs=("two biases",)),
+            READ.replace("(case)", "(case, gradients=True)"), needs=("two biases",)),
     Mistake("the first bias is not added", AROUND, READ,
-            f"{READ}\n{READ.replace('params', 'first').replace('== 2)', '== 2, gradients=True)')}\n"
+            f"{READ}\n{READ.replace('params', 'first').replace('(case)', '(case, gradients=True)')}\n"
             '    params = {n: p - first[n] if n.rsplit(".")[-1] == "b" else p for n, p in params.items()}',
             needs=("two biases",)),
     Mistake("W_hh transposed, block by block, forward and backward", AROUND, READ,

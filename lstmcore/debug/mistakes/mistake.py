@@ -1,5 +1,6 @@
 """What a mistake is: one line as it should be, and as it was written."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 LSTM, GRU, RNN = (f"lstmcore.ops.cells.{name}" for name in ("lstm", "gru", "rnn"))
@@ -39,6 +40,11 @@ class Mistake(NamedTuple):
         """The same, made in one layer."""
         return self._replace(name=f"{self.name} (in layer {layer} alone)", layer=layer)
 
+    def only(self, wanted: Callable[[Edit], bool]) -> "Mistake":
+        """The same with some of its edits."""
+        first, *more = filter(wanted, self.edits)
+        return self._replace(module=first.module, right=first.right, wrong=first.wrong, more=tuple(more))
+
     @property
     def function(self) -> bool:
         """True if it is another function, forward and backward, rather than wrong gradients of this one."""
@@ -62,7 +68,7 @@ class Mistake(NamedTuple):
 
 
 # Anchors in training_step.py. A line put before an anchor leaves the anchor there for the next mistake.
-READ = "    params = to_lstmcore(case.weights, case.layout, case.cell, bidirectional=len(case.top) == 2)[1]"
+READ = "    params = in_lstmcore(case)"
 GIVEN = "    return params, x, mask, state, dy, dstate"
 DROPPED_X = '    case = case._replace(x=dropped(case.x, case.dropout.get("x")))'
 DROPPED_DY = '    case = case._replace(dy=dropped(case.dy, case.dropout.get("y")))'

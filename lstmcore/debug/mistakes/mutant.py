@@ -2,6 +2,9 @@
 
 import importlib
 import inspect
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache
 from types import CodeType, ModuleType
 from typing import Any
@@ -11,7 +14,7 @@ from lstmcore.debug.mistakes import wrong_calls as wrong_calls
 from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Mistake
 from lstmcore.layers import Bidirectional, Layer
 from lstmcore.layers.tree import leaves, with_params
-from lstmcore.ops.cells import Cell
+from lstmcore.ops.cells import CELLS, Cell, Steps
 from lstmcore.ops.recurrence import Cache
 from lstmcore.ops.recurrence.directions import Gradients
 
@@ -19,8 +22,9 @@ from lstmcore.ops.recurrence.directions import Gradients
 class Mutant:
     """An engine made of the reference's own text, with mistakes in it; and what stands around it, likewise."""
 
-    def __init__(self, name: str, modules: dict[str, ModuleType], inside: dict[str, "Mutant"]):
-        self.NAME, self.inside = name, inside  # layer -> what runs there in place of this one
+    def __init__(self, mistakes: tuple[Mistake, ...], modules: dict[str, ModuleType], inside: dict[str, "Mutant"]):
+        self.NAME = " + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew"
+        self.mistakes, self.inside = mistakes, inside  # layer -> what runs there in place of this one
         self.loop, self._both = modules[LOOP], modules[BOTH]
         self.cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
         around = modules[AROUND]
@@ -28,13 +32,20 @@ class Mutant:
         self.hand_over, self._run = around.hand_over, around.run
 
     def forward(self, cell: Cell, *args: object) -> Cache:
-        return self.loop.forward(self.cells[cell.name], *args)
+        return self.loop.forward(self._own(cell), *args)
 
     def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
-        return self.loop.predict(self.cells[cell.name], *args)
+        return self.loop.predict(self._own(cell), *args)
 
     def backward(self, cell: Cell, *args: object) -> Gradients:
-        return self.loop.backward(self.cells[cell.name], *args)
+        return self.loop.backward(self._own(cell), *args)
+
+    def _own(self, cell: Cell) -> Cell:
+        """The cell with its mistakes; a variant with those that fit there."""
+        if cell is CELLS.get(cell.name):
+            return self.cells[cell.name]
+        make_step = in_variant(cell, self.mistakes)
+        return cell if make_step is None else replace(cell, make_step=make_step)
 
     def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Any]:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
@@ -75,7 +86,42 @@ def mutant(*mistakes: Mistake) -> Mutant:
                 )
             texts[place] = texts[place].replace(right, wrong)
     modules = {name: _module(name, text, "" if name != LOOP else texts[PRODUCTS]) for name, text in texts.items()}
-    return Mutant(" + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew", modules, inside)
+    return Mutant(everywhere, modules, inside)
+
+
+@lru_cache(maxsize=4096)
+def in_variant(cell: Cell, mistakes: tuple[Mistake, ...]) -> Callable[..., Steps] | None:
+    """How a variant makes its step, with those mistakes that are made in a cell's step; None: as it does.
+
+    A line of the plain step is looked for as the variants have it. Raises ValueError where they have it not.
+    """
+    edits = [edit for mistake in mistakes for edit in mistake.edits if edit.module in (LSTM, GRU, RNN)]
+    name, made_by = type(cell.make_step).__module__, cell.make_step
+    if not edits:
+        return None
+    before, kind, text = _source(name).partition(f"class {type(made_by).__name__}")
+    for _, right, wrong in edits:
+        right = as_in_variants(right)
+        if not kind or text.count(right) != 1:
+            raise ValueError(f"the variant has no line {right!r}")
+        text = text.replace(right, as_in_variants(wrong))
+    return getattr(_module(name, before + kind + text, ""), type(made_by).__name__)(**vars(made_by))
+
+
+def as_in_variants(line: str) -> str:
+    """A line of lstm.py or gru.py as the variants have it: one level deeper, and with activations that are options."""
+    line = line.replace("\n", "\n    ")
+    for plain, theirs in IN_VARIANTS:
+        line = re.sub(plain, theirs, line)
+    return line
+
+
+IN_VARIANTS = (
+    (r"= sigmoid\(a_", "= sigma(a_"), (r"= tanh\(a_", "= phi(a_"), (r"\btanh\(c\)", "psi(c)"),
+    (r"\b(\w) \* \(one - \1\)", r"gate_slope(\1)"), (r"\(one - ([gn]) \* \1\)", r"slope(\1)"),
+    (r"\(one - tanh_c \* tanh_c\)", "cell_slope(psi_c)"), (r"\btanh_c\b", "psi_c"),
+    (r"\b(sigmoid|tanh)\(", r"maths.\1("),
+)  # fmt: skip
 
 
 @cache

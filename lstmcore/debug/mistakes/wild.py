@@ -1,7 +1,7 @@
 """Mistakes seen in other people's programs: lines that look right, and slices, signs and caches that are not."""
 
 from lstmcore.debug.mistakes.around_layers import NAMES
-from lstmcore.debug.mistakes.loop import ADD_DY, BACK, DX, H_PREV, PRODUCT
+from lstmcore.debug.mistakes.loop import ADD_DY, BACK, DH_PREV, DX, H_PREV, PRODUCT
 from lstmcore.debug.mistakes.mistake import AROUND, GIVEN, LOOP, LSTM, PRODUCTS, READ, RNN, THEIRS, Edit, Mistake
 from lstmcore.debug.mistakes.step import CANDIDATE, GATES, INTO_C, SIGMOID, SLOPES, forward_and_back
 
@@ -47,6 +47,16 @@ WILD = (
               more=(Edit(LSTM, right, f"da_{k} = along + (dc - along) * {partner} * {SLOPES[k]}"),))
       for k, partner, right, name in (("i", "g", *SIGMOID["i"]), ("f", "c_prev", *SIGMOID["f"]),
                                       ("g", "i", CANDIDATE, GATES["g"]))),
+    *(Mistake(f"a parenthesis leaves sigma' of the {name} off what came along c, after its product", LSTM, INTO_C,
+              "along = dc\n        dc = dc + dh * o * (one - tanh_c * tanh_c)",
+              more=(Edit(LSTM, right, f"da_{k} = along * {partner} + (dc - along) * {partner} * {SLOPES[k]}"),))
+      for k, partner, right, name in (("i", "g", *SIGMOID["i"]), ("f", "c_prev", *SIGMOID["f"]),
+                                      ("g", "i", CANDIDATE, GATES["g"]))),
+    Mistake("tanh(c_{t-1}) for tanh(c_t) in tanh' only", LSTM, "(one - tanh_c * tanh_c)",
+            "(one - tanh(c_prev) * tanh(c_prev))"),
+    Mistake("dh is not set to zero before W_hh^T: it piles up", LOOP, DH_PREV,
+            'dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct + dstate[0]',
+            needs=("lstm",)),
     Mistake("a parenthesis leaves tanh' on dy alone, not on what was carried", LOOP, ADD_DY,
             "dstate = (dstate[0] / (1 - cache.gates[t, :, 0, :] ** 2) + dy[t, ...], *dstate[1:])", needs=("rnn",)),
     Mistake("sigma' is taken after W_hh^T, not before (operator precedence)", LOOP, PRODUCT,

@@ -1,0 +1,200 @@
+"""One layer under names of somebody's own: its roles by shapes and names, as a layout of its own.
+
+H is one of the sizes of dy, I one of x; what fits gives the cell, and which matrix meets what. What shapes leave open
+gives several ways, the likeliest first: rows of h above those of x, the axes of arrays (4, H, I), and for a GRU whether
+the reset gate comes before the product or after. Vectors beside the gates are peepholes, one more matrix is a
+projection, and where the input gate has no matrix it is 1 - f.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import permutations, product
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore.interop import Layout
+from lstmcore.interop.layouts import Part
+
+Arrays = dict[str, np.ndarray]
+Shape = tuple[int, ...]
+WORDS = {"forget": "f", "input": "i", "output": "o", "candidate": "g", "cand": "g", "cell": "g",
+         "update": "z", "reset": "r", "hidden": "h"}  # fmt: skip
+LETTERS = {"lstm": {"i": "i", "f": "f", "g": "g", "c": "g", "a": "g", "o": "o"},
+           "gru": {"z": "z", "r": "r", "n": "n", "h": "n", "c": "n", "g": "n"}}  # fmt: skip
+FUSED = {"lstm": "ifgo", "gru": "rzn", "rnn": "n"}
+OWN = "a program of its own"
+PEEPHOLE = (
+    r"(?:p|v|peep(?:holes?)?|w_?c|w_?peep(?:holes?)?)_?([ifo])?_?(?:c|diag)?|w_?([ifo])_?(?:c|diag|peep(?:holes?)?)"
+)
+PLAIN: Mapping[str, Any] = MappingProxyType({})
+BEFORE = "a GRU whose reset gate comes before the product"
+
+
+class Own(NamedTuple):
+    """One way to read a program's arrays of one layer."""
+
+    layout: str | Layout
+    cell: str | None
+    open_order: bool  # the names do not tell the order of the gates
+    I: int
+    H: int  # the width of h
+    weights: Arrays
+    grads: Arrays
+    how: str = ""  # in words, what was guessed
+    options: Mapping[str, Any] = PLAIN  # of the cell
+    function: str = ""  # in words, where these make it another function
+
+
+class Roles(NamedTuple):
+    """What each array is."""
+
+    parts: tuple[Part, ...]
+    peepholes: tuple[Part, ...]
+    projection: tuple[Part, ...]
+
+
+def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Own]:
+    """Every way to read these arrays as one layer; none if nothing fits."""
+    for flat, their_grads, how in _unfolded(weights, grads):
+        found = _program(flat, x, dy)
+        if found is None:
+            continue
+        roles, cell, named, I, H, C = found
+        options: dict[str, Any] = {"peepholes": True} if roles.peepholes else {}
+        options |= {"proj_size": H} if roles.projection else {}
+        fed = {g for part in roles.parts if part.of != "b" for g in part.blocks}
+        options |= {"coupled": "".join({"i", "f"} - fed)} if cell == "lstm" and not fed.issuperset("if") else {}
+        layout = Layout(OWN, {cell: roles.parts}, peepholes=roles.peepholes, projection=roles.projection)
+        for ours, theirs, rows in _rows_of_h(flat, their_grads, roles.parts, C):
+            told = ", ".join(filter(None, (how, rows)))
+            one = Own(layout, cell, not named and cell != "rnn", I, H, ours, theirs, told, options, in_words(options))
+            yield one
+            if cell == "gru":
+                yield one._replace(options={"reset": "before"}, function=BEFORE)
+
+
+def in_words(options: Mapping[str, Any]) -> str:
+    """The function that these options make; "" for the plain one."""
+    words = {
+        "peepholes": "peepholes",
+        "proj_size": f"a projection of h to {options.get('proj_size')}",
+        "coupled": f"coupled gates, {'i = 1 - f' if options.get('coupled') == 'i' else 'f = 1 - i'}",
+    }
+    told = [words[name] for name in options]
+    return f"an LSTM with {' and '.join(told)}" if told else ""
+
+
+def _unfolded(weights: Arrays, grads: Arrays) -> Iterator[tuple[Arrays, Arrays, str]]:
+    """Arrays (K, H, I), (K, H, H) and (K, H), in any order of these axes, as (K H, I), (K H, H) and (K H)."""
+    if all(a.ndim < 3 for a in weights.values()):
+        yield weights, grads, ""
+        return
+    for order in permutations("KHI"):  # where the axes are
+        vector = "".join(axis for axis in order if axis != "I")
+
+        def flat(name: str, a: np.ndarray, order: tuple[str, ...] = order, vector: str = vector) -> np.ndarray:
+            axes = {3: "".join(order), 2: vector}.get(a.ndim if name in weights else 0)
+            a = a if axes is None else a.transpose([axes.index(axis) for axis in "KHI" if axis in axes])
+            return a if axes is None else a.reshape(-1, *a.shape[2:])
+
+        matrices = [a.shape for a in weights.values() if a.ndim == 3]
+        if all(dict(zip(order, shape))["K"] in (3, 4) for shape in matrices):
+            how = f"matrices are ({', '.join(order)})"
+            ours, theirs = ({name: flat(name, a) for name, a in arrays.items()} for arrays in (weights, grads))
+            yield ours, theirs, how
+
+
+def _program(weights: Arrays, x: Shape, dy: Shape) -> tuple[Roles, str, bool, int, int, int] | None:
+    """The roles in one layer, its cell, whether names tell the gates, I, the width of h, and H."""
+    units = [a.shape[0] for a in weights.values() if a.ndim == 1]  # of c, where h is projected
+    ways = [(H, I, H) for H, I in product(dict.fromkeys(dy[::-1]), dict.fromkeys(x[::-1]))]
+    ways += [(P, x[-1], H) for P in dict.fromkeys(dy[::-1]) for H in dict.fromkeys([n // 4 for n in units] + units)]
+    for H, I, C in ways:
+        for per_gate, K in ((True, 1), (False, 4), (False, 3), (False, 1)):
+            for cell in LETTERS if per_gate else [{4: "lstm", 3: "gru", 1: "rnn"}[K]]:
+                found = _roles(weights, I, H, C, K, cell, per_gate)
+                if found is not None:
+                    return found, cell, per_gate, I, H, C
+    return None
+
+
+def _roles(weights: Arrays, I: int, P: int, H: int, K: int, cell: str, per_gate: bool) -> Roles | None:
+    """What each array is in a layer that reads I, gives P and has H units; None if some have no role."""
+    parts: list[Part] = []
+    peepholes, projection = [], []
+    for key, a in weights.items():
+        peephole = re.fullmatch(PEEPHOLE, key.lower()) if cell == "lstm" else None
+        if peephole and ((a.shape == (H,) and any(peephole.groups())) or a.size == 3 * H != K * H):
+            peepholes.append(Part(key, "p", peephole[1] or peephole[2] or "ifo"))
+            continue
+        if P != H and a.shape in ((H, P), (P, H)) and not (per_gate and _gate(key, cell)):
+            projection.append(Part(key, "r", "r", out_first=a.shape == (P, H)))
+            continue
+        gate = _gate(key, cell) if per_gate else None
+        if per_gate and gate is None:
+            return None
+        blocks = gate or FUSED[cell]
+        of_h = "m" if cell == "gru" else "n"
+        if a.shape == (K * H,):
+            again = any(part.of == "b" and part.blocks == blocks for part in parts)
+            parts.append(Part(key, "b", blocks.replace("n", of_h) if again and _speaks_of_h(key) else blocks))
+            continue
+        if cell == "gru" and K == 3 and a.shape == (H,):
+            parts.append(Part(key, "b", "m"))
+            continue
+        fitting = [
+            (of, out_first)
+            for of, rows in (("xh", I + P), ("x", I), ("h", P))
+            for out_first, shape in ((True, (K * H, rows)), (False, (rows, K * H)))
+            if a.shape == shape
+        ]
+        if not fitting:
+            return None
+        kinds = {of for of, _ in fitting}
+        of = fitting[0][0] if len(kinds) == 1 else "h" if _speaks_of_h(key) else "x"
+        out_first = next(out for kind, out in fitting if kind == of)
+        parts.append(Part(key, of, blocks.replace("n", of_h) if of == "h" else blocks, out_first))
+    turned = {p.out_first for p in parts if p.of != "b" and weights[p.key].shape[0] != weights[p.key].shape[1]}
+    if len(turned) == 1:  # square ones are kept as the others are
+        parts = [p._replace(out_first=turned.copy().pop()) if p.of != "b" else p for p in parts]
+    if len({len(p.of) for p in parts if p.of != "b"}) > 1:
+        return None  # over [x, h] are all of them, or none
+    have = [(of, "n" if g == "m" else g) for p in parts if p.of != "b" for of in p.of for g in p.blocks]
+    gates = {"lstm": ("ifgo", "fgo", "igo"), "gru": ("rzn",), "rnn": ("n",)}[cell]
+    if sorted(have) not in [sorted(product("xh", some)) for some in gates] or bool(projection) != (P != H):
+        return None
+    return Roles(tuple(parts), tuple(peepholes), tuple(projection))
+
+
+def _gate(key: str, cell: str) -> str | None:
+    """The gate that a name speaks of: Wf, W_f, Wxf, W_hf, U_f, bf, b_f, W_forget, w_ii, forget_gate.W."""
+    name = key.lower()
+    for word, letter in WORDS.items():
+        name = name.replace(word, letter)
+    *path, last = re.split(r"[./\[\]]+", re.sub(r"_?gates?", "", name))
+    name = "_".join([last, *filter(None, path)])
+    found = re.fullmatch(r"(?:w(?:eights?)?|u|r|v|b(?:ias)?|kernel)_?([xhi])?_?([a-z])_?([xh])?", name)
+    return LETTERS[cell].get(found[2]) if found else None
+
+
+def _speaks_of_h(key: str) -> bool:
+    """Of two matrices of one shape, the one that multiplies h: Whh, W_hf, Uf, R, recurrent_kernel."""
+    return bool(re.match(r"(u|r|.*hh|(w(eights?)?|b(ias)?)_?h|.*rec|.*_h|.*hid)", key.lower()))
+
+
+def _rows_of_h(weights: Arrays, grads: Arrays, parts: tuple[Part, ...], H: int) -> Iterator[tuple[Arrays, Arrays, str]]:
+    """The matrices over [x; h], and then those over [h; x] brought into that order."""
+    joint = [part for part in parts if part.of == "xh"]
+    if not joint:
+        yield weights, grads, ""
+        return
+
+    def moved(arrays: Arrays) -> Arrays:
+        axes = {part.key: int(part.out_first) for part in joint}
+        turned = {k: a.shape != weights[k].shape for k, a in arrays.items() if k in axes}  # a gradient may be
+        return {k: np.roll(a, -H, axes[k] ^ turned[k]) if k in axes else a for k, a in arrays.items()}
+
+    yield moved(weights), moved(grads), "matrices over [h, x]"
+    yield weights, grads, "matrices over [x, h]"
