@@ -1,6 +1,7 @@
 """Arrays of any library, brought to the host in a dtype that lstmcore computes in."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ def on_host(arrays: Mapping[str, object], dtype: str | None = None) -> dict[str,
     return {key: _on_host(key, value, dtype) for key, value in arrays.items()}
 
 
-def _on_host(key: str, value: object, dtype: str | None) -> np.ndarray:
-    value = getattr(value, "value", value)  # a variable of Keras or Flax
+def _on_host(key: str, value: Any, dtype: str | None) -> np.ndarray:
+    value = _held(value)
     value = value.detach().cpu() if hasattr(value, "detach") else value
     name = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
     if name in HALVES and dtype is None:
@@ -39,7 +40,12 @@ def _on_host(key: str, value: object, dtype: str | None) -> np.ndarray:
 
 def shape(value: object) -> tuple[int, ...]:
     """The shape of an array of any library; () of a number."""
-    return tuple(getattr(getattr(value, "value", value), "shape", ()))
+    return tuple(getattr(_held(value), "shape", ()))
+
+
+def _held(value: Any) -> Any:
+    """What a variable of Flax or Keras holds; another value itself."""
+    return value.get_value() if hasattr(value, "get_value") else getattr(value, "value", value)
 
 
 def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:

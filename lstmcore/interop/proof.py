@@ -1,19 +1,33 @@
 """Was it read right? Both sides run on the same random input, in float64 where the other side can."""
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore.arrays import Array, State
-from lstmcore.layers import Bidirectional, Embedding, Last, Layer, Recurrent, Reversed
+from lstmcore.layers import (
+    Bidirectional,
+    Embedding,
+    Last,
+    Layer,
+    Recurrent,
+    ReLU,
+    Reversed,
+    Sigmoid,
+    Softmax,
+    Stack,
+    Tanh,
+)
 from lstmcore.layers.bidirectional import MERGES
 from lstmcore.layers.tree import leaves, replaced
 
 T, B = 7, 3
 LENGTHS = np.array([5, T, 1])
 ROUNDINGS = 4096  # units of rounding, as in debug.gradcheck
+ENDS: tuple[type[Layer] | None, ...] = (None, Tanh, Softmax, Sigmoid, ReLU)  # functions that a forward may call
 
 
 class Proof(NamedTuple):
@@ -71,6 +85,41 @@ def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
             yield [*layers[:k], other, *layers[k + 1 :]]
             if getattr(other, "merge", "") != "none":
                 yield [*layers[:k], _final(other), *layers[k + 1 :]]
+
+
+class Found(NamedTuple):
+    """The layers whose outputs are those that were to be found."""
+
+    layers: list[Layer]
+    error: float
+    note: str
+
+
+def found_by_running(
+    layers: list[Layer], wide: list[Layer], x: np.ndarray, want: np.ndarray, eps: float, mask: Array | None = None
+) -> Found | None:
+    """Which reading of the layers, with which function at their end, gives what is wanted; None if none does.
+
+    wide: the same layers in the precision in which they are run.
+    """
+    for (model, proven), end in itertools.product(zip(readings(layers), readings(wide)), ENDS):
+        try:
+            got = Stack([*proven, *([end()] if end else [])]).to(engine="reference").predict(x, mask=mask)[0]
+        except ValueError:  # parts that do not fit each other in this order
+            continue
+        for logs in (False, True) if end is None else (False,):
+            try:
+                error = compare([_log_softmax(got) if logs else got], [want], eps)
+            except Differs:
+                continue
+            note = ", without the log_softmax at its end: softmax_cross_entropy holds it" if logs else ""
+            return Found([*model, *([end()] if end else [])], error, note)
+    return None
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def _final(layer: Layer) -> Layer:

@@ -17,6 +17,8 @@ OBJECTS = {
     "torch": "lstmcore.interop.read.torch_modules",
     "keras": "lstmcore.interop.read.keras_layers",
     "onnx": "lstmcore.interop.read.onnx_graphs",
+    "flax": "lstmcore.interop.read.flax_modules",
+    "equinox": "lstmcore.interop.read.equinox_cells",
 }
 FILES = {
     ".pt": "lstmcore.interop.read.tensors",
@@ -38,8 +40,9 @@ def read(
     tell: Callable[[str], object] = print,
     **options: Any,
 ) -> Layer:
-    """The lstmcore model of a torch module, a Keras 3 layer or model, an ONNX model or node, a file of one of these
-    (.pt, .pth, .safetensors, .onnx, .keras, .weights.h5), or arrays by name.
+    """The lstmcore model of a torch module, a Keras 3 layer or model, an ONNX model or node, a Flax module (nnx, or
+    linen with params=), a cell of Equinox, a file (.pt, .pth, .safetensors, .onnx, .keras, .weights.h5), or arrays by
+    name.
 
         model = lc.interop.read(module)
         model = lc.interop.read("model.onnx")
@@ -66,8 +69,8 @@ def read(
         library = next((base for base in map(_library, type(thing).__mro__) if base in OBJECTS), None)
         if library is None:
             raise TypeError(
-                f"`thing` should be a module of torch, a layer of Keras, a model or node of ONNX, a path, or arrays by "
-                f"name; got {type(thing).__name__}"
+                f"`thing` should be a module of torch, Flax or Equinox, a layer of Keras, a model or node of ONNX, a "
+                f"path, or arrays by name; got {type(thing).__name__}"
             )
         model, proof = importlib.import_module(OBJECTS[library]).read(thing, **_said(given))
         name = type(thing).__name__

@@ -106,6 +106,7 @@ def _checkpoint(path: Path) -> Mapping[str, object]:
 def _flat(arrays: Mapping[str, object], path: str = "") -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     for name, value in arrays.items():
+        name = "if" if name == "if_" else name  # of nnx, where `if` could not be an attribute
         key = f"{path}/{name}" if path else str(name)
         found += _flat(value, key) if isinstance(value, Mapping) else [(key, value)]
     return found

@@ -6,7 +6,6 @@ layers is used, or a function stands at the end, that is tried too.
 """
 
 import copy
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from torch import nn
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain, embedding, linear, recurrent
-from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, inputs, readings
+from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, found_by_running, inputs
 from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.masking import mask_from_lengths
 
@@ -26,7 +25,6 @@ Module = TypeVar("Module", bound=nn.Module)
 RECURRENT, CELLS = (nn.LSTM, nn.GRU, nn.RNN), (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 SINGLE = 2.0**-23  # the rounding unit of float32
 NOTHING = (nn.Identity,)
-ENDS: tuple[type[Layer] | None, ...] = (None, Tanh, Softmax, Sigmoid, ReLU)  # functions that a forward may call
 
 
 def read(module: nn.Module, dtype: str | None) -> tuple[Layer, Proof]:
@@ -164,19 +162,9 @@ def _prove_model(
     except Exception as reason:  # whatever somebody's own forward raises
         return chain(layers), Proof(None, f"its forward does not run on {tuple(given.shape)} alone ({reason!s:.100})")
     want = want.swapaxes(0, 1) if order and want.ndim == 3 else want
-    for (model, proven), end in itertools.product(zip(readings(layers), readings(wide)), ENDS):
-        try:
-            got = chain([*proven, *([end()] if end else [])]).to(engine="reference").predict(x)[0]
-        except ValueError:  # parts that do not fit each other in this order
-            continue
-        for logs in (False, True) if end is None else (False,):
-            try:
-                error = compare([_log_softmax(got) if logs else got], [want], eps)
-            except Differs:
-                continue
-            logs_words = ", without the log_softmax at its end: softmax_cross_entropy holds it" if logs else ""
-            words = f"run beside torch on random input{order}{logs_words}"
-            return chain([*model, *([end()] if end else [])]), Proof(error, words)
+    found = found_by_running(layers, wide, x, want, eps)
+    if found is not None:
+        return chain(found.layers), Proof(found.error, f"run beside torch on random input{order}{found.note}")
     unknown = f"; parts left out: {', '.join(left_out)}" if left_out else ""
     raise Differs(
         f"{type(theirs).__name__} gives something else than its parts in order, {chain(layers)!r} (its forward does "
@@ -187,11 +175,6 @@ def _prove_model(
 def _order(module: nn.Module) -> str:
     first = any(getattr(part, "batch_first", False) for part in module.modules())
     return ", batch_first there: here x is (T, B, I)" if first else ""
-
-
-def _log_softmax(x: np.ndarray) -> np.ndarray:
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 @contextmanager

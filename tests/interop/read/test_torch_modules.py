@@ -179,7 +179,7 @@ def test_weight_norm_is_read_as_what_it_gives(torch):
 
 
 def test_what_is_no_model(torch):
-    with pytest.raises(TypeError, match=r"`thing` should be a module of torch, .*; got int"):
+    with pytest.raises(TypeError, match=r"`thing` should be a module of torch, Flax .*; got int"):
         read(3)
     with pytest.raises(FileNotFoundError, match=r"nowhere.pt: there is no such file"):
         read("nowhere.pt")
