@@ -13,7 +13,7 @@ EPILOG = "Example: lstmcore exercise backward.py; fill in the lines; lstmcore ex
 
 def exercise(file: Annotated[Path, typer.Argument(help="Written if it is not there; judged if it is.")]) -> None:
     """Write a backward pass with ten lines missing, or judge yours, line by line. Exits with 1 if not right."""
-    if not file.exists():
+    if not or_complain(file.exists):
         or_complain(lambda: debug.write_exercise(file))
         say(f"{file} is written; fill in its ten lines, then: lstmcore exercise {file}")
         return

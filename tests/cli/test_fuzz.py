@@ -48,6 +48,7 @@ TINY = {
     "check": ("--input 2 --hidden 2 --steps 2 --batch 2", ""),
     "diagnose": ("case.npz", "case.npz"),
     "debug": ("case.npz", "case.npz"),
+    "exercise": ("backward.py", ""),
     "info": ("", ""),
     "sweep": ("series load.csv --param hidden=1,2 --out sweep", ""),
 }
