@@ -38,6 +38,8 @@ bare: .venv-bare/done
 
 questions: .venv/dev
 	$(BIN)/python -m pytest -q -s -k questions tests/test_documents.py
+	$(BIN)/python -m benchmarks.wall
+	$(BIN)/lstmcore train alphabet --as-posted --cure
 
 figures: .venv/dev
 	$(BIN)/python docs/figures/draw.py
