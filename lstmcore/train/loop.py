@@ -11,7 +11,7 @@ from lstmcore.arrays import Array, Plain, is_array, namespace
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.shapes import check_kind
+from lstmcore.shapes import check_kind, check_pieces
 from lstmcore.train.callbacks.callback import Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
@@ -19,6 +19,7 @@ from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
 from lstmcore.train.run import History, Run
+from lstmcore.train.segments import Segments
 from lstmcore.train.update.clip import clip_by_global_norm
 from lstmcore.train.update.optimizer import Optimizer
 
@@ -42,6 +43,7 @@ def fit(
     resume: Plain | None = None,
     carry_state: bool = False,
     accumulate: int = 1,
+    segments: int | bool = False,
     metrics: Mapping[str, Metric] | None = None,
 ) -> History:
     """Trains `model` in place and returns the history, plain data:
@@ -74,6 +76,10 @@ def fit(
                 holds them all, in the memory of one of them; a mean of their means is not, where lengths differ.
     metrics     {name: (y, targets, mask) -> number}, such as {"accuracy": train.accuracy}: means over valid items,
                 taken on `validation` with its loss, and averaged over its batches as that.
+    segments    k: each batch runs by segments of k steps, True for near sqrt(T), and its gradient goes back through all
+                of them with one segment in memory, at about 4/3 of the time (docs/scale.md). It is that of the whole
+                batch to rounding; dropout masks are drawn segment by segment. For models that read step by step:
+                ValueError for a Bidirectional, whose layers take recompute=True instead.
 
     The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
@@ -87,6 +93,8 @@ def fit(
     check_metrics(metrics or {}, validation is not None)
     if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
         raise ValueError(f"`accumulate` should be a positive int, batches for one update; got {accumulate!r}")
+    check_pieces("segments", segments)
+    through = Segments(model, segments) if segments else model
     size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
     if hasattr(batches, "rewind"):
         batches.rewind()
@@ -102,9 +110,9 @@ def fit(
         with interruptible(stop):
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
-                _train_epoch(run, loss, clip, watchers, carry_state, accumulate)
+                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate)
                 if run.ended is None:
-                    _finish_epoch(run, loss, carry_state)
+                    _finish_epoch(run, through, loss, carry_state)
                     _call(watchers, "on_epoch", run)
         run.ended = run.ended or f"all {epochs} epochs done"
     except BaseException:
@@ -140,7 +148,9 @@ def evaluate(model: Layer, loss: Loss, batches: Data, carry_state: bool = False)
     return _measured(model, {"": loss}, batches, carry_state)[""]
 
 
-def _measured(model: Layer, wanted: Mapping[str, Loss | Metric], batches: Data, carry_state: bool) -> dict[str, float]:
+def _measured(
+    model: Layer | Segments, wanted: Mapping[str, Loss | Metric], batches: Data, carry_state: bool
+) -> dict[str, float]:
     """The means of losses and metrics over the valid items of all batches, in evaluation."""
     totals, items, state = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0), None
     for batch in starmap(Batch, batches):
@@ -157,7 +167,13 @@ def _measured(model: Layer, wanted: Mapping[str, Loss | Metric], batches: Data, 
 
 
 def _train_epoch(
-    run: Run, loss: Loss, clip: float | None, watchers: list[Callback], carry_state: bool, accumulate: int
+    run: Run,
+    through: Layer | Segments,
+    loss: Loss,
+    clip: float | None,
+    watchers: list[Callback],
+    carry_state: bool,
+    accumulate: int,
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     began = time.perf_counter() - run.seconds
@@ -165,7 +181,7 @@ def _train_epoch(
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        total, items = _gradients(run, loss, group, carry_state)
+        total, items = _gradients(run, through, loss, group, carry_state)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
@@ -194,7 +210,9 @@ def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _gradients(run: Run, loss: Loss, group: list[Batch], carry_state: bool) -> tuple[float, float]:
+def _gradients(
+    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool
+) -> tuple[float, float]:
     """Loss and gradients of one update, as of one batch that holds the whole group; ends at a loss that is not finite.
 
     Returns the sum of the losses, and of how many items.
@@ -202,7 +220,7 @@ def _gradients(run: Run, loss: Loss, group: list[Batch], carry_state: bool) -> t
     total, items = 0.0, 0.0
     sums: dict[str, Array] = {}
     for batch in group:
-        y, last, run.cache = run.model.forward(batch.x, run.carried, batch.mask, run.rng, reuse=run.cache)
+        y, last, run.cache = through.forward(batch.x, run.carried, batch.mask, run.rng, reuse=run.cache)
         run.batch, run.y, run.carried = batch, y, last if carry_state else None
         valid, mask = _valid(y, batch.mask)
         n = items_of(loss, valid, y, batch.targets, mask)
@@ -210,7 +228,7 @@ def _gradients(run: Run, loss: Loss, group: list[Batch], carry_state: bool) -> t
         run.loss = float(value)
         if not math.isfinite(run.loss):
             return total, items
-        _, _, run.grads = run.model.backward(dy, run.cache)
+        _, _, run.grads = through.backward(dy, run.cache)
         total, items = total + run.loss * n, items + n
         if len(group) > 1:
             sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}
@@ -219,7 +237,7 @@ def _gradients(run: Run, loss: Loss, group: list[Batch], carry_state: bool) -> t
     return total, items
 
 
-def _finish_epoch(run: Run, loss: Loss, carry_state: bool) -> None:
+def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:
     """Closes the books of an epoch: its row of the history."""
     began = time.perf_counter() - run.seconds
     if run.items == 0:
@@ -227,7 +245,7 @@ def _finish_epoch(run: Run, loss: Loss, carry_state: bool) -> None:
     run.whole, run.epoch = False, run.epoch + 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
     if run.validation is not None:
-        row |= _measured(run.model, {"validation": loss, **run.metrics}, run.validation, carry_state)
+        row |= _measured(through, {"validation": loss, **run.metrics}, run.validation, carry_state)
     observe = getattr(run.schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))

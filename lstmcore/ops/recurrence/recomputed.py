@@ -77,7 +77,7 @@ class Recomputed:
         """All steps. The cache has x itself, at masked steps too."""
         xp, T = namespace(x), len(x)
         run = _in_pieces(self.engine, cell, x, state0, mask)
-        cuts = _cuts(T, math.isqrt(T) if self.k is True else self.k, run.chunk)
+        cuts = cuts_of(T, self.k, run.chunk)
         shapes = [(len(cuts), *s0.shape) for s0 in state0] + [(T if self.outputs else 0, *state0[0].shape)]
         again = () if reuse is None else (*reuse.states, cast(Array, reuse.y))
         if [a.shape for a in again] != shapes:
@@ -162,8 +162,9 @@ def _in_pieces(engine: Engine, cell: Cell, x: Array, state0: tuple[Array, ...], 
     return own(cell, x.shape, state0[0].shape[-1], x.dtype, mask is not None)
 
 
-def _cuts(T: int, k: int, chunk: int) -> tuple[int, ...]:
-    """0, ..., T - 2k, T - k, T, with k grown to a multiple of `chunk`."""
+def cuts_of(T: int, k: int | bool, chunk: int = 1) -> tuple[int, ...]:
+    """0, ..., T - 2k, T - k, T; k True: near sqrt(T). It grows to a multiple of `chunk`."""
+    k = math.isqrt(T) if k is True else k
     k = -(-max(k, 1) // chunk) * chunk
     return 0, *range(T - (T - 1) // k * k, T, k), T
 

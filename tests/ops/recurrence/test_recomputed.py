@@ -9,7 +9,7 @@ import pytest
 import lstmcore as lc
 from lstmcore.debug.jacobian.jacobian import step_jacobians
 from lstmcore.layers import from_config
-from lstmcore.ops.recurrence.recomputed import _cuts
+from lstmcore.ops.recurrence.recomputed import cuts_of
 
 
 def step(layer, x, dy, mask=None, dstate=None):
@@ -165,7 +165,8 @@ def test_tools_see_every_step():
 
 
 def test_cuts_stand_on_ends_of_chunks_counted_from_the_end():
-    assert _cuts(10, 3, 1) == (0, 1, 4, 7, 10)
-    assert _cuts(10, 3, 4) == (0, 2, 6, 10)
-    assert _cuts(10, 10, 1) == _cuts(10, 99, 1) == (0, 10)
-    assert _cuts(1, 1, 1) == (0, 1)
+    assert cuts_of(10, 3, 1) == (0, 1, 4, 7, 10)
+    assert cuts_of(10, 3, 4) == (0, 2, 6, 10)
+    assert cuts_of(10, 10, 1) == cuts_of(10, 99, 1) == (0, 10)
+    assert cuts_of(100, True) == (0, *range(10, 100, 10), 100)
+    assert cuts_of(1, 1, 1) == (0, 1)
