@@ -28,7 +28,9 @@ def convert(
     to: Annotated[
         Side | None, typer.Option(help="Whose .safetensors file OUT is; by default the other side's.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16 or bfloat16 are written so, to files of torch.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float16 or bfloat16 are written so, to files of torch and ONNX.")
+    ] = None,
     read_dtype: Annotated[str | None, typer.Option(help="float32: what float16 and bfloat16 are read into.")] = None,
     lengths: Annotated[
         bool, typer.Option("--lengths", help="An .onnx graph with the rows' lengths as an input.")

@@ -33,7 +33,7 @@ def convert(
     """Reads `source`, writes `out` in the format of its ending, and says what was proved on both ways.
 
     to: "torch" or "lstmcore", of a .safetensors file; by default the other side of what came in. dtype: what weights
-    are written in, of torch's files "float16" or "bfloat16" too. lengths: an .onnx graph with lengths as an input.
+    are written in, of torch's and ONNX's "float16" or "bfloat16" too. lengths: an .onnx graph with lengths as an input.
     options: as `lstmcore.interop.read` takes them. Raises ValueError for what cannot be read, or written so; nothing is
     written then.
     """
@@ -46,15 +46,18 @@ def convert(
     model = train.load(source) if own else interop.read(source, tell=tell, **(options or {}))
     if own:
         tell(f"{source} is {model!r}")
-    if dtype is not None and (ending not in (".safetensors", ".pt") or to == "lstmcore"):
-        raise ValueError("`dtype` is for files of torch; the others hold what the model has")
+    if dtype is not None and (ending not in (".safetensors", ".pt", ".onnx") or to == "lstmcore"):
+        raise ValueError("`dtype` is for files of torch and ONNX; the others hold what the model has")
     if ending == ".safetensors" and (to or ("torch" if own else "lstmcore")) == "lstmcore":
         train.save(out, model)
         tell(f"{out}: a model of lstmcore, for lc.load")
     elif ending in (".safetensors", ".pt"):
         _torch(out, model, dtype, tell)
     elif ending == ".onnx":
-        write_atomically(out, to_onnx(model, lengths).SerializeToString())
+        write_atomically(out, to_onnx(model, lengths, dtype).SerializeToString())
+        if dtype is not None:  # the graph has other numbers than the model: it is read again, and proved as what it is
+            interop.read(out, tell=tell)
+            return model
         tell(f"{out}: a graph of ONNX; {_proof(model, lambda x: _run_onnx(out, x))}")
     else:
         theirs = to_keras(model)

@@ -106,7 +106,7 @@ def test_what_it_refuses(trained):
     _, folder = trained
     for out, options, words in [
         ("a.gguf", {}, "should end in .safetensors, .pt"),
-        ("a.onnx", {"dtype": "float16"}, "`dtype` is for files of torch"),
+        ("a.keras", {"dtype": "float16"}, "`dtype` is for files of torch and ONNX"),
         ("a.safetensors", {"to": "keras"}, '`to` should be "torch" or "lstmcore"'),
     ]:
         with pytest.raises(ValueError, match=words):

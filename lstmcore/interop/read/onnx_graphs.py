@@ -79,6 +79,8 @@ def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
     except Differs:
         raise
     except (onnx.checker.ValidationError, DecodeError, KeyError, IndexError, TypeError) as error:
+        if "pass dtype=" in str(error):  # nothing is wrong with half precision, but it has to be said
+            raise
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path} is damaged, or no ONNX model: {reason!s:.200}") from error
 
@@ -92,6 +94,8 @@ def _held(graph: onnx.GraphProto) -> Arrays:
         if node.op_type in ("Identity", "Transpose") and node.input[0] in found:
             value = found[node.input[0]]
             found[node.output[0]] = value.transpose(_said(node).get("perm")) if node.op_type == "Transpose" else value
+        if node.op_type == "Cast" and node.input[0] in found:  # weights that are kept in half precision
+            found[node.output[0]] = found[node.input[0]].astype(onnx.helper.tensor_dtype_to_np_dtype(_said(node)["to"]))
     return found
 
 

@@ -112,6 +112,52 @@ def test_what_the_attributes_say_is_not_passed_over(onnx, options, text):
     assert "; proved: " in said[0], (text, said)
 
 
+CASES = [
+    ("LSTM", {"P": True}), ("LSTM", {"P": True, "clip": 0.1}), ("LSTM", {"P": True, "input_forget": 1, "clip": 999.0}),
+    ("LSTM", {"activations": ["sigmoid", "tanh", "tanh"], "clip": 4.0}), ("LSTM", {"activations": ["Tanh"] * 3}),
+    ("LSTM", {"activations": ["HardSigmoid", "LeakyRelu", "ScaledTanh"], "activation_alpha": [0.3, 0.2, 1.5],
+              "activation_beta": [0.4, 0.7]}),
+    ("GRU", {"linear_before_reset": 1, "clip": 0.3}), ("GRU", {"linear_before_reset": 0, "clip": 0.3}),
+    ("GRU", {"activations": ["sigmoid", "tanh"]}), ("GRU", {"activations": ["HardSigmoid", "Softsign"]}),
+    ("RNN", {"activations": ["Tanh"]}), ("RNN", {"activations": ["Affine"], "activation_alpha": [0.4],
+                                                 "activation_beta": [0.1]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_cases_of_onnxruntimes_operators(onnx, onnxruntime, direction):
+    """The kinds that it tests its own operators with, from random states and with lengths: all its outputs."""
+    D, T, B = 1 + (direction == "bidirectional"), 5, 3
+    lengths, rng = np.array([5, 3, 1], "int32"), np.random.default_rng(3)
+    tensor, single = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    for operator, said in CASES:
+        said = {k: v * D if isinstance(v, list) else v for k, v in said.items()}
+        made, weights = node(onnx, operator, D, direction=direction, **said)
+        states = ["initial_h", "initial_c"][: 1 + (operator == "LSTM")]
+        outs = ["Y", "Y_h", "Y_c"][: 1 + len(states)]
+        feed = {"x": rng.standard_normal((T, B, I)).astype("float32"), "lengths": lengths}
+        feed |= {name: rng.uniform(-1, 1, (D, B, H)).astype("float32") for name in states}
+        names = ["x", "W", "R", "B", "lengths", *states, *(["P"] if "P" in weights else [])]
+        whole = onnx.helper.make_node(operator, names, outs)
+        whole.attribute.extend(made.attribute)
+        places = [tensor(k, onnx.TensorProto.INT32 if k == "lengths" else single, v.shape) for k, v in feed.items()]
+        held = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+        graph = onnx.helper.make_graph([whole], "case", places, [tensor(k, single, None) for k in outs], held)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        want = dict(zip(outs, session.run(None, feed)))
+
+        layer = read(made, weights=weights, tell=lambda _: None).to(engine="reference")
+        ways = [tuple(feed[name][d] for name in states) for d in range(D)]
+        state = tuple(ways) if D == 2 else ways[0] if direction == "forward" else (ways[0],)
+        y, last = layer.predict(feed["x"], state, lc.mask_from_lengths(lengths, T))
+        last = last if D == 2 else (last,) if direction == "forward" else last
+        np.testing.assert_allclose(y.reshape(T, B, D, H).swapaxes(1, 2), want["Y"], rtol=0, atol=SINGLE)
+        for k, name in enumerate(outs[1:]):
+            got = np.stack([way[k] for way in last])
+            np.testing.assert_allclose(got, want[name], rtol=0, atol=SINGLE, err_msg=f"{operator} {said} {name}")
+
+
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
 def test_a_node_is_proved_beside_onnxruntime(onnx, onnxruntime, operator, both):

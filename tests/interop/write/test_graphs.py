@@ -68,6 +68,38 @@ def test_torch_to_lstmcore_to_onnx(torch, onnx, onnxruntime):
     assert np.abs(y - want).max() < SINGLE
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_graph_keeps_its_weights_in_half_precision(torch, onnx, onnxruntime, tmp_path, dtype):
+    model = models()["text"]
+    graph = to_onnx(model, dtype=dtype)
+    kept = {onnx.TensorProto.DataType.Name(t.data_type) for t in graph.graph.initializer if "kept" in t.name}
+    assert kept == {dtype.upper()}
+    said = []
+    back = read(graph, tell=said.append)
+    assert "; proved: the graph run beside onnxruntime" in said[0]
+    for name in ("0.W", "1.W_hh", "5.W"):
+        want = torch.from_numpy(model.params[name]).to(getattr(torch, dtype)).float().numpy()
+        assert any(np.array_equal(want, value) for value in back.params.values())
+
+
+def test_weights_in_half_precision_are_read_where_that_is_said(onnx, tmp_path):
+    """float16 all through, which onnxruntime does not run on a CPU."""
+    rng = np.random.default_rng(0)
+    arrays = {"W": (1, 16, 3), "R": (1, 16, 4)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=4)], "halves",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT16, ("T", "B", 3))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT16, ("T", 1, "B", 4))],
+        [onnx.numpy_helper.from_array(rng.normal(size=s).astype("float16"), k) for k, s in arrays.items()],
+    )  # fmt: skip
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(TypeError, match='`W` is float16, in which lstmcore does not compute: pass dtype="float32"'):
+        read(tmp_path / "a.onnx")
+    back = read(tmp_path / "a.onnx", dtype="float32", tell=lambda _: None)
+    assert np.array_equal(back.params["W_hh"][:, :4], onnx.numpy_helper.to_array(graph.initializer[1])[0, :4].T)
+
+
 def test_what_onnx_has_not():
     class Own(lc.Tanh):
         pass
