@@ -73,3 +73,20 @@ def test_steps_that_are_not_known_are_refused():
         lc.debug.diagnose(step.weights, step.x, step.dy, step.gradients(), steps={"z": step.dy}, **step.options)
     with pytest.raises(ValueError, match=r"`c` should be \(5, 2, 4\); got \(4, 2, 4\)"):
         lc.debug.diagnose(step.weights, step.x, step.dy, step.gradients(), steps={"c": step.dy[1:]}, **step.options)
+
+
+def test_a_gru_whose_reset_gate_comes_before_the_product_is_told_by_its_outputs():
+    """In a layout whose GRU has it after: another function, and its gradients are right."""
+    rng = np.random.default_rng(62)
+    gru = lc.GRU(3, 4, reset="before", dtype="float64", seed=rng)
+    x, dy = rng.standard_normal((5, 2, 3)), rng.standard_normal((5, 2, 4))
+    y, _, cache = gru.forward(x)
+    _, _, grads = gru.backward(dy, cache)
+    theirs, their_grads = (
+        lc.interop.from_lstmcore(arrays, "torch", "gru", gradients=gradients)
+        for arrays, gradients in ((dict(gru.params), False), (grads, True))
+    )
+    answer = lc.debug.diagnose(theirs, x, dy, their_grads, layout="torch", y=y)
+    assert answer.forward == "another function: a GRU whose reset gate comes before the product"
+    assert not answer.ok
+    assert "WRONG" not in str(answer)
