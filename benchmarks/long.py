@@ -52,7 +52,7 @@ def main(T: int = 100_000, B: int = 8, I: int = 64, H: int = 128, rounds: int = 
     if job:
         print(*measure(job, T, B, I, H))
         return
-    sizes = ["--t", str(T), "--b", str(B), "--i", str(I), "--h", str(H)]
+    sizes = ["--T", str(T), "--B", str(B), "--I", str(I), "--H", str(H)]
     print(f"T = {T:,}, B = {B}, I = {I}, H = {H}, float32; x alone has {T * B * I * 4 / MIB:.0f} MiB")
     for usual, little in JOBS.items():
         seen: dict[str, list[tuple[float, float]]] = {usual: [], little: []}
