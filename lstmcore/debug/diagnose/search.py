@@ -82,6 +82,8 @@ class Search:
 
     def pairs(self, right: Numbers, known: list[Mistake]) -> None:
         """Runs pairs of the singles tried until one explains the gradients; then its kin, which may do so too."""
+        made = {s.mistakes[0] for s in self.tried if len(s.mistakes) == 1}
+        known = [m for m in known if m in made]  # a variant has not every line
         self._until_one_explains(right, known)
         for best in self.found(2)[:1]:
             for a, b in (best.mistakes, best.mistakes[::-1]):

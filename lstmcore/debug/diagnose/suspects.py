@@ -71,7 +71,7 @@ def limits(bench: Bench) -> list[Mistake]:
 
     made = []
     for what, (module, *_) in CLIPPED.items():
-        if bench.case.cell != "lstm" and module == LSTM:
+        if (bench.case.cell != "lstm" or bench.case.options) and module == LSTM:
             continue
         coarse = np.log(np.geomspace(1e-3, 1e2, 16))
         at = int(np.argmin([distance(what, value) for value in coarse]))

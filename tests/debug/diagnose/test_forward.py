@@ -5,6 +5,9 @@ import pytest
 from planting import random_step
 
 import lstmcore as lc
+from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.suspects import limits
+from lstmcore.debug.diagnose.trial import Bench
 from lstmcore.debug.mistakes import MISTAKES, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import LSTM
 
@@ -90,3 +93,19 @@ def test_a_gru_whose_reset_gate_comes_before_the_product_is_told_by_its_outputs(
     assert answer.forward == "another function: a GRU whose reset gate comes before the product"
     assert not answer.ok
     assert "WRONG" not in str(answer)
+
+
+def test_what_nobody_knows_in_a_variant_is_placed():
+    rng = np.random.default_rng(63)
+    lstm = lc.LSTM(3, 4, peepholes=True, dtype="float64", seed=rng)
+    x, dy = rng.standard_normal((2, 2, 3)), rng.standard_normal((2, 2, 4))
+    y, _, cache = lstm.forward(x)
+    _, _, grads = lstm.backward(dy, cache)
+    weights = {("peep" if name == "p" else name): value for name, value in lstm.params.items()}
+    theirs = {("peep" if name == "p" else name): value for name, value in grads.items()}
+    assert lc.debug.diagnose(weights, x, dy, theirs, y=y).ok
+    theirs["W_ih"] = theirs["W_ih"] + rng.standard_normal(theirs["W_ih"].shape)
+    answer = lc.debug.diagnose(weights, x, dy, theirs, y=y, search=False)
+    assert answer.names == ()
+    assert limits(Bench(read_case(weights, x, dy, theirs, y=y)))  # of clips outside the step, which a variant has too
+    assert answer.place.arrays == ("W_ih",)
