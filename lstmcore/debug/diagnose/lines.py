@@ -189,9 +189,10 @@ class Lines:
         step = engine.cells["lstm"].make_step(array_maths(xp))[1]
 
         def part(wanted: Callable[[Edit], bool]) -> Callable[..., Any]:
-            """The step with those edits alone."""
-            chosen = [m.only(wanted) for m in mistakes if any(map(wanted, m.edits))]
-            return mutant(*self.bench.base, *chosen).cells["lstm"].make_step(array_maths(xp))[1]
+            """The step with those edits alone, of the function that it is."""
+            every = (*self.bench.base, *mistakes)
+            chosen = [m if m.function else m.only(wanted) for m in every if m.function or any(map(wanted, m.edits))]
+            return mutant(*chosen).cells["lstm"].make_step(array_maths(xp))[1]
 
         carry = part(lambda edit: edit.right == CARRY)
         into_c = part(lambda edit: edit.right != CARRY)
