@@ -78,7 +78,7 @@ def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
         return read(model, **given)
     except Differs:
         raise
-    except (onnx.checker.ValidationError, DecodeError, KeyError, IndexError, TypeError) as error:
+    except (onnx.checker.ValidationError, DecodeError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
         if "pass dtype=" in str(error):  # nothing is wrong with half precision, but it has to be said
             raise
         reason = str(error).strip().split("\n")[0]

@@ -62,9 +62,11 @@ def read(
 
 def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file and for one that holds something else than tensors by name."""
-    if path.suffix == ".safetensors":
-        return read(_safetensors(path), **given)
-    return read(_checkpoint(path), **given)
+    held = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+    try:
+        return read(held, **given)
+    except KeyError as error:  # a name that no layer has: of a letter that was changed, say
+        raise ValueError(f"{path}: {error.args[0]}") from error
 
 
 def _safetensors(path: Path) -> dict[str, object]:

@@ -79,6 +79,14 @@ def test_damaged_files(files, nightly, tmp_path):
     assert all(text for texts in refused.values() for text in texts)
 
 
+def test_a_name_that_no_layer_has(torch, tmp_path):
+    held = torch.nn.LSTM(3, 4).state_dict()
+    held["bias^ih_l0"] = held.pop("bias_ih_l0")
+    torch.save(held, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a.pt: the weights should hold .*; got .*bias\^ih_l0"):
+        read(tmp_path / "a.pt")
+
+
 def test_a_pickle_is_not_opened(torch, tmp_path):
     torch.save(torch.nn.LSTM(3, 4), tmp_path / "whole.pt")
     with pytest.raises(ValueError, match=r"holds more than tensors \(save module.state_dict\(\), not the module\)"):
