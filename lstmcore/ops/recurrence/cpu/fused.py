@@ -119,7 +119,7 @@ def _run(
     arguments = (
         _rows(x), real, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept, clean,
         *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
-        p.edges, p.parts, p.forward_chunk, np.zeros(6, np.int64),
+        p.edges, p.parts, p.forward_chunk, np.zeros(p.forward_counters, np.int64),
     )  # fmt: skip
     machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
 
@@ -186,7 +186,8 @@ class InPieces:
             _rows(x), p.real[:T] if mask is None else mask, p.no_dy[:T] if dy is None else _rows(dy), states, kept,
             W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
             tuple([_rows(ds) for ds in dstate]), dstate0, dx, self.sums, shared,
-            p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk, np.zeros(6, np.int64),
+            p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk,
+            np.zeros(p.backward_counters, np.int64),
         )  # fmt: skip
         machine.run(machine.kernel(self.cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
         return dx, tuple(dstate0)

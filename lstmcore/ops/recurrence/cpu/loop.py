@@ -14,8 +14,6 @@ docs/derivation.md.
 
 from collections.abc import Callable
 
-import numpy as np
-
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.barrier import COUNTER, meet
 from lstmcore.ops.cpu.jitable import jitable
@@ -23,7 +21,7 @@ from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
 from lstmcore.ops.cpu.tile import product as product_of
 from lstmcore.ops.recurrence.cpu.contract import contract
-from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch, real_rows
+from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch, own_numbers, real_rows
 from lstmcore.ops.recurrence.cpu.step import step_backward, step_forward
 from lstmcore.ops.recurrence.cpu.weights import backward_places, line, pack_backward, pack_forward, runs
 
@@ -61,7 +59,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         edges,  # (tiles + 1,): the first row of each tile, and B
         parts,
         chunk,
-        counters,  # (6,) zeros, where the tasks meet: the parts of a tile, and all over the packing
+        counters,  # zeros: 6 where the tasks meet, the parts of a tile, and all over the packing; then for `real_rows`
         task,
         scratch,
     ):
@@ -75,7 +73,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         most = 0
         for g in range(len(groups)):
             most = max(most, groups[g].end - groups[g].first)
-        numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
+        numbers, starts = own_numbers(counters, task, (len(edges) - 1) * parts, chunk)
         x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
             rows, chunk, group_end - group_first, most, joined, K, I, H, lanes, size
         )
@@ -209,7 +207,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         x_left, x_right = 0, V_x  # this part's vectors of inputs
         if parts > 1:
             x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
-        numbers, starts = np.empty(rows * chunk, np.int64), np.empty(chunk + 1, np.int64)
+        numbers, starts = own_numbers(counters, task, (len(edges) - 1) * parts, chunk)
         beside = 0 if input_panels > 0 else I  # columns of dx that are computed beside those of dh_prev
         layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
             rows, chunk, beside, K, I, H, lanes, size

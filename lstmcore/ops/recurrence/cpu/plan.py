@@ -17,7 +17,7 @@ import numpy as np
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.panels import panel_count
-from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch
+from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, counters_size, forward_scratch
 from lstmcore.ops.recurrence.cpu.weights import Layout, forward_layout
 
 SMALL = 4_000_000  # multiplications in all, some 80 us, below which a second thread is not worth its waking
@@ -43,6 +43,8 @@ class Plan(NamedTuple):
     backward_chunk: int
     forward_scratch: int  # bytes
     backward_scratch: int
+    forward_counters: int  # numbers
+    backward_counters: int
     forward_packed: int  # numbers in the packed weights, at most
     backward_packed: int
     da_bytes: int  # what parts share in the backward pass
@@ -85,6 +87,8 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
         backward_chunk,
         forward_scratch(rows, forward_chunk, each, most, layout.joined, K, I, H, v.lanes, v.size)[-1],
         backward_bytes[-1],
+        counters_size(tiles * parts, rows, forward_chunk),
+        counters_size(tiles * parts, rows, backward_chunk),
         layout.numbers + LINE,
         K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,

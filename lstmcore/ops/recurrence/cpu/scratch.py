@@ -8,6 +8,7 @@ from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.recurrence.cpu.weights import line
 
+MEETINGS = 6  # numbers at the start of the counters
 DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
 FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
 PAGED = 2048  # bytes from which rows count as lying in different pages, DEPTH of which are more than are found at once
@@ -53,6 +54,20 @@ def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
 def _odd_lines(size):
     """`size` rounded up to an odd number of cache lines of 64 bytes: such rows do not compete for the same places."""
     return ((size + 63) // 64 | 1) * 64
+
+
+def counters_size(tasks: int, rows: int, chunk: int) -> int:
+    """Numbers of the array in which the tasks of a call meet, and in which each keeps what `real_rows` tells it. A task
+    asks for no memory: where there is none, it would fail, and others would wait for it in vain."""
+    return MEETINGS + tasks * (rows * chunk + chunk + 1)
+
+
+@jitable
+def own_numbers(counters, task, tasks, chunk):
+    """The two arrays of a task for `real_rows`."""
+    each = (len(counters) - MEETINGS) // tasks
+    first = MEETINGS + task * each
+    return counters[first : first + each - chunk - 1], counters[first + each - chunk - 1 : first + each]
 
 
 @jitable

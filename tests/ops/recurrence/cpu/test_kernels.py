@@ -1,11 +1,16 @@
 """What the engine hands to its kernels, by the names that the kernels' own text gives them."""
 
+import inspect
+import re
+from itertools import product
+
 import numpy as np
 import pytest
 
 import lstmcore as lc
-from lstmcore.ops.recurrence.cpu import fused
+from lstmcore.ops.recurrence.cpu import fused, plan
 from lstmcore.ops.recurrence.cpu.kernels import MAKERS, arguments
+from lstmcore.ops.recurrence.cpu.scratch import MEETINGS
 
 T, B, I, H, K, S = 7, 5, 3, 4, 4, 2
 
@@ -45,7 +50,6 @@ def test_every_argument_has_its_own_place(calls, masked):
         assert call["gates"] is cache.gates
         assert call["W_ih"] is layer.params["W_ih"]
         assert call["edges"][[0, -1]].tolist() == [0, B]
-        assert call["counters"].shape == (6,)
     assert all(map(np.shares_memory, ahead["state0"], state))
     assert ahead["y"] is buffers.y
     assert ahead["x_kept"] is buffers.x
@@ -59,11 +63,24 @@ def test_every_argument_has_its_own_place(calls, masked):
     assert all(np.shares_memory(back["dstate"], d) for d in dstate0)
     assert back["dx"] is dx
     assert back["sums"].shape[1:] == (I + 1 + H, K, H)
-    plan = fused._planned(fused._machine(), lc.LSTM.cell, T, B, I, H, "float32", masked)
-    for call, chunk in ((ahead, plan.forward_chunk), (back, plan.backward_chunk)):
-        assert (call["parts"], call["chunk"]) == (plan.parts, chunk)
-    assert (back["unit_panels"], back["input_panels"]) == (plan.unit_panels, plan.input_panels)
-    assert ahead["joined"] == plan.weights.joined
-    assert (ahead["packed"].size, back["packed"].size) == (plan.forward_packed, plan.backward_packed)
-    assert back["shared"].nbytes == plan.da_bytes
+    planned = fused._planned(fused._machine(), lc.LSTM.cell, T, B, I, H, "float32", masked)
+    for call, way in ((ahead, "forward"), (back, "backward")):
+        assert (call["parts"], call["chunk"]) == (planned.parts, getattr(planned, f"{way}_chunk"))
+        assert len(call["counters"]) == getattr(planned, f"{way}_counters")
+    assert (back["unit_panels"], back["input_panels"]) == (planned.unit_panels, planned.input_panels)
+    assert ahead["joined"] == planned.weights.joined
+    assert (ahead["packed"].size, back["packed"].size) == (planned.forward_packed, planned.backward_packed)
+    assert back["shared"].nbytes == planned.da_bytes
     assert ahead["clean"].shape == ((T if masked else 0), B)
+
+
+def test_a_task_asks_for_no_memory():
+    """Where there is none it would fail, and those who wait for it at the next meeting would wait for ever."""
+    for way, make in MAKERS.items():
+        assert not re.search(r"empty\(|zeros\(|ones\(|\.copy\(", inspect.getsource(make)), way
+    # every task has room for all rows of a chunk, whatever the cut
+    for threads, rows, masked in product((1, 2, 3, 8), (1, 2, 17, 100, 1000), (False, True)):
+        p = plan.plan(lc.LSTM.cell, 20, rows, 3, 300, "float32", masked, threads)
+        for counters, chunk in ((p.forward_counters, p.forward_chunk), (p.backward_counters, p.backward_chunk)):
+            each = (counters - MEETINGS) / p.tasks
+            assert each == int(each) >= np.diff(p.edges).max() * chunk + chunk + 1
