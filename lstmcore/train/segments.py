@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from lstmcore.arrays import Array, State, namespace
-from lstmcore.layers import BatchFirst, Last, Layer
+from lstmcore.layers import BatchFirst, Dropout, Last, Layer, RecurrentDropout
 from lstmcore.layers.layer import Rng
 from lstmcore.layers.tree import walk
 from lstmcore.ops.recurrence.recomputed import cuts_of
@@ -38,7 +38,8 @@ class SegmentsCache(NamedTuple):
 class Segments:
     """The model, run by segments of k steps, True for near sqrt(T); the first one of a batch may be shorter.
 
-    Raises ValueError for a model that does not read time step by step, from its first axis.
+    Raises ValueError for a model that does not read time step by step, from its first axis, and for one that draws a
+    mask for a whole sequence.
     """
 
     def __init__(self, model: Layer, k: int | bool):
@@ -50,6 +51,9 @@ class Segments:
                 raise ValueError(f"{where}looks for the last step (use return_sequences=False of the layer before it)")
             if isinstance(layer, BatchFirst):
                 raise ValueError(f"{where}has the batch first (hand over its model and time-major arrays)")
+            own = isinstance(layer, RecurrentDropout) and (layer.h or layer.W_hh)
+            if own or (isinstance(layer, Dropout) and layer.per_sequence):
+                raise ValueError(f"{where}draws a mask for a whole sequence, and would draw one for each segment")
         self.model, self.k = model, k
 
     def forward(

@@ -81,6 +81,8 @@ def test_models_that_do_not_read_step_by_step_are_refused():
         (lc.Stack([two]), "reads it from its end (give its layers recompute=True instead)"),
         (lc.Reversed(lc.LSTM(3, 2)), "reads it from its end (give its layers recompute=True instead)"),
         (lc.Stack([lc.LSTM(3, 2), lc.Last()]), "looks for the last step (use return_sequences=False"),
+        (lc.Stack([lc.Dropout(0.5, per_sequence=True), lc.LSTM(3, 2)]), "draws a mask for a whole sequence"),
+        (lc.RecurrentDropout(lc.LSTM(3, 2), W_hh=0.5), "draws a mask for a whole sequence"),
         (lc.BatchFirst(lc.LSTM(3, 2)), "has the batch first (hand over its model and time-major arrays)"),
     ]:
         with pytest.raises(
