@@ -440,6 +440,10 @@ COMPLAINTS = [
         "`p` should be a probability in [0, 1), of being dropped; got 1.0",
     ),
     Complaint(
+        "pieces of no steps", lambda n: lc.LSTM(5, 2, recompute=-1), ValueError,
+        "`recompute` should be a number of steps, True (near sqrt(T)) or False; got -1",
+    ),
+    Complaint(
         "step backward in time", lambda n: n.both.step(n.x[0]), TypeError,
         "a Bidirectional layer cannot step: its backward direction starts at the end of the sequence",
     ),

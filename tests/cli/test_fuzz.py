@@ -155,7 +155,8 @@ def drawn(verb: str, rng: random.Random) -> list[str]:
     words = TINY[verb][0].split()
     if rng.random() < 0.15 and words:
         words[rng.randrange(min(2, len(words)))] = rng.choice(TEXTS)
-    for option in rng.choices(VERBS[verb.partition(" --")[0]], k=rng.randrange(4)):
+    options = VERBS[verb.partition(" --")[0]]
+    for option in rng.choices(options, k=rng.randrange(4)) if options else []:
         words += [option.name] + ([] if option.kind is bool else [value(option, rng)])
     if rng.random() < 0.1:
         words.insert(rng.randrange(len(words) + 1), rng.choice(TEXTS))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from lstmcore.debug.mistakes import Mistake
 
 SECTIONS = {  # of docs/derivation.md: the equations that each holds
-    "4. LSTM, forward": (1, 7), "5. LSTM, backward": (8, 22), "6. Masked steps": (23, 25), "7. GRU": (26, 37),
-    "8. Plain RNN": (38, 41), "9. Outputs and the last output": (42, 45), "10. Two directions": (46, 49),
-    "11. The layers around it": (50, 59), "12. Losses": (60, 64),
+    "4. LSTM, forward": (1, 7), "5. LSTM, backward": (8, 22), "8. Masked steps": (23, 25), "9. GRU": (26, 37),
+    "10. Plain RNN": (38, 41), "11. Outputs and the last output": (42, 45), "12. Two directions": (46, 49),
+    "13. The layers around it": (50, 59), "14. Losses": (60, 64), "17. Variants": (71, 112),
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def step():
 
 
 def test_sections_are_those_of_the_page():
-    listed = re.findall(r"^ ?(\d+)\. \[(.*?)\].* \((\d+)\)-\((\d+)\)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(r"^ ?(\d+)\. \[(.*?)\].*? \((\d+)\)-\((\d+)\)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     there = {f"{number}. {title.split(':')[0]}": (int(a), int(b)) for number, title, a, b in listed}
     assert SECTIONS.items() <= there.items()
 

@@ -54,7 +54,7 @@ def test_a_module_that_computes_another_function(torch, monkeypatch):
         (net(torch.randn(B, T, I, dtype=torch.float64))[0] ** 2).sum().backward()
     answer = seen.diagnose()
     assert "hard sigmoid" in answer.forward, str(answer)
-    monkeypatch.setattr(Forward, "found", lambda self, known: None)  # no long search for what is not known
+    monkeypatch.setattr(Forward, "found", lambda *_: None)  # no long search for what is not known
     net = module_of(torch, lambda a: torch.sigmoid(a) ** 3)
     with lc.debug.record(net) as seen:
         (net(torch.randn(B, T, I, dtype=torch.float64))[0] ** 2).sum().backward()
