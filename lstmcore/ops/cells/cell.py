@@ -103,7 +103,7 @@ class Cell:
                 self._refuse(name, f"return {', '.join(gives)}", f"{len(traced.gives)} values")
 
     def __hash__(self) -> int:
-        return hash((self.name, self.make_step))
+        return hash(self.name)  # a few times in every pass: others of that name are told apart by what is in them
 
     def _refuse(self, what: str, wanted: str, got: object) -> NoReturn:
         raise ValueError(f"cell {self.name!r}: `{what}` should {wanted}; got {got}")

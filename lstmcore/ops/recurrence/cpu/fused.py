@@ -144,7 +144,7 @@ class InPieces:
 
     def __init__(self, cell: Cell, shape: tuple[int, ...], H: int, dtype: np.dtype, masked: bool):
         self.cell, (self.T, B, I) = cell, shape
-        p = _planned(_machine(), cell, self.T, B, I, H, DTYPES[dtype], masked)
+        self.plan = p = _planned(_machine(), cell, self.T, B, I, H, DTYPES[dtype], masked)
         self.chunk = p.backward_chunk
         self.sums = np.zeros((len(p.edges) - 1, I + 1 + H, len(cell.gates), H), dtype)  # every tile sums for itself
 
@@ -177,7 +177,9 @@ class InPieces:
         T, B, I = x.shape
         H = kept.shape[-1]
         machine, dtype = _machine(), DTYPES[x.dtype]
-        p = _planned(machine, self.cell, self.T, B, I, H, dtype, mask is not None)
+        p = self.plan  # for one thread where its parts could not run at the same time
+        if not machine.can_meet(p.parts):
+            p = machine.plan(self.cell, self.T, B, I, H, dtype, mask is not None, 1)
         W_ih, W_hh = params["W_ih"], params["W_hh"]
         dstate0 = np.empty((len(dstate), B, H), x.dtype)
         dx = np.empty((T, B, I), x.dtype)
