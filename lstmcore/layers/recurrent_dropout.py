@@ -41,7 +41,8 @@ class RecurrentDropout(Layer):
     All are probabilities in [0, 1), of being dropped or of staying. Without an rng (evaluation) h and W_hh do nothing,
     and zoneout takes the mean: p * old + (1 - p) * new. Equations 107 to 112. For x and y there is `Dropout`.
     With h or zoneout the layer runs step by step, on its own engine. Keys of params "layer.W_ih", ...; state: (the
-    layer's,). Raises TypeError for what runs no cell or gives the final state alone, and for zoneout_c without a c.
+    layer's,). Raises TypeError for what runs no cell or gives the final state alone, for zoneout_c
+    without a c, and for W_hh where W_hn stands beside it (a GRU with reset="before").
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class RecurrentDropout(Layer):
             check_probability(name, p)
         if zoneout_c and "c" not in layer.states:
             raise TypeError(f"`zoneout_c` should be 0 where there is no c; {layer!r} has {', '.join(layer.states)}")
+        if W_hh and "W_hn" in layer.params:
+            raise TypeError(f"`W_hh` should be 0 for {layer!r}: its W_hn, recurrent too, would keep all its weights")
         self.layer, self.h, self.W_hh, self.zoneout_h, self.zoneout_c = layer, h, W_hh, zoneout_h, zoneout_c
         self.parts: Mapping[str, Layer] = {"layer": layer}
         self.params = joined(self.parts)

@@ -136,6 +136,8 @@ def test_refusals():
         lc.RecurrentDropout(lc.LSTM(I, H, return_sequences=False))
     with pytest.raises(TypeError, match=r"`zoneout_c` should be 0 where there is no c; GRU\(3, 2\) has h"):
         made({"zoneout_c": 0.1}, lc.GRU)
+    with pytest.raises(TypeError, match=r"`W_hh` should be 0 for GRU\(.*: its W_hn, recurrent too, would keep all"):
+        lc.RecurrentDropout(lc.GRU(I, H, reset="before"), W_hh=0.1)
     for name in NOISES[4]:
         with pytest.raises(ValueError, match=rf"`{name}` should be a probability in \[0, 1\); got 1"):
             made({name: 1})

@@ -11,7 +11,6 @@ import pytest
 import lstmcore as lc
 from lstmcore.interop import from_lstmcore, read
 from lstmcore.interop.proof import Differs, flat
-from lstmcore.interop.read import torch_modules
 
 TOLERANCE = 1e-12
 I, H, T, B = 2, 3, 3, 5
@@ -55,6 +54,8 @@ def run_both(torch, module, packed, stated):
     finals = list(final) if isinstance(final, tuple) else [final]
     upstream = [draw(*out.shape).detach() for out in (y, *finals)]
     sum((out * d).sum() for out, d in zip((y, *finals), upstream)).backward()
+
+    from lstmcore.interop.read import torch_modules  # which needs torch
 
     model = read(module, tell=lambda _: None)
     rows = [a.detach().numpy() for a in (x, y, upstream[0])]
