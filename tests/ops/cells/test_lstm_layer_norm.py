@@ -90,5 +90,8 @@ def test_refusals():
         lc.debug.rtrl(made(), np.zeros((T, B, I)), np.zeros((T, B, H)))
     with pytest.raises((TypeError, ValueError, KeyError), match=r"layer_norm|gamma"):
         lc.interop.from_lstmcore(made().params, "torch")
+
+
+def test_torch_has_no_such_lstm(torch):
     with pytest.raises((TypeError, ValueError, KeyError), match=r"layer_norm|gamma"):
         lc.to_torch(made())
