@@ -7,17 +7,39 @@ of any library that follows the array API standard, go wherever `Array` stands; 
 import functools
 import sys
 from types import ModuleType
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from typing_extensions import CapsuleType  # types.CapsuleType, before Python 3.13
+
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # as numpy.typing.NDArray[Any]
 Maybe = TypeVar("Maybe", Array, Array | None)
-Dtype: TypeAlias = str | type | np.dtype[Any]  # what names one: "float32", numpy.float32, ...
+Dtype: TypeAlias = str | type | np.dtype  # what names one: "float32", numpy.float32, ...
 State: TypeAlias = tuple["Array | State | None", ...]  # (B, H) per state of a cell; a container: one entry per part
 Plain: TypeAlias = dict[str, Any]  # plain data by name: numbers, texts, lists and dicts, as JSON holds them
 
 FLOAT32_OR_64 = frozenset({np.dtype("float32"), np.dtype("float64")})  # of this machine's byte order
+
+
+class HasNamespace(Protocol):
+    """What knows its own library."""
+
+    def __array_namespace__(self) -> ModuleType: ...
+
+
+class HasDlpack(Protocol):
+    """What lends its memory to other libraries."""
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(self, *, stream: None = None) -> "CapsuleType": ...
+
+
+class OnGpu(Protocol):
+    """CuPy's array, or one of its numbers."""
+
+    def get(self) -> Array: ...
 
 
 def is_array(value: object) -> TypeGuard[Array]:
@@ -25,7 +47,7 @@ def is_array(value: object) -> TypeGuard[Array]:
     return isinstance(value, np.ndarray) or _is_cupy(value) or hasattr(value, "__array_namespace__")
 
 
-def namespace(value: Any) -> ModuleType:
+def namespace(value: HasNamespace) -> ModuleType:
     """The library whose functions work on `value`: `numpy`, `cupy` or an array-API library."""
     if isinstance(value, np.ndarray):  # first and alone: it decides nearly always, and runs many times in every call
         return np
@@ -38,7 +60,7 @@ def namespace(value: Any) -> ModuleType:
 
 def library_name(value: object) -> str:
     """The name of the array's library, for messages: "numpy", "cupy", "torch", "list", ..."""
-    kind: Any = type(value)
+    kind: type = type(value)
     return _library(kind)
 
 
@@ -53,7 +75,7 @@ def dtype_name(dtype: object) -> str:
 
 
 @functools.cache  # NumPy spells a dtype anew each time, in several microseconds
-def _spelt(dtype: np.dtype[Any]) -> str:
+def _spelt(dtype: np.dtype) -> str:
     return dtype.name
 
 
@@ -82,7 +104,7 @@ def is_recorded(value: object) -> bool:
     return _is_cupy(value) and sys.modules["cupy"].cuda.get_current_stream().is_capturing()
 
 
-def to_numpy(value: Any) -> Array:
+def to_numpy(value: object) -> Array:
     """A copy on the host (or the array itself, if it is NumPy's)."""
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
@@ -103,7 +125,7 @@ def to_library(value: object, library: str) -> Array:
     raise ValueError(f'`array` should be "numpy" or "cupy"; got {library!r}')
 
 
-def from_dlpack(value: Any) -> Array:
+def from_dlpack(value: HasDlpack) -> Array:
     """An array over the same memory as `value`, an array of another library (a torch tensor, say): nothing is copied.
 
     What lies on the host becomes a NumPy array, what lies on a CUDA GPU a CuPy array. The way back is the other
@@ -128,5 +150,5 @@ def _cupy() -> ModuleType:
     return cupy
 
 
-def _is_cupy(value: object) -> bool:
+def _is_cupy(value: object) -> TypeGuard[OnGpu]:
     return library_name(value) == "cupy"

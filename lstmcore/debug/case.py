@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.interop import Layout
 from lstmcore.ops.cells import CELLS, Cell, variant
 from lstmcore.train.files.npz import FLOATING, Kind, open_npz
@@ -17,16 +18,7 @@ FACTORS = Kind("fbiu", "numbers or booleans")
 WORD = Kind("USViu", "a word, or its bytes")
 WORDS = ("loss.kind", "loss.over")
 KINDS = {"x": FLOATING, "dy": FLOATING, "y": FLOATING, "mask": FLAGS, "layout": WORD, "cell": WORD}
-GROUPS = (
-    "weights",
-    "grads",
-    "state",
-    "dstate",
-    "dropout",
-    "steps",
-    "loss",
-)  # in a file, "weights.W_ih" is one array of the group
-
+GROUPS = ("weights", "grads", "state", "dstate", "dropout", "steps", "loss")  # in a file "weights.W_ih" is one array
 LONGEST = 400  # bytes of a word
 
 
@@ -44,11 +36,9 @@ class Case(NamedTuple):
     cell: str = ""  # "lstm", "gru", "rnn"; empty: the shapes tell
     top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction; not in a file, the weights tell
     dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
-    steps: Mapping[str, np.ndarray] = MappingProxyType(
-        {}
-    )  # (T, B, H) each, of "y", "c", "i", ..., "dh", "dc", "da_i", ...
-    options: Mapping[str, Any] = MappingProxyType({})  # of the cell, "peepholes" say; not in a file, the weights tell
-    loss: Mapping[str, Any] = MappingProxyType({})  # in place of dy: "kind", "targets", ..., as `diagnose` takes it
+    steps: Mapping[str, np.ndarray] = MappingProxyType({})  # (T, B, H) each, of "y", "c", "i", ..., "dh", "da_i", ...
+    options: Mapping[str, object] = MappingProxyType({})  # of the cell: peepholes, ...; not in a file, the weights tell
+    loss: Mapping[str, object] = MappingProxyType({})  # in place of dy: "kind", "targets", ..., as `diagnose` takes it
 
     @property
     def kind(self) -> Cell:
@@ -65,7 +55,7 @@ def save_case(path: str | PathLike[str], case: Case) -> None:
     """Writes a case as docs/case-format.md describes it: an .npz file without pickles."""
     if not isinstance(case.layout, str):
         raise TypeError("`layout` should be the name of a layout, to be written to a file; got a Layout")
-    arrays: dict[str, Any] = {"x": case.x} | ({} if case.upstream is None else {"dy": case.dy})
+    arrays: Plain = {"x": case.x} | ({} if case.upstream is None else {"dy": case.dy})
     arrays |= {"layout": np.array(case.layout), "cell": np.array(case.cell)}
     if case.mask is not None:
         arrays["mask"] = case.mask
@@ -99,7 +89,7 @@ def _json(path: str | PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: this is not JSON ({error})") from None
     if not isinstance(whole, dict):
         raise ValueError(f"{path}: a case should be one JSON object; got {type(whole).__name__}")
-    flat: dict[str, Any] = {}
+    flat: Plain = {}
     for name, value in whole.items():
         flat |= {f"{name}.{key}": a for key, a in value.items()} if isinstance(value, dict) else {name: value}
     arrays = {}
@@ -127,7 +117,7 @@ def _kinds(path: str | PathLike, names: Iterable[str]) -> dict[str, Kind]:
 
 
 def _case(path: str | PathLike, arrays: Mapping[str, np.ndarray]) -> Case:
-    groups: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    groups: dict[str, Plain] = {group: {} for group in GROUPS}
     for name, value in arrays.items():
         group, _, key = name.partition(".")
         if key:

@@ -57,7 +57,7 @@ class Dual:
         return self.value.ndim
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         return self.value.dtype
 
     @property

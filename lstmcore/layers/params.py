@@ -1,7 +1,7 @@
 """A layer's parameters: a live mapping whose arrays never change identity."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any
+from typing import Protocol
 
 from lstmcore.arrays import Array
 from lstmcore.shapes import check_like
@@ -58,7 +58,12 @@ class Params(MutableMapping[str, Array]):
         return "Params(" + ", ".join(f"{name} {tuple(a.shape)}" for name, a in self._arrays.items()) + ")"
 
 
-def joined(parts: Mapping[str, Any], own: Mapping[str, Array] | None = None) -> Params:
+class HasParams(Protocol):
+    @property
+    def params(self) -> Params: ...
+
+
+def joined(parts: Mapping[str, HasParams], own: Mapping[str, Array] | None = None) -> Params:
     """A container's parameters: its own, and those of its parts, keys prefixed: {"0": layer} gives "0.W_ih", ..."""
     of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}
     return Params({**(own or {}), **of_parts})

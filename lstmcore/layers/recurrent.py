@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self, Unpack, cast
+from typing import Self, Unpack, cast
 
 import numpy as np
 
@@ -267,7 +267,7 @@ def _cell(kind: type[Recurrent], config: Plain) -> Cell:
     return cells.variant(kind.cell, **_changed(kind, {k: v for k, v in config.items() if k not in ARGUMENTS}))
 
 
-def _changed(kind: type[Recurrent], options: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(kind: type[Recurrent], options: Mapping[str, object]) -> Plain:
     """The options that are not as they would be anyway. Lists, of files, become tuples again."""
     known = cells.options_of(kind.cell)
     unknown = ", ".join(map(repr, options.keys() - known.keys()))

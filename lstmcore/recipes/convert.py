@@ -2,20 +2,24 @@
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lstmcore import interop, train
+from lstmcore.arrays import Plain
 from lstmcore.interop.proof import Proof, compare, inputs
 from lstmcore.interop.write.keras_model import to_keras
 from lstmcore.interop.write.onnx_graph import to_onnx
 from lstmcore.interop.write.torch_source import state_dict, to_torch, torch_source
 from lstmcore.layers import Layer
 from lstmcore.train.files.atomic import write_atomically
+
+if TYPE_CHECKING:
+    import keras
 
 ENDINGS = (".safetensors", ".pt", ".onnx", ".keras", ".weights.h5")
 
@@ -28,7 +32,7 @@ def convert(
     dtype: str | None = None,
     lengths: bool = False,
     tell: Callable[[str], object] = print,
-    options: Mapping[str, Any] | None = None,
+    options: Plain | None = None,
 ) -> Layer:
     """Reads `source`, writes `out` in the format of its ending, and says what was proved on both ways.
 
@@ -138,7 +142,7 @@ def _run_onnx(path: Path, x: np.ndarray) -> np.ndarray:
     return session.run(None, feed)[0]
 
 
-def _run_keras(theirs: Any, x: np.ndarray) -> np.ndarray:
+def _run_keras(theirs: "keras.Model", x: np.ndarray) -> np.ndarray:
     import keras
 
     y = keras.ops.convert_to_numpy(theirs(np.ascontiguousarray(x.swapaxes(0, 1)), training=False))

@@ -6,7 +6,7 @@ the GPU takes to run it. Recorded as a CUDA graph, all together cost one call.
 
 import copy
 from types import ModuleType
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class RecordedStep:
         if clip is not None:
             check_limit("clip", clip)
         self.model, self.loss, self.opt, self.clip = model, loss, opt, clip
-        self._draws: Any = _Draws(generator(rng))  # taken for a NumPy generator by those who draw masks
+        self._draws = _Draws(generator(rng))
         self._batch: Batch | None = None  # where the recorded step reads
 
     def __call__(self, x: Array, targets: Array, mask: Array | None = None) -> Array:
@@ -120,7 +120,8 @@ class RecordedStep:
 
     def _gradients(self, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The loss, and the gradients, clipped."""
-        y, _, cache = self.model.forward(batch.x, None, batch.mask, self._draws)
+        draws = cast(np.random.Generator, self._draws)  # for those who draw masks it is one
+        y, _, cache = self.model.forward(batch.x, None, batch.mask, draws)
         value, dy = self.loss(y, batch.targets, batch.mask if y.ndim > 2 else None)
         _, _, grads = self.model.backward(dy, cache)
         if self.clip is not None:

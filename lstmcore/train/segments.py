@@ -24,7 +24,7 @@ class Begun(NamedTuple):
     first: int  # its steps
     end: int
     state: State | None
-    draws: Mapping[str, Any] | None  # the state of the generator of dropout masks
+    draws: Mapping[str, object] | None  # the state of the generator of dropout masks
 
 
 class SegmentsCache(NamedTuple):

@@ -8,20 +8,21 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
 from lstmcore.debug.mistakes import MISTAKES
 from lstmcore.debug.mistakes.mistake import LSTM
 from lstmcore.debug.show.tables import table
 from lstmcore.layers import LSTM as Layer
 from lstmcore.ops.cells import lstm
+from lstmcore.ops.cells.cell import Step
 from lstmcore.ops.recurrence import reference
 
 GIVEN = ("dh", "dc", "i", "f", "g", "o", "c_prev", "c")
@@ -108,7 +109,7 @@ def judge_exercise(path: str | PathLike[str]) -> Exercise:
         text = file.read()
     try:
         tree = ast.parse(text)
-        module: dict[str, Any] = {"__name__": "exercise"}
+        module: Plain = {"__name__": "exercise"}
         exec(compile(tree, str(path), "exec"), module)
     except Exception as error:  # whatever stands there
         raise ValueError(f"{path}: it cannot be run ({type(error).__name__}: {error})") from None
@@ -119,14 +120,14 @@ def judge_exercise(path: str | PathLike[str]) -> Exercise:
     return Exercise(rows, _whole(module["step_backward"]) if all(row.verdict == "right" for row in rows) else "")
 
 
-def _judged(body: list[ast.stmt], module: dict[str, Any]) -> tuple[Row, ...]:
+def _judged(body: list[ast.stmt], module: Plain) -> tuple[Row, ...]:
     """Statement after statement, each over the writer's own numbers so far; the right ones where there are none."""
     rng, lines = np.random.default_rng(0), {line.name: line for line in the_lines()}
-    numbers: dict[str, Any] = {name: rng.uniform(0.1, 0.9, SHAPE[1::2]) for name in GIVEN}
+    numbers: Plain = {name: rng.uniform(0.1, 0.9, SHAPE[1::2]) for name in GIVEN}
     numbers |= {"tanh_c": np.tanh(numbers["c"]), "one": 1}
     rows: dict[str, Row] = {}
 
-    def right(name: str) -> Any:
+    def right(name: str) -> np.ndarray:
         if name != "dc" and "dc" not in rows:  # whatever is made of dc should come after it
             return eval(lines[name].right, {**module, **numbers, "dc": eval(lines["dc"].right, {}, numbers)})
         return eval(lines[name].right, {**module, **numbers})
@@ -154,7 +155,7 @@ def _judged(body: list[ast.stmt], module: dict[str, Any]) -> tuple[Row, ...]:
     return tuple(rows.get(name, Row(line, "missing")) for name, line in lines.items())
 
 
-def _verdict(got: Any, want: np.ndarray) -> str:
+def _verdict(got: object, want: np.ndarray) -> str:
     if got is ...:
         return "missing"
     if not isinstance(got, np.ndarray) or got.shape != want.shape:
@@ -163,7 +164,7 @@ def _verdict(got: Any, want: np.ndarray) -> str:
     return "right" if off <= ROUNDINGS * 2.0**-53 * scale else f"WRONG: off by {off / scale:.1e} of its largest number"
 
 
-def _known(line: Missing, got: Any, numbers: dict[str, Any]) -> str:
+def _known(line: Missing, got: object, numbers: Plain) -> str:
     """The mistake of the catalogue that gives these numbers."""
     text = f"{line.name} = {line.right}"
     for mistake in MISTAKES:
@@ -178,7 +179,7 @@ def _known(line: Missing, got: Any, numbers: dict[str, Any]) -> str:
     return ""
 
 
-def _whole(step_backward: Callable[..., Any]) -> str:
+def _whole(step_backward: Step) -> str:
     """The function in a whole LSTM, beside lstmcore's own."""
     (T, B, I, H), rng = SHAPE, np.random.default_rng(1)
     layer = Layer(I, H, dtype="float64", seed=0, engine="reference")

@@ -43,7 +43,7 @@ class Run(NamedTuple):
 
     def activation(self, name: str) -> Spec:
         """The function of an option of the cell, with its numbers."""
-        return checked(name, self.options.get(name, options_of(CELLS[self.cell])[name]))
+        return checked(name, {**options_of(CELLS[self.cell]), **self.options}[name])
 
     def refuse(self, system: str, known: Collection[str]) -> None:
         """Raises ValueError, by name, for an option that the system has not."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypedDict
 
+from lstmcore.arrays import Plain
 from lstmcore.ops.cells.activations import Activation
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.gru import gru
@@ -36,23 +37,24 @@ class Options(TypedDict, total=False):
     reset: str
 
 
-def options_of(cell: Cell) -> dict[str, Any]:
+def options_of(cell: Cell) -> Plain:
     """What `variant` can make other of this cell, and what each option is where it is not given."""
     known = inspect.signature(VARIANTS[cell]).parameters if cell in VARIANTS else {}
     return {"bias": True} | {name: parameter.default for name, parameter in known.items()}
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def variant(cell: Cell, bias: bool = True, **options: Any) -> Cell:
+def variant(cell: Cell, **options: Any) -> Cell:
     """The cell with other options; itself without any. The same options give the same cell.
 
     bias: False leaves out the biases of all blocks that a product feeds. Raises ValueError for options that are wrong.
     """
-    for name, value in (("bias", bias), *options.items()):
+    for name, value in options.items():
         if isinstance(options_of(cell).get(name), bool) and not isinstance(value, bool):
             raise ValueError(f"`{name}` should be True or False; got {value!r}")
         if name.startswith("clip") and not (value is None or (type(value) in (int, float) and 0 < value < math.inf)):
             raise ValueError(f"`{name}` should be a number above 0, or None; got {value!r}")
+    bias = options.pop("bias", True)
     made = VARIANTS[cell](**options) if options else cell
     if bias:
         return made

@@ -5,16 +5,19 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeAlias
 
-from lstmcore.ops.cells.symbol import Symbol, number, sigmoid, symbols, tanh, where_less
+from lstmcore.ops.cells.symbol import Number, Symbol, number, sigmoid, symbols, tanh, where_less
+
+Function: TypeAlias = Callable[[Number], Number]
+Pick: TypeAlias = Callable[[tuple[Number, ...]], tuple[Number, ...]]  # values -> those at some places
 
 
-def _itself(value: object) -> Any:
+def _itself(value: Number) -> Number:
     return value
 
 
-def _picked(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+def _picked(places: tuple[int, ...]) -> Pick:
     return lambda values: tuple(values[place] for place in places)
 
 
@@ -22,19 +25,20 @@ def _picked(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, .
 class Maths:
     """What differs between array code and compiled code. `sigmoid, tanh, one = maths` is all that most cells need."""
 
-    sigmoid: Callable[[Any], Any]
-    tanh: Callable[[Any], Any]
-    one: Any  # the constant 1, in the dtype of the computation where plain literals would widen it
-    where_less: Callable[[Any, Any, Any, Any], Any] = where_less  # (a, b, yes, no): yes where a < b; where NaN is, no
-    number: Callable[[float], Any] = _itself  # any other constant, in that dtype
-    function: Callable[[Any], Any] = _itself  # decorator of a function that the step calls
-    pick: Callable[[tuple[int, ...]], Callable[[Any], Any]] = _picked  # places -> (values -> those at the places)
+    sigmoid: Function
+    tanh: Function
+    one: Number  # the constant 1, in the dtype of the computation where plain literals would widen it
+    where_less: Callable[..., Number] = where_less  # (a, b, yes, no): yes where a < b; where NaN is, no
+    number: Callable[[float], Number] = _itself  # any other constant, in that dtype
+    function: Callable[[Function], Function] = _itself  # decorator of a function that the step calls
+    pick: Callable[[tuple[int, ...]], Pick] = _picked
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Number]:
         return iter((self.sigmoid, self.tanh, self.one))
 
 
-Steps = tuple[Callable[..., Any], Callable[..., Any]]  # step_forward, step_backward
+Step: TypeAlias = Callable[..., tuple[Number, ...]]
+Steps: TypeAlias = tuple[Step, Step]  # step_forward, step_backward
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def make_step(maths: Maths) -> Steps:
     return step_forward, step_backward
 
 
-gru = Cell(
+gru: Cell = Cell(
     name="gru",
     states=("h",),
     gates=("r", "z", "n", "m"),

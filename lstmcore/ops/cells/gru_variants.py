@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lstmcore.ops.cells.activations import Activation, Spec, activation, checked
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.gru import gru
+from lstmcore.ops.cells.symbol import Number
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ResetAfter:
 class ResetBefore(ResetAfter):
     """Makes the step with the reset gate before the product; W_hn (H, H)."""
 
-    def __call__(self, maths: Maths, W_hn=None) -> Steps:
+    def __call__(self, maths: Maths, W_hn: Number = None) -> Steps:
         one = maths.one
         sigma, gate_slope = activation(maths, self.gate_activation, self.clip_a)
         phi, slope = activation(maths, self.activation, self.clip_a)

@@ -36,7 +36,7 @@ def make_step(maths: Maths) -> Steps:
     return step_forward, step_backward
 
 
-lstm = Cell(
+lstm: Cell = Cell(
     name="lstm",
     states=("h", "c"),
     gates=("i", "f", "g", "o"),

@@ -11,11 +11,10 @@ reference engine.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops import gates
-from lstmcore.ops.cells.cell import Maths, Steps
+from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.lstm import lstm
 
 EPS = 1e-5  # beside the variance, as in haste and torch
@@ -50,7 +49,7 @@ def _four(v: Array) -> tuple[Array, ...]:
 def make_step(maths: Maths) -> Steps:
     sigmoid, tanh, one = maths
 
-    def step_forward(*given: Any) -> tuple[Any, ...]:
+    def step_forward(*given: Array) -> tuple[Array, ...]:
         x, h, b, gamma_x, gamma_h = (given[k : k + 4] for k in range(0, 20, 4))
         gamma_c, beta_c, c_prev = given[20:]
         n_x, n_h = _four(normalise_forward(*x)[0]), _four(normalise_forward(*h)[0])
@@ -61,7 +60,7 @@ def make_step(maths: Maths) -> Steps:
         h_new = o * tanh(m)  # (102)
         return *x, *h, i, f, g, o, *gamma_x, *gamma_h, gamma_c, beta_c, h_new, c
 
-    def step_backward(dh: Any, dc: Any, *saved: Any) -> tuple[Any, ...]:
+    def step_backward(dh: Array, dc: Array, *saved: Array) -> tuple[Array, ...]:
         x, h, (i, f, g, o), gamma_x, gamma_h = (saved[k : k + 4] for k in range(0, 20, 4))
         gamma_c, beta_c, c_prev, c = saved[20:]
         n_c, r_c = normalise_forward(c)
@@ -71,8 +70,8 @@ def make_step(maths: Maths) -> Steps:
         dc = dc + normalise_backward(dm * gamma_c, n_c, r_c)  # (105) undoes (101)
         di, df, dg, dc_prev = dc * g, dc * c_prev, dc * i, dc * f  # (11) (13) (10) (12)
         da = di * i * (one - i), df * f * (one - f), dg * (one - g * g), do * o * (one - o)  # (17) (16) (15) (14)
-        parts: list[Any] = []
-        gains: list[Any] = []
+        parts: list[Array] = []
+        gains: list[Array] = []
         for products, gamma in ((x, gamma_x), (h, gamma_h)):
             n, r = normalise_forward(*products)
             gains += [d * part for d, part in zip(da, _four(n))]  # (106) undoes (100)
@@ -83,7 +82,7 @@ def make_step(maths: Maths) -> Steps:
     return step_forward, step_backward
 
 
-lstm_layer_norm = replace(
+lstm_layer_norm: Cell = replace(
     lstm,
     gates=(*(f"{part}_{gate}".lstrip("_") for part in PARTS for gate in GATES), "gamma_c", "beta_c"),
     input_blocks=(0, 1, 2, 3),

@@ -10,12 +10,12 @@ and other activations. Peepholes are blocks that no product feeds: their bias is
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lstmcore.ops.cells.activations import Activation, Spec, activation, checked
 from lstmcore.ops.cells.cell import Cell, Maths, Steps
 from lstmcore.ops.cells.lstm import lstm
 from lstmcore.ops.cells.lstm_layer_norm import lstm_layer_norm
+from lstmcore.ops.cells.symbol import Number
 
 GATES, PEEPHOLES = ("i", "f", "g", "o"), ("p_i", "p_f", "p_o")
 
@@ -39,7 +39,7 @@ class LSTMStep:
         every = (*GATES, *PEEPHOLES) if self.peepholes else GATES
         return tuple(name for name in every if name not in (self.coupled, f"p_{self.coupled}"))
 
-    def __call__(self, maths: Maths, W_hr: Any = None) -> Steps:
+    def __call__(self, maths: Maths, W_hr: Number = None) -> Steps:
         one, zero, where_less = maths.one, maths.number(0.0), maths.where_less
         sigma, gate_slope = activation(maths, self.gate_activation, self.clip_a)
         phi, slope = activation(maths, self.activation, self.clip_a)

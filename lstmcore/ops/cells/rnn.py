@@ -20,7 +20,7 @@ def make_step(maths: Maths) -> Steps:
     return step_forward, step_backward
 
 
-rnn = Cell(
+rnn: Cell = Cell(
     name="rnn",
     states=("h",),
     gates=("n",),

@@ -9,12 +9,12 @@ float32, has the same name as its sibling of float64. So the hash of what the fu
 import contextlib
 from collections.abc import Callable
 from types import CellType, FunctionType
-from typing import Any
 
 import numba
 from numba.core.dispatcher import Dispatcher
 from numba.extending import register_jitable
 
+from lstmcore.ops.cells.symbol import Number
 from lstmcore.ops.cpu.identity import UnknownContent, by_name, identity, named, named_values, replaced, settled
 
 FLAGS = {
@@ -35,7 +35,7 @@ def inlined(function: Callable) -> Callable:
     return _registered(function, forceinline=True)
 
 
-def pick(places: tuple[int, ...]) -> Callable[..., Any]:
+def pick(places: tuple[int, ...]) -> Callable[[tuple[Number, ...]], tuple[Number, ...]]:
     """values -> those at some places, as a tuple; both are tuples in kernels too."""
     first = places[0]
 

@@ -91,7 +91,7 @@ def read(
     if file is not None and "file" not in job.inputs:
         raise ValueError(f"{recipe} reads no file; got {file}")
     known = {name: kind for name, kind in {**job.options, **job.inputs, "seed": int}.items() if name != "file"}
-    values: dict[str, tuple[Any, ...]] = {} if file is None else {"file": (file.absolute(),)}
+    values: dict[str, tuple[object, ...]] = {} if file is None else {"file": (file.absolute(),)}
     for word in [*params, *fixed]:
         name, equals, listed = word.partition("=")
         if not equals or not listed:
@@ -108,6 +108,7 @@ def read(
             hint = "how many: --seeds 5" if name == "seed" else "only options can be swept, by --param"
             raise ValueError(f"`{name}` should have one value; got {listed} ({hint})")
     first = values.pop("seed", (0,))[0]
+    assert isinstance(first, int)  # the type of `seed` in `known`
     found = Space(
         recipe,
         swept={name: tried for name, tried in values.items() if len(tried) > 1},
@@ -130,7 +131,7 @@ def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
 # ---- values and words ------------------------------------------------------------------------------------------------
 
 
-def convert(name: str, kind: Any, text: str) -> Any:
+def convert(name: str, kind: Any, text: str) -> object:
     """The value of type `kind` that the text tells; `told` is the way back. Raises ValueError.
 
     int, float (finite), str, Path, bool (true, false), a Literal, a tuple of these (256+128), or one of them or None.

@@ -16,10 +16,11 @@ import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.train.files.atomic import write_atomically
 
 DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"} | {
@@ -114,7 +115,7 @@ def read(
     return kind, texts, arrays
 
 
-def as_json(texts: Mapping[str, str], name: str) -> Any:
+def as_json(texts: Mapping[str, str], name: str) -> Plain:
     """A text of the file as what it says. Raises Damaged for what is no JSON."""
     try:
         return json.loads(texts[name])
