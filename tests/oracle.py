@@ -164,6 +164,11 @@ def bidirectional(spec: tuple, p: dict, x: list, state: tuple, mask: list | None
     return y, (state_fw, state_bw)
 
 
+def reversed_layer(spec: tuple, p: dict, x: list, state: tuple, mask: list | None) -> tuple:
+    y, last = run(spec[1], part(p, "bw."), x[::-1], state[0], None if mask is None else mask[::-1])
+    return y[::-1], (last,)
+
+
 def stack(spec: tuple, p: dict, x: list, state: tuple, mask: list | None) -> tuple:
     states = []
     for k, inner in enumerate(spec[1:]):
@@ -198,6 +203,7 @@ LAYERS = {
     "rnn": recurrent,
     "bidirectional": bidirectional,
     "sum": bidirectional,
+    "reversed": reversed_layer,
     "stack": stack,
     "linear": linear,
     "tanh": tanh_layer,

@@ -1,0 +1,5 @@
+"""Is this recurrent layer right? Any engine, in any language, against cases whose gradients are known (docs/pack.md)."""
+
+from lstmcore.debug.certify.pack import Golden, read_pack
+
+__all__ = ["Golden", "read_pack"]
