@@ -1,4 +1,4 @@
-"""Is this recurrent layer right? Any engine, in any language, against cases whose gradients are known (docs/pack.md)."""
+"""Is this recurrent layer right? Any engine, in any language, against cases of known gradients (docs/pack.md)."""
 
 from lstmcore.debug.certify.pack import Golden, read_pack
 

@@ -13,7 +13,7 @@ KINDS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 def layer_of(case: Golden, dtype: str = "float64", engine: EngineName = None) -> Layer:
     """The layer, with its weights."""
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in case.options.items()}
+    options: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in case.options.items()}
 
     def one(layer: int) -> Layer:
         wide = 2 if case.direction == "bidirectional" and case.topology != "towers" else 1
@@ -44,7 +44,7 @@ def answer(case: Golden, model: Layer, dtype: str = "float64", backward: bool = 
     backward: False gives the outputs alone.
     """
     y, state, cache = model.forward(case.x.astype(dtype), _tree(case, "state0", dtype), mask=case.mask)
-    found = {"y": y} | _by_name(case, "state", state)
+    found: dict[str, Any] = {"y": y} | _by_name(case, "state", state)
     if not backward:
         return found
     dy = None if case.dy is None else case.dy.astype(dtype)
@@ -58,7 +58,7 @@ def answer(case: Golden, model: Layer, dtype: str = "float64", backward: bool = 
 
 def _by_name(case: Golden, group: str, tree: Any) -> dict[str, np.ndarray]:
     """A state of the model, as it nests, by the names of the pack."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for place in case.places:
         leaf = tree
         for part in _path(case, place):
