@@ -77,12 +77,17 @@ def predict_series(
 ) -> None:
     """What comes next in a series, in its units, and how far such forecasts were off.
 
+    Columns that were read in training are read here. If they are known ahead, the steps to forecast are rows behind the
+    last value, with these columns, and nothing in the series' own.
+
     The band holds four of five true values of the part that the training was tested on, by steps ahead, and ends with
     the --horizon of the training.
     """
     forecaster = or_complain(lambda: forecasting.load(run))
     values = or_complain(
-        lambda: forecasting.read(file, column, tell, delimiter=delimiter, decimal=decimal, na=na or (), time=time)
+        lambda: forecasting.read(
+            file, column, tell, delimiter=delimiter, decimal=decimal, na=na or (), time=time, beside=forecaster.beside
+        )
     )
     told = or_complain(lambda: forecaster.ahead(values, steps))
     band = np.append(forecaster.band, np.full(max(0, steps - len(forecaster.band)), np.nan))[:steps]

@@ -74,7 +74,11 @@ def _of_run(context: typer.Context, folder: Path | None) -> Path | None:
         recipe = options.pop("recipe")
         if recipe != context.info_name:
             fail(f"{folder} holds a run of `train {recipe}`", 2)
-        listed = {name: ",".join(map(str, v)) if isinstance(v, list) else v for name, v in options.items()}
+        several = {option.name for option in context.command.params if getattr(option, "multiple", False)}
+        listed = {
+            name: ",".join(map(str, v)) if isinstance(v, list) and name not in several else v
+            for name, v in options.items()
+        }
         context.default_map = {**(context.default_map or {}), **listed}
     return folder
 

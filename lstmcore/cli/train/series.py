@@ -17,6 +17,7 @@ from lstmcore.cli.talk import (
     OverwriteOption,
     ResumeOption,
     SeedOption,
+    fail,
     hand_over,
     keeping,
     number,
@@ -51,6 +52,13 @@ def train_series(
         list[str] | None, typer.Option(help="What stands for a missing value, beside NA and the like; none: no more.")
     ] = None,
     time: Annotated[str | None, typer.Option(help="The column of the times; none: look at none.")] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option("--with", help="A column that is read beside the series; may be given again.")
+    ] = None,
+    known: Annotated[
+        bool,
+        typer.Option("--known", help="Those are known ahead, as a calendar is; else they stay at their last values."),
+    ] = False,
     hidden: Annotated[int, typer.Option(min=1, help="Units of the LSTM.")] = DEFAULT.hidden,
     window: Annotated[int, typer.Option(min=2, help="Steps of a training sequence.")] = DEFAULT.window,
     horizon: Annotated[int, typer.Option(min=1, help="Steps of a rolled-out forecast.")] = DEFAULT.horizon,
@@ -68,12 +76,18 @@ def train_series(
     as_json: JsonOption = False,
 ) -> None:
     """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
-    options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed)
+    columns = tuple(beside or ())
+    options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed, columns, known)
+    if columns and file is None:
+        fail("--with needs the FILE that the column is in", 2)
+    if known and not columns:
+        fail("--known says something of the columns of --with: name one", 2)
 
     def read(file: Path) -> np.ndarray:
         return forecasting.read(
-            file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing.value, na=na or (), time=time
-        )
+            file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing.value, na=na or (), time=time,
+            beside=columns,
+        )  # fmt: skip
 
     values = or_complain(lambda: read(file) if file else forecasting.noisy_sine(seed))
     if find_lr:

@@ -7,6 +7,11 @@ season before, and, to be told from a network that has merely learnt it, the mea
 A value that is missing is NaN. The network's step over it is masked, so that its state is carried through; it is no
 target, and no forecast of it, or from it, is counted.
 
+Columns beside the series help where they tell something of it: `values` (N, 1 + K) is the series and K columns. The
+step to the next value reads what they were at the last value; or, if they are known ahead as a calendar is, what they
+will be at the next one. In forecasts that are rolled out they stay at their last values; or, if known, are read as they
+come. A step at which one is missing is masked as well.
+
 read.py      a series out of a file: table.py (rows and columns), numbers.py (decimal signs, marks), times.py (steps)
 """
 
@@ -44,13 +49,15 @@ class Options:
     lr: float = 0.01  # the first rate of a cosine that ends at zero
     engine: str | None = None
     seed: int = 0
+    beside: tuple[str, ...] = ()  # the names of the columns beside the series
+    known: bool = False  # they are known ahead
 
 
 @dataclass(frozen=True)
 class Forecasts:
     """One kind of forecast on the test part, in the units of the series."""
 
-    one_step: np.ndarray  # (M,) of each test value, from all values before it
+    one_step: np.ndarray  # (M,) of each test value, from all values before it; NaN where the step before is masked
     rolled: np.ndarray  # (origins, horizon)
 
 
@@ -60,24 +67,25 @@ class Result:
 
     model: layers.Layer
     history: finished.History
-    values: np.ndarray  # (N,) the series
+    values: np.ndarray  # (N,) the series, without the columns beside it
     learnt: int  # how many of them were learnt from
     season: int
     origins: np.ndarray  # index of the first value of each rolled-out forecast
     forecasts: dict[str, Forecasts]  # "lstm", "last value", "season before", "mean"
-    scale: tuple[float, float]  # mean and standard deviation of the part learnt from
+    scales: (
+        np.ndarray
+    )  # (1 + K, 2): mean and standard deviation, of the part learnt from, of the series and each column
     engine: str
     train_seconds: float
 
     def one_step_error(self, name: str) -> float:
         """Root mean square error of the next value."""
-        told = ~np.isnan(self.values[self.learnt - 1 : -1]) & ~np.isnan(self.values[self.learnt :])
+        told = ~np.isnan(self.forecasts["lstm"].one_step) & ~np.isnan(self.values[self.learnt :])
         return float(np.sqrt(_mean((self.forecasts[name].one_step - self.values[self.learnt :]) ** 2, told)))
 
     def rolled_error(self, name: str) -> np.ndarray:
         """(horizon,): root mean square error 1, 2, ... steps ahead, over all origins."""
-        errors = self._rolled(name)
-        return np.sqrt(_mean(errors**2, ~np.isnan(errors)))
+        return np.sqrt(_mean(self._rolled(name) ** 2, ~np.isnan(self._rolled("lstm"))))
 
     def band(self) -> np.ndarray:
         """(horizon,): the distance from the truth within which SURE of the forecasts 1, 2, ... steps ahead lay."""
@@ -132,42 +140,67 @@ def check(values: np.ndarray, options: Options) -> int:
         )
     if options.season is not None and not 1 <= options.season <= learnt:
         raise ValueError(f"`season` should be 1 to {learnt}, the steps that are learnt from; got {options.season}")
-    there = ~np.isnan(values)
-    if not (there[: learnt - 1] & there[1:learnt]).any() or not (there[learnt - 1 : -1] & there[learnt:]).any():
+    columns = 1 if values.ndim == 1 else values.shape[1]
+    if columns != 1 + len(options.beside):
+        raise ValueError(f"`values` should have {1 + len(options.beside)} columns, as `beside` says; got {columns}")
+    for name, deviation in zip(("", *options.beside), scales_of(values, learnt)[:, 1]):
+        if not deviation > 0:
+            what = f"the column {name!r}" if name else "the series"
+            end = "leave it out" if name else "there is nothing to forecast"
+            raise ValueError(f"{what} does not vary where it is learnt from: {end}")
+    series, there = _columns(values)[:, 0], ~np.isnan(values)
+    read = ~np.isnan(inputs(values, np.tile([0.0, 1.0], (columns, 1)), options.known)).any(axis=1)[:-1]
+    told = read & ~np.isnan(series[1:])  # steps that tell the next value
+    if not told[: learnt - 1].any() or not told[learnt - 1 :].any():
         raise ValueError(
-            f"too much is missing: {np.count_nonzero(~there):,} of {len(values):,} values; to learn and to test, there "
+            f"too much is missing: {np.count_nonzero(~there):,} of {values.size:,} values; to learn and to test, there "
             "should be values that follow each other in the first 80 % and in the rest (--missing fill?)"
         )
-    if np.ptp(values[:learnt][there[:learnt]]) == 0:
-        raise ValueError("the series does not vary where it is learnt from: there is nothing to forecast")
     return learnt
 
 
-def scaled(values: np.ndarray, learnt: int) -> tuple[np.ndarray, float, float]:
-    """(N,) float32, less the mean of the part learnt from, over its standard deviation; and these two."""
-    mean, deviation = float(np.nanmean(values[:learnt])), float(np.nanstd(values[:learnt]))
-    return ((values - mean) / deviation).astype(np.float32), mean, deviation
+def scales_of(values: np.ndarray, learnt: int) -> np.ndarray:
+    """(1 + K, 2): mean and standard deviation of the series, and of the columns beside it, where it is learnt from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN where there is no value
+        columns = _columns(values)[:learnt]
+        return np.stack([np.nanmean(columns, axis=0), np.nanstd(columns, axis=0)], axis=1)
+
+
+def inputs(values: np.ndarray, scales: np.ndarray, known: bool) -> np.ndarray:
+    """(N, 1 + K) float32, scaled: what is read at each step, NaN where it is missing. Columns that are known ahead are
+    read one step before their time."""
+    z = (_columns(values) - scales[:, 0]) / scales[:, 1]
+    if known:
+        z[:, 1:] = np.append(z[1:, 1:], np.full_like(z[:1, 1:], np.nan), axis=0)
+    return z.astype(np.float32)
 
 
 def job(values: np.ndarray, options: Options) -> finished.Job[train.Batches]:
     """What is trained: windows from the first 80 % of the series. Raises ValueError as `check`.
 
-    One generator, seeded by `options.seed`, draws weights and batches.
+    values: (N,), or (N, 1 + K) with the columns that `options.beside` names. One generator, seeded by `options.seed`,
+    draws weights and batches.
     """
     learnt = check(values, options)
     rng = np.random.default_rng(options.seed)
-    z, _, _ = scaled(values, learnt)
+    z = inputs(values, scales_of(values, learnt), options.known)
     starts = np.arange(0, learnt - options.window, max(1, options.window // 10))
-    windows = _windows(z, starts, options.window + 1).T[..., None]  # (window + 1, windows, 1)
-    mask = ~np.isnan(windows[:-1, :, 0]) & ~np.isnan(windows[1:, :, 0])  # both the value and its successor are there
-    windows, mask = windows[:, mask.any(axis=0)], mask[:, mask.any(axis=0)]
+    windows = _windows(z, starts, options.window + 1).swapaxes(0, 1)  # (window + 1, windows, 1 + K)
+    x, targets = windows[:-1], windows[1:, :, :1] - windows[:-1, :, :1]
+    mask = ~np.isnan(x).any(axis=2) & ~np.isnan(targets[..., 0])  # all that is read is there, and the successor
+    kept = mask.any(axis=0)
+    K = len(options.beside)
     net = layers.Stack(
-        [layers.LSTM(1, options.hidden, seed=rng, engine=options.engine), layers.Linear(options.hidden, 1, seed=rng)]
+        [
+            layers.LSTM(1 + K, options.hidden, seed=rng, engine=options.engine),
+            layers.Linear(options.hidden, 1, seed=rng),
+        ]
     )
     batches = train.Batches(
-        windows[:-1],
-        windows[1:] - windows[:-1],
-        None if mask.all() else mask,
+        x[:, kept],
+        targets[:, kept],
+        None if mask.all() else mask[:, kept],
         batch_size=options.batch,
         seed=rng,
         per_step=True,
@@ -192,44 +225,56 @@ def run(
 ) -> Result:
     """Trains on the first 80 % of the series, and forecasts the rest, its values being read as they come.
 
-    tell: is called with what the watchers see. keep: where the run is saved, and whether it goes on.
+    values: as in `job`. tell: is called with what the watchers see. keep: where the run is saved, and whether it goes
+    on.
     """
     training = job(values, options)
-    learnt, net = check(values, options), training.model
-    z, mean, deviation = scaled(values, learnt)
+    net = training.model
     batch = training.batches._batch(np.arange(1))
     engine = tree.engine(net.forward(batch.x, mask=batch.mask)[2])  # compiles kernels, before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
-    season = find_season(values[:learnt]) if options.season is None else options.season
-    last = len(values) - options.horizon
+    return forecasts(net, values, options, history, engine)
+
+
+def forecasts(
+    net: layers.Layer, values: np.ndarray, options: Options, history: finished.History, engine: str
+) -> Result:
+    """What a trained model tells of the rest of the series."""
+    learnt, series = check(values, options), _columns(values)[:, 0]
+    scales = scales_of(values, learnt)
+    x = inputs(values, scales, options.known)
+    season = find_season(series[:learnt]) if options.season is None else options.season
+    last = len(series) - options.horizon
     origins = np.unique(np.linspace(learnt, last, min(ORIGINS, last - learnt + 1)).astype(int))
-    origins = _after_a_value(values, origins)
-    forecasts = naive(values, learnt, season, origins, options.horizon)
-    told = forecast(net, z, learnt, origins, options.horizon)
-    forecasts = {"lstm": Forecasts(*(mean + deviation * part.astype(float) for part in told))} | forecasts
-    scale = (mean, deviation)
-    return Result(net, history, values, learnt, season, origins, forecasts, scale, engine, history["seconds"])
+    origins = _after_a_value(x, origins)
+    told = forecast(net, x, learnt, origins, options.horizon, options.known)
+    mean, deviation = scales[0]
+    found = {"lstm": Forecasts(*(mean + deviation * part.astype(float) for part in told))}
+    found |= naive(series, learnt, season, origins, options.horizon)
+    return Result(net, history, series, learnt, season, origins, found, scales, engine, history["seconds"])
 
 
 def forecast(
-    net: layers.Layer, z: np.ndarray, learnt: int, origins: np.ndarray, horizon: int
+    net: layers.Layer, x: np.ndarray, learnt: int, origins: np.ndarray, horizon: int, known: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scaled values z (N,) -> the next value at each test step (M,), and forecasts (origins, horizon)."""
-    there = ~np.isnan(z)
-    differences, _ = net.predict(z[:-1, None, None], mask=None if there.all() else there[:-1, None])
-    # (N - 1, 1, 1): step t tells z[t + 1] - z[t]
-    one_step = z[learnt - 1 : -1] + differences[learnt - 1 :, 0, 0]
+    """What is read, x (N, 1 + K) of `inputs` -> the next value at each test step (M,), NaN where it is not told from
+    all of them, and forecasts (origins, horizon), both scaled."""
+    there = ~np.isnan(x).any(axis=1)
+    differences, _ = net.predict(x[:-1, None], mask=None if there[:-1].all() else there[:-1, None])
+    # (N - 1, 1, 1): step t tells the next value less that of t
+    one_step = np.where(there[:-1], x[:-1, 0] + differences[:, 0, 0], np.nan)[learnt - 1 :]
     longest = int(origins[-1])
-    history = np.zeros((longest, len(origins), 1), np.float32)
+    history = np.zeros((longest, len(origins), x.shape[1]), np.float32)
     mask = np.arange(longest)[:, None] >= longest - origins  # (longest, origins): each history ends at the last step
     for k, origin in enumerate(origins):
-        history[longest - origin :, k, 0] = z[:origin]
+        history[longest - origin :, k] = x[:origin]
         mask[longest - origin :, k] &= there[:origin]
     differences, state = net.predict(history, mask=mask)
-    value = history[-1] + differences[-1]  # (origins, 1)
+    value = history[-1, :, :1] + differences[-1]  # (origins, 1)
     rolled = [value]
-    for _ in range(horizon - 1):
-        difference, state = net.step(value, state)
+    for step in range(horizon - 1):
+        beside = x[origins + step if known else origins - 1, 1:]  # (origins, K)
+        difference, state = net.step(np.concatenate([value, beside], axis=1), state)
         value = value + difference
         rolled.append(value)
     return one_step, np.concatenate(rolled, axis=1)
@@ -248,9 +293,14 @@ def naive(values: np.ndarray, learnt: int, season: int, origins: np.ndarray, hor
     }
 
 
-def _after_a_value(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
-    """Each origin, moved back to the next one before it that follows a value; what is learnt from ends in one."""
-    there = np.flatnonzero(~np.isnan(values)) + 1
+def _columns(values: np.ndarray) -> np.ndarray:
+    """(N, 1 + K) of the series and what is beside it."""
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _after_a_value(x: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Each origin, moved back to the next one before it that follows a step with all that is read, x (N, 1 + K)."""
+    there = np.flatnonzero(~np.isnan(x).any(axis=1)) + 1
     return np.unique(there[np.searchsorted(there, origins, side="right") - 1])
 
 
@@ -277,15 +327,14 @@ def metrics(result: Result, options: Options) -> Plain:
         "learnt": result.learnt,
         "tested": len(result.values) - result.learnt,
         "missing": int(np.isnan(result.values).sum()),
-        "mean": result.scale[0],
-        "deviation": result.scale[1],
+        "scales": result.scales.tolist(),
         "train_seconds": result.train_seconds,
         "engine": result.engine,
         "seed": options.seed,
         "updates": result.history["step"],
         "ended": result.history["ended"],
         "diverged": result.history["diverged"],
-        "options": asdict(options),
+        "options": {**asdict(options), "beside": list(options.beside)},
     }
 
 
@@ -296,27 +345,49 @@ def save(folder: Path, result: Result, options: Options) -> None:
 
 @dataclass(frozen=True)
 class Forecaster:
-    """What `save` has left of a training: a model, the scale of its series, and how far its forecasts were off."""
+    """What `save` has left of a training: a model, how its inputs are scaled, and how far its forecasts were off."""
 
     model: layers.Layer
-    mean: float
-    deviation: float
+    scales: np.ndarray  # (1 + K, 2)
     band: np.ndarray  # (horizon,) of `Result.band`
+    beside: tuple[str, ...]  # the columns that are read beside the series
+    known: bool
 
     def ahead(self, values: np.ndarray, steps: int) -> np.ndarray:
         """(steps,): what follows the series (N,), NaN where a value is missing. Each forecast reads those before it.
 
-        Raises ValueError for a series without two values, and for none or more than 100,000 steps.
+        values: (N, 1 + K) for a model that reads columns beside the series. Where they are known ahead, the series ends
+        with its last value, and the rows after it tell the columns at the steps that are forecast.
+
+        Raises ValueError for a series with less than two values, for columns that are missing where they are read, and
+        for none or more than 100,000 steps.
         """
         if not 1 <= steps <= 100_000:
             raise ValueError(f"`steps` should be 1 to 100,000; got {steps}")
-        if np.count_nonzero(~np.isnan(values)) < 2:
+        columns = _columns(values)
+        if columns.shape[1] != len(self.scales):
+            named = ", ".join(("the series", *self.beside))
+            raise ValueError(f"`values` should have {len(self.scales)} columns, {named}; got {columns.shape[1]}")
+        x = inputs(values, self.scales, self.known)
+        read = ~np.isnan(x).any(axis=1)
+        if np.count_nonzero(read) < 2:
             raise ValueError("a series should have two values at least to go on from")
-        z = ((values - self.mean) / self.deviation).astype(np.float32)
-        origin = _after_a_value(values, np.array([len(values)]))
-        behind = len(values) - int(origin[0])  # steps at the end without a value are forecast too, and not shown
-        _, rolled = forecast(self.model, z, 1, origin, behind + steps)
-        return self.mean + self.deviation * rolled[0, behind:].astype(float)
+        end = len(values)
+        if self.beside and self.known:
+            end = int(np.flatnonzero(~np.isnan(columns[:, 0]))[-1]) + 1
+            gone = np.isnan(columns[end : end + steps, 1:])
+            if len(gone) < steps:
+                raise ValueError(
+                    f"{steps} steps ahead need as many rows after the last value of the series, which tell "
+                    f"{', '.join(self.beside)} at these steps; there are {len(gone)}"
+                )
+            if gone.any():
+                row, column = np.argwhere(gone)[0]
+                raise ValueError(f"{self.beside[column]} is missing {row + 1} steps after the last value of the series")
+        origin = _after_a_value(x, np.array([end]))
+        behind = end - int(origin[0])  # steps at the end without a value are forecast too, and not shown
+        _, rolled = forecast(self.model, x, 1, origin, behind + steps, self.known)
+        return self.scales[0, 0] + self.scales[0, 1] * rolled[0, behind:].astype(float)
 
 
 def load(folder: Path, engine: str | None = None) -> Forecaster:
@@ -325,9 +396,10 @@ def load(folder: Path, engine: str | None = None) -> Forecaster:
     try:
         told = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))
         band = np.array([np.nan if error is None else error for error in told["band"]], float)
-        if told["recipe"] != "series" or band.ndim != 1 or not told["deviation"] > 0:
+        scales, beside = np.array(told["scales"], float), tuple(told["options"]["beside"])
+        if told["recipe"] != "series" or band.ndim != 1 or scales.shape != (1 + len(beside), 2):
             raise ValueError(told["recipe"])
-        return Forecaster(net, float(told["mean"]), float(told["deviation"]), band)
+        return Forecaster(net, scales, band, beside, bool(told["options"]["known"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / finished.FILES[1]} does not hold what `train series` leaves") from error
 

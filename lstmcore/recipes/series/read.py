@@ -25,15 +25,16 @@ def read(
     missing: str = "mask",
     na: Sequence[str] = (),
     time: str | None = None,
+    beside: Sequence[str] = (),
 ) -> np.ndarray:
-    """(N,) float64: one column of a file, a value per step of time.
+    """(N,) float64: one column of a file, a value per step of time; (N, 1 + K) with K columns `beside` it.
 
     tell: gets one line: separator, decimal sign, column, step of time, missing values.
     column: its name, or its number in a file without a header; None for the only one beside the times.
     delimiter, decimal: None to find out; "tab", "comma" and so on will do.
     missing: "mask" leaves NaN in the place of a missing value (blank lines, the usual words, gaps in time), "fill" puts
     a straight line there, "stop" refuses them. na: further words for a missing value; "none" for no more, and no
-    question about -999.
+    question about -999. All this holds for each column.
     time: the column of the times; None to look for one, "none" to look at none.
 
     Raises ValueError for what cannot be understood, or in several ways, with line numbers and counts; OSError for a
@@ -43,57 +44,71 @@ def read(
         raise ValueError(f"`missing` should be one of {', '.join(WAYS)}; got {missing!r}")
     text, special = decoded(path)
     found = table(path, text, delimiter, SIGNS.get(decimal or "", decimal), column)
-    name = _chosen(path, found, column)
-    values, style = numbers(path, name, found.lines, found.column(name), decimal, found.delimiter, na)
+    name = _chosen(path, found, column, beside)
+    names = [name, *beside]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: --with should name other columns than {name!r}, and each once; got {', '.join(beside)}"
+        )
+    understood = [numbers(path, one, found.lines, found.column(one), decimal, found.delimiter, na) for one in names]
+    values = np.stack([column_values for column_values, _ in understood], axis=1)  # (rows, 1 + K)
     index, steps = np.arange(len(values)), "no times"
     by_date = sorted(found.names, key=lambda other: not _is_time(found.column(other)))
     for other in [] if time == "none" else [time] if time is not None else by_date:
         if other not in found.names:
             raise ValueError(_unknown(path, found, other))
-        known = (
-            index_of_rows(path, other, found.lines, found.column(other), time is not None) if other != name else None
-        )
+        if other in names:
+            continue
+        known = index_of_rows(path, other, found.lines, found.column(other), time is not None)
         if known is not None:
             index, steps = known
             break
-        if TIME.search(other) and other != name:
+        if TIME.search(other):
             steps = f"the times in {other!r} not understood"
-    series = np.full(int(index[-1]) + 1, np.nan)
+    series = np.full((int(index[-1]) + 1, len(names)), np.nan)
     series[index] = values
-    gone = np.flatnonzero(np.isnan(values))
-    lines = [found.lines[k] for k in gone]
-    count = int(np.isnan(series).sum())
-    where = f" ({_ranges(lines)})" if lines else ""
-    if count and missing == "stop":
-        raise ValueError(
-            f"{path}: {count:,} values of column {name!r} are missing{where}; --missing mask or fill goes on"
-        )
+    counts, gone = np.isnan(series).sum(axis=0), np.isnan(values)
+    lines = [[found.lines[row] for row in np.flatnonzero(gone[:, k])] for k in range(len(names))]
+    where = [f" ({_ranges(these)})" if these else "" for these in lines]
+    for one, count, place in zip(names, counts, where):
+        if count and missing == "stop":
+            raise ValueError(
+                f"{path}: {count:,} values of column {one!r} are missing{place}; --missing mask or fill goes on"
+            )
     if missing == "fill":
-        there = np.flatnonzero(~np.isnan(series))
-        series = np.interp(np.arange(len(series)), there, series[there])
-    way = {"mask": ", masked", "fill": ", filled by straight lines"}.get(missing, "") if count else ""
+        for line in series.T:
+            there = np.flatnonzero(~np.isnan(line))
+            line[:] = np.interp(np.arange(len(series)), there, line[there])
+    way = {"mask": ", masked", "fill": ", filled by straight lines"}.get(missing, "")
     sign = {"\t": "tab", " ": "space"}.get(found.delimiter, repr(found.delimiter))
     said = [
         f"{path}: {len(values):,} values in column {name!r}" + ("" if found.header else " (no header)"),
         *([f"separator {sign}"] if len(found.names) > 1 else []),
-        style,
+        understood[0][1],
         steps,
-        f"{count or 'none'} missing{where}{way}",
+        f"{counts[0] or 'none'} missing{where[0]}{way * bool(counts[0])}",
+        *(
+            f"beside it {one!r}, {how}, {count or 'none'} missing{place}{way * bool(count)}"
+            for one, (_, how), count, place in list(zip(names, understood, counts, where))[1:]
+        ),
         *([f"left out: {found.left_out}"] if found.left_out else []),
         *([special] if special else []),
     ]
     tell(", ".join(said))
-    return series
+    return series if beside else series[:, 0]
 
 
-def _chosen(path: Path, found: Table, column: str | None) -> str:
-    """The column that is meant."""
-    twice = sorted({name for name in found.names if found.names.count(name) > 1})
-    if twice and column in (None, *twice):
-        places = ", ".join(str(k + 1) for k, name in enumerate(found.names) if name == twice[0])
-        raise ValueError(f"{path}: several columns are called {twice[0]!r}, the columns {places}: rename all but one")
+def _chosen(path: Path, found: Table, column: str | None, beside: Sequence[str]) -> str:
+    """The column that is meant; those beside it are there."""
+    for twice in sorted({name for name in found.names if found.names.count(name) > 1}):
+        if column in (None, twice) or twice in beside:
+            places = ", ".join(str(k + 1) for k, name in enumerate(found.names) if name == twice)
+            raise ValueError(f"{path}: several columns are called {twice!r}, the columns {places}: rename all but one")
+    for name in beside:
+        if name not in found.names:
+            raise ValueError(_unknown(path, found, name))
     if column is None:
-        rest = [name for name in found.names if not _is_time(found.column(name))]
+        rest = [name for name in found.names if name not in beside and not _is_time(found.column(name))]
         if len(rest) != 1:
             hint = "" if found.header else " (there is no header: they are numbered)"
             sign = "; if ',' is the decimal sign: --decimal ','" if found.delimiter == "," and not found.header else ""

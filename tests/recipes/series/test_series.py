@@ -70,10 +70,10 @@ def test_naive_forecasts_on_a_repeating_series():
 def test_rolled_out_is_step_by_step_over_its_own_values():
     """Each forecast again by hand: the whole history in one pass, then one value after the other."""
     result = series.run(sine(), SMALL, progress=False)
-    mean, deviation = result.scale
-    z = ((result.values - mean) / deviation).astype(np.float32)
+    x = series.inputs(result.values, result.scales, known=False)
+    z = x[:, 0]
     origins = result.origins[[0, 3, -1]]
-    one_step, rolled = series.forecast(result.model, z, result.learnt, origins, 5)
+    one_step, rolled = series.forecast(result.model, x, result.learnt, origins, 5)
     assert result.origins[0] == result.learnt == 320
     assert result.origins[-1] == 390
     for k, origin in enumerate(origins):
@@ -132,8 +132,9 @@ def test_what_is_missing_is_neither_learnt_nor_counted():
 def test_errors_over_what_is_there_by_hand():
     values = np.arange(10.0)
     values[8] = np.nan
-    forecasts = series.naive(values, 6, 2, np.array([7]), 3)
-    result = series.Result(None, {}, values, 6, 2, np.array([7]), forecasts, (0, 1), "", 0)
+    told = series.Forecasts(np.array([5, 6, 7, np.nan]), np.full((1, 3), 6.0))  # nothing is told from the missing 8
+    forecasts = {"lstm": told} | series.naive(values, 6, 2, np.array([7]), 3)
+    result = series.Result(None, {}, values, 6, 2, np.array([7]), forecasts, np.eye(1, 2, 1), "", 0)
     assert result.one_step_error("last value") == 1  # of 6 and 7; 8 is not there, and 9 follows nothing
     np.testing.assert_array_equal(result.rolled_error("last value")[[0, 2]], [1, 3])
     assert np.isnan(result.rolled_error("last value")[1])  # one origin, and that value is not there
@@ -143,9 +144,10 @@ def test_a_forecast_carries_its_state_over_what_is_missing():
     """As a network does that reads only the values that are there."""
     values = gappy()
     learnt = series.check(values, SMALL)
-    z, _, _ = series.scaled(values, learnt)
+    x = series.inputs(values, series.scales_of(values, learnt), known=False)
+    z = x[:, 0]
     net = series.job(values, SMALL).model
-    one_step, rolled = series.forecast(net, z, learnt, np.array([333]), 2)
+    one_step, rolled = series.forecast(net, x, learnt, np.array([333]), 2)
     y, _ = net.predict(z[:333][~np.isnan(z[:333])][:, None, None])
     assert rolled[0, 0] == pytest.approx(z[332] + y[-1, 0, 0], abs=2.0**-20)  # the same steps, of other batch shapes
     assert np.array_equal(np.isnan(one_step), np.isnan(z[learnt - 1 : -1]))
@@ -186,6 +188,130 @@ def test_what_comes_next(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(ValueError, match="does not hold what `train series` leaves"):
         series.load(tmp_path)
+
+
+# ---- columns beside the series ---------------------------------------------------------------------------------------
+
+BESIDE = replace(SMALL, beside=("wind",))
+KNOWN = replace(BESIDE, known=True)
+
+
+def driven(n: int = 400) -> np.ndarray:
+    """(n, 2): a value follows the wind of its own step; the wind is noise, so that the past tells nothing of it."""
+    wind = np.random.default_rng(5).standard_normal(n)
+    return np.stack([10 + 3 * wind, wind], axis=1)
+
+
+def test_what_is_read_at_a_step():
+    """Columns known ahead are read one step before their time: the last step then has none."""
+    values = np.array([[1.0, 10.0, 5.0], [3.0, np.nan, 6.0], [5.0, 30.0, 7.0]])
+    scales = np.array([[3.0, 2.0], [20.0, 10.0], [6.0, 1.0]])
+    np.testing.assert_array_equal(series.inputs(values, scales, False), [[-1, -1, -1], [0, np.nan, 0], [1, 1, 1]])
+    early = [[-1, np.nan, 0], [0, 1, 1], [1, np.nan, np.nan]]
+    np.testing.assert_array_equal(series.inputs(values, scales, True), early)
+    np.testing.assert_array_equal(series.scales_of(values, 2)[:, 0], [2, 10, 5.5])  # nothing of what is tested on
+
+
+def test_a_column_that_is_known_ahead_tells_what_the_past_cannot(tmp_path):
+    """The rolled-out forecasts again by hand; what is saved forecasts as they do, and asks for what it needs."""
+    values = driven()
+    values[[50, 333], [1, 0]] = np.nan
+    result = series.run(values, KNOWN, progress=False)
+    deviation = result.scales[0, 1]
+    assert series.run(values, BESIDE, progress=False).one_step_error("lstm") > 0.9 * deviation
+    assert result.one_step_error("lstm") < 0.3 * deviation
+    assert result.rolled_error("lstm")[-1] < 0.3 * deviation
+    x = series.inputs(values, result.scales, known=True)
+    origin = int(result.origins[-1])
+    there = ~np.isnan(x[:origin]).any(axis=1)
+    told, read = list(x[:origin][there]), []
+    for step in range(10):
+        y, _ = result.model.predict(np.array(told, np.float32)[:, None])
+        read.append(told[-1][0] + y[-1, 0, 0])
+        told.append(np.array([read[-1], x[origin + step, 1]]))
+    expected = result.scales[0, 0] + deviation * np.array(read)
+    np.testing.assert_allclose(result.forecasts["lstm"].rolled[-1], expected, rtol=0, atol=1e-4)  # float32, rounded
+    series.save(tmp_path, result, KNOWN)
+    forecaster = series.load(tmp_path)
+    ahead = values.copy()
+    ahead[origin:, 0] = np.nan  # the rows after the last value tell the wind alone
+    np.testing.assert_allclose(forecaster.ahead(ahead, 10), result.forecasts["lstm"].rolled[-1], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match=r"11 steps ahead need as many rows .* which tell wind .*; there are 10"):
+        forecaster.ahead(ahead, 11)
+    ahead[origin + 3, 1] = np.nan
+    assert forecaster.ahead(ahead, 3).shape == (3,)
+    with pytest.raises(ValueError, match="wind is missing 4 steps after the last value"):
+        forecaster.ahead(ahead, 4)
+    with pytest.raises(ValueError, match=r"`values` should have 2 columns, the series, wind; got 1"):
+        forecaster.ahead(values[:, 0], 3)
+
+
+def test_a_step_without_its_column_is_masked():
+    """No bit depends on what stands there, nothing is told from there, and no forecast begins there."""
+    values = gappy()
+    values = np.stack([values, np.cos(np.arange(400.0))], axis=1)
+    values[40:50, 1] = values[330:340, 1] = values[380, 1] = np.nan
+    batches = series.job(values, BESIDE).batches
+    assert not np.isnan(batches.x[batches.mask]).any()
+    assert not np.isnan(batches.targets[batches.mask]).any()
+    result = series.run(values, BESIDE, progress=False)
+    assert not result.history["diverged"]
+    assert np.isnan(result.forecasts["lstm"].one_step[11:20]).all()  # of the values 331 to 339
+    assert not np.isnan(values[result.origins - 1]).any()
+    for name in result.forecasts:
+        assert np.isfinite(result.one_step_error(name))
+        assert np.isfinite(result.rolled_error(name)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (driven()[:, 0], BESIDE, "`values` should have 2 columns, as `beside` says; got 1"),
+        (driven() * [1, 0], BESIDE, "the column 'wind' does not vary where it is learnt from: leave it out"),
+        (np.where([True, False], driven(), np.nan), BESIDE, "the column 'wind' does not vary"),
+        (np.where(np.arange(400)[:, None] < [400, 300], driven(), np.nan), BESIDE, "too much is missing"),
+    ],
+)
+def test_columns_of_no_use(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        series.run(values, options, progress=False)
+
+
+def test_the_commands_with_columns(tmp_path, monkeypatch):
+    """From a file of weather to a forecast, by rows behind its last value; what they say where it does not fit."""
+    monkeypatch.chdir(tmp_path)
+    head, values = "day,MW,wind,gust", driven(300)
+    rows = [f"{k},{MW:.4f},{wind:.4f},{wind * wind:.4f}" for k, (MW, wind) in enumerate(values)]
+    (tmp_path / "load.csv").write_text("\n".join([head, *rows]))
+    (tmp_path / "next.csv").write_text("\n".join([head, *rows, "300,,0.5,0.1", "301,,-0.5,0.1"]))
+    few = ["--hidden", "4", "--window", "30", "--horizon", "4", "--epochs", "2", "--engine", "reference"]
+    train = ["train", "series", "load.csv", "--column", "MW", *few]
+    assert here_and_now([*train, "--with", "wind", "--with", "gust", "--known", "--out", "known"]) == (0, "")
+    assert here_and_now([*train, "--with", "wind", "--out", "held"]) == (0, "")
+    assert here_and_now(["train", "series", "load.csv", "--column", "MW", "--from", "known", "--out", "more"])[0] == 0
+    assert json.loads((tmp_path / "more" / "metrics.json").read_text())["options"]["beside"] == ["wind", "gust"]
+    told = CliRunner().invoke(
+        app, ["predict", "series", "known", "next.csv", "--column", "MW", "--steps", "2", "--json"]
+    )
+    assert len(json.loads(told.stdout)["forecast"]) == 2
+    assert here_and_now(["predict", "series", "held", "load.csv", "--column", "MW"]) == (0, "")
+    for words, message in (
+        (["predict", "series", "known", "load.csv", "--column", "MW"], "there are 0"),
+        (["predict", "series", "known", "next.csv", "--column", "MW", "--steps", "3"], "there are 2"),
+        ([*train, "--with", "wnd"], "has no column 'wnd' (did you mean 'wind'?)"),
+        ([*train, "--with", "MW"], "--with should name other columns than 'MW', and each once; got MW"),
+        ([*train, "--with", "wind", "--with", "wind"], "and each once; got wind, wind"),
+        ([*train, "--known"], "--known says something of the columns of --with"),
+        (["train", "series", "--with", "wind", *few], "--with needs the FILE that the column is in"),
+        (
+            [*train, "--from", "held", "--with", "gust", "--with", "wind", "--out", "other"],
+            "leave out the options that",
+        ),
+    ):
+        status, said = here_and_now(words)
+        assert status == 2, words
+        assert message in said
+        assert len(said.strip().splitlines()) <= 2  # what was understood of the file, and what is wrong
 
 
 def test_the_command_that_forecasts(tmp_path):
