@@ -1,12 +1,16 @@
-"""What a configuration of Keras 3 says of a layer, with its arrays: the same for living layers and for files."""
+"""What a configuration of Keras 3 says of a layer, with its arrays: the same for living layers and for files.
 
-from collections.abc import Sequence
+A layer of Keras that goes backwards leaves its outputs in flipped order, so that what follows it reads them from the
+end; Reversed of lstmcore leaves each at its own step.
+"""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from lstmcore.arrays import Array, Plain
 from lstmcore.interop.build import embedding, linear, recurrent
-from lstmcore.layers import Bidirectional, Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
+from lstmcore.layers import Bidirectional, Dropout, Layer, ReLU, Reversed, Sigmoid, Softmax, Tanh
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
 FUNCTIONS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
@@ -17,6 +21,22 @@ ACTIVATIONS: dict[str, str | tuple[str | float, ...]] = {  # where they have oth
 }
 MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul", None: "none"}
 KEYS = ("kernel", "recurrent_kernel", "bias")
+Part = tuple[str, Plain, Sequence[Array]]  # the kind of a layer, its configuration and its arrays
+
+
+def in_order(parts: Iterable[Part], dtype: str | None, notes: list[str]) -> tuple[list[Layer], bool]:
+    """The layers of parts that follow one another, and whether Keras has the outputs of the last in flipped order."""
+    found, flipped = list[Layer](), False
+    for kind, config, arrays in parts:
+        backwards = flipped ^ bool(config.get("go_backwards"))
+        layers = layers_of(kind, {**config, "go_backwards": backwards}, arrays, dtype, notes)
+        found += map(Reversed, layers) if flipped and kind == "Bidirectional" else layers
+        if kind in CELLS or kind in ("RNN", "Bidirectional"):
+            said = config["layer"]["config"] if kind == "Bidirectional" else config
+            flipped = backwards and bool(said.get("return_sequences"))
+    if flipped:
+        notes.append("outputs in flipped order there (go_backwards=True): here each stands at its own step")
+    return found, flipped
 
 
 def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
@@ -66,6 +86,11 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
     merge = config.get("merge_mode", "concat")
     if merge not in MERGES:
         raise ValueError(f"`{config['name']}` merges by {merge!r}, which Bidirectional of lstmcore has not")
+    if merge is None and not inner["config"].get("return_sequences"):
+        raise ValueError(
+            f"`{config['name']}` gives two final states (merge_mode=None, return_sequences=False): lstmcore has them "
+            'side by side (merge_mode="concat")'
+        )
     if inner["config"].get("go_backwards"):
         raise ValueError(f"`{config['name']}` has a first direction that goes backwards")
     n = 2 + bool(inner["config"].get("use_bias", True))
@@ -78,11 +103,6 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
 def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     cell, name = CELLS[kind], config.get("name", kind)
     options: Plain = {"reverse": config.get("go_backwards", False)}
-    if options["reverse"] and config.get("return_sequences"):
-        raise ValueError(
-            f"`{name}` runs backwards (go_backwards=True) and gives its outputs in that order; Reversed of lstmcore "
-            "gives each at its own step"
-        )
     activation, gate = config.get("activation", "tanh"), config.get("recurrent_activation", "sigmoid")
     if cell == "rnn" and activation in ("tanh", "relu"):
         options["nonlinearity"] = activation
@@ -96,6 +116,10 @@ def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | N
             notes.append(f"{drop}={config[drop]:g} inside `{name}` is left out: put lc.Dropout around it to train on")
     if config.get("stateful"):
         notes.append("stateful there: here pass the state on")
+    if config.get("zero_output_for_mask") and not config.get("return_sequences"):
+        notes.append(
+            f"`{name}` gives zero there where the last step is masked (zero_output_for_mask=True): here the final state"
+        )
     return recurrent(
         dict(zip(KEYS, arrays)), "keras", cell, dtype=dtype, return_sequences=config.get("return_sequences", False),
         **options,

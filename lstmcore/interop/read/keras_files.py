@@ -18,7 +18,7 @@ import numpy as np
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain
 from lstmcore.interop.proof import Differs, Proof
-from lstmcore.interop.read.keras_config import layers_of
+from lstmcore.interop.read.keras_config import in_order
 from lstmcore.layers import Layer
 
 DAMAGED = (
@@ -64,9 +64,13 @@ def read_file(
             parts = [(p["class_name"], p["config"], _arrays(held, group, size)) for group, p in _numbered(config)]
     except DAMAGED as error:
         raise ValueError(f"{path} is damaged, or no file of Keras 3: {error!s:.200}") from error
-    layers = [layer for kind, said, arrays in parts for layer in layers_of(kind, said, arrays, dtype, notes)]
+    layers, flipped = in_order(parts, dtype, notes)
     model = chain(layers)
-    proof = _prove(path, model) if path.suffix == ".keras" else Proof(None, "arrays and a configuration of two sources")
+    proof = (
+        _prove(path, model, flipped)
+        if path.suffix == ".keras"
+        else Proof(None, "arrays and a configuration of two sources")
+    )
     return model, proof._replace(words="; ".join([proof.words, *notes]))
 
 
@@ -98,7 +102,7 @@ def _arrays(held: Any, group: str, size: int) -> list[np.ndarray]:
     return [array for _, array in sorted(found, key=lambda entry: entry[0])]
 
 
-def _prove(path: Path, model: Layer) -> Proof:
+def _prove(path: Path, model: Layer, flipped: bool) -> Proof:
     try:
         import keras
 
@@ -108,6 +112,6 @@ def _prove(path: Path, model: Layer) -> Proof:
     from lstmcore.interop.read.keras_layers import prove
 
     try:
-        return prove(theirs, model)
+        return prove(theirs, model, flipped)
     except Differs as error:
         raise Differs(f"{path}: the model of Keras gives something else than its layers in order: {error}") from error
