@@ -25,6 +25,9 @@ lstmcore sweep text book.txt --param hidden=64,256 --param dropout=0,0.2 --set e
 
 lstmcore sweep series load.csv --set column=MW --param window=48,96,192 --seeds 3 --out runs/load
 
+On any number of machines, the same on each: lstmcore sweep count --param lr=1e-3,3e-3 --seeds 5
+--storage postgresql://ada@host/sweeps --out SHARED
+
 The metric is that of the part tested on: the best of many trials owes a little of it to chance."""
 
 
@@ -44,6 +47,13 @@ def sweep_recipe(
     metric: Annotated[str | None, typer.Option(help="What is to be small; by default the recipe's error.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trials side by side; by default as cores allow.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each trial.")] = 1,
+    storage: Annotated[
+        str,
+        typer.Option(help="Shared with other machines: a database's URL, or a journal's path on a disk they all see."),
+    ] = "",
+    patience: Annotated[
+        float, typer.Option(min=1, help="Seconds without a sign of life, after which another machine is dead.")
+    ] = sweeping.PATIENCE,
     folder: Annotated[
         Path,
         typer.Option(
@@ -56,6 +66,7 @@ def sweep_recipe(
 
     Every trial is a process of its own. Ctrl-C and the same command again go on: what is finished is kept, what was
     begun goes on from its last checkpoint, what failed is tried again. More values or seeds can be added that way too.
+    With --storage other machines may do the same at the same time; the trials of one that dies are taken up by another.
     """
     print_or_go_on()
     space = or_complain(lambda: sweeping.read(recipe, param or [], fixed or [], seeds, metric, file))
@@ -63,9 +74,15 @@ def sweep_recipe(
     try:
         with show:
             outcome = or_complain(
-                lambda: sweeping.run(space, folder, jobs or max(1, _cores() // threads), threads, show)
+                lambda: sweeping.run(
+                    space, folder, jobs or max(1, _cores() // threads), threads, show, storage, patience
+                )
             )
     except ImportError as error:
+        if error.__cause__ is not None:  # SQLAlchemy's, of a driver
+            fail(
+                f"no driver for this storage ({error.__cause__}); for PostgreSQL: pip install 'lstmcore[postgresql]'", 2
+            )
         fail(f"a sweep needs Optuna ({error}): pip install 'lstmcore[sweep]'", 2)
     found = sweeping.configurations(outcome.trials)
     written = or_complain(lambda: _write(folder, space, outcome, found))
@@ -107,7 +124,8 @@ class _Show:
         done = standing.finished + standing.failed
         left = "" if standing.seconds_left is None else f", about {_time(standing.seconds_left)} left"
         failed = f", {standing.failed} failed" if standing.failed else ""
-        words = f"{standing.running} running{failed}{left}"
+        elsewhere = f", {standing.elsewhere} on other machines" if standing.elsewhere else ""
+        words = f"{standing.running} running{elsewhere}{failed}{left}"
         self.bar.update(self.task, completed=done, total=standing.total, description=words)
         latest = standing.latest
         if latest is not None:

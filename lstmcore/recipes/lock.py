@@ -8,16 +8,21 @@ from pathlib import Path
 LOCK = "lock"
 
 
+def made(folder: Path) -> None:
+    """Makes the folder. Raises OSError, in words where a file is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise type(error)(error.errno, "a folder is wanted here, and a file is in the way", str(folder)) from error
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it. By SQLite's lock, which every system frees when its process is gone.
 
     Raises OSError where another process holds it, and where no folder can be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise type(error)(error.errno, "a folder is wanted here, and a file is in the way", str(folder)) from error
+    made(folder)
     lock = sqlite3.connect(folder / LOCK, timeout=0.0)
     try:
         lock.execute("BEGIN EXCLUSIVE")

@@ -7,10 +7,11 @@ process seen from outside; `study.py` runs them, `memory.py` remembers what came
 from lstmcore.recipes.sweep.jobs import RECIPES, Recipe
 from lstmcore.recipes.sweep.memory import Trial
 from lstmcore.recipes.sweep.space import Point, Space, read, told
-from lstmcore.recipes.sweep.study import Outcome, Standing, run
+from lstmcore.recipes.sweep.study import PATIENCE, Outcome, Standing, run
 from lstmcore.recipes.sweep.summary import Configuration, configurations, draw, verdict, write_csv
 
 __all__ = [
+    "PATIENCE",
     "RECIPES",
     "Configuration",
     "Outcome",

@@ -88,11 +88,11 @@ def write_csv(path: Path, space: Space, trials: list[Trial]) -> None:
     """All trials, a row each. Raises OSError."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*space.swept, "seed", "state", space.metric, "seconds", "ended", "folder"])
+    writer.writerow([*space.swept, "seed", "state", space.metric, "seconds", "ended", "folder", "machine"])
     for trial in trials:
         values = [told(value) for value in trial.point.values.values()]
         numbers = ["" if v is None else v for v in (trial.value, trial.seconds)]
-        writer.writerow([*values, trial.point.seed, trial.state, *numbers, trial.ended, trial.folder])
+        writer.writerow([*values, trial.point.seed, trial.state, *numbers, trial.ended, trial.folder, trial.machine])
     write_atomically(path, text.getvalue().encode())
 
 
