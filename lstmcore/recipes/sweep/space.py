@@ -134,13 +134,13 @@ def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
 def convert(name: str, kind: Any, text: str) -> object:
     """The value of type `kind` that the text tells; `told` is the way back. Raises ValueError.
 
-    int, float (finite), str, Path, bool (true, false), a Literal, a tuple of these (256+128), or one of them or None.
+    int, float (finite), str, Path, bool (true, false), a Literal, a tuple of these (256+128, or nothing), one or None.
     """
     parts = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return None if text == "none" else convert(name, next(part for part in parts if part is not type(None)), text)
     if typing.get_origin(kind) is tuple:
-        return tuple(convert(name, parts[0], part) for part in text.split("+"))
+        return tuple(convert(name, parts[0], part) for part in text.split("+") if text)
     if typing.get_origin(kind) is typing.Literal:
         allowed: Sequence[object] = parts
     elif kind is bool:
