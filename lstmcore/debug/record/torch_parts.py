@@ -12,7 +12,8 @@ import torch
 
 from lstmcore.debug.record.names import INPUTS, STATES, arguments, called
 from lstmcore.debug.record.seen import Found, table
-from lstmcore.debug.watch.torch_recorder import add_to, host, tap
+from lstmcore.debug.watch.torch_recorder import add_to, tap
+from lstmcore.debug.watch.torch_weights import host
 
 ROUNDINGS = 4096  # units of rounding, as in gradcheck
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
 from lstmcore.debug.trees import gradient_of, named
-from lstmcore.debug.watch.seen import Call, Seen
-from lstmcore.interop import to_lstmcore
-from lstmcore.layers import Layer
+from lstmcore.debug.watch.replay import Replay
+from lstmcore.debug.watch.seen import PRECISIONS, Call
 from lstmcore.layers.tree import state_names
 
 DRAWS, SLACK = 8, 4.0  # how often the weights are shaken, and how much more than that rounding may do
+COARSE = 2.0**-20  # below float32 4096 roundings would allow anything
+FEW = 8  # there: the products, gates and states of a step, each rounded
 
 
 class Row(NamedTuple):
@@ -26,31 +27,34 @@ class Row(NamedTuple):
     theirs: float
     ours: float
 
+    @property
+    def ok(self) -> bool:
+        return self.error <= self.allowed  # a NaN is not
 
-def agreement(layer: Layer, seen: Seen) -> Iterator[Row]:
+
+def agreement(replay: Replay, calls: tuple[Call, ...]) -> Iterator[Row]:
     """The comparison of every output and gradient that the framework has."""
-    theirs, ours = _theirs(layer, seen), _ours(layer, seen.calls)
+    theirs, ours = _theirs(replay, calls), _ours(replay, calls)
     rng = np.random.default_rng(0)
-    shaken = [_ours(_shaken(layer, seen.eps, rng), seen.calls) for _ in range(DRAWS)]
+    shaken = [_ours(replay.shaken(rng), calls) for _ in range(DRAWS)]
+    eps, least = PRECISIONS[replay.seen.precision]
+    T = max(call.x.shape[0] for call in calls)
+    rounding = (FEW + T**0.5 if eps > COARSE else ROUNDINGS) * eps  # a sum of T rounded terms goes astray as sqrt(T)
+    lost = least * sum(call.x.shape[0] * call.x.shape[1] for call in calls)  # each term of a sum may end below `least`
     for name, array in theirs.items():
-        key = name.split(" (bias")[0]  # a second bias has the gradient of the first
-        error, at = _distance(array, ours[key][: len(array)])  # but a GRU's has no block n, which is the last
-        allowed = ROUNDINGS * seen.eps + SLACK * max(_distance(other[key], ours[key])[0] for other in shaken)
+        key = name if name in ours else name.split(" (")[0]  # a second bias has the gradient of the first
+        right = ours[key][: len(array)]  # but a GRU's has no block n, which is the last
+        error, at = _distance(array, right)
+        allowed = rounding + lost / max(float(np.max(np.abs(right))), 1e-300)
+        allowed += SLACK * max(_distance(other[key], ours[key])[0] for other in shaken)
         yield Row(name, tuple(array.shape), error, allowed, at, float(array[at]), float(ours[key][at]))
 
 
-def _shaken(layer: Layer, eps: float, rng: np.random.Generator) -> Layer:
-    """The layer with every weight up or down by one rounding: what that does to a gradient, rounding may do."""
-    twin = layer.to()
-    for name, value in layer.params.items():
-        twin.params[name] = value * (1 + eps * rng.choice([-1.0, 1.0], value.shape))
-    return twin
-
-
-def _ours(layer: Layer, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
+def _ours(replay: Replay, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
     """lstmcore's own outputs and gradients, those of the weights summed over the calls."""
     answers: dict[str, np.ndarray] = {}
     for k, call in enumerate(calls):
+        layer = replay.at(call)
         y, _, cache = layer.forward(call.x, call.state, call.mask)
         dx, dstate0, grads = layer.backward(call.dy, cache, call.dstate)
         own = {"y": y} if dx is None else {"y": y, "dx": dx}
@@ -62,19 +66,14 @@ def _ours(layer: Layer, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
     return answers
 
 
-def _theirs(layer: Layer, seen: Seen) -> dict[str, np.ndarray]:
+def _theirs(replay: Replay, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
     """The framework's, under the same names; what it has not is left out."""
     answers: dict[str, np.ndarray] = {}
-    for k, call in enumerate(seen.calls):
+    for k, call in enumerate(calls):
         own = {"y": call.y} if call.dx is None else {"y": call.y, "dx": call.dx}
-        own |= {gradient_of(name): d for name, d in named(call.dstate0, state_names(layer)).items()}
-        answers |= {name + _suffix(k, seen.calls): value for name, value in own.items()}
-    # A frozen weight has no gradient: ones and zeros, sent the same way, tell which of lstmcore's arrays are whole.
-    gradients = {key: seen.grads.get(key, np.zeros_like(value)) for key, value in seen.weights.items()}
-    there = {key: np.full_like(value, key in seen.grads) for key, value in seen.weights.items()}
-    _, converted = to_lstmcore(gradients, seen.layout, seen.cell, gradients=True)
-    _, whole = to_lstmcore(there, seen.layout, seen.cell, gradients=True)
-    return answers | {gradient_of(name): value for name, value in converted.items() if whole[name].all()}
+        own |= {gradient_of(name): d for name, d in named(call.dstate0, state_names(replay.at(call))).items()}
+        answers |= {name + _suffix(k, calls): value for name, value in own.items()}
+    return answers | {gradient_of(name): value for name, value in replay.gradients()}
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[int, ...]]:

@@ -1,209 +1,135 @@
-"""The hooks of `watch` in a Keras 3 LSTM, on the torch and the jax backend.
+"""The hooks of `watch` in a recurrent layer of Keras 3, on the torch and the jax backend.
 
-The layer's `call` is wrapped. Weights, input, initial state and outputs go through taps: functions that change nothing,
-and note the value on the way forward and the gradient on the way back. Under JAX both notes are callbacks, so that they
-work inside compiled functions; weights are exchanged for tapped ones in a StatelessScope, as Keras does itself.
-
-At padded steps Keras repeats the last real output, unless `zero_output_for_mask`. So what the loss says about padding
-is not lost: it piles up on the last real step, and it is added there before lstmcore gets it.
+A Bidirectional is watched as its two layers: each direction's own outputs and gradients are compared, whatever it makes
+of them afterwards.
 """
-
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 import keras
 import numpy as np
-from ml_dtypes import finfo
 
-from lstmcore.arrays import State
-from lstmcore.debug.watch.seen import Call, Notes, Seen
-from lstmcore.ops.masking import masking_forward
+from lstmcore.arrays import Plain, State
+from lstmcore.debug.watch.keras_direction import Direction, came_back
+from lstmcore.debug.watch.keras_taps import TAPS
+from lstmcore.debug.watch.seen import PRECISIONS, Call, Notes, Seen
+from lstmcore.interop.build import refuse
+from lstmcore.interop.read.keras_config import CELLS, options_of
 
-if TYPE_CHECKING:
-    import jax
-    import torch
-
-    Tensor: TypeAlias = torch.Tensor | jax.Array  # of the backend
+FUSED = ("_can_attempt_fused_lstm", "_can_attempt_fused_gru")  # both directions in one kernel, past both layers
 
 
 class Recorder:
-    """Notes the calls of one layer. Raises ValueError for what lstmcore has not."""
+    """Notes the calls of one layer. Raises ValueError for what lstmcore has not, TypeError for another layer."""
 
     def __init__(self, layer: keras.layers.Layer):
-        if not isinstance(layer, keras.layers.LSTM):
-            raise TypeError(f"`module` should be a Keras 3 LSTM layer; got {type(layer).__name__}")
+        self.layer = layer
+        self.both = isinstance(layer, keras.layers.Bidirectional)
+        parts = [layer.forward_layer, layer.backward_layer] if self.both else [layer]
+        found = [_cell(part) for part in parts]
         if keras.backend.backend() not in TAPS:
             raise ValueError(f"Keras can be watched on {' and '.join(TAPS)}; it runs on {keras.backend.backend()}")
-        cell = layer.cell
-        if cell.activation is not keras.activations.tanh or cell.recurrent_activation is not keras.activations.sigmoid:
-            raise ValueError("`module` should have the activations tanh and sigmoid; its own are others")
-        if not layer.built:
-            raise ValueError("`module` should be built: call the model once before the watch")
-        if layer.stateful:
-            raise ValueError("`module` should not be stateful: hand the state over as initial_state")
-        if layer.zero_output_for_mask and not layer.return_sequences:
-            raise ValueError("`module` should return sequences if it has zero_output_for_mask")
-        self.layer, self.tap = layer, TAPS[keras.backend.backend()]
-        self.calls: list[Notes] = []
-        self.obstacles: tuple[str, ...] = ()
+        if any(other != found[0] for other in found):
+            raise ValueError(f"`module` should have two directions that are alike; got {found[0]} and {found[1]}")
+        self.cell, self.options = found[0]
+        if self.both and (parts[0].go_backwards or not parts[1].go_backwards):
+            raise ValueError("`module` should be a Bidirectional whose first direction goes forwards")
+        self.directions = [Direction(part) for part in parts]
 
     def attach(self) -> None:
-        self.own_call = self.layer.call
-        object.__setattr__(self.layer, "call", self._call)  # past Keras, which would look for variables in it
+        for direction in self.directions:
+            direction.attach()
+        for name in FUSED if self.both else ():
+            object.__setattr__(self.layer, name, lambda *_, **__: False)
 
     def detach(self) -> None:
-        object.__delattr__(self.layer, "call")
+        for name in FUSED if self.both else ():
+            object.__delattr__(self.layer, name)
+        for direction in self.directions:
+            direction.detach()
         if keras.backend.backend() == "jax":
             import jax
 
             jax.effects_barrier()  # until every callback has come back
 
-    def _call(
-        self,
-        sequences: "Tensor",
-        initial_state: "Sequence[Tensor] | None" = None,
-        mask: "Tensor | Sequence[Tensor] | None" = None,
-        training: bool = False,
-    ) -> "Tensor | Sequence[Tensor]":
-        cell = self.layer.cell
-        if training and (cell.dropout or cell.recurrent_dropout):
-            self.obstacles = ("Keras does not tell what its dropout drew; set it to 0, or watch with training=False",)
-            return self.own_call(sequences, initial_state, mask, training)
-        call: Notes = {}
-        self.calls.append(call)
-        tapped = [(v, self.tap(v.value, call, name)) for name, v in self._weights().items()]
-        sequences = self.tap(sequences, call, "x")
-        if initial_state is not None:
-            initial_state = [self.tap(s, call, f"state{k}") for k, s in enumerate(initial_state)]
-        if mask is not None:
-            mask = mask[0] if isinstance(mask, list | tuple) else mask
-            self.tap(mask, call, "mask")
-        with keras.StatelessScope(tapped):
-            output = self.own_call(sequences, initial_state, mask, training)
-        outputs = output if isinstance(output, list | tuple) else [output]
-        outputs = [self.tap(out, call, name) for out, name in zip(outputs, ("y", "final0", "final1"))]
-        return type(output)(outputs) if isinstance(output, list | tuple) else outputs[0]
-
-    def _weights(self) -> dict[str, keras.Variable]:
-        cell = self.layer.cell
-        weights = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": cell.bias}
-        return {name: v for name, v in weights.items() if v is not None}
-
     def seen(self) -> Seen:
         """All of it in lstmcore's terms."""
-        calls = [call for call in self.calls if "x" in call]  # without values: a call that only asked for shapes
-        if not calls and not self.obstacles:
+        every = [direction.whole() for direction in self.directions]
+        calls = every[0]
+        obstacles = tuple(dict.fromkeys(text for direction in self.directions for text in direction.obstacles))
+        if not calls and not obstacles:
             raise RuntimeError(
                 "the watched layer was not called inside the with block, or in a function compiled before it "
                 "(compile anew: model.make_train_function(force=True))"
             )
         if not calls:
-            raise RuntimeError(f"this step cannot be replayed: {self.obstacles[0]}")
-        weights = {name: calls[0][name] for name in self._weights()}
-        if any(call[f"{name}, times"] > 1 for call in calls for name in weights) or any(
-            np.any(call[name] != weights[name]) for call in calls for name in weights
-        ):
-            raise RuntimeError("watch one training step at a time: the layer ran in two")
-        if not any(name.startswith("d") for call in calls for name in call):
+            raise RuntimeError(f"this step cannot be replayed: {obstacles[0]}")
+        if not any(came_back(call) for call in calls):
             raise RuntimeError("no gradient came back: differentiate the loss inside the with block")
-        grads = {
-            name: sum(call[f"d{name}"] for call in calls if f"d{name}" in call)
-            for name in weights
-            if any(f"d{name}" in call for call in calls)
-        }
+        weights: Notes = {}
+        grads: Notes = {}
+        for direction, noted, path in zip(self.directions, every, ("forward/", "backward/") if self.both else ("",)):
+            for name in direction.weights:
+                if any(c[f"{name}, times"] > 1 or np.any(c[name] != noted[0][name]) for c in noted):
+                    raise RuntimeError("watch one training step at a time: the layer ran in two")
+                weights[path + name] = noted[0][name]
+                parts = [c[f"d{name}"] for c in noted if f"d{name}" in c]
+                grads |= {path + name: np.sum(parts, axis=0)} if parts else {}
         notes: list[str] = []
-        told = tuple(self._told(call, notes) for call in calls)
-        eps = float(finfo(self.layer.compute_dtype).eps)
+        told = [[d.told(call, notes) for call in noted] for d, noted in zip(self.directions, every)]
+        if self.both and self.layer.merge_mode != "concat":
+            notes.append(
+                f"merge_mode={self.layer.merge_mode!r} comes after what is compared: y here is both directions side by "
+                "side"
+            )
+        formats = {name for direction in self.directions for name in direction.formats}
+        precision = max(formats & PRECISIONS.keys(), key=lambda name: PRECISIONS[name].eps)
+        if precision != self.layer.variable_dtype:
+            notes.append(
+                f"computed in {precision} where the weights are {self.layer.variable_dtype}: compared as far as its "
+                f"rounding, {PRECISIONS[precision].eps:.1e}, tells"
+            )
         return Seen(
-            "keras", "lstm", weights, grads, told, self.layer.return_sequences, eps, tuple(notes), self.obstacles
-        )
-
-    def _told(self, call: Notes, notes: list[str]) -> Call:
-        in_time = slice(None, None, -1 if self.layer.go_backwards else 1)
-
-        def steps(a: np.ndarray) -> np.ndarray:
-            return np.ascontiguousarray(a.swapaxes(0, 1)[in_time])  # (B, T, ...) -> (T, B, ...) as the layer reads it
-
-        x = steps(call["x"])
-        mask = steps(call["mask"].astype(bool)) if "mask" in call else None
-        y = call["y"]
-        dy = call.get("dy", np.zeros_like(y))
-        if self.layer.return_sequences:
-            y, dy = y.swapaxes(0, 1), dy.swapaxes(0, 1)  # in the order of the layer's own steps already
-            y = masking_forward(y, mask)
-            if mask is not None and not self.layer.zero_output_for_mask:
-                repeats = ~mask & (np.cumsum(mask, axis=0) > 0)
-                share = np.abs(dy[repeats]).sum() / max(np.abs(dy).sum(), np.finfo(float).tiny)
-                if share > 0:
-                    notes.append(
-                        f"{share:.1%} of the upstream gradient came from padded steps, where Keras repeats the last "
-                        "real output, and falls on that step (mask the loss, or set zero_output_for_mask)"
-                    )
-                dy = _piled(dy, mask)
-        state, dstate0, dstate = (self._parts(call, name) for name in ("state", "dstate", "dfinal"))
-        if mask is not None and not mask[0].all() and dstate0 is not None:
-            notes.append("padding comes first: what Keras shows there differs by backend, so h0 is not compared")
-            dstate0 = (None, *dstate0[1:])
-        return Call(x, state, mask, y, dy, dstate, steps(call["dx"]) if "dx" in call else None, dstate0)
-
-    def _parts(self, call: Notes, name: str) -> State | None:
-        parts = tuple(call.get(f"{name}{k}") for k in range(2))
-        if all(part is None for part in parts):
-            return None
-        if name != "dfinal":
-            return parts
-        like = next(part for part in parts if part is not None)
-        return tuple(np.zeros_like(like) if part is None else part for part in parts)
+            "keras", self.cell, self.options, weights, grads,
+            tuple(_beside(*parts) if self.both else parts[0] for parts in zip(*told, strict=True)),
+            self.directions[0].layer.return_sequences, precision, tuple(dict.fromkeys(notes)), (), obstacles,
+        )  # fmt: skip
 
 
-def _piled(dy: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """dy (T, B, H) of outputs that repeat the last real one -> that of the real ones: undoes the repetition."""
-    piled, pile = np.zeros_like(dy), np.zeros_like(dy[0])
-    for t in reversed(range(len(dy))):
-        pile = pile + dy[t]
-        piled[t] = np.where(mask[t, :, None], pile, 0)
-        pile = np.where(mask[t, :, None], 0, pile)
-    return piled
+def _cell(layer: keras.layers.Layer) -> tuple[str, Plain]:
+    """Which cell a layer runs, and the options of the lstmcore layer. Raises TypeError and ValueError, by name."""
+    kind = type(layer).__name__
+    if not isinstance(layer, keras.layers.RNN):
+        inside = [part for part in getattr(layer, "layers", ()) if isinstance(part, RECURRENT)]
+        hint = f": of this model watch {', '.join(part.name for part in inside)}" if inside else ""
+        raise TypeError(f"`module` should be a Keras 3 LSTM, GRU, SimpleRNN, RNN or Bidirectional; got {kind}{hint}")
+    kinds = [base.__name__ for base in type(layer.cell).__mro__ if base.__module__.startswith("keras.")]
+    if kinds[0] not in CELLS:
+        raise ValueError(f"`module` should run a cell of Keras's own; got {type(layer.cell).__name__}")
+    if not layer.built:
+        raise ValueError("`module` should be built: call the model once before the watch")
+    if layer.zero_output_for_mask and not layer.return_sequences:
+        raise ValueError("`module` should return sequences if it has zero_output_for_mask")
+    cell = CELLS[kinds[0]]
+    bias = {} if getattr(layer.cell, "use_bias", True) else {"bias": False}
+    return cell, refuse(cell, options_of(cell, layer.cell.get_config())) | bias
 
 
-# ---- taps: the value unchanged, with the value and the gradient noted -------------------------------------------
+RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
-def _torch_tap(value: "torch.Tensor", notes: Notes, name: str) -> "torch.Tensor":
-    import torch
+def _beside(fw: Call, bw: Call) -> Call:
+    """Both directions as one call: y, dy side by side, the second in the order of time."""
+    sequences = fw.y.ndim == 3
 
-    value = torch.as_tensor(value)
-    _note(notes, name, value.detach().cpu())
-    if not value.requires_grad or not torch.is_grad_enabled():
-        return value
-    view = value.view_as(value)
-    view.register_hook(lambda gradient: _add(notes, f"d{name}", gradient.detach().cpu()))
-    return view
+    def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.concatenate([a, b[::-1] if sequences else b], axis=-1)
 
+    def both(name: str) -> State | None:
+        pair = getattr(fw, name), getattr(bw, name)
+        return None if pair == (None, None) else pair
 
-def _jax_tap(value: "jax.Array", notes: Notes, name: str) -> "jax.Array":
-    import jax
-
-    jax.debug.callback(lambda v: _note(notes, name, v), value)
-    if not jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
-        return value
-
-    def backward(_: None, gradient: jax.Array) -> tuple[jax.Array]:
-        jax.debug.callback(lambda g: _add(notes, f"d{name}", g), gradient)
-        return (gradient,)
-
-    tap = jax.custom_vjp(lambda v: v)
-    tap.defvjp(lambda v: (v, None), backward)
-    return tap(value)
-
-
-TAPS: "dict[str, Callable[..., Tensor]]" = {"torch": _torch_tap, "jax": _jax_tap}
-
-
-def _note(notes: Notes, name: str, value: object) -> None:
-    notes[name] = np.array(value, np.float64)
-    notes[f"{name}, times"] = notes.get(f"{name}, times", 0) + 1
-
-
-def _add(notes: Notes, name: str, gradient: object) -> None:
-    notes[name] = notes.get(name, 0) + np.array(gradient, np.float64)
+    dx = None if fw.dx is None or bw.dx is None else fw.dx + bw.dx[::-1]
+    drawn = {place: of.drawn[""] for place, of in (("fw", fw), ("bw", bw)) if of.drawn}
+    return Call(
+        fw.x, both("state"), fw.mask, joined(fw.y, bw.y), joined(fw.dy, bw.dy), both("dstate"), dx, both("dstate0"),
+        drawn,
+    )  # fmt: skip

@@ -1,156 +1,295 @@
-"""The hooks of `watch` in a torch.nn.LSTM, GRU or RNN.
+"""The hooks of `watch` in a torch.nn.LSTM, GRU, RNN, or a cell of these.
 
-Input, initial state and outputs are handed on as new views. So the gradient noted is that through this layer alone,
-whatever else an input is used for, and after whatever hooks other people put on an output. Packed input is unpacked as
-pack_padded_sequence lays it out: step after step, at each step those rows that are long enough, the longest first.
+Input, initial state, weights and outputs are handed on as new views. So the gradient noted is that through this layer
+alone, whatever else they are used for, and after whatever hooks other people put on an output.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from lstmcore.arrays import State
-from lstmcore.debug.watch.seen import Call, Notes, Seen
+from lstmcore.debug.watch.seen import PRECISIONS, Notes, Seen
+from lstmcore.debug.watch.torch_modules import Recurrent, cell_of, options_of, watchable
+from lstmcore.debug.watch.torch_operations import Operations
+from lstmcore.debug.watch.torch_told import Noted, joined, told
+from lstmcore.debug.watch.torch_weights import Weights, add, host
+
+Given: TypeAlias = "dict[str, torch.Tensor | PackedSequence | Sequence[torch.Tensor]]"
+Output: TypeAlias = Any  # y and the final state, a state, or None after an error: as the module nests them
+
+
+NO_CALL = "a call that is left out"
+NO_HOOKS = 'which has no place for hooks: run the step under torch.compiler.set_stance("force_eager")'
+
+
+@dataclass
+class Hook:
+    """A hook that stays with the module that is watched: in a copy or a file of it, it does nothing."""
+
+    function: Callable[..., object]
+
+    def __call__(self, *args: object) -> object:
+        return self.function(*args)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Hook, (_nothing,)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass
+class Open:
+    """A call that has begun."""
+
+    noted: Noted
+    operations: Operations
+    put_back: Callable[[], None]
+
+
+@dataclass
+class Derivatives:
+    """Which backward passes there were: after one that can be differentiated itself, another may be of second order."""
+
+    differentiable: set[int] = field(default_factory=set)
+    second: bool = False
+
+    def note(self) -> None:
+        task = torch._C._current_graph_task_id()
+        if torch.is_grad_enabled():  # create_graph=True
+            self.differentiable.add(task)
+        elif self.differentiable - {task}:
+            self.second = True
 
 
 class Recorder:
-    """Notes the calls of one module. Raises ValueError for what lstmcore has not."""
+    """Notes the calls of one module. Raises ValueError for what lstmcore has not, TypeError for another module."""
 
-    def __init__(self, module: torch.nn.Module):
-        if not isinstance(module, torch.nn.LSTM | torch.nn.GRU | torch.nn.RNN):
-            raise TypeError(f"`module` should be a torch.nn.LSTM, GRU or RNN; got {type(module).__name__}")
-        if module.proj_size:
-            raise ValueError(f"`module` should have no projection; got proj_size={module.proj_size}")
-        if getattr(module, "nonlinearity", "tanh") != "tanh":
-            raise ValueError(f"`module` should be a tanh RNN; got nonlinearity={module.nonlinearity!r}")
-        self.module = module
-        self.handles: list[RemovableHandle] = []
-        self.weights: dict[str, np.ndarray] = {}
-        self.grads: dict[str, np.ndarray] = {}
-        self.calls: list[Notes] = []
-        self.obstacles: tuple[str, ...] = ()
+    def __init__(self, module: nn.Module):
+        self.module: Recurrent = watchable(module)
+        self.options = options_of(self.module)
+        self.weights = Weights(self.module)
+        self.calls: list[Noted] = []
+        self.open: dict[int, Open] = {}  # by thread: DataParallel runs its replicas at once
+        self.handed: dict[int, tuple[torch.Tensor, Noted, int]] = {}  # final states handed on, by their identity
+        self.derivatives = Derivatives()
+        self.cuts: list[tuple[Noted, Noted, str]] = []
+        self.compiled = False
 
     def attach(self) -> None:
-        self.handles = [
-            self.module.register_forward_pre_hook(self._before, with_kwargs=True),
-            self.module.register_forward_hook(self._after, with_kwargs=True),
+        self.handles: list[RemovableHandle] = [
+            self.module.register_forward_pre_hook(Hook(self._before), with_kwargs=True),
+            self.module.register_forward_hook(Hook(self._after), with_kwargs=True, always_call=True),
+            *self.weights.attach(self._weight),
         ]
-        for name, weight in self.module.named_parameters():
-            if weight.requires_grad:
-                self.handles.append(weight.register_hook(add_to(self.grads, name)))
 
     def detach(self) -> None:
         for handle in self.handles:
             handle.remove()
 
-    def _before(self, module: torch.nn.RNNBase, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _weight(self, weight: torch.Tensor, name: str) -> torch.Tensor:
+        if torch.compiler.is_compiling() or threading.get_ident() not in self.open:  # read outside of a call
+            return weight
+        self.weights.note(name, weight)
+        return self._tap(weight, self.weights.through, name, name)
+
+    def _before(self, module: Recurrent, args: tuple, kwargs: Given) -> tuple[tuple, Given] | None:
         """Notes what the layer is given, and hands on views that note their gradients."""
-        weights = {name: host(weight) for name, weight in module.named_parameters()}
-        if self.calls and any(np.any(weights[name] != self.weights[name]) for name in weights):
-            raise RuntimeError("watch one training step at a time: the weights changed between two calls")
-        self.weights = weights
-        if module.training and module.dropout and module.num_layers > 1:
-            self.obstacles = (
-                f"torch does not tell what its dropout ({module.dropout:g} between the layers) drew; "
-                "set dropout to 0, or watch in evaluation mode",
-            )
-        given = dict(zip(("input", "hx"), args)) | kwargs
-        call: Notes = {}
-        self.calls.append(call)
+        if torch.compiler.is_compiling():
+            self.compiled = True
+            return None
+        noted = Noted(training=module.training)
+        given: Given = {**dict(zip(("input", "hx"), args)), **kwargs}
         x, hx = given["input"], given.get("hx")
         if isinstance(x, PackedSequence):
-            call["packed"] = x
-            given["input"] = PackedSequence(tap(x.data, call, "x"), *x[1:])
-        else:
-            given["input"] = tap(x, call, "x")
-        if hx is not None:
-            parts = hx if isinstance(hx, tuple) else (hx,)
-            parts = tuple(tap(part, call, f"state{k}") for k, part in enumerate(parts))
-            given["hx"] = parts if isinstance(hx, tuple) else parts[0]
-        return (), given
+            noted.packed = x
+            given["input"] = PackedSequence(self._noted(x.data, noted.notes, "x"), *x[1:])
+        elif isinstance(x, torch.Tensor):
+            given["input"] = self._noted(x, noted.notes, "x")
+        parts = [hx] if isinstance(hx, torch.Tensor) else [] if hx is None else list(hx)
+        states = [part for part in parts if isinstance(part, torch.Tensor)]
+        self._follow(noted, states)
+        taps = tuple(self._noted(part, noted.notes, f"state{k}") for k, part in enumerate(states))
+        if taps:
+            given["hx"] = taps[0] if isinstance(hx, torch.Tensor) else taps
+        operations, thread = Operations(), threading.get_ident()
+        self.open[thread] = now = Open(noted, operations, lambda: None)
+        now.put_back = self.weights.swap(module, self._weight)
+        self.calls.append(noted)
+        operations.__enter__()
+        names = ("input", "hx")[: len(args)]
+        return tuple(given[name] for name in names), {n: value for n, value in given.items() if n not in names}
 
-    def _after(self, module: torch.nn.RNNBase, args: tuple, kwargs: dict, output: tuple) -> tuple:
-        """Hands on views of the outputs, and notes what comes back to the outputs themselves."""
-        call = self.calls[-1]
+    def _after(self, module: Recurrent, args: tuple, kwargs: Given, output: Output) -> Output:
+        """Hands on views of the outputs, and notes what comes back to them."""
+        if torch.compiler.is_compiling():
+            return None
+        call = self.open.pop(threading.get_ident(), None)
+        if call is None:
+            return None
+        if call.noted in self.calls:
+            call.operations.__exit__(None, None, None)
+        call.put_back()
+        if output is None:  # an error, or a checkpoint's second pass, which ends as soon as it has what it wants
+            return None
+        noted = call.noted
+        noted.precision, noted.whole = call.operations.precision, True
+        noted.factors = [host(factor) for factor in call.operations.factors]
+        if not isinstance(module, nn.RNNBase):
+            return self._states(output, noted)
+        assert isinstance(output, tuple)
+        y, final = output
+        if isinstance(y, PackedSequence):
+            return PackedSequence(self._handed(y.data, noted, "y"), *y[1:]), self._states(final, noted)
+        return self._handed(y, noted, "y"), self._states(final, noted)
 
-        def hand_on(tensor: torch.Tensor, name: str) -> torch.Tensor:
-            call[name] = host(tensor)
-            if not tensor.requires_grad:
-                return tensor
-            tensor.register_hook(add_to(call, f"d{name}"))
-            return tensor.view_as(tensor)  # hooks of somebody's own sit on the view, and come first on the way back
+    def _states(self, final: Output, noted: Noted) -> Output:
+        """The final states, handed on: later calls are asked whether they begin with them."""
+        states = final if isinstance(final, tuple) else (final,)
+        handed = tuple(self._handed(state, noted, f"final{k}") for k, state in enumerate(states))
+        self.handed |= {id(state): (state, noted, k) for k, state in enumerate(handed)}
+        return handed if isinstance(final, tuple) else handed[0]
 
-        y, state = output
-        y = PackedSequence(hand_on(y.data, "y"), *y[1:]) if isinstance(y, PackedSequence) else hand_on(y, "y")
-        if isinstance(state, tuple):
-            return y, tuple(hand_on(s, f"final{k}") for k, s in enumerate(state))
-        return y, hand_on(state, "final0")
+    def _handed(self, tensor: torch.Tensor, noted: Noted, name: str) -> torch.Tensor:
+        noted.notes[name] = host(tensor)
+        view = tensor.view_as(tensor)  # the tensor itself may be used inside too, as a cell's c is for its h
+        if view.requires_grad:
+            noted.live = True
+            view.register_hook(self._adds(noted.notes, f"d{name}"))
+        return view.view_as(view)  # hooks of somebody's own sit here, and come first on the way back
+
+    def _noted(self, tensor: torch.Tensor, notes: Notes, name: str) -> torch.Tensor:
+        notes[name] = host(tensor)
+        return self._tap(tensor, notes, f"d{name}", name)
+
+    def _tap(self, tensor: torch.Tensor, notes: Notes, key: str, name: str) -> torch.Tensor:
+        """A view that notes its gradient."""
+        if not tensor.requires_grad or not torch.is_grad_enabled():
+            return tensor
+        view = tensor.view_as(tensor)
+        view.register_hook(self._adds(notes, key))
+        return view
+
+    def _adds(self, notes: Notes, key: str) -> Callable[[torch.Tensor | None], None]:
+        def hook(gradient: torch.Tensor | None) -> None:
+            if gradient is not None:  # torch's way of saying zero
+                self.derivatives.note()
+                add(notes, key, gradient)
+
+        return hook
+
+    def _follow(self, noted: Noted, parts: list[torch.Tensor]) -> None:
+        """Which call the initial state comes from, and whether its gradient can go back there."""
+        known = [self.handed.get(id(part)) for part in parts]
+        if parts and all(found is not None and found[2] == k for k, found in enumerate(known)):
+            before = {id(found[1]): found[1] for found in known if found is not None}
+            noted.follows = next(iter(before.values())) if len(before) == 1 else None
+        for k, part in enumerate(parts):
+            if torch.is_grad_enabled() and part.grad_fn is None:
+                value = host(part)
+                for other in reversed(self.calls):
+                    final = other.notes.get(f"final{k}")
+                    if other.live and final is not None and np.any(value) and np.array_equal(final, value):
+                        self.cuts.append((other, noted, "hc"[k] if len(parts) > 1 else "h"))
+                        break
 
     def seen(self) -> Seen:
         """All of it in lstmcore's terms."""
+        kept = self._kept()
+        obstacles = self._obstacles(kept)
+        precision = self._on_gpu(max((call.precision for call in kept), key=lambda name: PRECISIONS[name].eps))
+        calls, numbers = joined([told(self.module, call, kept) for call in kept])
+        weights, grads = (
+            {key if isinstance(self.module, nn.RNNBase) else f"{key}_l0": value for key, value in arrays.items()}
+            for arrays in (self.weights.values, self.weights.grads())
+        )
+        notes = (*self.weights.notes(PRECISIONS[precision].eps), *self._notes(kept, precision))
+        return Seen(
+            "torch", cell_of(self.module), self.options, weights, grads, calls, True, precision, notes,
+            self._cuts({id(call): f"call {number}" for call, number in zip(kept, numbers)}), obstacles,
+        )  # fmt: skip
+
+    def _kept(self) -> list[Noted]:
+        """The calls to which a gradient came back. Raises RuntimeError if there are none."""
+        kept = [call for call in self.calls if call.whole and any(name.startswith("d") for name in call.notes)]
+        if self.compiled and not self.calls:
+            raise RuntimeError(f"the watched layer ran inside torch.compile, {NO_HOOKS}")
         if not self.calls:
-            raise RuntimeError("the watched layer was not called inside the with block")
-        if not any(name.startswith("d") for call in self.calls for name in call):
+            raise RuntimeError(
+                "the watched layer was not called inside the with block: as layer(x), since layer.forward(x) runs no "
+                f"hooks; and not inside torch.compile, {NO_HOOKS}"
+            )
+        if not kept:
             raise RuntimeError("no gradient came back: call loss.backward() inside the with block, with grad enabled")
-        calls = tuple(self._told(call) for call in self.calls)
-        frozen = [name for name, w in self.module.named_parameters() if not w.requires_grad]
-        notes = [f"frozen, so without a gradient to compare: {', '.join(frozen)}"] if frozen else []
-        if any(call.mask is not None for call in calls):
-            notes.append("packed input: steps beyond a row's length do not exist, so nothing can come from padding")
-        eps = torch.finfo(next(self.module.parameters()).dtype).eps
-        cell = self.module.mode.split("_")[0].lower()  # "LSTM", "GRU", "RNN_TANH"
-        return Seen("torch", cell, self.weights, self.grads, calls, True, eps, tuple(notes), self.obstacles)
+        return kept
 
-    def _told(self, call: Notes) -> Call:
-        steps, mask = self._steps(call)
-        states = range(2 if isinstance(self.module, torch.nn.LSTM) else 1)
-        state, dstate0 = ([call.get(f"{d}state{k}") for k in states] for d in ("", "d"))
-        dstate = [call.get(f"dfinal{k}", np.zeros_like(call[f"final{k}"])) for k in states]
-        dy = steps(call.get("dy", np.zeros_like(call["y"])))
-        dx = steps(call["dx"]) if "dx" in call else None
-        tree = self._tree
-        return Call(steps(call["x"]), tree(state), mask, steps(call["y"]), dy, tree(dstate), dx, tree(dstate0))
+    def _obstacles(self, kept: list[Noted]) -> tuple[str, ...]:
+        """Why nothing can be compared; and the factors of a dropout that draws none, since it drops all."""
+        found = []
+        if self.derivatives.second:
+            found.append(
+                "a gradient was differentiated again (create_graph=True), and second derivatives are not told apart "
+                "from the first: watch a step without the penalty that needs them"
+            )
+        layers, p = getattr(self.module, "num_layers", 1), getattr(self.module, "dropout", 0.0)
+        for call in kept:
+            if call.training and p == 1:
+                call.factors = [np.zeros(())] * (layers - 1)
+        if p and any(call.training and len(call.factors) != layers - 1 for call in kept):
+            found.append(
+                f"what its dropout ({p:g} between the layers) drew could not be seen: cuDNN keeps that to itself; run "
+                "the step under torch.backends.cudnn.flags(enabled=False)"
+            )
+        return tuple(found)
 
-    def _steps(self, call: Notes) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray | None]:
-        """How to bring x, y and their gradients to (T, B, ...), and the mask."""
-        if "packed" in call:
-            sizes, order = call["packed"].batch_sizes.numpy(), call["packed"].unsorted_indices
-            sorted_mask = np.arange(sizes[0]) < sizes[:, None]  # (T, B), longest row first
-            columns = slice(None) if order is None else order.cpu().numpy()
+    def _notes(self, kept: list[Noted], precision: str) -> Iterator[str]:
+        left_out = sum(call.whole for call in self.calls) - len(kept)
+        if left_out:
+            yield (
+                f"{left_out} call{'s' if left_out > 1 else ''} to which no gradient came back left out (under "
+                "torch.no_grad, not used by the loss, or computed again by a checkpoint)"
+            )
+        own, eps = self._own_format(), PRECISIONS[precision].eps
+        if precision != own or eps > PRECISIONS["float32"].eps:
+            by = f" where the weights are {own}" if precision != own else ""
+            yield f"computed in {precision}{by}: compared as far as its rounding, {eps:.1e}, tells"
+        if any(call.packed is not None for call in kept):
+            yield "packed input: steps beyond a row's length do not exist, so nothing can come from padding"
 
-            def unpacked(rows: np.ndarray) -> np.ndarray:
-                padded = np.zeros((*sorted_mask.shape, rows.shape[-1]))
-                padded[sorted_mask] = rows  # step by step, and within a step row by row: the order of both
-                return padded[:, columns]
+    def _cuts(self, names: dict[int, str]) -> tuple[str, ...]:
+        """Where a state went on without its gradient. names: of the calls, by identity."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for a, b, state in self.cuts:
+            found.setdefault((names.get(id(b), NO_CALL), names.get(id(a), NO_CALL)), []).append(state)
+        return tuple(f"{b} began with the final {' and '.join(states)} of {a}" for (b, a), states in found.items())
 
-            return unpacked, sorted_mask[:, columns]
-        if call["x"].ndim == 2:
-            return (lambda a: a[:, None]), None
-        if self.module.batch_first:
-            return (lambda a: np.ascontiguousarray(a.swapaxes(0, 1))), None
-        return (lambda a: a), None
+    def _own_format(self) -> str:
+        return str(next(self.module.parameters()).dtype).removeprefix("torch.")
 
-    def _tree(self, parts: list[np.ndarray | None]) -> State | None:
-        """States (layers * directions, B, H) as the lstmcore layer takes them; None if there are none."""
-        if all(part is None for part in parts):
-            return None
-        whole = [p[:, None] if p is not None and p.ndim == 2 else p for p in parts]
-        D = 2 if self.module.bidirectional else 1
-        each = [tuple(p if p is None else p[n] for p in whole) for n in range(self.module.num_layers * D)]
-        layers = [tuple(each[n : n + D]) if D == 2 else each[n] for n in range(0, len(each), D)]
-        return tuple(layers) if len(layers) > 1 else layers[0]
+    def _on_gpu(self, precision: str) -> str:
+        """float32 on a GPU may be the coarser tfloat32 inside products."""
+        if precision != "float32" or not next(self.module.parameters()).is_cuda:
+            return precision
+        by_cudnn = isinstance(self.module, nn.RNNBase)
+        allowed = torch.backends.cudnn.allow_tf32 if by_cudnn else torch.backends.cuda.matmul.allow_tf32
+        return "tfloat32" if allowed else precision
 
 
-def tap(tensor: torch.Tensor, call: Notes, name: str) -> torch.Tensor:
+def tap(tensor: torch.Tensor, notes: Notes, name: str) -> torch.Tensor:
     """Notes the tensor; a view of it that notes its gradient."""
-    call[name] = host(tensor)
+    notes[name] = host(tensor)
     if not tensor.requires_grad or not torch.is_grad_enabled():
         return tensor
     view = tensor.view_as(tensor)
-    view.register_hook(add_to(call, f"d{name}"))
+    view.register_hook(add_to(notes, f"d{name}"))
     return view
 
 
@@ -159,10 +298,6 @@ def add_to(notes: Notes, name: str) -> Callable[[torch.Tensor | None], None]:
 
     def hook(gradient: torch.Tensor | None) -> None:
         if gradient is not None:  # torch's way of saying zero
-            notes[name] = notes.get(name, 0) + host(gradient)
+            add(notes, name, gradient)
 
     return hook
-
-
-def host(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy().copy()

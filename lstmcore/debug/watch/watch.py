@@ -11,29 +11,28 @@ the step: by gate, by path and by time step, which fused kernels never show.
     print(seen.show(lc.debug.ledger)) # any tool that takes (layer, x, dy, state=, mask=, dstate=)
     print(seen.diagnose())            # which known mistake gives just these gradients?
 
-lstmcore itself imports no framework; the parts that speak to one (watch_torch.py, watch_keras.py) are loaded when such
-a layer is handed over.
+lstmcore itself imports no framework; the recorders that speak to one are loaded when such a layer is handed over.
 """
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
-
-import numpy as np
 
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.show.tables import table
 from lstmcore.debug.trees import named
 from lstmcore.debug.watch.agreement import Row, agreement
-from lstmcore.debug.watch.seen import Call, Recorder, Seen
-from lstmcore.interop import to_lstmcore
-from lstmcore.layers import Layer, from_config
+from lstmcore.debug.watch.replay import Replay
+from lstmcore.debug.watch.seen import PRECISIONS, Call, Recorder, Seen
+from lstmcore.layers import Layer
 from lstmcore.layers.tree import state_names
 
 Answer = TypeVar("Answer")
 
 CHAOS = 0.1  # where this much of a gradient may be rounding, nothing can be told
+MANY = 8  # calls: beyond them the worst of each kind is printed, and what is wrong
 FRAMEWORKS = {"torch": "lstmcore.debug.watch.torch_recorder", "keras": "lstmcore.debug.watch.keras_recorder"}
 
 
@@ -41,21 +40,24 @@ class Watch:
     """What was seen. Filled when the `with` block ends; prints as a table.
 
     seen: all of it under the framework's own names; layer: the same layer in lstmcore, in float64; calls: every call of
-    it in the step; rows: the comparison of outputs and gradients in the names of lstmcore, gradients of weights summed
-    over the calls; notes, obstacles: in words.
+    it in the step, steps of a cell that hand on their state joined to one; rows: the comparison of outputs and
+    gradients in the names of lstmcore, gradients of weights summed over the calls; precision: the format that it was
+    computed in; notes, obstacles: in words, and cuts: where a state was handed on and its gradient was not.
     """
 
     seen: Seen
     layer: Layer
     calls: tuple[Call, ...]
     rows: tuple[Row, ...]
+    precision: str
     notes: tuple[str, ...]
+    cuts: tuple[str, ...]
     obstacles: tuple[str, ...]
 
     @property
     def ok(self) -> bool | None:
         """True if every array agrees; None if the step cannot be replayed, so that nothing was compared."""
-        return None if self.obstacles else all(row.error <= row.allowed for row in self.rows)  # a NaN is not
+        return None if self.obstacles else all(row.ok for row in self.rows)
 
     def show(self, tool: Callable[..., Answer], call: int = 0, **options: object) -> Answer:
         """What a tool of lstmcore.debug says of one call: tool(layer, x, dy, state=, mask=, dstate=, **options).
@@ -65,19 +67,24 @@ class Watch:
         if self.obstacles:
             raise RuntimeError(f"this step cannot be replayed: {'; '.join(self.obstacles)}")
         c = self.calls[call]
-        return tool(self.layer, c.x, c.dy, state=c.state, mask=c.mask, dstate=c.dstate, **options)
+        return tool(self.replay.at(c), c.x, c.dy, state=c.state, mask=c.mask, dstate=c.dstate, **options)
 
     def diagnose(self) -> Diagnosis:
         """Which known mistake gives the framework's gradients, as `lc.debug.diagnose` finds it.
 
-        Raises RuntimeError if the step cannot be replayed, or called the layer more than once.
+        Raises RuntimeError if the step cannot be replayed, called the layer more than once, was computed more coarsely
+        than in float32, or has what `diagnose` does not know: options of a cell, dropout between layers.
         """
-        if self.obstacles or len(self.calls) > 1:
-            reason = (
-                "; ".join(self.obstacles) or f"the layer was called {len(self.calls)} times, with one sum of gradients"
-            )
-            raise RuntimeError(f"this step cannot be diagnosed: {reason}")
         seen, c = self.seen, self.calls[0]
+        reasons = [
+            *self.obstacles,
+            *([f"the layer was called {n} times, with one sum of gradients"] if (n := len(self.calls)) > 1 else []),
+            *([f"mistakes are not searched with {', '.join(seen.options)}"] if seen.options else []),
+            *(["mistakes are not searched with dropout between layers"] if self.replay.dropped else []),
+            *([f"{seen.precision} is too coarse to tell mistakes apart"] if _is_coarse(seen) else []),
+        ]
+        if reasons:
+            raise RuntimeError(f"this step cannot be diagnosed: {'; '.join(reasons)}")
         grads = {**seen.grads, **named(c.dstate0, state_names(self.layer))}
         if c.dx is not None:
             grads["x"] = c.dx
@@ -89,56 +96,80 @@ class Watch:
     def __str__(self) -> str:
         T, B, I = self.calls[0].x.shape
         calls = f"{len(self.calls)} call{'s' if len(self.calls) > 1 else ''}"
-        lines = [f"{self.layer!r}, {calls}, x (T, B, I) = ({T}, {B}, {I})"]
+        lines = [f"{self.layer!r}, {calls}, x (T, B, I) = ({T}, {B}, {I}), {self.precision}"]
         if not self.obstacles:
             cells = [
                 [r.name, str(r.shape), f"{r.error:.1e}", f"{r.allowed:.1e}", str(list(r.at)), f"{r.theirs:+.6e}",
-                 f"{r.ours:+.6e}", "" if r.error <= r.allowed else "WRONG"]
-                for r in self.rows
+                 f"{r.ours:+.6e}", "" if r.ok else "WRONG"]
+                for r in self._printed()
             ]  # fmt: skip
             lines.append(table(["array", "shape", "error", "allowed", "worst at", "theirs", "lstmcore's", ""], cells))
-            wrong = [r.name for r in self.rows if not r.error <= r.allowed]
+            wrong = [r.name for r in self.rows if not r.ok]
             lines.append(
                 f"the framework's outputs and gradients {'differ in ' + ', '.join(wrong) if wrong else 'agree'}"
             )
-            if max(r.allowed for r in self.rows) > CHAOS:
+            if not _is_coarse(self.seen) and max(r.allowed for r in self.rows) > CHAOS:
                 lines.append(
                     "note: this recurrence is chaotic: rounding alone changes its gradients beyond recognition, so "
                     "that neither agreement nor difference means much"
                 )
+        if self.cuts:
+            lines.append(
+                f"DETACHED: {'; '.join(self.cuts)}, without its gradient: what came later taught nothing before (if "
+                "that is not meant, hand the state on as it is)"
+            )
         lines += [f"cannot be replayed: {text}" for text in self.obstacles] + [f"note: {text}" for text in self.notes]
         return "\n".join(lines)
 
+    def _printed(self) -> list[Row]:
+        """All rows; of many calls what is wrong, and the worst of each kind."""
+        if len(self.calls) <= MANY:
+            return list(self.rows)
+        worst: dict[str, Row] = {}
+        for row in self.rows:
+            kind = re.sub(r" \(call \d+\)", "", row.name)
+            worst[kind] = max(worst.get(kind, row), row, key=lambda r: r.error / r.allowed)
+        return [row for row in self.rows if not row.ok or row in worst.values()]
+
     def fill(self, seen: Seen) -> None:
         """Builds the layer, and compares."""
-        config, params = to_lstmcore(seen.weights, seen.layout, seen.cell)
-        config |= {} if seen.return_sequences else {"return_sequences": False}
-        layer = from_config(config, "reference").to(dtype="float64")
-        for name, value in params.items():
-            layer.params[name] = value.astype(np.float64)
-        self.seen, self.layer, self.calls = seen, layer, seen.calls
-        self.notes, self.obstacles = seen.notes, seen.obstacles
-        self.rows = () if seen.obstacles else tuple(agreement(layer, seen))
+        self.replay = Replay(seen)
+        placed = self.replay.placed
+        self.calls = tuple(
+            c._replace(state=placed(c.state), dstate=placed(c.dstate), dstate0=placed(c.dstate0)) for c in seen.calls
+        )
+        self.seen, self.layer, self.precision = seen, self.replay.at(self.calls[0]), seen.precision
+        self.notes, self.cuts, self.obstacles = seen.notes, seen.cuts, seen.obstacles
+        self.rows = () if seen.obstacles else tuple(agreement(self.replay, self.calls))
+
+
+def _is_coarse(seen: Seen) -> bool:
+    return PRECISIONS[seen.precision].eps > PRECISIONS["float32"].eps
 
 
 @contextmanager
 def watch(module: object) -> Iterator[Watch]:
-    """Watches a torch.nn.LSTM (GRU, RNN) or a Keras 3 LSTM through one training step, forward and backward.
+    """Watches a torch.nn.LSTM, GRU, RNN or a cell of these, or a recurrent Keras 3 layer, through one training step.
 
-    torch: all layers, directions, biases, batch_first, packed and unbatched input. Keras: the torch and jax backends;
-    a function that JAX compiled before the watch began has no hooks in it and must be compiled anew (for a model that
-    was fitted already: model.make_train_function(force=True)). Every gradient is taken at the layer itself, whatever
-    else the input is used for; but what the loss says about the weights directly, such as a penalty on their norm, is
-    part of the framework's gradients and shows as a difference.
+    torch: every option of these, packed and unbatched input, dropout between layers (the factors that it drew are seen,
+    but not those of cuDNN), cells called step by step, weights computed by weight_norm and the like, checkpoints,
+    DataParallel, autocast. Keras: LSTM, GRU, SimpleRNN, RNN around one of their cells, Bidirectional, on the torch and
+    jax backends; a function that JAX compiled before the watch began has no hooks in it and must be compiled anew (for
+    a model that was fitted already: model.make_train_function(force=True)). Every gradient is taken at the layer
+    itself, whatever else its input and its weights are used for. A state that went from call to call without its
+    gradient is named.
 
-    Allowed are 4096 units of rounding of the framework's dtype, as in `gradcheck`, and 4 times what a change of every
-    weight by one rounding does to the array: where the recurrence is chaotic, everybody's rounding grows. Raises
-    TypeError for another kind of module, ValueError for options that lstmcore does not have (projections, other
-    activations), RuntimeError if no forward or no backward pass happened.
+    Allowed are 4096 units of rounding of the coarsest format that the framework computed in, as in `gradcheck` (below
+    float32 8 + sqrt(T) units), and 4 times what a change of every weight by one rounding does to the array: where the
+    recurrence is chaotic, everybody's rounding grows. Raises TypeError for another kind of module, ValueError for
+    options that lstmcore does not have, by their names, RuntimeError if no forward or no backward pass happened.
     """
     library = _library(module)
     if library is None:
-        raise TypeError(f"`module` should be a torch.nn.LSTM or a Keras 3 LSTM layer; got {type(module).__name__}")
+        raise TypeError(
+            "`module` should be a torch.nn.LSTM, GRU or RNN, a cell of these, or a recurrent Keras 3 layer; got "
+            f"{type(module).__name__}"
+        )
     recorder: Recorder = importlib.import_module(FRAMEWORKS[library]).Recorder(module)
     watched = Watch()
     recorder.attach()

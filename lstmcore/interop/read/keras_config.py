@@ -103,14 +103,7 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
 def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     cell, name = CELLS[kind], config.get("name", kind)
     options: Plain = {"reverse": config.get("go_backwards", False)}
-    activation, gate = config.get("activation", "tanh"), config.get("recurrent_activation", "sigmoid")
-    if cell == "rnn" and activation in ("tanh", "relu"):
-        options["nonlinearity"] = activation
-    elif (activation, gate) != ("tanh", "sigmoid"):
-        ours = [ACTIVATIONS.get(name, name) if isinstance(name, str) else str(name) for name in (gate, activation)]
-        options["activations"] = (ours[1],) if cell == "rnn" else (*ours, ours[1])[: 3 if cell == "lstm" else 2]
-    if cell == "gru":
-        options["reset_after"] = config.get("reset_after", True)
+    options |= options_of(cell, config)
     for drop in ("dropout", "recurrent_dropout"):
         if config.get(drop):
             notes.append(f"{drop}={config[drop]:g} inside `{name}` is left out: put lc.Dropout around it to train on")
@@ -124,6 +117,23 @@ def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | N
         dict(zip(KEYS, arrays)), "keras", cell, dtype=dtype, return_sequences=config.get("return_sequences", False),
         **options,
     )  # fmt: skip
+
+
+def options_of(cell: str, config: Plain) -> Plain:
+    """The options of a cell, by the names of `lstmcore.interop.build.FEATURES`."""
+    options: Plain = {}
+    activation, gate = config.get("activation", "tanh"), config.get("recurrent_activation", "sigmoid")
+    if cell == "rnn" and activation in ("tanh", "relu"):
+        options["nonlinearity"] = activation
+    elif (activation, gate) != ("tanh", "sigmoid"):
+        ours = [
+            ACTIVATIONS.get(name, name) if isinstance(name, str) else "a function of its own"
+            for name in (gate, activation)
+        ]
+        options["activations"] = (ours[1],) if cell == "rnn" else (*ours, ours[1])[: 3 if cell == "lstm" else 2]
+    if cell == "gru":
+        options["reset_after"] = config.get("reset_after", True)
+    return options
 
 
 def masked_input(x: np.ndarray, mask: np.ndarray) -> np.ndarray:

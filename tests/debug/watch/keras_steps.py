@@ -23,14 +23,14 @@ LEFT, GAPS = RIGHT[:, ::-1].copy(), np.array([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1
 
 
 def loss(layer, x, state, mask, training=False):
-    out = layer(x, initial_state=state, mask=mask, training=training)
-    parts = list(out) if isinstance(out, list | tuple) else [out]
-    shape = (B, T, H) if layer.return_sequences else (B, H)
-    weights = WEIGHTS if layer.return_sequences else WEIGHTS[:, 0]
-    assert tuple(parts[0].shape) == shape
-    total = keras.ops.sum(keras.ops.multiply(parts[0], weights))
-    for k, part in enumerate(parts[1:]):
-        total = total + (k + 1) * keras.ops.sum(keras.ops.multiply(part, WEIGHTS[:, k]))
+    """A random linear function of all that the layer gives."""
+    given = {"mask": mask} if mask is not None else {}
+    given |= {"initial_state": state} if state is not None else {}
+    out = layer(x, training=training, **given)
+    total = 0
+    for k, part in enumerate(out if isinstance(out, list | tuple) else [out]):
+        weights = np.resize(np.roll(WEIGHTS, k), tuple(part.shape)).astype(keras.backend.standardize_dtype(part.dtype))
+        total = total + keras.ops.sum(keras.ops.multiply(part, weights))
     return total
 
 
@@ -53,14 +53,21 @@ def step(layer, x, state, mask, compiled=True, training=False):
     (jax.jit(gradient) if compiled else gradient)([v.value for v in layer.trainable_variables], x, state)
 
 
-def built(**options):
+def built(kind=keras.layers.LSTM, **options):
+    """A layer with weights that are not as it begins with them. kind: its class, or what makes it."""
     keras.utils.set_random_seed(1)
-    layer = keras.layers.LSTM(H, **options)
+    layer = kind(H, **options)
     layer.build((B, T, I))
-    layer.set_weights([w + 0.1 * RNG.normal(size=w.shape) for w in layer.get_weights()])
+    for weight in layer.trainable_variables:
+        weight.assign(keras.ops.convert_to_numpy(weight) + 0.1 * RNG.normal(size=weight.shape).astype("float32"))
     return layer
 
 
+def both(kind=keras.layers.LSTM, merge_mode="concat", **options):
+    return lambda units: keras.layers.Bidirectional(kind(units, **options), merge_mode=merge_mode)
+
+
+@keras.saving.register_keras_serializable()
 class Scaled(keras.layers.LSTM):
     """A layer that is not quite an LSTM: its outputs are one per cent too large, and so are its gradients."""
 
@@ -68,11 +75,28 @@ class Scaled(keras.layers.LSTM):
         return super().call(*args, **kwargs) * 1.01
 
 
+class DetachedLSTM(keras.layers.LSTMCell):
+    """A cell with a mistake: no gradient goes back through h."""
+
+    def call(self, inputs, states, training=False):
+        return super().call(inputs, [keras.ops.stop_gradient(states[0]), states[1]], training)
+
+
+class DetachedGRU(keras.layers.GRUCell):
+    def call(self, inputs, states, training=False):
+        return super().call(inputs, [keras.ops.stop_gradient(states[0])], training)
+
+
+def around(cell, **options):
+    return lambda units: keras.layers.RNN(cell(units), return_sequences=True, **options)
+
+
 def told(seen):
     return {
         "ok": seen.ok,
         "names": [row.name for row in seen.rows],
         "errors": [row.error for row in seen.rows],
+        "wrong": [row.name for row in seen.rows if not row.ok],
         "text": str(seen),
         "calls": len(seen.calls),
     }
@@ -80,40 +104,66 @@ def told(seen):
 
 def main():
     answers = {}
+    sequences, gru, rnn, one = {"return_sequences": True}, keras.layers.GRU, keras.layers.SimpleRNN, STATE[:1]
+    lstm, dropped, trained = keras.layers.LSTM, sequences | {"dropout": 0.4}, {"training": True}
     cases = {
-        "all outputs": ({"return_sequences": True}, None, None, {}),
-        "not compiled": ({"return_sequences": True}, STATE, RIGHT, {"compiled": False}),
-        "last output": ({}, None, None, {}),
-        "states": ({"return_sequences": True, "return_state": True}, STATE, None, {}),
-        "no bias": ({"return_sequences": True, "use_bias": False}, STATE, None, {}),
-        "backwards": ({"return_sequences": True, "go_backwards": True}, STATE, None, {}),
-        "right padding": ({"return_sequences": True}, STATE, RIGHT, {}),
-        "right padding, last output": ({"return_state": True}, STATE, RIGHT, {}),
-        "right padding, zeros": ({"return_sequences": True, "zero_output_for_mask": True}, STATE, RIGHT, {}),
-        "left padding": ({"return_sequences": True}, STATE, LEFT, {}),
-        "gaps": ({"return_sequences": True}, STATE, GAPS, {}),
-        "backwards with padding": ({"return_sequences": True, "go_backwards": True}, None, RIGHT, {}),
-        "dropout in evaluation": ({"return_sequences": True, "dropout": 0.5}, None, None, {}),
+        "all outputs": (lstm, sequences, None, None, {}),
+        "not compiled": (lstm, sequences, STATE, RIGHT, {"compiled": False}),
+        "last output": (lstm, {}, None, None, {}),
+        "states": (lstm, sequences | {"return_state": True}, STATE, None, {}),
+        "no bias": (lstm, sequences | {"use_bias": False}, STATE, None, {}),
+        "backwards": (lstm, sequences | {"go_backwards": True}, STATE, None, {}),
+        "right padding": (lstm, sequences, STATE, RIGHT, {}),
+        "right padding, last output": (lstm, {"return_state": True}, STATE, RIGHT, {}),
+        "right padding, zeros": (lstm, sequences | {"zero_output_for_mask": True}, STATE, RIGHT, {}),
+        "left padding": (lstm, sequences, STATE, LEFT, {}),
+        "gaps": (lstm, sequences, STATE, GAPS, {}),
+        "backwards with padding": (lstm, sequences | {"go_backwards": True}, None, RIGHT, {}),
+        "dropout in evaluation": (lstm, sequences | {"dropout": 0.5}, None, None, {}),
+        "dropout": (lstm, dropped, STATE, None, trained),
+        "GRU dropout": (gru, dropped, one, RIGHT, trained),
+        "RNN dropout": (rnn, dropped, one, GAPS, trained),
+        "GRU": (gru, sequences, one, RIGHT, {}),
+        "GRU before": (gru, sequences | {"reset_after": False}, one, GAPS, {}),
+        "GRU no bias, backwards": (gru, {"use_bias": False, "go_backwards": True}, None, RIGHT, {}),
+        "RNN": (rnn, sequences, one, GAPS, {}),
+        "RNN relu": (rnn, {"activation": "relu"}, None, RIGHT, {}),
+        "other activations": (lstm, {"recurrent_activation": "hard_sigmoid", "activation": "relu"}, None, None, {}),
+        "RNN around a cell": (around(keras.layers.LSTMCell), {}, STATE, GAPS, {}),
+        "stateful": (lstm, sequences | {"stateful": True}, None, None, {}),
+        "bfloat16": (lstm, sequences | {"dtype": "mixed_bfloat16"}, None, None, {}),
+        "Bidirectional": (both(**sequences), {}, [*STATE, *STATE[::-1]], GAPS, {}),
+        "Bidirectional sum": (both(gru, "sum", **sequences), {}, None, RIGHT, {}),
+        "Bidirectional ave": (both(rnn, "ave", **sequences), {}, None, RIGHT, {}),
+        "Bidirectional mul": (both(lstm, "mul", **sequences), {}, None, GAPS, {}),
+        "Bidirectional None": (both(lstm, None, **sequences), {}, None, LEFT, {}),
+        "Bidirectional last": (both(lstm, return_state=True), {}, None, RIGHT, {}),
+        "Bidirectional dropout": (both(gru, dropout=0.4), {}, None, RIGHT, trained),
+        "mistake: outputs": (Scaled, sequences, None, None, {}),
+        "mistake: h detached": (around(DetachedLSTM), {}, None, None, {}),
+        "mistake: h detached, GRU": (around(DetachedGRU), {}, None, RIGHT, {}),
+        "mistake: a direction": (both(Scaled, **sequences), {}, None, None, {}),
     }
     for name in json.loads(sys.argv[1]):
         del cases[name]
-    for name, (options, state, mask, how) in cases.items():
-        layer = built(**options)
+    for name, (kind, options, state, mask, how) in cases.items():
+        layer = built(kind, **options)
+        if name == "stateful":
+            layer(X)  # begins with what this left
         with lc.debug.watch(layer) as seen:
             step(layer, X, state, mask, **how)
         answers[name] = told(seen)
 
-    both = keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=True), merge_mode="sum")
-    both.build((B, T, I))
-    with lc.debug.watch(both.backward_layer) as seen:
-        step(both, X, None, RIGHT)
+    pair = built(both(merge_mode="sum", **sequences))
+    with lc.debug.watch(pair.backward_layer) as seen:
+        step(pair, X, None, RIGHT)
     answers["inside a Bidirectional"] = told(seen)
 
-    layer = Scaled(H, return_sequences=True)
-    layer.build((B, T, I))
-    with lc.debug.watch(layer) as seen:
-        step(layer, X, None, None)
-    answers["a layer with a mistake"] = told(seen)
+    each = keras.layers.TimeDistributed(keras.layers.LSTM(H))
+    each.build((B, 2, T, I))
+    with lc.debug.watch(each.layer) as seen:
+        step(each, np.stack([X, -X], axis=1), None, None)
+    answers["inside a TimeDistributed"] = told(seen)
 
     model = keras.Sequential(
         [keras.layers.Masking(), keras.layers.LSTM(H, return_sequences=True), keras.layers.Dense(2)]
@@ -128,9 +178,17 @@ def main():
 
     complaints = {
         "not built": lambda: keras.layers.LSTM(H),
-        "stateful": lambda: built_stateful(),
-        "relu": lambda: built(activation="relu"),
-        "gru": lambda: keras.layers.GRU(H),
+        "mish": lambda: built(activation="mish"),
+        "a function": lambda: built(activation=lambda x: x),
+        "stacked": lambda: built(lambda units: keras.layers.RNN([keras.layers.LSTMCell(units)])),
+        "convolutional": lambda: keras.layers.ConvLSTM2D(3, 3),
+        "a model": lambda: model,
+        "Dense": lambda: keras.layers.Dense(3),
+        "unlike": lambda: built(
+            lambda units: keras.layers.Bidirectional(
+                keras.layers.GRU(units), backward_layer=keras.layers.LSTM(units, go_backwards=True)
+            )
+        ),
     }
     for name, make in complaints.items():
         try:
@@ -138,9 +196,10 @@ def main():
                 pass
         except (TypeError, ValueError) as error:
             answers[name] = f"{type(error).__name__}: {error}"
+    noisy = built(recurrent_dropout=0.5)
     for name, layer, run in (
         ("never called", built(), lambda layer: None),
-        ("dropout in training", built(dropout=0.5), lambda layer: step(layer, X, None, None, training=True)),
+        ("recurrent dropout", noisy, lambda layer: step(layer, X, None, None, training=True)),
         ("no gradient", built(), lambda layer: layer(X)),
     ):
         try:
@@ -149,13 +208,10 @@ def main():
         except RuntimeError as error:
             answers[name] = str(error)
         assert "call" not in vars(layer)
+    with lc.debug.watch(noisy) as seen:
+        step(noisy, X, None, None)
+    answers["recurrent dropout in evaluation"] = told(seen)
     json.dump(answers, sys.stdout)
-
-
-def built_stateful():
-    layer = keras.layers.LSTM(H, stateful=True)
-    layer.build((B, T, I))
-    return layer
 
 
 if __name__ == "__main__":

@@ -180,18 +180,29 @@ def test_hooks_of_somebody_else_come_first(torch):
     assert np.abs(seen.calls[0].dy).max() == pytest.approx(0.001)
 
 
-def test_dropout_of_torch_cannot_be_replayed(torch):
-    module = torch.nn.LSTM(I, H, 2, dropout=0.3)
+@pytest.mark.parametrize("p", [0.4, 1.0])
+@pytest.mark.parametrize("lengths", [None, (4, 6, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dropout_between_layers_is_seen(torch, dtype, lengths, p):
+    """What torch drew is replayed: in training, and nothing in evaluation."""
+    torch.manual_seed(10)
+    dtype = getattr(torch, dtype)
+    module = torch.nn.GRU(I, H, 3, dropout=p, bidirectional=True, batch_first=True, dtype=dtype)
+    x = torch.randn(B, T, I, dtype=dtype, requires_grad=True)
     with watch(module) as seen:
-        train(torch, module, torch.randn(T, B, I))
-    assert seen.ok is None
-    assert "torch does not tell what its dropout (0.3 between the layers) drew" in str(seen)
-    with pytest.raises(RuntimeError, match="this step cannot be replayed"):
-        seen.show(lc.debug.step_jacobians)
-    module.eval()
-    with watch(module) as seen:
-        train(torch, module, torch.randn(T, B, I))
-    assert seen.ok
+        train(torch, module, x, lengths=lengths)
+    assert seen.ok, str(seen)
+    drawn = seen.calls[0].drawn["2"]  # before the third layer
+    assert set(np.unique(drawn)) == ({0.0, float(torch.tensor(1 / (1 - p), dtype=dtype))} if p < 1 else {0.0})
+    assert {"0.fw.dW_ih", "1.1.bw.dW_hh", "2.1.fw.db"} <= {row.name for row in seen.rows}  # "k.0" is the dropout
+    assert seen.show(lc.debug.ledger).ok
+    with pytest.raises(RuntimeError, match="mistakes are not searched with dropout between layers"):
+        seen.diagnose()
+    with watch(module.eval()) as seen:
+        train(torch, module, x, lengths=lengths)
+    assert seen.ok, str(seen)
+    assert "0.fw.dW_ih" in {row.name for row in seen.rows}
+    assert not seen.calls[0].drawn
 
 
 def test_frozen_weights_are_left_out_and_named(torch):
@@ -236,22 +247,50 @@ def test_a_mistake_is_named(torch):
     assert seen.diagnose().ok
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["projection", "relu"])
+def test_options_that_lstmcore_has(torch, kind, bidirectional):
+    torch.manual_seed(12)
+    if kind == "relu":
+        module = torch.nn.RNN(I, H, 2, nonlinearity="relu", bidirectional=bidirectional)
+    else:
+        module = torch.nn.LSTM(I, H, 2, proj_size=2, bidirectional=bidirectional, dtype=torch.float64)
+    dtype = next(module.parameters()).dtype
+    with watch(module) as seen:
+        train(torch, module, torch.randn(T, B, I, requires_grad=True, dtype=dtype), lengths=(4, 6, 1))
+    assert seen.ok, str(seen)
+    assert any(name.endswith("dW_hr") for name in {row.name for row in seen.rows}) == (kind == "projection")
+    option = "proj_size" if kind == "projection" else "activation"
+    with pytest.raises(RuntimeError, match=f"mistakes are not searched with {option}"):
+        seen.diagnose()
+
+
+def test_no_biases_no_rows_for_them(torch):
+    module = torch.nn.LSTM(I, H, bias=False)
+    with watch(module) as seen:
+        train(torch, module, torch.randn(T, B, I))
+    assert seen.ok, str(seen)
+    assert {row.name for row in seen.rows} == {"y", "dW_ih", "dW_hh"}
+
+
 def test_what_is_not_there_is_said(torch):
     module = torch.nn.LSTM(I, H)
-    with pytest.raises(RuntimeError, match="was not called inside the with block"), watch(module):
-        pass
+    with pytest.raises(RuntimeError, match="was not called inside the with block: as layer"), watch(module):
+        module.forward(torch.randn(T, B, I))
     with pytest.raises(RuntimeError, match="no gradient came back"), watch(module), torch.no_grad():
         module(torch.randn(T, B, I))
-    with pytest.raises(ValueError, match="no projection; got proj_size=2"), watch(torch.nn.LSTM(I, H, proj_size=2)):
-        pass
-    with pytest.raises(ValueError, match="got nonlinearity='relu'"), watch(torch.nn.RNN(I, H, nonlinearity="relu")):
-        pass
     with (
-        pytest.raises(TypeError, match=r"should be a torch.nn.LSTM, GRU or RNN; got Linear"),
+        pytest.raises(TypeError, match=r"should be a torch.nn.LSTM, GRU or RNN, or a cell of these; got Linear"),
         watch(torch.nn.Linear(3, 4)),
     ):
         pass
-    with pytest.raises(TypeError, match=r"torch.nn.LSTM or a Keras 3 LSTM layer; got LSTM"), watch(lc.LSTM(3, 4)):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ModuleDict({"lstm": module}))
+    with (
+        pytest.raises(TypeError, match=r"one recurrent layer; Sequential holds 1.lstm: watch\(model.1.lstm\)"),
+        watch(model),
+    ):
+        pass
+    with pytest.raises(TypeError, match=r"or a recurrent Keras 3 layer; got LSTM"), watch(lc.LSTM(3, 4)):
         pass
     assert not module._forward_hooks  # taken off after an error too
 
