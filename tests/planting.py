@@ -1,18 +1,23 @@
 """Random training steps with mistakes planted in them, and an LSTM that knows nothing of lstmcore."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 import lstmcore as lc
+from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.read_case import Reading, read_case
 from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.interop import from_lstmcore
+from lstmcore.layers import Layer
 
 SUMMED = ("bias_ih", "bias_hh")  # torch's two biases: both made different from zero
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """The arguments of `diagnose`, less the gradients."""
 
     weights: dict[str, np.ndarray]
@@ -23,11 +28,15 @@ class Step(NamedTuple):
     def read(self, grads: dict[str, np.ndarray]) -> Reading:
         return read_case(self.weights, self.x, self.dy, grads, **self.options)
 
+    @cached_property
+    def case_and_model(self) -> tuple[Case, Layer]:
+        """What the arguments are read as: the same for all mistakes."""
+        case, model, *_ = self.read({name: np.zeros(w.shape, self.x.dtype) for name, w in self.weights.items()})
+        return case._replace(grads={}), model
+
     def gradients(self, *mistakes: Mistake, dtype: str = "float64") -> dict[str, np.ndarray]:
         """All gradients with these mistakes, computed in this dtype."""
-        every = {name: np.zeros(w.shape, self.x.dtype) for name, w in self.weights.items()}
-        case, model, *_ = self.read(every)
-        case = case._replace(grads={})
+        case, model = self.case_and_model
         engine = mutant(*mistakes)
         given = cast(engine.prepare(case), dtype)
         with np.errstate(all="ignore"):
@@ -66,7 +75,7 @@ def random_step(
     out = H * (1 + both)
     shapes = {"x": (T, B, I), "y": (B, out) if final else (T, B, out)}
     kept = {name: rng.random(shapes[name]) < 0.6 for name in dropout}
-    step = Step(
+    parts = (
         weights,
         rng.standard_normal(shapes["x"]),
         rng.standard_normal(shapes["y"]),
@@ -78,7 +87,7 @@ def random_step(
             "dropout": {name: np.where(k, 1 / 0.6, 0) for name, k in kept.items()},
         },
     )
-    return Step(*(cast(part, dtype) for part in step))
+    return Step(*(cast(part, dtype) for part in parts))
 
 
 def cast(tree: Any, dtype: str) -> Any:

@@ -35,7 +35,8 @@ class Rounded:
 
     def __init__(self, value: Any, variance: Any = 0.0):
         self.value = np.asarray(value)
-        self.variance = np.broadcast_to(variance, self.value.shape).astype(float)
+        self.variance = np.empty(self.value.shape)
+        self.variance[...] = variance
 
     def __array_namespace__(self) -> ModuleType:
         return sys.modules[__name__]

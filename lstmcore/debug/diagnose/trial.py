@@ -37,6 +37,7 @@ class Bench:
         self._prepared: dict[tuple[Edit, ...], tuple[Any, ...]] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
+        self._scatter = lru_cache(maxsize=8)(self._scattered)  # as many arrays for each of the samples
         n = sum(value.size for value in self.case.grads.values())
         self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
         lost = max(
@@ -76,18 +77,21 @@ class Bench:
         return {k: unit * bound[k] + self.reading.written[k].moved(numbers[k]) + tiny for k in bound}
 
     def _bound(self, mistakes: tuple[Mistake, ...], written: bool) -> Numbers:
-        engine, (params, x, mask, *states) = mutant(*self.base, *mistakes), self.prepared(*mistakes)
-        given = self.rounded(mistakes, written)
-        ours = engine.run(self.model, *given)
+        ours = mutant(*self.base, *mistakes).run(self.model, *self.rounded(mistakes, written))
         deviations = {name: np.sqrt(a.variance) for name, a in ours.items()}
-        exact = self._numbers(tuple(m for m in mistakes if not m.afterwards))
-        with np.errstate(all="ignore"):
-            scatter = [engine.run(self.model, *_moved((params, x, mask, *states), seed)) for seed in range(SAMPLES)]
+        before = tuple(m for m in mistakes if not m.afterwards)
+        scatter = self._scatter(before)
         for name, deviation in deviations.items():
-            errors = np.array([sample[name] - exact[name] for sample in scatter]) / 2.0**-24
-            seen = np.mean((errors / np.where(deviation > 0, deviation, np.inf)) ** 2)
+            seen = np.mean((scatter[name] / np.where(deviation > 0, deviation, np.inf)) ** 2)
             deviations[name] = deviation * max(1.0, float(np.sqrt(seen))) if np.isfinite(seen) else deviation
-        return {k: self.deviations * a for k, a in self.spread(mistakes, exact, deviations).items()}
+        return {k: self.deviations * a for k, a in self.spread(mistakes, self._numbers(before), deviations).items()}
+
+    def _scattered(self, mistakes: tuple[Mistake, ...]) -> Numbers:
+        """The errors of runs in float32, (SAMPLES, *shape) of each array, in units of roundoff."""
+        engine, given, exact = mutant(*self.base, *mistakes), self.prepared(*mistakes), self._numbers(mistakes)
+        with np.errstate(all="ignore"):
+            samples = [engine.run(self.model, *_moved(given, seed)) for seed in range(SAMPLES)]
+            return {name: np.array([s[name] - exact[name] for s in samples]) / 2.0**-24 for name in exact}
 
     def spread(self, mistakes: tuple[Mistake, ...], exact: Numbers, deviations: Numbers) -> Numbers:
         """The deviations of gradients handed over, by their effect: what comes of moved ones, less what came."""

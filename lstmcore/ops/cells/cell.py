@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from types import FunctionType
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from lstmcore.ops.cells.symbol import Number, Symbol, number, sigmoid, symbols, tanh, where_less
@@ -107,7 +108,8 @@ class Cell:
                 self._refuse(name, f"return {', '.join(gives)}", f"{len(traced.gives)} values")
 
     def __hash__(self) -> int:
-        return hash(self.name)  # a few times in every pass: others of that name are told apart by what is in them
+        step = self.make_step  # if it is a function: others may have no hash
+        return hash((self.name, step if isinstance(step, FunctionType) else type(step)))
 
     def _refuse(self, what: str, wanted: str, got: object) -> NoReturn:
         raise ValueError(f"cell {self.name!r}: `{what}` should {wanted}; got {got}")

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -337,7 +338,7 @@ def test_one_mask_for_all_steps():
     grads = step.gradients(dtype="float32")
     step.options["dropout"] = {name: mask[0] for name, mask in step.options["dropout"].items()}
     assert diagnose(step, grads).ok
-    assert not diagnose(step._replace(options=step.options | {"dropout": {}}), grads, search=False).ok
+    assert not diagnose(replace(step, options=step.options | {"dropout": {}}), grads, search=False).ok
 
 
 def test_what_is_no_dropout_mask_is_refused():
@@ -345,7 +346,7 @@ def test_what_is_no_dropout_mask_is_refused():
     grads = step.gradients(dtype="float32")
 
     def ask(**masks):
-        diagnose(step._replace(options=step.options | {"dropout": masks}), grads)
+        diagnose(replace(step, options=step.options | {"dropout": masks}), grads)
 
     with pytest.raises(KeyError, match="`dropout` should hold masks of x or y; got 'h'"):
         ask(h=np.ones((6, 3, 3)))
@@ -477,11 +478,11 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(
         ValueError, match=r"`dy` should be \(6, 3, 4\), or \(3, 4\) for final states only; got \(5, 3, 4\)"
     ):
-        diagnose(step._replace(dy=step.dy[:5]), grads)
+        diagnose(replace(step, dy=step.dy[:5]), grads)
     with pytest.raises(ValueError, match=r"`x` should be \(T, B, I\) with I = 4.*got \(6, 3, 3\)"):
-        diagnose(step._replace(x=step.x[..., :3]), grads)
+        diagnose(replace(step, x=step.x[..., :3]), grads)
     with pytest.raises(KeyError, match=r"`state` should hold h0, c0; got 'h'"):
-        diagnose(step._replace(options={"state": {"h": step.options["state"]["h0"]}}), grads)
+        diagnose(replace(step, options={"state": {"h": step.options["state"]["h0"]}}), grads)
     with pytest.raises(KeyError, match="`layout` should be one of lstmcore, torch"):
         lc.debug.diagnose(step.weights, step.x, step.dy, grads, layout="theano")
 

@@ -1,5 +1,7 @@
 """Right gradients are right however they were written down, and a mistake is still named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planting import random_step, somebody_elses
@@ -62,7 +64,7 @@ def test_printed_numbers_are_right_to_the_digits_that_were_written(form, dtype):
 def test_inputs_that_lost_the_same_decimals_are_no_mistake():
     """All of it printed with %.6f: weights and inputs are off by half a millionth, and the gradients by more."""
     step, grads = step_and_gradients()
-    step = step._replace(weights=printed(step.weights, "%.6f"), x=printed({"x": step.x}, "%.6f")["x"])
+    step = replace(step, weights=printed(step.weights, "%.6f"), x=printed({"x": step.x}, "%.6f")["x"])
     for group in ("state", "dstate"):
         step.options[group] = printed(step.options[group], "%.6f")
     assert diagnose(step, printed(grads, "%.6f")).ok
@@ -72,7 +74,7 @@ def test_inputs_that_lost_the_same_decimals_are_no_mistake():
 def test_typed_inputs_are_exact():
     """Weights of one decimal were typed in: they do not excuse gradients of six."""
     step, _ = step_and_gradients()
-    step = step._replace(weights=printed(step.weights, "%.1f"), x=printed({"x": step.x}, "%.1f")["x"])
+    step = replace(step, weights=printed(step.weights, "%.1f"), x=printed({"x": step.x}, "%.1f")["x"])
     grads = printed(step.gradients(), "%.6f")
     assert diagnose(step, grads).ok
     grads["bias_hh_l0"] = grads["bias_hh_l0"] + 1e-4

@@ -10,7 +10,7 @@ import oracle
 import pytest
 
 from lstmcore.ops.activation import array_maths
-from lstmcore.ops.cells import CELLS, Maths, Options, options_of
+from lstmcore.ops.cells import CELLS, Maths, Options, options_of, variant
 
 SCALAR = Maths(sigmoid=lambda a: 1.0 / (1.0 + math.exp(-a)), tanh=math.tanh, one=1.0)
 TOLERANCE = 30 * np.finfo(float).eps  # at most 20 roundings, of numbers below 2
@@ -136,3 +136,12 @@ def test_a_step_with_plain_numbers_is_not_compiled():
 
 def test_checkers_know_every_option_of_every_cell():
     assert Options.__annotations__.keys() == set().union(*map(options_of, CELLS.values()))
+
+
+def test_cells_of_one_name_and_different_steps_are_told_apart_quickly():
+    """By their hash: a search for mistakes makes thousands of cells called lstm, and keeps them in tables."""
+    lstm = CELLS["lstm"]
+    others = [replace(lstm, make_step=lambda maths, k=k: lstm.make_step(maths)) for k in range(20)]
+    assert len({hash(cell) for cell in (lstm, *others)}) > 15
+    assert hash(replace(lstm)) == hash(lstm)
+    assert hash(variant(lstm, clip_c=2.0)) == hash(variant(lstm, clip_c=2.0)) != hash(lstm)
