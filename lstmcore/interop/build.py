@@ -51,7 +51,7 @@ def recurrent(
     bidirectional: bool | None = None,
     return_sequences: bool = True,
     dropout: float = 0.0,
-    **options: Any,
+    **options: object,
 ) -> list[Layer]:
     """The layers of a recurrent stack, weights in; dropout between them. Options by the names of `FEATURES`.
 
@@ -76,7 +76,7 @@ def recurrent(
     return [part for layer in layers[:-1] for part in ([layer, Dropout(dropout)] if dropout else [layer])] + layers[-1:]
 
 
-def refuse(cell: str, options: Mapping[str, Any]) -> Plain:
+def refuse(cell: str, options: Mapping[str, object]) -> Plain:
     """The options of the lstmcore layer for those of others. Raises ValueError, by name, for what it has not.
 
     activations: of the gates, of the candidate and of c, in this order, as lstmcore's options have them.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from lstmcore.interop.why import check_order, tidy, why
 from lstmcore.ops import gates
 from lstmcore.ops.cells import CELLS, variant
 
-NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 Blocks = dict[tuple[str, str], list[tuple[str, np.ndarray]]]  # ("x", "i") -> [(key, its copy of the block), ...]
 
 
@@ -25,7 +24,7 @@ def to_lstmcore(
     gradients: bool = False,
     bidirectional: bool | None = None,
     dtype: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
+    options: Mapping[str, object] = NO_OPTIONS,
 ) -> tuple[Plain, dict[str, np.ndarray]]:
     """Weights, or gradients, of any layout -> (config, params), both as lstmcore's.
 
@@ -74,7 +73,7 @@ def from_lstmcore(
     cell: str = "lstm",
     *,
     gradients: bool = False,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> dict[str, np.ndarray]:
     """lstmcore's weights, or gradients, in another layout; the way back of `to_lstmcore`.
 
@@ -105,7 +104,7 @@ def from_lstmcore(
     return {key: np.stack(values) if layout.direction_axis else values[-1] for key, values in answer.items()}
 
 
-def own_layout(cell: str, options: Mapping[str, Any]) -> Layout:
+def own_layout(cell: str, options: Mapping[str, object]) -> Layout:
     """The row of lstmcore, as a cell of these options has it."""
     made = variant(CELLS[cell], **options)
     named = [made.gates[k] for k in made.recurrent_blocks]
@@ -121,7 +120,7 @@ def own_layout(cell: str, options: Mapping[str, Any]) -> Layout:
     return LAYOUTS["lstmcore"]._replace(cells={cell: tuple(parts)})
 
 
-def with_options(layout: Layout, cell: str, options: Mapping[str, Any]) -> Layout:
+def with_options(layout: Layout, cell: str, options: Mapping[str, object]) -> Layout:
     """A row as a cell of these options has it: with peepholes, and one bias where the system has one for it."""
     if layout.source == LAYOUTS["lstmcore"].source:
         return own_layout(cell, options)
@@ -145,7 +144,7 @@ def _told(arrays: Mapping[str, np.ndarray], cell: str) -> Plain:
     return told | ({"bias": False} if "W_hh" in names and "b" not in names else {})
 
 
-def _fill(blocks: Blocks, options: Mapping[str, Any], gradients: bool) -> None:
+def _fill(blocks: Blocks, options: Mapping[str, object], gradients: bool) -> None:
     """The blocks that other systems have and the cell has not: those of a coupled gate are zero, and a second bias of
     the candidate is zero beside the first, or has its gradient."""
     gone = str(options.get("coupled") or "")
@@ -308,7 +307,7 @@ def _config(
     structure: Structure,
     sizes: Mapping[tuple[int, int], tuple[int, int]],
     params: Mapping[str, np.ndarray],
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
 ) -> Plain:
     """What `lstmcore.layers.from_config` builds."""
     dtype = str(next(iter(params.values())).dtype)

@@ -1,7 +1,6 @@
 """Arrays of any library, brought to the host in a dtype that lstmcore computes in."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,8 @@ def on_host(arrays: Mapping[str, object], dtype: str | None = None) -> dict[str,
     return {key: _on_host(key, value, dtype) for key, value in arrays.items()}
 
 
-def _on_host(key: str, value: Any, dtype: str | None) -> np.ndarray:
-    value = _held(value)
+def _on_host(key: str, given: object, dtype: str | None) -> np.ndarray:
+    value = _held(given)
     value = value.detach().cpu() if hasattr(value, "detach") else value
     name = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
     if name in HALVES and dtype is None:
@@ -43,7 +42,7 @@ def shape(value: object) -> tuple[int, ...]:
     return tuple(getattr(_held(value), "shape", ()))
 
 
-def _held(value: Any) -> Any:
+def _held(value: object) -> object:
     """What a variable of Flax or Keras holds; another value itself."""
     return value.get_value() if hasattr(value, "get_value") else getattr(value, "value", value)
 

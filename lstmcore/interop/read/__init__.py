@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def read(
     cell: str | None = None,
     dtype: str | None = None,
     tell: Callable[[str], object] = print,
-    **options: Any,
+    **options: object,
 ) -> Layer:
     """The lstmcore model of a torch module, a Keras 3 layer or model, an ONNX model or node, a Flax module (nnx, or
     linen with params=), a cell of Equinox, a file (.pt, .pth, .safetensors, .onnx, .keras, .weights.h5), or arrays by

@@ -25,7 +25,7 @@ ORDER = {"lstm": "ifgo", "gru": "rzn"}  # of the blocks, where nnx has them in o
 Tree = Mapping[Any, Any]
 
 
-def read(thing: Any, *, dtype: str | None = None, params: Tree | None = None, **options: Any) -> tuple[Layer, Proof]:
+def read(thing: Any, *, dtype: str | None = None, params: Tree | None = None, **options: object) -> tuple[Layer, Proof]:
     """params: of a linen module that is not bound, what its `init` gave.
 
     Raises ValueError, by name, for what lstmcore has not, and if both sides disagree.
@@ -133,7 +133,7 @@ def _by_gate(tree: Tree, kind: str) -> Plain:
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def _run(thing: Any, tree: Tree, *given: Any, **options: Any) -> Any:
+def _run(thing: Any, tree: Tree, *given: object, **options: object) -> Any:
     if isinstance(thing, nnx.Module):
         twin = nnx.clone(thing)
         twin.eval()

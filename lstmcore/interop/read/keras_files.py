@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from lstmcore.interop.build import chain
 from lstmcore.interop.proof import Differs, Proof
 from lstmcore.interop.read.keras_config import in_order
 from lstmcore.layers import Layer
+
+if TYPE_CHECKING:
+    import h5py
 
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, RuntimeError),
@@ -33,7 +36,7 @@ class Unread(ValueError):
 
 
 def read_file(
-    path: Path, *, dtype: str | None = None, config: str | Plain | None = None, **options: Any
+    path: Path, *, dtype: str | None = None, config: str | Plain | None = None, **options: object
 ) -> tuple[Layer, Proof]:
     """config: of a .weights.h5 file, the text of model.to_json(), or what it says.
 
@@ -56,12 +59,12 @@ def read_file(
                     raise zipfile.BadZipFile("it claims to hold more than a file of its size can")
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile("its parts do not match their checksums")
-                config = json.loads(archive.read("config.json"))
-                source: Any = io.BytesIO(archive.read("model.weights.h5"))
+                said: Plain = json.loads(archive.read("config.json"))
+                source: io.BytesIO | Path = io.BytesIO(archive.read("model.weights.h5"))
         else:
-            config, source = json.loads(config) if isinstance(config, str) else config, path
+            said, source = json.loads(config) if isinstance(config, str) else config or {}, path
         with h5py.File(source, "r") as held:
-            parts = [(p["class_name"], p["config"], _arrays(held, group, size)) for group, p in _numbered(config)]
+            parts = [(p["class_name"], p["config"], _arrays(held, group, size)) for group, p in _numbered(said)]
     except DAMAGED as error:
         raise ValueError(f"{path} is damaged, or no file of Keras 3: {error!s:.200}") from error
     layers, flipped = in_order(parts, dtype, notes)
@@ -74,7 +77,7 @@ def read_file(
     return model, proof._replace(words="; ".join([proof.words, *notes]))
 
 
-def _numbered(config: Any) -> Iterator[tuple[str, Plain]]:
+def _numbered(config: Plain) -> Iterator[tuple[str, Plain]]:
     """(the name of its group, configuration) of each layer, in order."""
     times: dict[str, int] = {}
     for part in config["config"]["layers"]:
@@ -85,14 +88,14 @@ def _numbered(config: Any) -> Iterator[tuple[str, Plain]]:
         yield snake if n == 0 else f"{snake}_{n}", part
 
 
-def _arrays(held: Any, group: str, size: int) -> list[np.ndarray]:
+def _arrays(held: "h5py.File", group: str, size: int) -> list[np.ndarray]:
     """The arrays of a layer, forwards before backwards."""
     layers = held["layers"] if "layers" in held else held["_layer_checkpoint_dependencies"]
     if group not in layers:
         return []
     found: list[tuple[tuple[bool, str], np.ndarray]] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: "h5py.Dataset | h5py.Group") -> None:
         if hasattr(item, "shape"):
             if item.nbytes > INFLATION * size or item.dtype.kind != "f":
                 raise OSError(f"`{group}/{name}` claims {item.shape} {item.dtype}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from lstmcore.layers import Embedding, Layer
 from lstmcore.layers.tree import leaves
 from lstmcore.ops.masking import mask_from_lengths
 
+if TYPE_CHECKING:
+    import keras
 
-def read(thing: Any, *, dtype: str | None = None) -> tuple[Layer, Proof]:
+
+def read(thing: "keras.Layer", *, dtype: str | None = None) -> tuple[Layer, Proof]:
     """The model of a layer or of a model whose layers follow one another. Raises ValueError, by name, for what lstmcore
     has not, for a layer that is not built, and if both sides disagree."""
     notes: list[str] = []
@@ -25,19 +28,19 @@ def read(thing: Any, *, dtype: str | None = None) -> tuple[Layer, Proof]:
     return model, proof._replace(words="; ".join([proof.words, *notes]))
 
 
-def _parts(thing: Any) -> list[Any]:
+def _parts(thing: "keras.Layer") -> "list[keras.Layer]":
     """The layers of a model, and of models in it; a layer alone."""
     return [part for layer in thing.layers for part in _parts(layer)] if hasattr(thing, "layers") else [thing]
 
 
-def _said(layer: Any) -> Part:
+def _said(layer: "keras.Layer") -> Part:
     if not layer.built:
         raise ValueError(f"`{layer.name}` should be built: call it once before")
     kinds = (kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("keras."))
     return next(kinds), layer.get_config(), layer.trainable_weights
 
 
-def prove(theirs: Any, model: Layer, flipped: bool) -> Proof:
+def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
     """Both sides on random input. A layer alone, and a model that begins with mask_zero, on rows of unequal lengths.
 
     flipped: whether the outputs of Keras stand in flipped order.
@@ -78,7 +81,7 @@ def prove(theirs: Any, model: Layer, flipped: bool) -> Proof:
     return Proof(error, f"{words}, batch first there: here x is (T, B, I)")
 
 
-def _states(layer: Any) -> list[Any]:
+def _states(layer: "keras.Layer") -> list[Any]:
     """The variables in which a stateful layer keeps its state."""
     ways = [getattr(layer, name) for name in ("forward_layer", "backward_layer") if hasattr(layer, name)]
     return [state for way in ways or [layer] if getattr(way, "stateful", False) for state in way.states]

@@ -7,7 +7,7 @@ the whole graph by onnxruntime, tells whether that was right.
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,9 @@ ACTIVATIONS: dict[str, tuple[str | float, ...]] = {  # with alpha and beta where
     "thresholdedrelu": ("thresholded_relu", 1.0), "scaledtanh": ("scaled_tanh", 1.0, 1.0),
     "hardsigmoid": ("hard_sigmoid", 0.2, 0.5), "elu": ("elu", 1.0),
 }  # fmt: skip
+if TYPE_CHECKING:
+    import onnxruntime
+
 SLOTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 FUNCTIONS = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU, "Softmax": Softmax}
 MOVES = {
@@ -42,7 +45,11 @@ MOVES = {
 
 
 def read(
-    thing: Any, *, dtype: str | None = None, weights: Mapping[str, Any] | None = None, **options: Any
+    thing: onnx.ModelProto | onnx.GraphProto | onnx.NodeProto,
+    *,
+    dtype: str | None = None,
+    weights: Arrays | None = None,
+    **options: object,
 ) -> tuple[Layer, Proof]:
     """The model of a ModelProto, GraphProto or NodeProto.
 
@@ -70,12 +77,14 @@ def read(
     return chain(layers), Proof(max(errors) if proofs and len(errors) == len(proofs) else None, words)
 
 
-def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
+def read_file(
+    path: Path, *, dtype: str | None = None, weights: Arrays | None = None, **options: object
+) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file."""
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(model)
-        return read(model, **given)
+        return read(model, dtype=dtype, weights=weights, **options)
     except Differs:
         raise
     except (onnx.checker.ValidationError, DecodeError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
@@ -186,7 +195,7 @@ def _decimal(number: str | float) -> float:
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def _session(model: onnx.ModelProto) -> Any:
+def _session(model: onnx.ModelProto) -> "onnxruntime.InferenceSession | None":
     try:
         import onnxruntime
     except ImportError:
@@ -259,7 +268,7 @@ def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Pr
     raise Differs(f"the graph gives something else than its layers in order, {chain(layers)!r}")
 
 
-def _feed(session: Any, x: np.ndarray, first: bool) -> Arrays:
+def _feed(session: "onnxruntime.InferenceSession", x: np.ndarray, first: bool) -> Arrays:
     """x for the first input, zeros for states, the full length for lengths."""
     feed: Arrays = {}
     for k, place in enumerate(session.get_inputs()):

@@ -8,7 +8,6 @@ Names tell the parts; the order in which they stand tells the order of the parts
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ def read(
     layout: str | None = None,
     cell: str | None = None,
     end: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> tuple[Layer, Proof]:
     """The model of arrays by name, in the order of the mapping; nested mappings are joined with "/".
 
@@ -60,7 +59,7 @@ def read(
     return model, Proof(None, words)
 
 
-def read_file(path: Path, **given: Any) -> tuple[Layer, Proof]:
+def read_file(path: Path, **given: str | None) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file and for one that holds something else than tensors by name."""
     held = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
     try:

@@ -1,6 +1,7 @@
 """A model as a model of Keras 3, which saves it as .keras or .weights.h5."""
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from lstmcore.interop.read.keras_config import ACTIVATIONS, MERGES
 from lstmcore.interop.write.blocks import Block, Run, blocks, time_major
 from lstmcore.layers import Bidirectional, Dropout, Embedding, Last, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.cells.activations import Spec, checked
+
+if TYPE_CHECKING:
+    import keras
 
 FUNCTIONS = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu", Softmax: "softmax"}
 KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
@@ -21,7 +25,7 @@ NAMES: dict[Spec, str] = {
 OURS = {ours: theirs for theirs, ours in MERGES.items()}
 
 
-def to_keras(model: Layer) -> Any:
+def to_keras(model: Layer) -> "keras.Sequential":
     """The model as a keras.Sequential with these weights; batch first, as Keras has it: (B, T, I), or classes (B, T).
 
     Raises ValueError for a layer or an option that Keras has not, ImportError where Keras or its backend is not
@@ -56,7 +60,7 @@ def _without_last(found: list[Block]) -> list[Block]:
     return parts
 
 
-def _layer(kinds: Any, block: Block) -> Any:
+def _layer(kinds: ModuleType, block: Block) -> "keras.Layer":
     if isinstance(block, Run):
         if not block.bidirectional:
             return _recurrent(kinds, block)
@@ -76,7 +80,7 @@ def _layer(kinds: Any, block: Block) -> Any:
     return kinds.Activation(FUNCTIONS[type(block)])  # type: ignore[index]
 
 
-def _recurrent(kinds: Any, run: Run, go_backwards: bool = False) -> Any:
+def _recurrent(kinds: ModuleType, run: Run, go_backwards: bool = False) -> "keras.Layer":
     run.refuse("Keras", OPTIONS)
     if run.reverse and run.return_sequences:
         raise ValueError(

@@ -1,6 +1,6 @@
 """A model as a graph of ONNX that onnxruntime runs."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from lstmcore.layers import (
 from lstmcore.layers.tree import leaves
 
 OPSET, IR = 17, 8
+if TYPE_CHECKING:
+    import onnx
+
 FUNCTIONS: dict[type, tuple[str, dict[str, int]]] = {
     Tanh: ("Tanh", {}),
     Sigmoid: ("Sigmoid", {}),
@@ -39,7 +42,7 @@ ORDER: dict[str, tuple[str, ...]] = {  # the options that name functions, in the
 }
 
 
-def to_onnx(model: Layer, lengths: bool = False, dtype: str | None = None) -> Any:
+def to_onnx(model: Layer, lengths: bool = False, dtype: str | None = None) -> "onnx.ModelProto":
     """The model as an onnx.ModelProto: "x" (T, B, I), or classes (T, B), -> "y". T and B are free.
 
     lengths: with a second input "lengths" (B,) int32, for rows that are padded at their ends; y beyond them is zero.

@@ -1,9 +1,10 @@
 """A model as a module of PyTorch: the text of its class, and its state_dict."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.interop.host import in_dtype, on_host
 from lstmcore.interop.write.blocks import Run, blocks, time_major
 from lstmcore.layers import (
@@ -19,6 +20,9 @@ from lstmcore.layers import (
     Softmax,
     Tanh,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 HEAD = '''"""{model}
 
@@ -63,7 +67,7 @@ MERGES = {
 }  # fmt: skip
 
 
-def to_torch(model: Layer, dtype: str | None = None) -> Any:
+def to_torch(model: Layer, dtype: str | None = None) -> "torch.nn.Module":
     """The model as a torch.nn.Module: the layer of torch itself where that is all there is, else a module whose
     forward(x, lengths=None) gives y; its text is `torch_source(model)`.
 
@@ -76,7 +80,7 @@ def to_torch(model: Layer, dtype: str | None = None) -> Any:
         raise ImportError("to_torch makes a module of torch: pip install torch") from None
     inner, batch_first = time_major(model)
     found = blocks(inner)
-    room: dict[str, Any] = {}
+    room: Plain = {}
     exec(torch_source(model), room)
     module = room["Model"]()
     tensors = {name: torch.from_numpy(value.copy()) for name, value in state_dict(model).items()}
