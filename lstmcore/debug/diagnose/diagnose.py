@@ -3,9 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from lstmcore.arrays import Array, State
+from lstmcore.arrays import Array, Plain, State
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.beside import lines_of
 from lstmcore.debug.diagnose.forward import Forward
@@ -93,9 +92,9 @@ class Diagnosis:
             return ADVICE["mend"]
         return ADVICE["record"]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Plain:
         """All of it as plain numbers, words, lists and dicts; None for a number without bounds."""
-        said = {
+        said: Plain = {
             name: getattr(self, name) for name in ("ok", "names", "digits", "notes", "forward", "own", "head", "next")
         }
         said |= {name: value if math.isfinite(value := getattr(self, name)) else None for name in ("residual", "off")}
@@ -122,7 +121,7 @@ def diagnose(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
-    loss: Mapping[str, Any] | None = None,
+    loss: Mapping[str, object] | None = None,
     search: bool = True,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Diagnosis:
@@ -328,8 +327,8 @@ def _digits(reading: Reading) -> str:
     return "; ".join(f"{kind}: {', '.join(keys)}" if len(kinds) > 1 else kind for kind, keys in kinds.items())
 
 
-def diagnose_case(case: Case, **options: Any) -> Diagnosis:
-    """`diagnose` for a case, as `load_case` reads it from a file. options: `search` and `tell`."""
+def diagnose_case(case: Case, search: bool = True, tell: Callable[[str], None] = lambda words: None) -> Diagnosis:
+    """`diagnose` for a case, as `load_case` reads it from a file."""
     return diagnose(
         case.weights,
         case.x,
@@ -343,7 +342,8 @@ def diagnose_case(case: Case, **options: Any) -> Diagnosis:
         dropout=case.dropout,
         steps=case.steps,
         loss=case.loss or None,
-        **options,
+        search=search,
+        tell=tell,
     )
 
 

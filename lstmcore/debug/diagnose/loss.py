@@ -128,7 +128,7 @@ class Given(NamedTuple):
         return tuple(dict.fromkeys(found))
 
 
-def given_loss(loss: Mapping[str, Any], x: np.ndarray) -> Given:
+def given_loss(loss: Mapping[str, object], x: np.ndarray) -> Given:
     """Checks what is said of a loss. x (T, B, I), in any order of its axes, or (T, I).
 
     Raises KeyError, TypeError or ValueError.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def from_lstmcore(
-    params: dict[str, np.ndarray], layout: str | Layout, cell: str, gradients: bool, options: Mapping[str, Any]
+    params: dict[str, np.ndarray], layout: str | Layout, cell: str, gradients: bool, options: Mapping[str, object]
 ) -> dict[str, np.ndarray]:
     """As lstmcore.interop's, which it asks once where every number comes from."""
     plan = _plan(_Key(layout), cell, _shapes(params), gradients, tuple(options.items()))
@@ -40,7 +39,7 @@ class _Key:
 
 @lru_cache(maxsize=256)
 def _plan(
-    layout: _Key, cell: str, shapes: Shapes, gradients: bool, options: tuple[tuple[str, Any], ...]
+    layout: _Key, cell: str, shapes: Shapes, gradients: bool, options: tuple[tuple[str, object], ...]
 ) -> dict[str, np.ndarray]:
     """Where each number of the answer stands in the parameters, one after the other."""
     counted, n = {}, 0

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import permutations, product
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.interop import Layout
 from lstmcore.interop.layouts import Part
 
@@ -28,7 +29,7 @@ OWN = "a program of its own"
 PEEPHOLE = (
     r"(?:p|v|peep(?:holes?)?|w_?c|w_?peep(?:holes?)?)_?([ifo])?_?(?:c|diag)?|w_?([ifo])_?(?:c|diag|peep(?:holes?)?)"
 )
-PLAIN: Mapping[str, Any] = MappingProxyType({})
+PLAIN: Mapping[str, object] = MappingProxyType({})
 BEFORE = "a GRU whose reset gate comes before the product"
 
 
@@ -43,7 +44,7 @@ class Own(NamedTuple):
     weights: Arrays
     grads: Arrays
     how: str = ""  # in words, what was guessed
-    options: Mapping[str, Any] = PLAIN  # of the cell
+    options: Mapping[str, object] = PLAIN  # of the cell
     function: str = ""  # in words, where these make it another function
 
 
@@ -62,7 +63,7 @@ def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Ow
         if found is None:
             continue
         roles, cell, named, I, H, C = found
-        options: dict[str, Any] = {"peepholes": True} if roles.peepholes else {}
+        options: Plain = {"peepholes": True} if roles.peepholes else {}
         options |= {"proj_size": H} if roles.projection else {}
         fed = {g for part in roles.parts if part.of != "b" for g in part.blocks}
         options |= {"coupled": "".join({"i", "f"} - fed)} if cell == "lstm" and not fed.issuperset("if") else {}
@@ -75,7 +76,7 @@ def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Ow
                 yield one._replace(options={"reset": "before"}, function=BEFORE)
 
 
-def in_words(options: Mapping[str, Any]) -> str:
+def in_words(options: Mapping[str, object]) -> str:
     """The function that these options make; "" for the plain one."""
     words = {
         "peepholes": "peepholes",

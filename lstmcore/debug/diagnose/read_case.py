@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.case import Case
@@ -46,7 +47,7 @@ def read_case(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
-    loss: Mapping[str, Any] | None = None,
+    loss: Mapping[str, object] | None = None,
 ) -> Reading:
     """The likeliest of `readings`."""
     return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps, loss)[0]
@@ -65,7 +66,7 @@ def readings(
     dropout: Mapping[str, Array] | None = None,
     y: Array | None = None,
     steps: Mapping[str, Array] | None = None,
-    loss: Mapping[str, Any] | None = None,
+    loss: Mapping[str, object] | None = None,
 ) -> list[Reading]:
     """Every reading of these arrays that fits: checked, in float64, with states by name; the likeliest first.
 
@@ -181,7 +182,7 @@ def _steps(seen: Mapping[str, np.ndarray], axes: tuple[int, ...], case: Case) ->
     return answer
 
 
-def _host(value: object) -> Any:
+def _host(value: object) -> ArrayLike:
     """An array of any library, or nested lists of numbers."""
     return value if isinstance(value, list | tuple) else to_numpy(value)
 

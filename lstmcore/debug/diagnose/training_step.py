@@ -4,7 +4,7 @@ This is what a program does with an LSTM besides running it: it reads its weight
 hands the gradients over. Each of these lines can be got wrong too, so `diagnose` runs them, right and wrong.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,12 +13,17 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.plan import from_lstmcore
 from lstmcore.debug.trees import named
 from lstmcore.interop import to_lstmcore
-from lstmcore.layers.tree import state_names
+from lstmcore.layers import Layer
+from lstmcore.layers.tree import Names, state_names
 from lstmcore.ops import gates
+from lstmcore.ops.recurrence import Cache
+
+# params, x (T, B, I), mask (T, B), state by name, dy (T, B, D H), dstate by name
+Prepared: TypeAlias = tuple[dict[str, Array], Array, Array | None, dict[str, Array], Array, dict[str, Array]]
 
 
-def prepare(case: Case) -> tuple[Any, ...]:
-    """What the layers get: params, x (T, B, I), mask (T, B), state by name, dy (T, B, D H), dstate by name."""
+def prepare(case: Case) -> Prepared:
+    """What the layers get."""
     T, B, _ = case.x.shape
     case = case._replace(x=dropped(case.x, case.dropout.get("x")))
     case = case._replace(dy=dropped(case.dy, case.dropout.get("y")))
@@ -51,8 +56,8 @@ def run(
 
 
 def outputs(
-    model: Any, x: Array, mask: Array | None, state: dict[str, Array], final: tuple[str, ...] = ()
-) -> tuple[Array, Any]:
+    model: Layer, x: Array, mask: Array | None, state: dict[str, Array], final: tuple[str, ...] = ()
+) -> tuple[Array, Cache]:
     """The outputs (T, B, D H), or final states side by side (B, D H), by the names of their initial ones; the cache."""
     names = state_names(model)
     y, last, cache = model.forward(x, nested(names, state), mask)
@@ -77,7 +82,7 @@ def dropped(a: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return a if mask is None else a * mask
 
 
-def nested(names: Any, arrays: dict[str, Array]) -> Any:
+def nested(names: Names, arrays: dict[str, Array]) -> Any:
     """The arrays in the structure that holds their names."""
     if names is None or isinstance(names, str):
         return None if names is None else arrays[names]

@@ -9,7 +9,7 @@ import numpy as np
 from lstmcore.debug.diagnose.loss import settled
 from lstmcore.debug.diagnose.read_case import Reading
 from lstmcore.debug.diagnose.rounded import Rounded
-from lstmcore.debug.diagnose.training_step import outputs
+from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
 
@@ -34,7 +34,7 @@ class Bench:
         self.case = reading.case
         if reading.loss is not None:
             self.case = self.case._replace(dy=self._upstream(base))
-        self._prepared: dict[tuple[Edit, ...], tuple[Any, ...]] = {}
+        self._prepared: dict[tuple[Edit, ...], Prepared] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
         self._scatter = lru_cache(maxsize=8)(self._scattered)  # as many arrays for each of the samples
@@ -126,7 +126,7 @@ class Bench:
         with np.errstate(all="ignore"):  # some mistakes explode
             return mutant(*self.base, *mistakes).run(self.model, *self.prepared(*mistakes))
 
-    def prepared(self, *mistakes: Mistake) -> tuple[Any, ...]:
+    def prepared(self, *mistakes: Mistake) -> Prepared:
         """What the layers get: found once for all mistakes that leave it as it is."""
         every = (*self.base, *mistakes)
         moves_dy = self.reading.loss is not None and "y" not in self.case.steps  # else the function is known

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import permutations, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.diagnose.program import BEFORE, PLAIN, Own, in_words, programs
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 
@@ -33,7 +34,7 @@ class Arranged(NamedTuple):
     axes: tuple[int, ...]  # where the axes of dy came from: other arrays of its shape are turned likewise
     notes: tuple[str, ...] = ()  # in words, where it was guessed
     open_order: bool = False  # the names do not tell the order of the gates
-    options: Mapping[str, Any] = PLAIN  # of the cell
+    options: Mapping[str, object] = PLAIN  # of the cell
     function: str = ""  # in words, where these make it another function
 
 
@@ -115,9 +116,9 @@ def _all_named(weights: Arrays, layout: Layout) -> bool:
     )
 
 
-def _options(weights: Arrays, layout: Layout) -> dict[str, Any]:
+def _options(weights: Arrays, layout: Layout) -> Plain:
     """What the names of a layout tell of the cell: peepholes, a projection."""
-    found: dict[str, Any] = {}
+    found: Plain = {}
     if any(_is(key, part.key) for part in layout.peepholes for key in weights):
         found["peepholes"] = True
     for part in layout.projection:

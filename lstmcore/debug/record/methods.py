@@ -33,8 +33,8 @@ EVERY = 400  # numbers up to which each is moved by itself
 class Pass(NamedTuple):
     """One call of a method."""
 
-    given: dict[str, Any]  # by the names of its parameters
-    results: dict[str, Any]  # by the names in its return
+    given: dict[str, object]  # by the names of its parameters
+    results: dict[str, object]  # by the names in its return
     attributes: Arrays  # of the object, when it was over
     lists: Arrays  # attributes that hold a whole sequence
 
@@ -45,7 +45,7 @@ class Methods:
     forward: Pass
     backward: Pass
 
-    def __init__(self, thing: Any):
+    def __init__(self, thing: object):
         self.thing = thing
         has = [name for name in dir(thing) if callable(getattr(thing, name, None)) and not name.startswith("__")]
         found = [next((n for n in names if n in has), None) for names in (FORWARD, BACKWARD)]
@@ -65,8 +65,8 @@ class Methods:
         for name in self.names:
             vars(self.thing).pop(name, None)
 
-    def _seen(self, kind: str, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
+    def _seen(self, kind: str, name: str, method: Callable[..., object]) -> Callable[..., object]:
+        def run(*args: object, **kwargs: object) -> object:
             self.calls[name] += 1
             if kind == "forward" and self.calls[name] == 1:
                 self.before = dict(arrays_in(self.thing))
@@ -189,19 +189,19 @@ class Methods:
             worst, at = max((worst, at), (off, name))
         return _words(worst <= 4096 * eps, worst, at, "autograd")
 
-    def _forward_of_twin(self, values: Mapping[str, Any]) -> Any:
+    def _forward_of_twin(self, values: Mapping[str, object]) -> Any:
         """What the forward pass gives with these weights, in an object of its own."""
         twin = copy.deepcopy(self.twin)
         for path, value in values.items():
             *holders, leaf = path.split(".")
-            holder: Any = twin
+            holder: object = twin
             for key in holders:
                 holder = _item(holder, key)
             _put(holder, leaf, value)
         method = getattr(twin, self.names[0])
         args, kwargs = copy.deepcopy(self.args)
         results = returned(method, method(*args, **kwargs))
-        y = results.get(self.y_name, vars(twin).get(self.y_name))
+        y: Any = results.get(self.y_name, vars(twin).get(self.y_name))
         if isinstance(y, Mapping):
             y = [y[k] for k in sorted(k for k in y if isinstance(k, int) and k >= 0)]
         if isinstance(y, list | tuple):
@@ -224,13 +224,13 @@ def _row(a: np.ndarray) -> np.ndarray:
     return a.reshape(1, -1) if a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1) else a
 
 
-def _item(holder: Any, key: str) -> Any:
+def _item(holder: object, key: str) -> object:
     if isinstance(holder, Mapping):
         return holder[next(k for k in holder if str(k) == key)]
     return holder[int(key)] if isinstance(holder, list | tuple) else getattr(holder, key)
 
 
-def _put(holder: Any, key: str, value: Any) -> None:
+def _put(holder: object, key: str, value: object) -> None:
     if isinstance(holder, dict):
         holder[next(k for k in holder if str(k) == key)] = value
     elif isinstance(holder, list):

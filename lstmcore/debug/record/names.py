@@ -4,8 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -22,35 +21,35 @@ ROLES = {"weight": "W", "w": "W", "kernel": "W", "u": "U", "bias": "b", "b": "b"
 FILLERS = re.compile(r"_?(gate|layer|linear|lin|fc|dense|proj)_?")
 
 
-def arrays_in(tree: Any, path: str = "", depth: int = 3) -> Iterator[tuple[str, np.ndarray]]:
+def arrays_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str, np.ndarray]]:
     """(path, array) of every array in attributes, dicts, lists and tuples: "W", "params.Wf", "cell.0.b"."""
     if is_array(tree):
         yield path, host(tree)
         return
     if depth == 0:
         return
-    inside: Mapping[Any, Any] = {}
+    inside: Iterable[tuple[object, object]] = ()
     if isinstance(tree, Mapping):
-        inside = tree
+        inside = tree.items()
     elif isinstance(tree, list | tuple):
-        inside = dict(enumerate(tree))
+        inside = enumerate(tree)
     elif (hasattr(tree, "__dict__") and not callable(tree)) or (depth == 3 and hasattr(tree, "__dict__")):
-        inside = vars(tree)
-    for key, value in inside.items():
+        inside = vars(tree).items()
+    for key, value in inside:
         yield from arrays_in(value, f"{path}.{key}" if path else str(key), depth - 1)
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """A NumPy array or a torch tensor of one number or more axes."""
     return hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0
 
 
-def host(value: Any) -> np.ndarray:
+def host(value: object) -> np.ndarray:
     """A copy as a NumPy array, of an array or tensor."""
     return np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
 
 
-def whole(value: Any) -> np.ndarray | None:
+def whole(value: object) -> np.ndarray | None:
     """An array, or a list of arrays of one shape put together along time; None for anything else."""
     if is_array(value):
         return host(value)
@@ -83,7 +82,7 @@ def gradient_of(path: str, weights: Mapping[str, np.ndarray]) -> str | None:
     return next(iter([*same, *names] if same or len(names) == 1 or not holders else []), None)
 
 
-def plain(names: Mapping[str, Any]) -> dict[str, str]:
+def plain(names: Iterable[str]) -> dict[str, str]:
     """Names of weights as `diagnose` reads them: "forget_gate.weight" -> "W_forget", "params.Wf" -> "Wf"."""
     answer = {}
     for name in names:
@@ -98,7 +97,7 @@ def plain(names: Mapping[str, Any]) -> dict[str, str]:
     return answer if len(set(answer.values())) == len(answer) else {name: name for name in names}
 
 
-def returned(function: Callable[..., Any], result: Any) -> dict[str, Any]:
+def returned(function: Callable[..., object], result: object) -> dict[str, object]:
     """What a function gave back, by the names in its last `return`: "return dx, dW" -> dx, dW."""
     if isinstance(result, Mapping):
         return {str(key): value for key, value in result.items()}
@@ -114,13 +113,15 @@ def returned(function: Callable[..., Any], result: Any) -> dict[str, Any]:
         if len(parts) == len(values):
             names = [ast.unparse(p).removeprefix("self.") if isinstance(p, ast.Name | ast.Attribute) else n
                      for p, n in zip(parts, names)]  # fmt: skip
-    answer: dict[str, Any] = {}
+    answer: dict[str, object] = {}
     for name, value in zip(names, values):
         answer |= {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {name: value}
     return answer
 
 
-def arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(
+    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> dict[str, object]:
     """What a function was given, by the names of its parameters."""
     try:
         return dict(inspect.signature(function).bind(*args, **kwargs).arguments)
@@ -128,7 +129,7 @@ def arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
         return {f"argument {k}": a for k, a in enumerate(args)} | dict(kwargs)
 
 
-def called(found: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+def called(found: Iterable[str], names: tuple[str, ...]) -> list[str]:
     """The keys that are one of these names first, then the others, as they come."""
     known = [key for name in names for key in found if key.split(".")[-1].lower() == name]
     return list(dict.fromkeys([*known, *found]))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.record.methods import Methods
 from lstmcore.debug.record.names import plain
@@ -35,7 +36,7 @@ class Record:
 
     found: Found
 
-    def __init__(self, thing: Callable[..., Any]):
+    def __init__(self, thing: Callable[..., object]):
         self._thing = thing
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
@@ -69,7 +70,7 @@ class Record:
                         loss[f"d{name}"] = grads.pop(key)
             given["loss"] = loss
         names = plain(weights)
-        options: dict[str, Any] = {"x": found.x, "dy": None if "loss" in given else found.dy, "y": found.y}
+        options: Plain = {"x": found.x, "dy": None if "loss" in given else found.dy, "y": found.y}
         options |= {"state": found.state or None, "dstate": found.dstate or None}
         options |= {"weights": {names[k]: a for k, a in weights.items()}}
         options |= {"grads": {names.get(k, k): a for k, a in grads.items()}} | given
@@ -111,7 +112,7 @@ def record(thing: Any) -> Iterator[Record]:
     seen.found = recorder.found()
 
 
-def _recorder(thing: Any) -> Any:
+def _recorder(thing: object) -> Recorder:
     bases = [base.__module__.split(".")[0] for base in type(thing).__mro__]
     if "torch" in bases or (callable(thing) and not hasattr(thing, "__dict__")) or type(thing).__name__ == "function":
         return importlib.import_module("lstmcore.debug.record.torch_parts").Parts(thing)

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.record.names import INPUTS, STATES, arguments, called
 from lstmcore.debug.record.seen import Found, table
+from lstmcore.debug.watch.seen import Notes
 from lstmcore.debug.watch.torch_recorder import add_to, tap
 from lstmcore.debug.watch.torch_weights import host
 
+Args = tuple[object, ...]
 ROUNDINGS = 4096  # units of rounding, as in gradcheck
 
 
@@ -24,8 +28,8 @@ class Parts:
     def __init__(self, thing: Any):
         self.thing, self.module = thing, isinstance(thing, torch.nn.Module)
         self.forward = thing.forward if self.module else thing
-        self.handles: list[Any] = []
-        self.notes: dict[str, Any] = {}  # "d NAME": gradients
+        self.handles: list[RemovableHandle] = []
+        self.notes: Notes = {}  # "d NAME": gradients
         self.calls = 0
 
     def attach(self) -> None:
@@ -38,7 +42,7 @@ class Parts:
         for handle in self.handles:
             handle.remove()
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, *args: object, **kwargs: object) -> object:
         """The thing, seen: a module calls its hooks by itself."""
         if self.module:
             return self.thing(*args, **kwargs)
@@ -52,7 +56,7 @@ class Parts:
             if weight.requires_grad:
                 self.handles.append(weight.register_hook(add_to(self.notes, f"d {name}")))
 
-    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def _before(self, args: Args, kwargs: Plain) -> tuple[Args, Plain]:
         self.calls += 1
         if self.calls > 1:
             return args, kwargs
@@ -76,7 +80,7 @@ class Parts:
         swapped = [seen if a is tensors[self.x_name] else a for a in args]
         return tuple(swapped), {k: seen if a is tensors[self.x_name] else a for k, a in kwargs.items()}
 
-    def _after(self, output: Any) -> Any:
+    def _after(self, output: object) -> object:
         if self.calls > 1:
             return output
         self.outputs: list[torch.Tensor] = []
@@ -134,7 +138,7 @@ class Parts:
             if self.module:
                 output = torch.func.functional_call(self.thing, held, (), arguments_again)
             else:
-                given: dict[str, Any] = dict(arguments_again)
+                given: Plain = dict(arguments_again)
                 for name, weight in held.items():
                     holder, _, key = name.rpartition(".")
                     given = {**given, holder: {**given[holder], key: weight}} if holder else {**given, name: weight}
@@ -158,7 +162,7 @@ class Parts:
 class _Context:
     """What stands for ctx while a forward is run as plain operations."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., None]:
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *args, **kwargs: None
@@ -181,7 +185,7 @@ class _as_plain_operations:
             del function.apply
 
 
-def _plain(function: Any) -> Callable[..., Any]:
+def _plain(function: Any) -> Callable[..., object]:
     takes_context = function.setup_context is torch.autograd.Function.setup_context
     return lambda *args: function.forward(*((_Context(), *args) if takes_context else args))
 
@@ -202,7 +206,7 @@ def _written_by_hand(y: torch.Tensor) -> list[Any]:
     return found
 
 
-def _tensors(output: Any) -> list[torch.Tensor]:
+def _tensors(output: object) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
 
     def noted(tensor: torch.Tensor) -> torch.Tensor:
@@ -213,12 +217,12 @@ def _tensors(output: Any) -> list[torch.Tensor]:
     return found
 
 
-def _mapped(output: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def _mapped(output: object, function: Callable[[torch.Tensor], torch.Tensor]) -> object:
     """Tuples, lists and dicts of tensors, each tensor replaced."""
     if isinstance(output, torch.Tensor):
         return function(output)
     if isinstance(output, dict):
         return {key: _mapped(part, function) for key, part in output.items()}
-    if type(output) in (tuple, list):
-        return type(output)(_mapped(part, function) for part in output)
+    if isinstance(output, tuple | list) and type(output) in (tuple, list):
+        return output.__class__(_mapped(part, function) for part in output)
     return output
