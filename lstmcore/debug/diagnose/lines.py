@@ -6,9 +6,9 @@ program itself had one line before, by the package's own text: the step for all 
 around a step that gives back the program's own numbers.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from itertools import product
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import ENGINE
 from lstmcore.layers.tree import state_names
 from lstmcore.ops.activation import array_maths
+from lstmcore.ops.cells.cell import Step
+from lstmcore.ops.cells.symbol import Number
+from lstmcore.ops.recurrence import Cache
 
 GATES = ("da_i", "da_f", "da_g", "da_o")
 CARRY = "dc_prev = dc * f"
@@ -172,8 +175,8 @@ class Lines:
         return {k: unit * bench.deviations * deviations[k] + own[k] + tiny for k in numbers}
 
     def _run(
-        self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...], lift: Callable[[str, np.ndarray], Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...], lift: Callable[[str, np.ndarray], Number]
+    ) -> tuple[dict[str, Number], dict[str, Number]]:
         """The lines of the loop, (T, B, H) each, and the gradients that it ends in, over any arrays."""
         params, x, _, _, dy, dstate = given
         cache, xp = _cache(self.bench, given), namespace(x)
@@ -188,7 +191,7 @@ class Lines:
         engine = mutant(*self.bench.base, *mistakes)
         step = engine.cells["lstm"].make_step(array_maths(xp))[1]
 
-        def part(wanted: Callable[[Edit], bool]) -> Callable[..., Any]:
+        def part(wanted: Callable[[Edit], bool]) -> Step:
             """The step with those edits alone, of the function that it is."""
             every = (*self.bench.base, *mistakes)
             chosen = [m if m.function else m.only(wanted) for m in every if m.function or any(map(wanted, m.edits))]
@@ -199,7 +202,7 @@ class Lines:
         from_c = part(lambda edit: edit.right in edit.wrong or not edit.right.startswith(INTO_C))
         dh, along, t = xp.zeros_like(dy), xp.zeros_like(dy), len(x)
 
-        def step_backward(dh_t: Any, along_t: Any, *_: Any) -> tuple[Any, ...]:
+        def step_backward(dh_t: Number, along_t: Number, *_: Number) -> tuple[Number, ...]:
             nonlocal t
             t -= 1
             dh[t, ...], along[t, ...] = dh_t, along_t
@@ -210,9 +213,8 @@ class Lines:
                 dc_prev = step(had, along_t, *at)[4]
             return (*(own[name][t, ...] for name in GATES), dc_prev)
 
-        names = ("gates", "states", "previous", "current", "input_blocks", "recurrent_blocks", "biases", "weights")
-        cell: Any = SimpleNamespace(**{name: getattr(engine.cells["lstm"], name) for name in names})
-        cell.steps = lambda maths, params: (None, step_backward)
+        cell = copy.copy(engine.cells["lstm"])
+        vars(cell)["make_step"] = lambda maths: (None, step_backward)  # not tried over symbols: each call is a step
         dx, (dh0, dc0), grads = engine.loop.backward(cell, dy, last, params, cache)
         ends = {**grads, "x": dx, "h0": dh0, "c0": dc0}
 
@@ -225,7 +227,7 @@ class Lines:
         return lines, ends
 
 
-def _cache(bench: Bench, given: tuple[Any, ...]) -> Any:
+def _cache(bench: Bench, given: tuple[Any, ...]) -> Cache:
     """What the way forward kept."""
     params, x, mask, state, *_ = given
     model = mutant(*bench.base).twin(bench.model, params)

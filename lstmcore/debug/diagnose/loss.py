@@ -8,7 +8,7 @@ sigmoid' is at most 1/4.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.precision import Precision, precisions
 from lstmcore.debug.diagnose.rounded import Rounded
 from lstmcore.ops.activation import softmax
+from lstmcore.ops.cells.symbol import Number
 from lstmcore.ops.losses.cross_entropy import softmax_cross_entropy_forward
 from lstmcore.ops.losses.of_numbers import binary, binary_slope, squared, squared_slope
 
@@ -54,7 +55,7 @@ class Loss(NamedTuple):
             f"dy from the {self.kind}{head}, {self.over if self.over in ('mean', 'sum') else 'over the ' + self.over}"
         )
 
-    def gradients(self, y: Any) -> tuple[Any, dict[str, Any]]:
+    def gradients(self, y: Number) -> tuple[Number, dict[str, Number]]:
         """dy as y, and those of the head by "dW", "db"; over arrays, or over numbers that know their rounding."""
         dz, xp = self.slopes(y), namespace(y)
         if self.W is None:
@@ -62,7 +63,7 @@ class Loss(NamedTuple):
         rows, below = (xp.reshape(a, (-1, a.shape[-1])) for a in (dz, y))
         return dz @ self.W.T, {"dW": below.T @ rows, "db": xp.sum(rows, axis=0)}
 
-    def slopes(self, y: Any) -> Any:
+    def slopes(self, y: Number) -> Number:
         """dz (T, B, V), or (B, V), zero at masked items."""
         dz, xp = self._slope(self._logits(y)) * (1.0 / self._count(y)), namespace(y)
         return dz if self.mask is None else xp.where(self.mask[..., None], dz, xp.zeros_like(dz))
@@ -77,11 +78,11 @@ class Loss(NamedTuple):
             whole = float(np.sum(each[valid]).item()) / (2 if self.kind == HALF else 1)
         return whole / self._count(y)
 
-    def _logits(self, y: Any) -> Any:
+    def _logits(self, y: Number) -> Number:
         z = y if self.W is None else y @ self.W
         return z if self.b is None else z + self.b
 
-    def _slope(self, z: Any) -> Any:
+    def _slope(self, z: Number) -> Number:
         """(..., V) by z: of the sum over items."""
         if isinstance(z, Rounded):
             slope = self._slope(z.value)
@@ -96,7 +97,7 @@ class Loss(NamedTuple):
         slope = (binary_slope if self.kind == BINARY else squared_slope)(z, self.targets, 1.0)
         return slope / 2 if self.kind == HALF else slope
 
-    def _count(self, y: Any) -> float:
+    def _count(self, y: Number) -> float:
         items = int(np.prod(y.shape[:-1])) if self.mask is None else int(np.count_nonzero(self.mask))
         numbers = items if self.kind == CROSS else items * self.V
         steps = y.shape[0] if y.ndim == 3 else 1

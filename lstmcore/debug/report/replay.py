@@ -1,7 +1,5 @@
 """A saved case run again on lstmcore, and what every tool says about it."""
 
-from typing import Any
-
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.read_case import read_case
 from lstmcore.debug.diagnose.training_step import nested
@@ -10,10 +8,10 @@ from lstmcore.debug.report.report import Report, report
 from lstmcore.layers.tree import state_names
 
 
-def report_case(case: Case, title: str = "A training step", **options: Any) -> Report:
+def report_case(case: Case, title: str = "A training step", prove_padding: bool = True) -> Report:
     """`report` for a case, as `load_case` reads it: its own gradients are not looked at, `diagnose_case` judges those.
 
-    options: those of `report`. Raises TypeError, KeyError or ValueError for a case that does not hold together.
+    Raises TypeError, KeyError or ValueError for a case that does not hold together.
     """
     reading = read_case(
         case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
@@ -24,5 +22,12 @@ def report_case(case: Case, title: str = "A training step", **options: Any) -> R
     for name, value in params.items():
         model.params[name] = value
     return report(
-        model, x, dy, state=nested(names, state), mask=mask, dstate=nested(names, dstate), title=title, **options
+        model,
+        x,
+        dy,
+        state=nested(names, state),
+        mask=mask,
+        dstate=nested(names, dstate),
+        title=title,
+        prove_padding=prove_padding,
     )

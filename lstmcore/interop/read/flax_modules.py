@@ -5,7 +5,7 @@ it (linen: params=). What a `__call__` of one's own does with the parts is tried
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from flax import linen, nnx
@@ -22,10 +22,13 @@ ACTIVATIONS: dict[str, str | tuple[str | float, ...]] = {  # where they have oth
     "soft_sign": "softsign", "hard_sigmoid": ("hard_sigmoid", 1 / 6), "leaky_relu": ("leaky_relu", 0.01),
 }  # fmt: skip
 ORDER = {"lstm": "ifgo", "gru": "rzn"}  # of the blocks, where nnx has them in one array
-Tree = Mapping[Any, Any]
+Tree: TypeAlias = Mapping[Any, Any]
+Module: TypeAlias = nnx.Module | linen.Module
 
 
-def read(thing: Any, *, dtype: str | None = None, params: Tree | None = None, **options: object) -> tuple[Layer, Proof]:
+def read(
+    thing: Module, *, dtype: str | None = None, params: Tree | None = None, **options: object
+) -> tuple[Layer, Proof]:
     """params: of a linen module that is not bound, what its `init` gave.
 
     Raises ValueError, by name, for what lstmcore has not, and if both sides disagree.
@@ -39,7 +42,7 @@ def read(thing: Any, *, dtype: str | None = None, params: Tree | None = None, **
     return _prove(thing, tree, layers)
 
 
-def _tree(thing: Any, params: Tree | None) -> Tree:
+def _tree(thing: Module, params: Tree | None) -> Tree:
     if isinstance(thing, nnx.Module):
         return nnx.to_pure_dict(nnx.state(thing, nnx.Param))
     if params is None and thing.scope is None:
@@ -51,7 +54,7 @@ def _tree(thing: Any, params: Tree | None) -> Tree:
     return held.get("params", held)
 
 
-def _kind(module: Any) -> str:
+def _kind(module: object) -> str:
     """The class of Flax that it is of."""
     first = next((k for k in type(module).__mro__ if k.__module__.startswith("flax.")), None)
     return "" if first in (None, nnx.Module, linen.Module) else first.__name__
@@ -133,7 +136,7 @@ def _by_gate(tree: Tree, kind: str) -> Plain:
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def _run(thing: Any, tree: Tree, *given: object, **options: object) -> Any:
+def _run(thing: Module, tree: Tree, *given: object, **options: Any) -> Any:
     if isinstance(thing, nnx.Module):
         twin = nnx.clone(thing)
         twin.eval()
@@ -142,7 +145,7 @@ def _run(thing: Any, tree: Tree, *given: object, **options: object) -> Any:
     return module.apply({"params": tree}, *given, **options)
 
 
-def _prove_cell(thing: Any, tree: Tree, model: Layer) -> Proof:
+def _prove_cell(thing: Module, tree: Tree, model: Layer) -> Proof:
     x = inputs(model)[0]
     zeros = np.zeros((len(x), len(model.params["W_hh"])), x.dtype)
     carry, _ = _run(thing, tree, (zeros, zeros) if CELLS[_kind(thing)] == "lstm" else zeros, x)
@@ -151,7 +154,7 @@ def _prove_cell(thing: Any, tree: Tree, model: Layer) -> Proof:
     return Proof(error, "one step beside Flax on random input")
 
 
-def _prove(thing: Any, tree: Tree, layers: list[Layer]) -> tuple[Layer, Proof]:
+def _prove(thing: Module, tree: Tree, layers: list[Layer]) -> tuple[Layer, Proof]:
     """Which reading of the parts gives what the module gives."""
     x = inputs(chain(layers))
     alone = _kind(thing) in ("RNN", "Bidirectional")
