@@ -81,14 +81,14 @@ def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
     return Proof(error, f"{words}, batch first there: here x is (T, B, I)")
 
 
-def _states(layer: "keras.Layer") -> list[Any]:
+def _states(layer: "keras.Layer") -> "list[keras.Variable]":
     """The variables in which a stateful layer keeps its state."""
     ways = [getattr(layer, name) for name in ("forward_layer", "backward_layer") if hasattr(layer, name)]
     return [state for way in ways or [layer] if getattr(way, "stateful", False) for state in way.states]
 
 
 @contextmanager
-def _from_zero(states: Sequence[Any]) -> Iterator[None]:
+def _from_zero(states: "Sequence[keras.Variable]") -> Iterator[None]:
     """The states of stateful layers at zero, for as long as the block lasts."""
     import keras
 
