@@ -104,7 +104,7 @@ def _renewed(module: nn.Module) -> nn.Module:
 # ---- proofs ----------------------------------------------------------------------------------------------------------
 
 
-def state_to_lstmcore(module: nn.RNNBase, parts: tuple[torch.Tensor | None, ...]) -> Any:
+def state_to_lstmcore(module: nn.RNNBase, parts: tuple[torch.Tensor | np.ndarray | None, ...]) -> Any:
     """States (layers * directions, B, H) as the lstmcore layers of a module take them.
 
     parts: (h, c) of an LSTM, (h,) of the others; each may be None or (layers * directions, H), a single sequence.
