@@ -1,16 +1,11 @@
 """The one place where the batch may come first: a wrapper around a model whose arrays are time-major."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from lstmcore.arrays import Array, Maybe, State, is_array, namespace
+from lstmcore.layers.inside import InsideCache, backward_inside, forward_inside, predict_inside, step_inside
 from lstmcore.layers.layer import Layer, Rng
-from lstmcore.layers.params import joined
-from lstmcore.shapes import check_cache, check_parts
-
-
-class BatchFirstCache(NamedTuple):
-    parts: tuple[object]
-    owner: "BatchFirst"
+from lstmcore.layers.params import Params, joined
 
 
 class BatchFirst(Layer):
@@ -22,8 +17,8 @@ class BatchFirst(Layer):
 
     def __init__(self, model: Layer):
         self.model = model
-        self.parts = {"model": model}
-        self.params = joined(self.parts)
+        self.parts: Mapping[str, Layer] = {"model": model}
+        self.params: Params = joined(self.parts)
 
     def forward(
         self,
@@ -31,31 +26,23 @@ class BatchFirst(Layer):
         state: State | None = None,
         mask: Array | None = None,
         rng: Rng = None,
-        reuse: BatchFirstCache | None = None,
-    ) -> tuple[Array, State, BatchFirstCache]:
-        (given,) = check_parts("state", state, 1, "BatchFirst")
-        if reuse is not None:
-            check_cache(reuse, self)
-        y, last, cache = self.model.forward(swapped(x), given, swapped(mask), rng, reuse and reuse.parts[0])
-        return _output(y), (last,), BatchFirstCache((cache,), self)
+        reuse: InsideCache | None = None,
+    ) -> tuple[Array, State, InsideCache]:
+        y, last, cache = forward_inside(self, swapped(x), state, swapped(mask), rng, reuse)
+        return _output(y), last, cache
 
     def backward(
-        self, dy: Array | None, cache: BatchFirstCache, dstate: State | None = None
+        self, dy: Array | None, cache: InsideCache, dstate: State | None = None
     ) -> tuple[Array | None, State, dict[str, Array]]:
-        check_cache(cache, self)
-        (given,) = check_parts("dstate", dstate, 1, "BatchFirst")
-        dx, dstate0, grads = self.model.backward(_output(dy), cache.parts[0], given)
-        return swapped(dx), (dstate0,), {f"model.{name}": g for name, g in grads.items()}
+        dx, dstate0, grads = backward_inside(self, _output(dy), cache, dstate)
+        return swapped(dx), dstate0, grads
 
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
-        (given,) = check_parts("state", state, 1, "BatchFirst")
-        y, last = self.model.predict(swapped(x), given, swapped(mask))
-        return _output(y), (last,)
+        y, last = predict_inside(self, swapped(x), state, swapped(mask))
+        return _output(y), last
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
-        (given,) = check_parts("state", state, 1, "BatchFirst")
-        y, last = self.model.step(x, given)
-        return y, (last,)
+        return step_inside(self, x, state)
 
     def __repr__(self) -> str:
         return f"BatchFirst({self.model!r})"

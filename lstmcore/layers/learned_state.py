@@ -1,18 +1,17 @@
 """An initial state that is learned, in place of zeros."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from lstmcore.arrays import Array, State, namespace
+from lstmcore.layers.inside import backward_inside, forward_inside, predict_inside, state_inside, step_inside
 from lstmcore.layers.layer import Layer, Rng, own_params
-from lstmcore.layers.params import joined
+from lstmcore.layers.params import Params, joined
 from lstmcore.layers.recurrent import Recurrent
-from lstmcore.ops.recurrence import Cache
-from lstmcore.shapes import check_cache, check_parts
 
 
 class LearnedStateCache(NamedTuple):
-    parts: tuple[Cache]
+    parts: tuple[object]
     owner: "LearnedState"
     learned: bool  # False where the caller gave a state
 
@@ -33,7 +32,7 @@ class LearnedState(Layer):
         W_hh = layer.params["W_hh"]
         sizes = zip(layer.states, layer.cell.widths(layer.hidden_size))
         zeros = {f"{name}0": namespace(W_hh).zeros(width, dtype=W_hh.dtype) for name, width in sizes}
-        self.params = joined(self.parts, zeros)
+        self.params: Params = joined(self.parts, zeros)
 
     @staticmethod
     def shapes(options: object) -> None:
@@ -47,40 +46,34 @@ class LearnedState(Layer):
         rng: Rng = None,
         reuse: LearnedStateCache | None = None,
     ) -> tuple[Array, State, LearnedStateCache]:
-        if reuse is not None:
-            check_cache(reuse, self)
-        given, learned = self._begun(x, state)
-        y, last, cache = self.layer.forward(x, given, mask, rng, reuse and reuse.parts[0])
-        return y, (last,), LearnedStateCache((cache,), self, learned)
+        begun, learned = self._begun(x, state)
+        y, last, cache = forward_inside(self, x, begun, mask, rng, reuse)
+        return y, last, LearnedStateCache(cache.parts, self, learned)
 
     def backward(
         self, dy: Array | None, cache: LearnedStateCache, dstate: State | None = None
     ) -> tuple[Array | None, State, dict[str, Array]]:
-        check_cache(cache, self)
-        (given,) = check_parts("dstate", dstate, 1, "LearnedState")
-        dx, dstate0, grads = self.layer.backward(dy, cache.parts[0], given)
-        named = {f"layer.{name}": g for name, g in grads.items()}
+        dx, dstate0, grads = backward_inside(self, dy, cache, dstate)
         own = own_params(self)
         if not cache.learned:
-            return dx, (dstate0,), {name: namespace(w).zeros_like(w) for name, w in own.items()} | named
-        sums = {name: namespace(d).sum(d, axis=0) for name, d in zip(own, dstate0)}  # (96) undoes (95)
-        return dx, (None,), sums | named
+            return dx, dstate0, {name: namespace(w).zeros_like(w) for name, w in own.items()} | grads
+        of_layer = cast("tuple[Array, ...]", dstate0[0])
+        sums = {name: namespace(d).sum(d, axis=0) for name, d in zip(own, of_layer)}  # (96) undoes (95)
+        return dx, (None,), sums | grads
 
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
-        y, last = self.layer.predict(x, self._begun(x, state)[0], mask)
-        return y, (last,)
+        return predict_inside(self, x, self._begun(x, state)[0], mask)
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
-        y, last = self.layer.step(x, self._begun(x[None, ...], state)[0])
-        return y, (last,)
+        return step_inside(self, x, self._begun(x[None, ...], state)[0])
 
     def __repr__(self) -> str:
         return f"LearnedState({self.layer!r})"
 
     def _begun(self, x: Array, state: State | None) -> tuple[State | None, bool]:
-        """Where the layer begins, and whether that is learned."""
-        (given,) = check_parts("state", state, 1, "LearnedState")
-        if given is not None or getattr(x, "ndim", 0) != 3:  # another x the layer refuses
-            return given, False
+        """The state that the layer begins at, and whether it is learned."""
+        if state_inside(self, "state", state) is not None or getattr(x, "ndim", 0) != 3:  # another x the layer refuses
+            return state, False
         rows = x.shape[1]
-        return tuple(namespace(w).broadcast_to(w, (rows, *w.shape)) for w in own_params(self).values()), True  # (95)
+        own = tuple(namespace(w).broadcast_to(w, (rows, *w.shape)) for w in own_params(self).values())  # (95)
+        return (own,), True

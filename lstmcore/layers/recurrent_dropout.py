@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from lstmcore.arrays import Array, State, namespace
+from lstmcore.layers.inside import predict_inside, state_inside
 from lstmcore.layers.layer import Layer, Rng
-from lstmcore.layers.params import joined
+from lstmcore.layers.params import Params, joined
 from lstmcore.layers.recurrent import Recurrent
 from lstmcore.layers.tree import with_params
 from lstmcore.ops.dropout import dropout_backward, dropout_forward, dropout_scale
 from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.ops.recurrence import Cache
-from lstmcore.shapes import check_cache, check_like, check_parts, check_probability, check_state
+from lstmcore.shapes import check_cache, check_like, check_probability, check_state
 
 
 class Drawn(NamedTuple):
@@ -45,6 +46,12 @@ class RecurrentDropout(Layer):
     without a c, and for W_hh where W_hn stands beside it (a GRU with reset="before").
     """
 
+    layer: Recurrent
+    h: float
+    W_hh: float
+    zoneout_h: float
+    zoneout_c: float
+
     def __init__(
         self, layer: Recurrent, h: float = 0.0, W_hh: float = 0.0, zoneout_h: float = 0.0, zoneout_c: float = 0.0
     ):
@@ -58,7 +65,7 @@ class RecurrentDropout(Layer):
             raise TypeError(f"`W_hh` should be 0 for {layer!r}: its W_hn, recurrent too, would keep all its weights")
         self.layer, self.h, self.W_hh, self.zoneout_h, self.zoneout_c = layer, h, W_hh, zoneout_h, zoneout_c
         self.parts: Mapping[str, Layer] = {"layer": layer}
-        self.params = joined(self.parts)
+        self.params: Params = joined(self.parts)
 
     def forward(
         self,
@@ -68,7 +75,7 @@ class RecurrentDropout(Layer):
         rng: Rng = None,
         reuse: RecurrentDropoutCache | None = None,
     ) -> tuple[Array, State, RecurrentDropoutCache]:
-        (given,) = check_parts("state", state, 1, "RecurrentDropout")
+        given = state_inside(self, "state", state)
         if reuse is not None:
             check_cache(reuse, self)
         checked = self.layer.before_forward(x, given, mask)
@@ -96,7 +103,7 @@ class RecurrentDropout(Layer):
         self, dy: Array | None, cache: RecurrentDropoutCache, dstate: State | None = None
     ) -> tuple[Array | None, State, dict[str, Array]]:
         check_cache(cache, self)
-        (given,) = check_parts("dstate", dstate, 1, "RecurrentDropout")
+        given = state_inside(self, "dstate", dstate)
         drawn, mask, run = cache.drawn, cache.mask, cache.run
         if not self._by_steps(drawn):
             dx, dstate0, grads = run.backward(dy, cache.parts[0], given)
@@ -126,9 +133,7 @@ class RecurrentDropout(Layer):
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
         if self.zoneout_h or self.zoneout_c:
             return self.forward(x, state, mask)[:2]
-        (given,) = check_parts("state", state, 1, "RecurrentDropout")
-        y, last = self.layer.predict(x, given, mask)
-        return y, (last,)
+        return predict_inside(self, x, state, mask)
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
         y, last = self.predict(x[None, ...], state)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lstmcore.arrays import Array, State
+from lstmcore.layers.inside import backward_inside, forward_inside, predict_inside, step_inside
 from lstmcore.layers.layer import Layer, Rng
-from lstmcore.layers.params import joined
+from lstmcore.layers.params import Params, joined
 from lstmcore.ops.masking import kept, masking_backward, masking_forward
-from lstmcore.shapes import check_cache, check_parts
 
 
 class ResidualCache(NamedTuple):
@@ -26,7 +26,7 @@ class Residual(Layer):
     def __init__(self, layer: Layer):
         self.layer = layer
         self.parts: Mapping[str, Layer] = {"layer": layer}
-        self.params = joined(self.parts)
+        self.params: Params = joined(self.parts)
 
     def forward(
         self,
@@ -36,31 +36,24 @@ class Residual(Layer):
         rng: Rng = None,
         reuse: ResidualCache | None = None,
     ) -> tuple[Array, State, ResidualCache]:
-        (given,) = check_parts("state", state, 1, "Residual")
-        if reuse is not None:
-            check_cache(reuse, self)
-        y, last, cache = self.layer.forward(x, given, mask, rng, reuse and reuse.parts[0])
-        return self._around(x, y, mask), (last,), ResidualCache((cache,), kept(mask), self)
+        y, last, cache = forward_inside(self, x, state, mask, rng, reuse)
+        return self._around(x, y, mask), last, ResidualCache(cache.parts, kept(mask), self)
 
     def backward(
         self, dy: Array | None, cache: ResidualCache, dstate: State | None = None
     ) -> tuple[Array | None, State, dict[str, Array]]:
-        check_cache(cache, self)
-        (given,) = check_parts("dstate", dstate, 1, "Residual")
-        dx, dstate0, grads = self.layer.backward(dy, cache.parts[0], given)
+        dx, dstate0, grads = backward_inside(self, dy, cache, dstate)
         if dy is not None and dx is not None:
             dx = dx + masking_backward(dy, cache.mask)  # (98) undoes (97): x is used twice
-        return dx, (dstate0,), {f"layer.{name}": g for name, g in grads.items()}
+        return dx, dstate0, grads
 
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
-        (given,) = check_parts("state", state, 1, "Residual")
-        y, last = self.layer.predict(x, given, mask)
-        return self._around(x, y, mask), (last,)
+        y, last = predict_inside(self, x, state, mask)
+        return self._around(x, y, mask), last
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
-        (given,) = check_parts("state", state, 1, "Residual")
-        y, last = self.layer.step(x, given)
-        return self._around(x, y, None), (last,)
+        y, last = step_inside(self, x, state)
+        return self._around(x, y, None), last
 
     def __repr__(self) -> str:
         return f"Residual({self.layer!r})"
