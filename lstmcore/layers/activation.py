@@ -1,6 +1,6 @@
 """tanh, the sigmoid, relu and softmax as layers, for the heads of models."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
@@ -19,6 +19,9 @@ from lstmcore.ops.activation import (
 from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache, check_features, check_like
 
+Function: TypeAlias = "staticmethod[[Array], Array]"  # x -> y
+Undoing: TypeAlias = "staticmethod[[Array, Array], Array]"  # (dy, y) -> dx
+
 
 class ActivationCache(NamedTuple):
     y: Array
@@ -29,11 +32,11 @@ class ActivationCache(NamedTuple):
 class Activation(Layer):
     """y = f(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters. The slope comes from y alone."""
 
-    function: "ClassVar[staticmethod[[Array], Array]]"  # x -> y
-    undone: "ClassVar[staticmethod[[Array, Array], Array]]"  # (dy, y) -> dx
+    function: ClassVar[Function]
+    undone: ClassVar[Undoing]
 
     def __init__(self) -> None:
-        self.params = Params({})
+        self.params: Params = Params({})
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None
@@ -58,7 +61,8 @@ class Activation(Layer):
 class Tanh(Activation):
     """y = tanh(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""
 
-    function, undone = staticmethod(tanh_forward), staticmethod(tanh_backward)
+    function: ClassVar[Function] = staticmethod(tanh_forward)
+    undone: ClassVar[Undoing] = staticmethod(tanh_backward)
 
 
 class Sigmoid(Activation):
@@ -67,13 +71,15 @@ class Sigmoid(Activation):
     To learn probabilities, give the logits before it to `lc.binary_cross_entropy`, and put this behind for `predict`.
     """
 
-    function, undone = staticmethod(sigmoid_forward), staticmethod(sigmoid_backward)
+    function: ClassVar[Function] = staticmethod(sigmoid_forward)
+    undone: ClassVar[Undoing] = staticmethod(sigmoid_backward)
 
 
 class ReLU(Activation):
     """y = max(x, 0) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""
 
-    function, undone = staticmethod(relu_forward), staticmethod(relu_backward)
+    function: ClassVar[Function] = staticmethod(relu_forward)
+    undone: ClassVar[Undoing] = staticmethod(relu_backward)
 
 
 class Softmax(Activation):
@@ -82,4 +88,5 @@ class Softmax(Activation):
     To learn classes, give the logits before it to `lc.softmax_cross_entropy`, and put this behind for `predict`.
     """
 
-    function, undone = staticmethod(softmax_forward), staticmethod(softmax_backward)
+    function: ClassVar[Function] = staticmethod(softmax_forward)
+    undone: ClassVar[Undoing] = staticmethod(softmax_backward)

@@ -29,8 +29,8 @@ class Dropout(Layer):
         if not isinstance(per_sequence, bool):
             raise TypeError(f"`per_sequence` should be True or False; got {per_sequence!r}")
         self.p: float = float(p)
-        self.per_sequence = per_sequence
-        self.params = Params({})
+        self.per_sequence: bool = per_sequence
+        self.params: Params = Params({})
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None

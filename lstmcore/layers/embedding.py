@@ -31,7 +31,7 @@ class Embedding(Layer):
         check_size("output_size", output_size)
         self.classes, self.output_size = classes, output_size
         W = generator(seed).standard_normal((classes, output_size))
-        self.params = Params({"W": W.astype(check_dtype(dtype))})
+        self.params: Params = Params({"W": W.astype(check_dtype(dtype))})
 
     @staticmethod
     def shapes(options: Plain) -> dict[str, tuple[int, ...]]:

@@ -24,7 +24,7 @@ class Last(Layer):
     """
 
     def __init__(self) -> None:
-        self.params = Params({})
+        self.params: Params = Params({})
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None

@@ -39,7 +39,7 @@ class Linear(Layer):
         checked = check_dtype(dtype)
         self.input_size, self.output_size, self.bias = input_size, output_size, bias
         W = glorot_uniform(generator(seed), input_size, output_size).astype(checked)
-        self.params = Params({"W": W, "b": np.zeros(output_size, checked)} if bias else {"W": W})
+        self.params: Params = Params({"W": W, "b": np.zeros(output_size, checked)} if bias else {"W": W})
 
     @staticmethod
     def shapes(options: Plain) -> dict[str, tuple[int, ...]]:

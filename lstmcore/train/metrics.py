@@ -73,7 +73,7 @@ def _nats(y: Array, targets: Array, mask: Array | None = None) -> float:
     return float(softmax_cross_entropy(y, targets, mask)[0])
 
 
-perplexity = Finished(_nats, math.exp)  # e to the mean cross-entropy of all items: a fair die with this many faces
+perplexity: Finished = Finished(_nats, math.exp)  # e to the mean cross-entropy: a fair die with this many faces
 
 
 def items_of(function: Loss | Metric, valid: int, y: Array, targets: Array, mask: Array | None) -> float:

@@ -54,7 +54,8 @@ class Segments:
             own = isinstance(layer, RecurrentDropout) and (layer.h or layer.W_hh)
             if own or (isinstance(layer, Dropout) and layer.per_sequence):
                 raise ValueError(f"{where}draws a mask for a whole sequence, and would draw one for each segment")
-        self.model, self.k = model, k
+        self.model: Layer = model
+        self.k: int | bool = k
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, with
 from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER
 from lstmcore.debug.mistakes.mistake import AROUND, PRODUCTS
+from lstmcore.ops.cells import Cell
 
 
 class Leaves(NamedTuple):
@@ -33,12 +34,16 @@ class Leaves(NamedTuple):
 class Forward:
     """The forward arrays of a case, and what mistakes make of them."""
 
+    order: tuple[str, ...]  # of the arrays, as they are computed
+    final: tuple[str, ...]  # the names of the final states, where they alone came out
+
     def __init__(self, bench: Bench):
-        self.bench, self.cell = bench, bench.case.kind
+        self.bench: Bench = bench
+        self.cell: Cell = bench.case.kind
         steps = bench.case.steps
         single = tuple(bench.case.state) == tuple(f"{name}0" for name in self.cell.states)  # one layer, one direction
-        self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)  # as they are computed
-        self.final = bench.case.top if steps.get("y", bench.case.x).ndim == 2 else ()  # only final states came out
+        self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)
+        self.final = bench.case.top if steps.get("y", bench.case.x).ndim == 2 else ()
         self.seen: Numbers = {n: steps[n].astype(float) for n in self.order if n in steps}
 
     def numbers(self, *mistakes: Mistake) -> Numbers:

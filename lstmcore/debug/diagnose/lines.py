@@ -109,7 +109,8 @@ class Lines:
     """The lines of one case's way back."""
 
     def __init__(self, bench: Bench, seen: Seen):
-        self.bench, self.seen = bench, seen
+        self.bench: Bench = bench
+        self.seen: Seen = seen
 
     def judge(self, known: list[Mistake]) -> Judgement:
         """Which lines are off, and the fewest known mistakes that say why."""

@@ -33,7 +33,9 @@ class Search:
     """Everything that was run for one case."""
 
     def __init__(self, bench: Bench, tell: Callable[[str], None] = lambda words: None):
-        self.bench, self.grads, self.tell = bench, bench.case.grads, tell
+        self.bench: Bench = bench
+        self.grads: Numbers = bench.case.grads
+        self.tell: Callable[[str], None] = tell
         self.tried: list[Suspicion] = []
 
     @property

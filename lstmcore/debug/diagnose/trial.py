@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.loss import settled
 from lstmcore.debug.diagnose.read_case import Reading
 from lstmcore.debug.diagnose.rounded import Rounded
 from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
+from lstmcore.layers import Layer
 
 Numbers = dict[str, np.ndarray]
 BREAKS = (
@@ -30,8 +32,10 @@ class Bench:
     """One case on the bench. What is run once is kept. base: how its function differs from the plain one."""
 
     def __init__(self, reading: Reading, base: tuple[Mistake, ...] = ()):
-        self.reading, self.model, self.base = reading, reading.model, base
-        self.case = reading.case
+        self.reading: Reading = reading
+        self.model: Layer = reading.model
+        self.base: tuple[Mistake, ...] = base
+        self.case: Case = reading.case
         if reading.loss is not None:
             self.case = self.case._replace(dy=self._upstream(base))
         self._prepared: dict[tuple[Edit, ...], Prepared] = {}
@@ -39,12 +43,12 @@ class Bench:
         self._bounds = lru_cache(maxsize=64)(self._bound)
         self._scatter = lru_cache(maxsize=8)(self._scattered)  # as many arrays for each of the samples
         n = sum(value.size for value in self.case.grads.values())
-        self.deviations = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
+        self.deviations: float = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
         lost = max(
             float(np.max(p.moved(a), initial=0) / np.max(np.abs(a), initial=1e-300))
             for a, p in ((self.case.grads[key], reading.written[key]) for key in self.case.grads)
         )
-        self.chaos = 100 * sqrt(max(reading.unit, lost))  # what is farther off, relatively, no rounding explains
+        self.chaos: float = 100 * sqrt(max(reading.unit, lost))  # what is farther off, relatively, no rounding explains
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
         """The gradients with these mistakes, of the keys that the case gives.

@@ -24,7 +24,8 @@ class Mutant:
 
     def __init__(self, mistakes: tuple[Mistake, ...], modules: dict[str, ModuleType], inside: dict[str, "Mutant"]):
         self.NAME = " + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew"
-        self.mistakes, self.inside = mistakes, inside  # layer -> what runs there in place of this one
+        self.mistakes: tuple[Mistake, ...] = mistakes
+        self.inside: dict[str, Mutant] = inside  # layer -> what runs there in place of this one
         self.loop, self._both = modules[LOOP], modules[BOTH]
         self.cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
         around = modules[AROUND]

@@ -30,7 +30,7 @@ from lstmcore.ops.cpu.jitable import FLAGS
 
 VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
 
-logger = logging.getLogger("lstmcore")
+logger: logging.Logger = logging.getLogger("lstmcore")
 _count = 0  # of the kernels that this process has compiled
 _told: set[str] = set()
 _called: list[Callable] = []

@@ -13,6 +13,16 @@ KEPT = 16  # times the stalled call: how long what was found better is kept
 
 
 class Sharing:
+    """Whether one thread works alone, as the calls so far have shown."""
+
+    alone: bool
+    trying: bool
+    until: float
+    stalled: float
+    length: float
+    took: float
+    worked: float
+
     def __init__(self) -> None:
         self.alone = self.trying = False  # whether one thread works alone, and whether that is being tried
         self.until = 0.0  # seconds of the clock: how long what was found better is kept

@@ -61,7 +61,9 @@ class Recomputed:
     """
 
     def __init__(self, engine: Engine, k: int | bool, outputs: bool = True):
-        self.engine, self.k, self.outputs = engine, k, outputs
+        self.engine: Engine = engine
+        self.k: int | bool = k
+        self.outputs: bool = outputs
         self.NAME, self.LIBRARY = engine.NAME, engine.LIBRARY
         self.supports, self.predict = engine.supports, engine.predict
 
@@ -117,7 +119,8 @@ class Added:
     chunk = 1
 
     def __init__(self, engine: Engine, cell: Cell):
-        self.engine, self.cell = engine, cell
+        self.engine: Engine = engine
+        self.cell: Cell = cell
         self.sums: dict[str, Array] = {}
 
     def forward(

@@ -178,7 +178,8 @@ class NothingLearnt(Watcher, Callback):
 
     def __init__(self, tell: Tell = warn, epochs: int = 10, constant: float | None = None):
         super().__init__(tell)
-        self.epochs, self.constant = epochs, constant
+        self.epochs: int = epochs
+        self.constant: float | None = constant
         self.items: int = 0  # valid ones, seen in the first epoch
         self.sums: Array = np.zeros((2, 1))  # (2, columns): of their targets, and of the squares of these
 

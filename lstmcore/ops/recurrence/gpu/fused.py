@@ -147,5 +147,5 @@ def _gpu() -> Machine:
     return current_machine()
 
 
-fused_gpu = FusedGpu("cupy", _gpu)
-fused_gpu_tf32 = FusedGpu("cupy", _gpu, "tf32")
+fused_gpu: FusedGpu = FusedGpu("cupy", _gpu)
+fused_gpu_tf32: FusedGpu = FusedGpu("cupy", _gpu, "tf32")
