@@ -25,7 +25,7 @@ Given: TypeAlias = "dict[str, torch.Tensor | PackedSequence | Sequence[torch.Ten
 Output: TypeAlias = Any  # y and the final state, a state, or None after an error: as the module nests them
 
 
-NO_CALL = "a call that is left out"
+LEFT_OUT = "a call that is left out"
 NO_HOOKS = 'which has no place for hooks: run the step under torch.compiler.set_stance("force_eager")'
 
 
@@ -85,6 +85,9 @@ class Recorder:
         self.compiled = False
 
     def attach(self) -> None:
+        """Raises RuntimeError if another watch is on: two would put each other's views in the places of the weights."""
+        if any(isinstance(hook, Hook) for hook in self.module._forward_pre_hooks.values()):
+            raise RuntimeError("`module` is watched already")
         self.handles: list[RemovableHandle] = [
             self.module.register_forward_pre_hook(Hook(self._before), with_kwargs=True),
             self.module.register_forward_hook(Hook(self._after), with_kwargs=True, always_call=True),
@@ -94,6 +97,8 @@ class Recorder:
     def detach(self) -> None:
         for handle in self.handles:
             handle.remove()
+        for call in self.open.values():  # what a key press has interrupted
+            self._close(call)
 
     def _weight(self, weight: torch.Tensor, name: str) -> torch.Tensor:
         if torch.compiler.is_compiling() or threading.get_ident() not in self.open:  # read outside of a call
@@ -106,6 +111,11 @@ class Recorder:
         if torch.compiler.is_compiling():
             self.compiled = True
             return None
+        if torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "a transform of torch.func (grad, vmap, ...) cannot be watched: its gradients pass no hooks; watch a "
+                "step with loss.backward()"
+            )
         noted = Noted(training=module.training)
         given: Given = {**dict(zip(("input", "hx"), args)), **kwargs}
         x, hx = given["input"], given.get("hx")
@@ -135,9 +145,7 @@ class Recorder:
         call = self.open.pop(threading.get_ident(), None)
         if call is None:
             return None
-        if call.noted in self.calls:
-            call.operations.__exit__(None, None, None)
-        call.put_back()
+        self._close(call)
         if output is None:  # an error, or a checkpoint's second pass, which ends as soon as it has what it wants
             return None
         noted = call.noted
@@ -150,6 +158,11 @@ class Recorder:
         if isinstance(y, PackedSequence):
             return PackedSequence(self._handed(y.data, noted, "y"), *y[1:]), self._states(final, noted)
         return self._handed(y, noted, "y"), self._states(final, noted)
+
+    def _close(self, call: Open) -> None:
+        if call.noted in self.calls:
+            call.operations.__exit__(None, None, None)
+        call.put_back()
 
     def _states(self, final: Output, noted: Noted) -> Output:
         """The final states, handed on: later calls are asked whether they begin with them."""
@@ -268,8 +281,11 @@ class Recorder:
         """Where a state went on without its gradient. names: of the calls, by identity."""
         found: dict[tuple[str, str], list[str]] = {}
         for a, b, state in self.cuts:
-            found.setdefault((names.get(id(b), NO_CALL), names.get(id(a), NO_CALL)), []).append(state)
-        return tuple(f"{b} began with the final {' and '.join(states)} of {a}" for (b, a), states in found.items())
+            found.setdefault((names.get(id(b), LEFT_OUT), names.get(id(a), LEFT_OUT)), []).append(state)
+        return tuple(
+            f"{b} began with the final {' and '.join(states)} of {a} without its gradient"
+            for (b, a), states in found.items()
+        )
 
     def _own_format(self) -> str:
         return str(next(self.module.parameters()).dtype).removeprefix("torch.")

@@ -84,12 +84,12 @@ class Weights:
         own: dict[str, torch.Tensor] = module._parameters  # type: ignore[assignment]  # a view is no Parameter
         places = [own if name in own else vars(module) for name in self.names]
         saved = [(place, name, place[name]) for place, name in zip(places, self.names) if name in place]
-        for place, name, weight in saved:
-            place[name] = tap(weight, name)
+        views = {name: tap(weight, name) for _, name, weight in saved}
+        for place, name, _ in saved:
+            place[name] = views[name]
         if isinstance(module, nn.RNNBase):  # which reads its weights from a list, once it has found them unchanged
             for key in ("_flat_weights", "_flat_weight_refs"):
                 saved.append((vars(module), key, vars(module)[key]))
-            views = {name: place[name] for place, name, _ in saved[:-2]}
             held = zip(module._flat_weights_names, module._flat_weights)
             vars(module)["_flat_weights"] = [views.get(name, weight) for name, weight in held]
             vars(module)["_flat_weight_refs"] = [weakref.ref(weight) for weight in module._flat_weights]

@@ -32,7 +32,7 @@ from lstmcore.layers.tree import state_names
 Answer = TypeVar("Answer")
 
 CHAOS = 0.1  # where this much of a gradient may be rounding, nothing can be told
-MANY = 8  # calls: beyond them the worst of each kind is printed, and what is wrong
+MANY = 8  # calls: of more the worst of each kind is printed, and what is wrong
 FRAMEWORKS = {"torch": "lstmcore.debug.watch.torch_recorder", "keras": "lstmcore.debug.watch.keras_recorder"}
 
 
@@ -114,9 +114,10 @@ class Watch:
                     "that neither agreement nor difference means much"
                 )
         if self.cuts:
+            more = f"; and {len(self.cuts) - MANY} more" if len(self.cuts) > MANY else ""
             lines.append(
-                f"DETACHED: {'; '.join(self.cuts)}, without its gradient: what came later taught nothing before (if "
-                "that is not meant, hand the state on as it is)"
+                f"DETACHED: {'; '.join(self.cuts[:MANY])}{more}: what came later taught nothing before (if that is not "
+                "meant, hand the state on as it is)"
             )
         lines += [f"cannot be replayed: {text}" for text in self.obstacles] + [f"note: {text}" for text in self.notes]
         return "\n".join(lines)

@@ -171,8 +171,23 @@ def test_a_detached_state_is_named(torch, kind, how):
         torch.stack(outputs).sin().sum().backward()
     assert seen.ok, str(seen)  # of what ran each gradient is right
     states = "h and c" if kind == "LSTMCell" else "h"
-    assert seen.cuts == (f"call 1 began with the final {states} of call 0",)
-    assert f"DETACHED: call 1 began with the final {states} of call 0, without its gradient" in str(seen)
+    assert seen.cuts == (f"call 1 began with the final {states} of call 0 without its gradient",)
+    assert f"DETACHED: {seen.cuts[0]}: what came later taught nothing before" in str(seen)
+
+
+def test_layers_called_for_each_piece_of_a_sequence(torch):
+    """Truncated backpropagation as most people write it, all in one step."""
+    torch.manual_seed(3)
+    module, state, total = torch.nn.LSTM(I, H, 2, dtype=torch.float64), None, 0
+    with watch(module) as seen:
+        for piece in inputs(torch, 12 * T, B, I).split(T):
+            y, state = module(piece, state)
+            state = tuple(part.detach() for part in state)
+            total = total + y.sin().sum()
+        total.backward()
+    assert seen.ok, str(seen)
+    assert len(seen.cuts) == 11
+    assert "call 8 began with the final h and c of call 7 without its gradient; and 3 more:" in str(seen)
 
 
 def test_a_state_from_another_step_is_not_detached(torch):

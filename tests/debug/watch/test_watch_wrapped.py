@@ -216,6 +216,68 @@ def test_two_losses_and_second_derivatives(torch):
     assert "cannot be replayed: a gradient was differentiated again (create_graph=True)" in str(seen)
 
 
+def test_what_hides_its_gradients_is_refused_by_name(torch):
+    module, x = made(torch, "LSTM"), inputs(torch)
+
+    def of_loss():
+        with watch(module):
+            torch.func.grad(lambda x: module(x)[0].sum())(x)
+
+    def twice():
+        with watch(module), watch(module):
+            pass
+
+    with pytest.raises(RuntimeError, match=r"a transform of torch.func \(grad, vmap, ...\) cannot be watched"):
+        of_loss()
+    with pytest.raises(RuntimeError, match="`module` is watched already"):
+        twice()
+    assert is_clean(module)
+    own = dict(module.named_parameters())
+
+    def two_steps():
+        with watch(module):
+            module(x)
+            with torch.no_grad():
+                module.bias_hh_l0 += 1
+            module(x)
+
+    with pytest.raises(RuntimeError, match="watch one training step at a time"):
+        two_steps()
+    assert is_clean(module)
+    assert all(module.get_parameter(name) is weight for name, weight in own.items())
+
+
+def test_a_key_press_in_the_middle(torch):
+    """No hook of torch runs after a KeyboardInterrupt: the watch itself puts the weights back."""
+
+    class Slow(torch.nn.LSTM):
+        def forward(self, x, hx=None):
+            raise KeyboardInterrupt
+
+    module = Slow(I, H)
+    with pytest.raises(KeyboardInterrupt), watch(module):
+        module(torch.randn(T, B, I))
+    assert is_clean(module)
+    assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+
+
+def test_dropout_of_somebodys_own(torch):
+    """A layer that says that it drops, and does not do it as torch does: what it drew is not known."""
+
+    class Own(torch.nn.LSTM):
+        def forward(self, x, hx=None):
+            p, self.dropout = self.dropout, 0.0
+            y = super().forward(x * (torch.rand_like(x) > p))
+            self.dropout = p
+            return y
+
+    module = Own(I, H, 2, dropout=0.3)
+    with watch(module) as seen:
+        module(torch.randn(T, B, I))[0].sum().backward()
+    assert seen.ok is None
+    assert "what its dropout (0.3 between the layers) drew could not be seen" in str(seen)
+
+
 def test_other_weights_for_one_call(torch):
     module = made(torch, "LSTM")
     weights = {name: (2 * w).detach().requires_grad_() for name, w in module.named_parameters()}
