@@ -144,8 +144,9 @@ def main():
         "mistake: h detached, GRU": (around(DetachedGRU), {}, None, RIGHT, {}),
         "mistake: a direction": (both(Scaled, **sequences), {}, None, None, {}),
     }
-    for name in json.loads(sys.argv[1]):
-        del cases[name]
+    left_out = json.loads(sys.argv[1])
+    for name in left_out:
+        cases.pop(name, None)
     for name, (kind, options, state, mask, how) in cases.items():
         layer = built(kind, **options)
         if name == "stateful":
@@ -154,16 +155,18 @@ def main():
             step(layer, X, state, mask, **how)
         answers[name] = told(seen)
 
-    pair = built(both(merge_mode="sum", **sequences))
-    with lc.debug.watch(pair.backward_layer) as seen:
-        step(pair, X, None, RIGHT)
-    answers["inside a Bidirectional"] = told(seen)
-
-    each = keras.layers.TimeDistributed(keras.layers.LSTM(H))
-    each.build((B, 2, T, I))
-    with lc.debug.watch(each.layer) as seen:
-        step(each, np.stack([X, -X], axis=1), None, None)
-    answers["inside a TimeDistributed"] = told(seen)
+    inside = {
+        "inside a Bidirectional": (built(both(merge_mode="sum", **sequences)), "backward_layer", X, RIGHT),
+        "inside a TimeDistributed": (
+            keras.layers.TimeDistributed(keras.layers.LSTM(H)), "layer", np.stack([X, -X], axis=1), None,
+        ),
+    }  # fmt: skip
+    for name in inside.keys() - left_out:
+        outer, part, x, mask = inside[name]
+        outer.build(x.shape)
+        with lc.debug.watch(getattr(outer, part)) as seen:
+            step(outer, x, None, mask)
+        answers[name] = told(seen)
 
     model = keras.Sequential(
         [keras.layers.Masking(), keras.layers.LSTM(H, return_sequences=True), keras.layers.Dense(2)]
@@ -208,9 +211,10 @@ def main():
         except RuntimeError as error:
             answers[name] = str(error)
         assert "call" not in vars(layer)
-    with lc.debug.watch(noisy) as seen:
-        step(noisy, X, None, None)
-    answers["recurrent dropout in evaluation"] = told(seen)
+    if "recurrent dropout in evaluation" not in left_out:
+        with lc.debug.watch(noisy) as seen:
+            step(noisy, X, None, None)
+        answers["recurrent dropout in evaluation"] = told(seen)
     json.dump(answers, sys.stdout)
 
 
