@@ -8,7 +8,7 @@ import numpy as np
 
 import lstmcore as lc
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.read_case import Reading, read_case
+from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.interop import from_lstmcore
 from lstmcore.layers import Layer
@@ -26,7 +26,7 @@ class Step:
     options: dict[str, Any]
 
     def read(self, grads: dict[str, np.ndarray]) -> Reading:
-        return read_case(self.weights, self.x, self.dy, grads, **self.options)
+        return readings(self.weights, self.x, self.dy, grads, **self.options)[0]
 
     @cached_property
     def case_and_model(self) -> tuple[Case, Layer]:

@@ -27,8 +27,8 @@ import pytest
 import lstmcore as lc
 from lstmcore.arrays import namespace
 from lstmcore.debug.step.paths import paths, reached
-from lstmcore.debug.step.record import record
 from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.step.visits import run_step
 from lstmcore.layers import Layer, Recurrent, kinds
 from lstmcore.layers.params import Params, joined
 from lstmcore.ops.cells import CELLS, Cell, Maths
@@ -257,7 +257,7 @@ def test_ledger(kind, engine):
     assert any("not split" in line and "0.scale" in line for line in book.findings)
     entry = book["0.part.W_hh"]
     assert entry.paths == tuple(path.name for path in paths(kind.cell))
-    run = record(model(kind, engine), x, mask=mask)
+    run = run_step(model(kind, engine), x, mask=mask)
     whole = run.grads["0.part.W_hh"]
     np.testing.assert_allclose(entry.parts.sum((0, 1)), whole, rtol=0, atol=entry.allowed)
     assert np.abs(entry.parts[1:, 1]).max() > 1e-4
@@ -272,7 +272,7 @@ def test_the_paths_are_the_jacobian(kind):
     4,500 roundings."""
     x, _ = problem()
     layer = kind(H, H, dtype="float64", seed=1)
-    visit = record(layer, x, np.zeros((T, B, H)), dstate=tuple(np.ones((B, H)) for _ in kind.cell.states)).visits[0]
+    visit = run_step(layer, x, np.zeros((T, B, H)), dstate=tuple(np.ones((B, H)) for _ in kind.cell.states)).visits[0]
     J = lc.debug.step_jacobians(layer, visit.cache)
     for step in steps_back(visit):
         arrives, goes = (np.concatenate(d, axis=1) for d in (step.dstates, step.dstates_prev))
@@ -361,7 +361,7 @@ def test_derivatives(kind):
     x, mask = problem()
     net, rng = model(kind), np.random.default_rng(5)
     u = rng.standard_normal((T, B, 3))
-    run = record(net, x, u, mask=mask)
+    run = run_step(net, x, u, mask=mask)
     direction = {name: rng.standard_normal(g.shape) for name, g in run.grads.items()} | {
         "x": rng.standard_normal(x.shape)
     }
@@ -379,7 +379,7 @@ def test_derivatives(kind):
 
     layer, dy = kind(H, H, dtype="float64", seed=1), rng.standard_normal((T, B, H))
     dstate0, grads = lc.debug.rtrl(layer, x, dy, mask=mask)
-    visit = record(layer, x, dy, mask=mask).visits[0]
+    visit = run_step(layer, x, dy, mask=mask).visits[0]
     for name, want in visit.grads.items():
         np.testing.assert_allclose(grads[name], want, rtol=0, atol=1e-11 * max(1, np.abs(want).max()))
     for got, want in zip(dstate0, visit.dstate0, strict=True):

@@ -14,8 +14,8 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, is_array, to_numpy
 from lstmcore.debug.compare.trace import trace, traced
 from lstmcore.debug.show.tables import paragraphs, table
-from lstmcore.debug.step.record import Run, StepOptions, Upstream, Visit, record
 from lstmcore.debug.step.rounding import sum_error
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
 from lstmcore.debug.trees import gradient_of
 from lstmcore.layers import Layer
 from lstmcore.ops.recurrence import Engine
@@ -114,7 +114,7 @@ def compare(
     long or chaotic recurrence amplifies comes on top: then look at the curves. Other arguments as in `ledger`.
     Raises ValueError for arrays that `layer` does not have, or of another shape.
     """
-    run = record(layer, x, dy, **step)
+    run = run_step(layer, x, dy, **step)
     ours = traced(run)
     if isinstance(other, Mapping):
         theirs = {name: to_numpy(value) for name, value in other.items()}

@@ -11,7 +11,7 @@ from typing import Unpack
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
-from lstmcore.debug.step.record import Run, StepOptions, Upstream, Visit, record
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
 from lstmcore.debug.trees import gradient_of
 from lstmcore.layers import Layer, Params
 
@@ -23,7 +23,7 @@ def trace(layer: Layer, x: Array, dy: Upstream = None, **step: Unpack[StepOption
     state ("h", "c"), and "da" (T, B, K', H), the gradients of the K' pre-activations that W_ih feeds; others give "y".
     Then "dW_ih", "dh0", ... as everywhere, and "dx" of every layer. Steps stand in the order of the input.
     """
-    return traced(record(layer, x, dy, **step))
+    return traced(run_step(layer, x, dy, **step))
 
 
 def traced(run: Run) -> dict[str, np.ndarray]:

@@ -34,25 +34,6 @@ class Reading(NamedTuple):
     loss: Loss | None = None  # what dy is derived from, if it was not given; the case holds its shape alone then
 
 
-def read_case(
-    weights: Mapping[str, Array],
-    x: Array,
-    dy: Array | None,
-    grads: Mapping[str, Array],
-    state: State | Mapping[str, Array] | None = None,
-    mask: Array | None = None,
-    dstate: State | Mapping[str, Array] | None = None,
-    layout: str | Layout = "lstmcore",
-    cell: str | None = None,
-    dropout: Mapping[str, Array] | None = None,
-    y: Array | None = None,
-    steps: Mapping[str, Array] | None = None,
-    loss: Mapping[str, object] | None = None,
-) -> Reading:
-    """The likeliest of `readings`."""
-    return readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps, loss)[0]
-
-
 def readings(
     weights: Mapping[str, Array],
     x: Array,

@@ -15,7 +15,7 @@ from lstmcore.arrays import Array, namespace
 from lstmcore.debug.flow.measure import LayerFlow, Update, layer_flow, norm
 from lstmcore.debug.flow.words import calm, layer_worries, update_worries
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
-from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.layers import Layer
 from lstmcore.train.update.optimizer import Optimizer
 
@@ -129,7 +129,7 @@ def flow(
     tell how large its updates are beside them. Cost: one loop back more; at (31, 200, 21, 64) 2.2 forward + backward
     passes of fused-cpu in all, 1.3 of the reference engine. Raises what the layer raises for bad input.
     """
-    return flow_of(record(layer, x, dy, **step), optimizer)
+    return flow_of(run_step(layer, x, dy, **step), optimizer)
 
 
 def flow_of(run: Run, optimizer: Optimizer | None = None) -> Flow:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
-from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.step.visits import Visit
 from lstmcore.ops.cells import Cell
 
 EDGE = 0.05  # a gate is closed below it and open above 1 - it: its slope is a fifth of the steepest, or less

@@ -12,7 +12,7 @@ import numpy as np
 from lstmcore.arrays import Array
 from lstmcore.debug.jacobian.jacobian import lyapunov_exponents, memory_horizon, singular_values
 from lstmcore.debug.show.tables import paragraphs, spans, table
-from lstmcore.debug.step.record import StepOptions, Upstream, Visit, record
+from lstmcore.debug.step.visits import StepOptions, Upstream, Visit, run_step
 from lstmcore.layers import Layer
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def memory(
     else H) and as many singular value decompositions as there are steps and rows: a few rows are enough. Raises
     ValueError for a start beyond the sequence, and whatever the layer raises for bad input.
     """
-    run = record(layer, x, dy, **step)
+    run = run_step(layer, x, dy, **step)
     layers = tuple(_look(visit, start, fraction) for visit in run.visits if visit.recurrent)
     return Memory(layers, start, fraction, run.unseen)
 

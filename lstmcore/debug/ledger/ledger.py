@@ -15,7 +15,7 @@ import numpy as np
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.ledger.parts import Entry, at_padding, recurrent_entries, rowwise_entries
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
-from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.layers import Embedding, Layer, Linear
 from lstmcore.shapes import SWAPPED
 
@@ -113,7 +113,7 @@ def ledger(
     Cost: one loop back more and T products; at (31, 200, 21, 64) 2.9 forward + backward passes of fused-cpu in all, 1.4
     of the reference engine (benchmarks/debug.py). Raises whatever the layer raises for bad input.
     """
-    return ledger_of(record(layer, x, dy, **step), parts)
+    return ledger_of(run_step(layer, x, dy, **step), parts)
 
 
 def ledger_of(run: Run, parts: bool = False) -> Ledger:

@@ -7,9 +7,9 @@ import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, namespace, to_numpy
 from lstmcore.debug.step.paths import paths, reached
-from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
 from lstmcore.debug.step.step_back import check_one_width, steps_back
+from lstmcore.debug.step.visits import Visit
 from lstmcore.layers import Embedding
 from lstmcore.ops import gates
 from lstmcore.ops.cpu.compiler import has_compiler

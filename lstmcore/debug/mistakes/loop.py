@@ -7,7 +7,6 @@ BACK = "    for t in reversed(range(T)):\n"
 PRODUCT = "cell.recurrent_blocks), W_hh.T)"
 STEP_BACK = "out = step_backward(*given, *("
 DH_PREV = 'dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct'
-CONTRACT = "    dx, dparams = contract("
 H_PREV = "cache.states[0][:-1, ...], da"
 SUMS = "sums = xp.sum(xp.sum(da, axis=1), axis=0)"
 DW_HH = "dW_hh = product(xp.reshape(h_prev, (T * B, -1)).T, da_h)"

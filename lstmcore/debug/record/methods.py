@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.debug.gradcheck import gradcheck_function
+from lstmcore.debug.record.found import Arrays, Found, table
 from lstmcore.debug.record.names import (
     BACKWARD,
     FORWARD,
@@ -25,7 +26,6 @@ from lstmcore.debug.record.names import (
     returned,
     whole,
 )
-from lstmcore.debug.record.seen import Arrays, Found, table
 
 EVERY = 400  # numbers up to which each is moved by itself
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
+from lstmcore.debug.record.found import Found
 from lstmcore.debug.record.methods import Methods
 from lstmcore.debug.record.names import plain
-from lstmcore.debug.record.seen import Found
 
 
 class Recorder(Protocol):

@@ -12,8 +12,8 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from lstmcore.arrays import Plain
+from lstmcore.debug.record.found import Found, table
 from lstmcore.debug.record.names import INPUTS, STATES, arguments, called
-from lstmcore.debug.record.seen import Found, table
 from lstmcore.debug.watch.seen import Notes
 from lstmcore.debug.watch.torch_recorder import add_to, tap
 from lstmcore.debug.watch.torch_weights import host

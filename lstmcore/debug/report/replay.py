@@ -1,7 +1,7 @@
 """A saved case run again on lstmcore, and what every tool says about it."""
 
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.read_case import readings
 from lstmcore.debug.diagnose.training_step import nested
 from lstmcore.debug.diagnose.trial import Bench, with_loss_settled
 from lstmcore.debug.report.report import Report, report
@@ -13,7 +13,7 @@ def report_case(case: Case, title: str = "A training step", prove_padding: bool 
 
     Raises TypeError, KeyError or ValueError for a case that does not hold together.
     """
-    reading = read_case(
+    reading, *_ = readings(
         case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
         case.dstate or None, case.layout, case.cell or None, case.dropout, loss=case.loss or None,
     )  # fmt: skip
@@ -21,13 +21,5 @@ def report_case(case: Case, title: str = "A training step", prove_padding: bool 
     model, names = reading.model, state_names(reading.model)
     for name, value in params.items():
         model.params[name] = value
-    return report(
-        model,
-        x,
-        dy,
-        state=nested(names, state),
-        mask=mask,
-        dstate=nested(names, dstate),
-        title=title,
-        prove_padding=prove_padding,
-    )
+    states = {"state": nested(names, state), "dstate": nested(names, dstate)}
+    return report(model, x, dy, mask=mask, title=title, prove_padding=prove_padding, **states)

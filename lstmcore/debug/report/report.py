@@ -17,7 +17,7 @@ from lstmcore.debug.ledger.parts import Entry
 from lstmcore.debug.padding.padding import PaddingProof, padding
 from lstmcore.debug.report.svg import curves, heat_map
 from lstmcore.debug.show.tables import paragraphs, percent, spans
-from lstmcore.debug.step.record import StepOptions, Upstream, record
+from lstmcore.debug.step.visits import StepOptions, Upstream, run_step
 from lstmcore.debug.tripwire.tripwire import Tripwire, tripwire_of
 from lstmcore.layers import Layer
 from lstmcore.train.update.optimizer import Optimizer
@@ -134,7 +134,7 @@ def report(
     real step; it runs the model some twenty times and each row once more. `report(...).save("page.html")` writes the
     page, `print(report(...))` the text. Raises whatever the layer raises for bad input.
     """
-    run, mask = record(layer, x, dy, **step), step.get("mask")
+    run, mask = run_step(layer, x, dy, **step), step.get("mask")
     proof = None
     if prove_padding and mask is not None and 0 < int(to_numpy(mask).sum()) < to_numpy(mask).size:
         state, dstate = step.get("state"), step.get("dstate")

@@ -17,7 +17,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, namespace
 from lstmcore.debug.step.paths import Path, asked, paths, reached
-from lstmcore.debug.step.record import Visit
+from lstmcore.debug.step.visits import Visit
 from lstmcore.debug.step.zero import ZERO
 from lstmcore.layers import Recurrent
 from lstmcore.ops.activation import array_maths

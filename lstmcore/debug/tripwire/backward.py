@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from lstmcore.arrays import dtype_name
-from lstmcore.debug.step.record import Visit
 from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.step.visits import Visit
 from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, trip_at
 
 
@@ -17,16 +17,8 @@ def backward_pass(visit: Visit) -> Iterator[Trip]:
     for name, d in zip((f"d{name}_last" for name in visit.layer.states), visit.dstate or ()):
         at = first_bad(d)
         if at is not None:
-            yield make_trip(
-                visit,
-                "backward",
-                name,
-                d[at],
-                "the gradient of the final state is not finite",
-                row=at[0],
-                unit=at[1],
-                operands={name: d[at]},
-            )
+            why = "the gradient of the final state is not finite"
+            yield make_trip(visit, "backward", name, d[at], why, row=at[0], unit=at[1], operands={name: d[at]})
     results = {f"d{visit.key(name)}": g for name, g in visit.grads.items()}
     results |= {} if visit.dx is None else {"dx": visit.dx}
     if visit.recurrent:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace, to_numpy
-from lstmcore.debug.step.record import Visit
+from lstmcore.debug.step.visits import Visit
 from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, trip_at
 from lstmcore.ops import gates
 from lstmcore.ops.recurrence import reference
@@ -41,16 +41,8 @@ def given(visit: Visit) -> Iterator[Trip]:
     for s, name in zip(visit.state or (), (f"{name}0" for name in visit.layer.states)):
         at = first_bad(s)
         if at is not None:
-            yield make_trip(
-                visit,
-                "forward",
-                name,
-                s[at],
-                "the initial state is not finite",
-                row=at[0],
-                unit=at[1],
-                operands={name: s[at]},
-            )
+            why = "the initial state is not finite"
+            yield make_trip(visit, "forward", name, s[at], why, row=at[0], unit=at[1], operands={name: s[at]})
 
 
 def output(visit: Visit) -> Iterator[Trip]:

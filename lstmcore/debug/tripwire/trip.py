@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
-from lstmcore.debug.step.record import Visit
+from lstmcore.debug.step.visits import Visit
 
 
 class Trip(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
-from lstmcore.debug.step.record import Run, StepOptions, Upstream, record
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.debug.tripwire.backward import backward_pass
 from lstmcore.debug.tripwire.forward import given, output, steps_forward
 from lstmcore.debug.tripwire.trip import Trip, first_bad
@@ -80,7 +80,7 @@ def tripwire(
     Arguments as in `ledger`. Padding is not looked at: it may hold anything. Cost where nothing is wrong: a look at
     every number, well below one further forward + backward pass. Raises whatever the layer raises for bad input.
     """
-    return tripwire_of(record(layer, x, dy, **step))
+    return tripwire_of(run_step(layer, x, dy, **step))
 
 
 def tripwire_of(run: Run) -> Tripwire:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.show.tables import table
-from lstmcore.debug.step.record import Upstream
+from lstmcore.debug.step.visits import Upstream
 from lstmcore.layers import Layer
 from lstmcore.train.truncated import truncated_gradients
 

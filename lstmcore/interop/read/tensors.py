@@ -20,7 +20,6 @@ from lstmcore.interop.why import feature
 from lstmcore.layers import Layer, ReLU, Sigmoid, Softmax, Tanh
 
 TORCH = re.compile(r"^(?:(.*)\.)?(?:weight|bias)_([ih]h|hr)(?:_l\d+(?:_reverse)?)?$")
-KERNEL = re.compile(r"^(?:(.*)[./])?(?:recurrent_)?(?:kernel|bias)(?::0)?$")
 BLOCKS = {4: "lstm", 3: "gru", 1: "rnn"}
 TAILS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
 

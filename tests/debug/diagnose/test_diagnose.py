@@ -10,7 +10,7 @@ from planting import cast, random_step, somebody_elses
 
 import lstmcore as lc
 from lstmcore.debug.diagnose.locate import locate
-from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.read_case import readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
 from lstmcore.debug.diagnose.suspects import suspects
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, residual, same
@@ -270,7 +270,7 @@ def test_the_layer_and_direction_are_located():
     grads["1.bw.W_hh"][:, 4:8] += rng.standard_normal((4, 4))  # i f g o
     for name in ("0.fw.W_ih", "0.bw.b"):
         grads[name] += rng.standard_normal(grads[name].shape)
-    bench = Bench(read_case(dict(model.params), x, dy, grads))
+    bench = Bench(readings(dict(model.params), x, dy, grads)[0])
     place = locate(bench, bench.numbers())
     assert place.arrays == ("0.fw.W_ih", "0.bw.b", "1.bw.W_hh")
     assert (place.layers, place.gates) == (("1.bw",), ("f",))

@@ -5,7 +5,7 @@ import pytest
 from planting import random_step
 
 import lstmcore as lc
-from lstmcore.debug.diagnose.read_case import read_case
+from lstmcore.debug.diagnose.read_case import readings
 from lstmcore.debug.diagnose.suspects import limits
 from lstmcore.debug.diagnose.trial import Bench
 from lstmcore.debug.mistakes import MISTAKES, Mistake, mutant
@@ -107,5 +107,5 @@ def test_what_nobody_knows_in_a_variant_is_placed():
     theirs["W_ih"] = theirs["W_ih"] + rng.standard_normal(theirs["W_ih"].shape)
     answer = lc.debug.diagnose(weights, x, dy, theirs, y=y, search=False)
     assert answer.names == ()
-    assert limits(Bench(read_case(weights, x, dy, theirs, y=y)))  # of clips outside the step, which a variant has too
+    assert limits(Bench(readings(weights, x, dy, theirs, y=y)[0]))  # of clips outside the step, which a variant has too
     assert answer.place.arrays == ("W_ih",)

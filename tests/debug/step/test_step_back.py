@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from cases import CELLS, LAYERS, MASKS, Problem, assert_within, flatten, recurrent_parts, witness
 
-from lstmcore.debug.step.record import record
 from lstmcore.debug.step.step_back import steps_back
+from lstmcore.debug.step.visits import run_step
 
 CASES = [(name, mask) for name in LAYERS for mask in MASKS]
 
@@ -13,7 +13,7 @@ CASES = [(name, mask) for name in LAYERS for mask in MASKS]
 def recorded(problem, engine):
     layer = engine.place(problem.layer())
     x, state, dy, dstate, mask = map(engine.array, (problem.x, problem.state, problem.dy, problem.dstate, problem.mask))
-    return record(layer, x, dy, state=state, mask=mask, dstate=dstate)
+    return run_step(layer, x, dy, state=state, mask=mask, dstate=dstate)
 
 
 @pytest.mark.parametrize(("name", "mask"), CASES)

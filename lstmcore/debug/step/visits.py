@@ -124,7 +124,7 @@ class Run(NamedTuple):
         )
 
 
-def record(
+def run_step(
     layer: Layer,
     x: Array,
     dy: Upstream = None,
