@@ -1,6 +1,7 @@
 # make demo    install into .venv, learn to count the ones of 20-bit strings, test on all the others
 # make test    install into .venv, run the whole suite       PEERS=1: with torch, jax, onnxruntime   DATA=DIR: real data
-# make quick   the fast tests of what changed since the last commit: answers within a minute
+# make quick   style, types, and the fast tests of what changed since the last commit: answers within a minute, and says
+#              what it left out   ARGS="--seconds 100": with slower ones
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make bare    without Numba: what array code alone must get right
 # make questions  every figure of docs/questions, measured again     make figures: draws docs/figures again
@@ -17,6 +18,7 @@ DATA ?=
 ARGS ?=
 PART ?= tests
 OUT ?= runs/gpu
+export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
 .PHONY: demo test quick bare nightly questions figures lint seeds bench gpu clean
 .DELETE_ON_ERROR:
@@ -27,7 +29,7 @@ demo: .venv/demo
 test: .venv/dev $(if $(PEERS),.venv/peers)
 	$(BIN)/python -m pytest $(if $(PEERS),--require-peers) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-quick: .venv/dev
+quick: .venv/dev lint
 	$(BIN)/python -m pytest -q --seconds 30 $(ARGS) $$($(BIN)/python tests/quick.py)
 
 nightly: .venv/dev

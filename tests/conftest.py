@@ -9,7 +9,7 @@ marked `pairwise` runs on a few of its cases, which `covering` chooses among tho
 import importlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +70,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     cache.set(TOOK, known | {name: round(took, 2) for name, took in seconds.items() if took > UNKNOWN})
 
 
+SLOW = pytest.StashKey[tuple[int, float, list[str]]]()  # how many --seconds left out, what they took last, and where
+SPENT = pytest.StashKey[float]()  # seconds of all tests so far
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What nobody knew to be slow may have taken the time of all others."""
+    seconds = item.config.getoption("--seconds")
+    if seconds is not None and item.config.stash.get(SPENT, 0.0) > seconds:
+        pytest.skip(f"the {seconds:g} s of --seconds are over")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.config.stash[SPENT] = item.config.stash.get(SPENT, 0.0) + report.duration
+    return report
+
+
 @pytest.hookimpl(trylast=True)  # after -k and -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes out what a GPU is missing for, but for one test of each file, which is skipped and says how many; and,
@@ -97,7 +115,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         names = [item.nodeid for item in items if item not in left_out]
         took = config.cache.get(TOOK, {}) if hasattr(config, "cache") else {}
         chosen = within(seconds, names, took)
-        out += [item for item in items if item not in left_out and item.nodeid not in chosen]
+        slow = [item for item in items if item not in left_out and item.nodeid not in chosen]
+        files = {item.path.relative_to(config.rootpath).as_posix() for item in slow}
+        config.stash[SLOW] = len(slow), sum(took.get(item.nodeid, 0) for item in slow), sorted(files)
+        out += slow
         left_out = set(out)
     items[:] = [item for item in items if item not in left_out]
     if out:
@@ -245,7 +266,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             count = counts[engine.name]
             ran = count["passed"] + count["failed"] + count["error"]
             terminalreporter.line(f"{engine.name:>18}: {ran:5} ran, {count['failed'] + count['error']} failed")
-    if reasons:
+    count, seconds, files = terminalreporter.config.stash.get(SLOW, (0, 0.0, []))
+    if reasons or count:
         terminalreporter.section("what did not run")
+    if count:
+        where = ", ".join(files)
+        terminalreporter.line(f"too slow for --seconds: {count} tests, {seconds:.0f} s when they ran last: {where}")
+    if reasons:
         for (name, reason), times in sorted(reasons.items()):
             terminalreporter.line(f"{name:>24}: {times:5} skipped: {reason}")

@@ -1,6 +1,7 @@
 """`make quick`: the tests of a changed file are found by its path, and the fast ones are chosen."""
 
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from quick import ALWAYS, ROOT, changed, mirrored, within
@@ -54,3 +55,13 @@ def test_the_fastest_within_a_time():
     assert within(0.5, took, took) == set()
     assert within(1.5, ["new", *took], took) == {"new", "fast"}
     assert within(100, took, took) == set(took)
+
+
+def test_what_nobody_knew_to_be_slow_ends_the_rest(request):
+    house = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    config = SimpleNamespace(getoption={"--seconds": 30.0}.get, stash=pytest.Stash())
+    config.stash[house.SPENT] = 29.0
+    house.pytest_runtest_setup(SimpleNamespace(config=config))
+    config.stash[house.SPENT] = 31.0
+    with pytest.raises(pytest.skip.Exception, match="the 30 s of --seconds are over"):
+        house.pytest_runtest_setup(SimpleNamespace(config=config))

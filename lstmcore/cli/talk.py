@@ -221,7 +221,8 @@ def tell(message: str) -> None:
 def picture(draw: Callable[[Path], None], path: Path) -> list[str]:
     """Draws it and returns its name; one line says why there is none, and nothing else is lost by it."""
     try:
-        draw(path)
+        with np.errstate(all="ignore"):  # what a network that diverged writes
+            draw(path)
     except ImportError:
         tell("no picture: pip install 'lstmcore[plot]'")
     except Exception as error:

@@ -120,7 +120,7 @@ def test_messages_are_plain_text(capsys):
 
 @pytest.mark.parametrize("recipe", ["count", "series", "loops", "text", "alphabet"])
 def test_a_training_that_diverges_says_so(verse, recipe):
-    """Exit code 1, one line at the end, the files written, and no NaN in what --json prints."""
+    """Exit code 1, one line at the end, the files written, no warning, and no NaN in what --json prints."""
     small = {
         "count": ("--hidden", 3, "--examples", 200, "--batch", 50, "--epochs", 2, "--optimizer", "sgd"),
         "series": ("--hidden", 3, "--window", 30, "--horizon", 5, "--epochs", 2),
@@ -129,9 +129,10 @@ def test_a_training_that_diverges_says_so(verse, recipe):
         "alphabet": ("--hidden", 3, "--epochs", 1),
     }[recipe]
     words = ("train", recipe, *small, "--lr", "1e300", "--engine", "reference")
-    answer = called(*words, "--out", "run", "--json", cwd=verse)
+    answer = called(*words, "--out", "run", "--json", cwd=verse, warn="error")
     assert answer.returncode == 1, answer.stderr
     assert "Traceback" not in answer.stderr
+    assert "no picture" not in answer.stderr
     last = answer.stderr.splitlines()[-1]
     assert last.startswith("lstmcore: the training diverged: ")
     assert last.endswith("; a lower --lr may help")
