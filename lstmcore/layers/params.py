@@ -1,10 +1,13 @@
 """A layer's parameters: a live mapping whose arrays never change identity."""
 
+import operator
 from collections.abc import Iterator, Mapping, MutableMapping, ValuesView
 from typing import Protocol
 
 from lstmcore.arrays import Array
 from lstmcore.shapes import check_like
+
+_size = operator.attrgetter("size")
 
 
 class Params(MutableMapping[str, Array]):
@@ -15,11 +18,11 @@ class Params(MutableMapping[str, Array]):
 
     def __init__(self, arrays: dict[str, Array]):
         self._arrays, self._shapes = arrays, [a.shape for a in arrays.values()]
-        self._sizes = [a.size for a in arrays.values()]
+        self.sizes: tuple[int, ...] = tuple(map(_size, arrays.values()))
 
     def check_shapes(self) -> None:
         """Raises ValueError for an array that is not of its size any more: compiled code would read beyond its end."""
-        if [a.size for a in self._arrays.values()] != self._sizes:
+        if tuple(map(_size, self._arrays.values())) != self.sizes:
             for (name, a), shape in zip(self._arrays.items(), self._shapes):
                 if a.shape != shape:
                     raise ValueError(

@@ -108,12 +108,12 @@ class Recurrent(Layer):
         """What `forward` makes of an engine's answer."""
         before = None if given.reuse is None else given.reuse.seen
         known = seen.look(given.x, self.params, before)
-        cache = cache._replace(owner=self, seen=known, mask=kept(cache.mask))
-        xp = namespace(cache.x)
-        state = tuple(xp.asarray(s[-1, ...], copy=True) for s in cache.states)
+        c, xp = cache, namespace(cache.x)
+        cache = Cache(c.x, c.states, c.gates, kept(c.mask), c.engine, c.private, self, c.y, known)
+        state = tuple([xp.asarray(s[-1, ...], copy=True) for s in c.states])
         if not self.return_sequences:
             return state[0], state, cache  # (44)
-        y = masking_forward(cache.states[0][1:, ...], cache.mask) if cache.y is None else cache.y[...]  # (42)
+        y = masking_forward(c.states[0][1:, ...], c.mask) if c.y is None else c.y[...]  # (42)
         return seen.read_only(y), state, cache
 
     def backward(

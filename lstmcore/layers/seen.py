@@ -10,7 +10,7 @@ import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -19,34 +19,40 @@ import numpy as np
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.layers.params import Params
 
-WHOLE = 512  # bytes: what is not larger is looked at as a whole
-LARGE = 1 << 16  # numbers: of larger weights some 64 are looked at, for then a pass takes milliseconds; else one
+WHOLE = 128  # numbers: what has no more is looked at as a whole
+LARGE = 1 << 16  # of more numbers some 64 are looked at, for then a pass takes milliseconds; else one
 
 Prints = list[Hashable]
 
 
-def samples(x: Array, weights: Iterable[Array]) -> Prints:
+def samples(x: Array, params: Params) -> Prints:
     """A print of each array on the host; None for one on a GPU, where to look at a number is to wait for it.
 
     Of x, (T, B, I), it is one step of all rows, so that it holds ones of one-hot vectors too.
     """
     if type(x) is not np.ndarray:
         return [None]
-    few = x.nbytes <= WHOLE
+    few = x.size <= WHOLE
     prints: Prints = [(x if few else x[len(x) // 2] if x.ndim == 3 else x[:: -(-len(x) // 8)]).tobytes()]
-    for w in weights:  # one loop, no call for each: it runs twice in every training step of every layer
-        if w.nbytes <= WHOLE:
-            prints.append(w.tobytes())
-        elif w.size < LARGE or not w.flags.c_contiguous:
-            prints.append(w.item((w.size * 61 >> 8) | 1))  # about a quarter of the way
-        else:
-            prints.append(w.reshape(-1)[:: _stride(w.shape)].tobytes())
+    for w, place in zip(params.values(), _places(params.sizes)):  # twice in every training step of every layer
+        prints.append(w.tobytes() if place is None else w.item(place) if place else _spread(w))
     return prints
 
 
-def whole(x: Array, weights: Iterable[Array]) -> Prints:
+def _spread(w: Array) -> bytes:
+    """Some 64 numbers of a large array."""
+    return w.ravel("K")[:: _stride(w.shape)].tobytes()
+
+
+def whole(x: Array, params: Params) -> Prints:
     """Prints in which every bit counts."""
-    return [hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).digest() for a in (x, *weights)]
+    return [hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).digest() for a in (x, *params.values())]
+
+
+@functools.lru_cache(maxsize=256)
+def _places(sizes: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Which number of each array is looked at, about a quarter of the way; None: every one; 0: some 64."""
+    return tuple(None if n <= WHOLE else n * 61 >> 8 | 1 if n < LARGE else 0 for n in sizes)
 
 
 @functools.lru_cache(maxsize=256)
@@ -58,7 +64,7 @@ def _stride(shape: tuple[int, ...]) -> int:
     return stride
 
 
-_taken: ContextVar[Callable[[Array, Iterable[Array]], Prints]] = ContextVar("print", default=samples)
+_taken: ContextVar[Callable[[Array, Params], Prints]] = ContextVar("print", default=samples)
 
 
 @contextlib.contextmanager
@@ -83,7 +89,7 @@ class Seen(NamedTuple):
     """What a forward pass has seen."""
 
     x: Array  # as it was given
-    taken: Callable[[Array, Iterable[Array]], Prints]  # how the prints were taken
+    taken: Callable[[Array, Params], Prints]  # how the prints were taken
     prints: Prints  # of x, and of each parameter
     memory: list[int]  # [how often the buffers of the cache were handed on to a later one]
     turn: int  # how often that was when this cache got them
@@ -92,7 +98,7 @@ class Seen(NamedTuple):
 def look(x: Array, params: Params, before: "Seen | None" = None) -> Seen:
     """For the cache of a forward pass. before: that of the cache whose buffers it takes over."""
     taken = _taken.get()
-    prints = taken(x, params.values())
+    prints = taken(x, params)
     if before is None:
         return Seen(x, taken, prints, [0], 0)
     before.memory[0] += 1
@@ -112,7 +118,7 @@ def check(seen: Seen, params: Params) -> None:
     """Raises ValueError if x, a parameter or the cache is not what the forward pass has seen."""
     check_memory(seen)
     params.check_shapes()
-    prints = seen.taken(seen.x, params.values())
+    prints = seen.taken(seen.x, params)
     if prints == seen.prints:
         return
     for name, before, now in zip(("x", *params), seen.prints, prints):

@@ -37,14 +37,13 @@ def linear_backward(dy: Array, x: Array, W: Array) -> tuple[Array, Array, Array]
 
 def _is_small(x: Array, W: Array, *others: Array) -> bool:
     """Small products of NumPy arrays are compiled: a call of NumPy's takes longer than they compute."""
-    return (
-        type(x) is np.ndarray
-        and is_float32_or_64(x.dtype)
-        and x.size * W.shape[1] <= SMALL
-        and max(W.shape) <= WIDEST
-        and all(type(a) is np.ndarray and a.dtype == x.dtype and a.flags.carray for a in (x, W, *others))
-        and has_compiler()
-    )
+    I, O = W.shape
+    if x.size * O > SMALL or max(I, O) > WIDEST or type(x) is not np.ndarray or not is_float32_or_64(x.dtype):
+        return False
+    for a in (x, W, *others):  # no generator: it would take as long as all the rest
+        if type(a) is not np.ndarray or a.dtype != x.dtype or not a.flags.carray:
+            return False
+    return has_compiler()
 
 
 @functools.cache

@@ -8,6 +8,7 @@ HOW = "pip install numba"
 _LOCK = threading.Lock()  # threads that ask at once shall hear of it once
 
 
+@functools.cache
 def has_compiler() -> bool:
     """True where Numba can be imported. Asked when something is to be computed, for the import takes a while.
 

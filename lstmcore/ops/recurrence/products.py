@@ -27,9 +27,10 @@ def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
 
 def bias_of(cell: Cell, params: Mapping[str, Array]) -> Array:
     """(K H,): the biases of all blocks, side by side; zero where there is none."""
+    for name, blocks in cell.biases.items():
+        if len(blocks) == len(cell.gates):
+            return params[name]  # asked for in every pass: quickly where there is nothing to do
     biases = [params[name] for name in cell.biases]
-    if len(biases) == 1 and len(cell.gates) == len(*cell.biases.values()):
-        return biases[0]  # asked for in every pass: quickly where there is nothing to do
     if sum(map(len, cell.biases.values())) == len(cell.gates):
         return namespace(biases[0]).concat(biases)
     W_ih, K = params["W_ih"], len(cell.gates)

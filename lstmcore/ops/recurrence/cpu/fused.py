@@ -56,28 +56,25 @@ def forward(
     whole: int | None = None,  # steps of the sequence that this is a piece of
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-    H = state0[0].shape[-1]
-    key = (cell, x.shape, H, x.dtype, mask is None)
+    (T, B, I), H, dtype = x.shape, state0[0].shape[-1], x.dtype
+    p = _planned(_machine(), cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
+    key = (cell, x.shape, H, dtype, mask is None)
     if reuse is not None and isinstance(reuse.private, Buffers) and reuse.private.key == key:
         buffers = reuse.private
     else:
-        T, B, I = x.shape
-        padded = 0 if mask is None else T
-        buffers = Buffers(
-            key,
-            np.empty((len(state0), T + 1, B, H), x.dtype),
-            np.empty((T, B, len(cell.gates), H), x.dtype),
-            np.empty((padded, B, H), x.dtype),
-            np.empty((padded, B, I), x.dtype),
-            np.zeros((padded, B), bool),
+        states = np.empty((len(state0), T + 1, B, H), dtype)
+        kept = np.empty((T, B, len(cell.gates), H), dtype)
+        outputs = (
+            p.unkept if mask is None else (np.empty((T, B, H), dtype), np.empty(x.shape, dtype), np.zeros((T, B), bool))
         )
+        buffers = Buffers(key, states, kept, *outputs)
     _, states, kept, y, x_kept, clean = buffers
-    was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
-    _run(cell, x, params, state0, mask, states, y, (kept, x_kept, was_clean), whole)
     if mask is None:
-        x_kept, y = x, states[0, 1:]
-    else:
-        np.logical_not(mask, out=clean)  # what was masked need not be cleared again: that would be half the work on it
+        _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean)
+        return Cache(x, tuple(states), kept, mask, NAME, buffers, None, states[0, 1:])
+    was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
+    _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean)
+    np.logical_not(mask, out=clean)  # what was masked need not be cleared again: that would be half the work on it
     return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
 
 
@@ -90,38 +87,37 @@ def predict(
     whole: int | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-    T, B, _ = x.shape
-    H = state0[0].shape[-1]
-    states = np.empty((len(state0), 2, B, H), x.dtype)  # the loop writes to one slot what it reads from the other
-    y = np.empty((T, B, H), x.dtype)
-    _run(cell, x, params, state0, mask, states, y, None, whole)
+    (T, B, I), H, dtype = x.shape, state0[0].shape[-1], x.dtype
+    p = _planned(_machine(), cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
+    states = np.empty((len(state0), 2, B, H), dtype)  # the loop writes to one slot what it reads from the other
+    y = np.empty((T, B, H), dtype)
+    _, x_kept, clean = p.unkept
+    _run(cell, p, x, params, state0, mask, states, p.no_gates, y, x_kept, clean)
     return y, tuple(states[:, T % 2])
 
 
 def _run(
     cell: Cell,
+    p: "Plan",
     x: np.ndarray,
     params: Mapping[str, np.ndarray],
     state0: tuple[np.ndarray, ...],
     mask: np.ndarray | None,
     states: np.ndarray,
+    gates_kept: np.ndarray,
     y: np.ndarray,
-    kept: tuple[np.ndarray, ...] | None,
-    whole: int | None,
+    x_kept: np.ndarray,
+    clean: np.ndarray,
 ) -> None:
-    """The forward kernel, for `forward` and `predict`. kept: gates, x and its clean steps; None: nothing is kept."""
-    T, B, I = x.shape
-    machine, dtype = _machine(), DTYPES[x.dtype]
-    p = _planned(machine, cell, whole or T, B, I, y.shape[-1], dtype, mask is not None)
-    gates_kept, x_kept, clean = p.unkept if kept is None else kept
-    real = p.real[:T] if mask is None else mask
-    weights = params["W_ih"], params["W_hh"], bias_of(cell, params)
+    """The forward kernel, for `forward` and `predict`."""
+    machine, dtype = _machine(), x.dtype
     arguments = (
-        _rows(x), real, tuple([_rows(s) for s in state0]), states, gates_kept, y, x_kept, clean,
-        *weights, np.empty(p.forward_packed, x.dtype), *p.weights[:3],
+        _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]),
+        states, gates_kept, y, x_kept, clean,
+        params["W_ih"], params["W_hh"], bias_of(cell, params), np.empty(p.forward_packed, dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(p.forward_counters, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernel(cell, dtype, "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
+    machine.run(machine.kernel(cell, DTYPES[dtype], "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
 
 
 def backward(
@@ -185,7 +181,7 @@ class InPieces:
         dx = np.empty((T, B, I), x.dtype)
         shared = np.empty(p.da_bytes, np.uint8)
         arguments = (
-            _rows(x), p.real[:T] if mask is None else mask, p.no_dy[:T] if dy is None else _rows(dy), states, kept,
+            _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
             W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
             tuple([_rows(ds) for ds in dstate]), dstate0, dx, self.sums, shared,
             p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk,
@@ -197,9 +193,9 @@ class InPieces:
     def gradients(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The gradient of every parameter, once all pieces are undone."""
         cell, I = self.cell, params["W_ih"].shape[0]
-        total, *others = self.sums
-        for other in others:  # always in this order
-            total += other
+        total = self.sums[0]
+        for tile in range(1, len(self.sums)):  # always in this order
+            total += self.sums[tile]
         return {
             "W_ih": gates.join(total[:I], cell.input_blocks),  # (21)
             "W_hh": gates.join(total[I + 1 :], cell.recurrent_blocks),  # (20)
@@ -227,8 +223,11 @@ def _machine() -> Machine:
 
 def _planned(machine: Machine, cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool) -> "Plan":
     """The plan, for one thread where its parts could not run at the same time."""
+    alone = machine.plan(cell, T, B, I, H, dtype, masked, 1)
+    if not alone.divisible:
+        return alone
     plan = machine.plan(cell, T, B, I, H, dtype, masked, machine.thread_count())
-    return plan if machine.can_meet(plan.parts) else machine.plan(cell, T, B, I, H, dtype, masked, 1)
+    return plan if machine.can_meet(plan.parts) else alone
 
 
 def _rows(a: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold,
 class Plan(NamedTuple):
     edges: np.ndarray  # (tiles + 1,): the first row of each tile, and B
     parts: int  # of the units
+    divisible: bool  # whether more threads would make more parts
     tasks: int  # a part of a tile each
     weights: Layout  # of the forward loop
     unit_panels: int  # of the backward loop
@@ -50,7 +51,8 @@ class Plan(NamedTuple):
     da_bytes: int  # what parts share in the backward pass
     real: np.ndarray  # (T, B) a mask that is true everywhere
     no_dy: np.ndarray  # (T, B, H) zeros
-    unkept: tuple[np.ndarray, ...]  # in place of gates, x and its clean steps where nothing is kept
+    no_gates: np.ndarray  # (0, B, K, H)
+    unkept: tuple[np.ndarray, np.ndarray, np.ndarray]  # in place of y, x and its clean steps where no step is masked
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,14 +61,15 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
     v = vectors(dtype)
     K = len(cell.gates)
     step = B * K * H * H
-    tiles, parts = 1, 1
+    tiles, most_parts = 1, 1
     if T * (step + B * H * (K * I + GATES)) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
             tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get as much each
             if masked:  # more tiles than threads: whoever is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
-            parts = min(threads, -(-H // v.lanes))
+            most_parts = -(-H // v.lanes)
+    parts = min(threads, most_parts)
     rows = -(-B // tiles)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
@@ -79,6 +82,7 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
     return Plan(
         np.arange(tiles + 1) * B // tiles,
         parts,
+        parts < most_parts,
         tiles * parts,
         layout,
         panel_count(H, v.lanes, parts),
@@ -94,5 +98,6 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
         rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),
         np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
-        (np.empty((0, B, K, H), dtype), np.empty((0, B, I), dtype), np.empty((0, B), bool)),
+        np.empty((0, B, K, H), dtype),
+        (np.empty((0, B, H), dtype), np.empty((0, B, I), dtype), np.empty((0, B), bool)),
     )
