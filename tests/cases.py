@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import oracle
 from engines import Engine
-from rounding import SECOND_ORDER, UNIT_ROUNDOFF, Real
+from rounding import SECOND_ORDER, UNIT_ROUNDOFF
 
 import lstmcore as lc
 
@@ -215,7 +215,7 @@ def reals(tree: Any, what: str) -> Any:
         return None
 
     def leaves(values: Any) -> Any:
-        return getattr(values, what) if isinstance(values, Real) else [leaves(value) for value in values]
+        return [leaves(value) for value in values] if isinstance(values, list) else getattr(values, what)
 
     return np.array(leaves(tree))
 

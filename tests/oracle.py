@@ -7,7 +7,9 @@ guessed tolerance.
 
 A layer is told as nested tuples, and its parameters as a flat dict of nested lists, with the prefixes of lstmcore:
 
-    ("lstm", I, H)  ("gru", I, H)  ("rnn", I, H)      the same with "last" as a fourth entry: final state only
+    ("lstm", I, H)  ("gru", I, H)  ("rnn", I, H)      the same with "last" as a fourth entry: final state only; or with
+                                                       a dict of options, in lstmcore's words
+    ("reversed", spec)                                 parameters "bw...."
     ("bidirectional", spec, spec)                      parameters "fw...." and "bw...."; ("sum", ...) adds the outputs
     ("stack", spec, spec, ...)                         parameters "0....", "1....", ...
     ("linear", I, O)  ("tanh",)
@@ -15,9 +17,10 @@ A layer is told as nested tuples, and its parameters as a flat dict of nested li
 Shapes: x[t][b][i], mask[t][b], state (h, c) or (h,) with h[b][j]; of a container a tuple with one state per part.
 """
 
+import functools
 import operator
+from collections.abc import Callable
 
-import rounding
 from rounding import ONE, Real
 
 # ---- the tape ----------------------------------------------------------------------------------------------
@@ -31,7 +34,11 @@ class Number:
     def __init__(self, real: Real, links: tuple = ()):
         self.real = real
         self.links = links
-        self.gradient = Real(0.0)
+        self.gradient = real.of(0.0)
+
+    def like(self, value: float) -> "Number":
+        """A given number of the same kind; one of the options, which a dtype may round."""
+        return Number(self.real.of(value, inexact=True))
 
     def __add__(self, other: "Number") -> "Number":
         return Number(self.real + other.real, ((self, ONE), (other, ONE)))
@@ -40,22 +47,73 @@ class Number:
         return Number(self.real * other.real, ((self, other.real), (other, self.real)))
 
     def __neg__(self) -> "Number":
-        return Number(-self.real, ((self, Real(-1.0)),))
+        return Number(-self.real, ((self, self.real.of(-1.0)),))
 
 
-def constant(value: float) -> Number:
+def constant(value: float, kind: type[Real] = Real) -> Number:
     """A number that was given, not computed."""
-    return Number(Real(float(value)))
+    return Number(kind.of(float(value)))
+
+
+def through(name: str, a: Number) -> Number:
+    """A function that the kind of number knows."""
+    value, slope = a.real.function(name)
+    return Number(value, ((a, slope),))
 
 
 def sigmoid(a: Number) -> Number:
-    value, slope = rounding.sigmoid(a.real)
-    return Number(value, ((a, slope),))
+    return through("sigmoid", a)
 
 
 def tanh(a: Number) -> Number:
-    value, slope = rounding.tanh(a.real)
-    return Number(value, ((a, slope),))
+    return through("tanh", a)
+
+
+# ---- activations: as the ONNX operators of these names define them -------------------------------------------
+
+
+def held(a: Number, least: float, most: float) -> Number:
+    """a, where it lies between; a constant outside."""
+    if a.real.above(most):
+        return a.like(most)
+    return a if a.real.above(least) else a.like(least)
+
+
+def elu(a: Number, alpha: float = 1.0) -> Number:
+    return a if a.real.above(0.0) else a.like(alpha) * through("expm1", a)
+
+
+def thresholded_relu(a: Number, alpha: float = 1.0) -> Number:
+    return a if a.real.above(alpha) else a.like(0.0)
+
+
+def leaky_relu(a: Number, alpha: float = 0.01) -> Number:
+    return a if a.real.above(0.0) else a.like(alpha) * a
+
+
+def affine_map(a: Number, alpha: float = 1.0, beta: float = 0.0) -> Number:
+    return a.like(alpha) * a + a.like(beta)
+
+
+ACTIVATIONS = {
+    "identity": lambda a: a,
+    "relu": lambda a: thresholded_relu(a, 0.0),
+    "thresholded_relu": thresholded_relu,
+    "leaky_relu": leaky_relu,
+    "affine": affine_map,
+    "elu": elu,
+    "hard_sigmoid": lambda a, alpha, beta=0.5: held(affine_map(a, alpha, beta), 0.0, 1.0),
+    "scaled_tanh": lambda a, alpha=1.0, beta=1.0: a.like(alpha) * tanh(a.like(beta) * a),
+    **{name: functools.partial(through, name) for name in ("sigmoid", "tanh", "softsign", "softplus")},
+}
+
+
+def activation(options: dict, which: str, default: str, clipped: bool = True) -> Callable[[Number], Number]:
+    """The function that an option names, behind the clip of its argument."""
+    spec = options.get(which, default)
+    name, *numbers = (spec,) if isinstance(spec, str) else spec
+    limit = options.get("clip_a") if clipped else None
+    return lambda a: ACTIVATIONS[name](a if limit is None else held(a, -limit, limit), *numbers)
 
 
 def sweep(roots: list[tuple[Number, Real]]) -> None:
@@ -80,49 +138,97 @@ def sweep(roots: list[tuple[Number, Real]]) -> None:
 # ---- one time step of one row ------------------------------------------------------------------------------
 
 
-def affine(x: list[Number], W: list[list[Number]], b: list[Number], column: int) -> Number:
+def affine(x: list[Number], W: list[list[Number]], b: list[Number] | None, column: int) -> Number:
     """b[column] + sum_i x[i] W[i][column]."""
-    total = b[column]
-    for i in range(len(x)):
-        total = total + x[i] * W[i][column]
-    return total
+    terms = [x[i] * W[i][column] for i in range(len(x))]
+    return total(terms if b is None else [b[column], *terms])
 
 
-def lstm_step(x: list[Number], state: tuple, p: dict) -> tuple:
-    """Columns of the weights: input gate, forget gate, candidate, output gate, H each."""
+def total(terms: list[Number]) -> Number:
+    return functools.reduce(operator.add, terms)
+
+
+def lstm_step(x: list[Number], state: tuple, p: dict, options: dict) -> tuple:
+    """Columns of the weights: input gate, forget gate, candidate, output gate, H each; a coupled one is left out."""
     h_prev, c_prev = state
-    H = len(h_prev)
-    no_bias = [constant(0.0)] * (4 * H)
+    H = len(c_prev)
+    gates = [gate for gate in "ifgo" if gate != options.get("coupled")]
+    peepholes = [gate for gate in gates if gate != "g"]
+    sigma = activation(options, "gate_activation", "sigmoid")
+    phi = activation(options, "activation", "tanh")
+    psi = activation(options, "cell_activation", "tanh", clipped=options.get("clip_h", False))
     h, c = [], []
     for j in range(H):
-        a = [affine(x, p["W_ih"], p["b"], k * H + j) + affine(h_prev, p["W_hh"], no_bias, k * H + j) for k in range(4)]
-        input_gate, forget_gate, candidate, output_gate = sigmoid(a[0]), sigmoid(a[1]), tanh(a[2]), sigmoid(a[3])
-        c.append(forget_gate * c_prev[j] + input_gate * candidate)
-        h.append(output_gate * tanh(c[j]))
+
+        def into(gate: str, state: Number, j: int = j) -> Number:
+            k = gates.index(gate) * H + j
+            a = affine(x, p["W_ih"], p.get("b"), k) + affine(h_prev, p["W_hh"], None, k)
+            return a + p["p"][peepholes.index(gate) * H + j] * state if "p" in p and gate != "g" else a
+
+        input_gate = sigma(into("i", c_prev[j])) if "i" in gates else None
+        forget_gate = sigma(into("f", c_prev[j])) if "f" in gates else None
+        input_gate = input_gate or forget_gate.like(1.0) + -forget_gate
+        forget_gate = forget_gate or input_gate.like(1.0) + -input_gate
+        new = forget_gate * c_prev[j] + input_gate * phi(into("g", c_prev[j]))
+        c.append(new if options.get("clip_c") is None else held(new, -options["clip_c"], options["clip_c"]))
+        h.append(sigma(into("o", c[j])) * psi(c[j]))
+    if "W_hr" in p:
+        h = [affine(h, p["W_hr"], None, column) for column in range(options["proj_size"])]
     return h, c
 
 
-def gru_step(x: list[Number], state: tuple, p: dict) -> tuple:
-    """Columns of the weights: reset gate, update gate, candidate. The reset gate multiplies the finished product."""
+def normalised(values: list[Number]) -> list[Number]:
+    """With mean 0 and variance 1."""
+    share = values[0].like(1.0 / len(values))
+    mean = share * total(values)
+    values = [value + -mean for value in values]
+    scale = through("inverse_root", share * total([value * value for value in values]) + share.like(1e-5))
+    return [value * scale for value in values]
+
+
+def normalised_lstm_step(x: list[Number], state: tuple, p: dict, options: dict) -> tuple:
+    """Both products and the state that is shown are normalised; gains: of the input's part, then of the other."""
+    h_prev, c_prev = state
+    H = len(c_prev)
+    of_x = normalised([affine(x, p["W_ih"], None, k) for k in range(4 * H)])
+    of_h = normalised([affine(h_prev, p["W_hh"], None, k) for k in range(4 * H)])
+    a = [p["gamma"][k] * of_x[k] + p["gamma"][4 * H + k] * of_h[k] + p["b"][k] for k in range(4 * H)]
+    blocks = [a[k * H : (k + 1) * H] for k in range(4)]
+    names = ("sigmoid", "sigmoid", "tanh", "sigmoid")
+    i, f, g, o = ([through(name, value) for value in block] for name, block in zip(names, blocks, strict=True))
+    c = [f[j] * c_prev[j] + i[j] * g[j] for j in range(H)]
+    shown = normalised(c)
+    return [o[j] * tanh(p["gamma_c"][j] * shown[j] + p["beta_c"][j]) for j in range(H)], c
+
+
+def gru_step(x: list[Number], state: tuple, p: dict, options: dict) -> tuple:
+    """Columns of the weights: reset gate, update gate, candidate. The reset gate multiplies the finished product, or
+    what goes into it."""
     (h_prev,) = state
     H = len(h_prev)
-    no_bias = [constant(0.0)] * (3 * H)
+    sigma = activation(options, "gate_activation", "sigmoid")
+    phi = activation(options, "activation", "tanh")
+    b = p.get("b")
+    reset = [sigma(affine(x, p["W_ih"], b, j) + affine(h_prev, p["W_hh"], None, j)) for j in range(H)]
     h = []
     for j in range(H):
-        reset = sigmoid(affine(x, p["W_ih"], p["b"], j) + affine(h_prev, p["W_hh"], no_bias, j))
-        update = sigmoid(affine(x, p["W_ih"], p["b"], H + j) + affine(h_prev, p["W_hh"], no_bias, H + j))
-        product = p["b_hn"][j] + affine(h_prev, p["W_hh"], no_bias, 2 * H + j)
-        candidate = tanh(affine(x, p["W_ih"], p["b"], 2 * H + j) + reset * product)
+        update = sigma(affine(x, p["W_ih"], b, H + j) + affine(h_prev, p["W_hh"], None, H + j))
+        if options.get("reset") == "before":
+            product = affine([reset[k] * h_prev[k] for k in range(H)], p["W_hn"], None, j)
+        else:
+            product = affine(h_prev, p["W_hh"], None, 2 * H + j)
+            product = reset[j] * (product + p["b_hn"][j] if "b_hn" in p else product)
+        candidate = phi(affine(x, p["W_ih"], b, 2 * H + j) + product)
         h.append(candidate + -(update * candidate) + update * h_prev[j])
     return (h,)
 
 
-def rnn_step(x: list[Number], state: tuple, p: dict) -> tuple:
-    """One block, through tanh."""
+def rnn_step(x: list[Number], state: tuple, p: dict, options: dict) -> tuple:
+    """One block."""
     (h_prev,) = state
-    H = len(h_prev)
-    no_bias = [constant(0.0)] * H
-    return ([tanh(affine(x, p["W_ih"], p["b"], j) + affine(h_prev, p["W_hh"], no_bias, j)) for j in range(H)],)
+    phi = activation(options, "activation", "tanh")
+    b = p.get("b")
+    return ([phi(affine(x, p["W_ih"], b, j) + affine(h_prev, p["W_hh"], None, j)) for j in range(len(h_prev))],)
 
 
 STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
@@ -137,17 +243,19 @@ def part(p: dict, prefix: str) -> dict:
 
 
 def recurrent(spec: tuple, p: dict, x: list, state: tuple, mask: list | None) -> tuple:
-    T, B, H = len(x), len(x[0]), spec[2]
+    T, B = len(x), len(x[0])
+    options = spec[3] if len(spec) > 3 and isinstance(spec[3], dict) else {}
+    step = normalised_lstm_step if options.get("layer_norm") else STEPS[spec[0]]
     rows = [tuple(values[b] for values in state) for b in range(B)]  # the state of each row
     y = []
     for t in range(T):
         y.append([])
         for b in range(B):
             if mask is None or mask[t][b]:
-                rows[b] = STEPS[spec[0]](x[t][b], rows[b], p)
+                rows[b] = step(x[t][b], rows[b], p, options)
                 y[t].append(rows[b][0])
             else:  # nothing happens: the state stays, the output is zero, x is not looked at
-                y[t].append([constant(0.0) for _ in range(H)])
+                y[t].append([Number(h.real.of(0.0)) for h in rows[b][0]])
     last = tuple([row[k] for row in rows] for k in range(len(state)))
     return (last[0] if spec[-1] == "last" else y), last
 
@@ -227,13 +335,13 @@ def output_is_last(spec: tuple) -> bool:
 # ---- from plain lists to results ---------------------------------------------------------------------------
 
 
-def numbers(tree: object) -> object:
+def numbers(tree: object, kind: type[Real]) -> object:
     """Lists, tuples and dicts of floats (None stays None), as Numbers of the same structure."""
     if isinstance(tree, dict):
-        return {name: numbers(value) for name, value in tree.items()}
+        return {name: numbers(value, kind) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(numbers(value) for value in tree)
-    return None if tree is None else constant(tree)
+        return type(tree)(numbers(value, kind) for value in tree)
+    return None if tree is None else constant(tree, kind)
 
 
 def read(tree: object, what: str) -> object:
@@ -254,16 +362,26 @@ def pairs(tree: object, other: object) -> list:
     return [(tree, other)]
 
 
-def answer(spec: tuple, params: dict, x: list, state: tuple, mask: list | None, dy: list, dstate: tuple | None) -> dict:
-    """Outputs and gradients of one layer, container or model: nested lists of Real.
+def answer(
+    spec: tuple,
+    params: dict,
+    x: list,
+    state: tuple,
+    mask: list | None,
+    dy: list,
+    dstate: tuple | None,
+    kind: type[Real] = Real,
+) -> dict:
+    """Outputs and gradients of one layer, container or model: nested lists of `kind`, numbers with the arithmetic of
+    Real.
 
     Keys: y, state, and, for the loss sum(dy y) + sum(dstate state): dx, dstate0, grads. All arguments are nested lists
     and tuples of floats.
     """
-    p, x, state0 = numbers(params), numbers(x), numbers(state)
+    p, x, state0 = (numbers(tree, kind) for tree in (params, x, state))
     y, state = run(spec, p, x, state0, mask)
     roots = pairs(y, dy) + (pairs(state, dstate) if dstate is not None else [])
-    sweep([(root, Real(float(gradient))) for root, gradient in roots])
+    sweep([(root, kind.of(float(gradient))) for root, gradient in roots])
     return {
         "y": read(y, "real"),
         "state": read(state, "real"),

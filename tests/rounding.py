@@ -15,6 +15,11 @@ slope            Backward passes form the slope from the *rounded* value v: v (1
                  are at most 1. So the slope's error is at most (1 or 2) times the error of v, plus 3 u.
 
 Masks select and therefore round nothing. Terms that are zero add exactly, so only real terms are counted.
+others           Softplus, e^a - 1 and their like may be formed in ways that cancel near zero, and their slopes from the
+                 argument or the value: FUNCTIONS has a line for each, with the larger error.
+branch           relu, clips and hard sigmoids are asked where the argument lies (`above`). An argument that rounding in
+                 float32 could carry across is refused: Undecided.
+
 What is dropped is of order u times the bound itself; SECOND_ORDER makes up for it where the bound is small against 1.
 """
 
@@ -24,6 +29,10 @@ from collections.abc import Callable
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 FUNCTION_ULPS = 8.0  # sigmoid is exp (1 ulp), an addition and a division: 4 roundings; compiled engines get twice that
 SECOND_ORDER = 1.01
+
+
+class Undecided(ValueError):
+    """An argument so near to a kink that rounding decides on which side it lies."""
 
 
 class Real:
@@ -36,6 +45,11 @@ class Real:
         self.inherited = inherited
         self.terms = terms
         self.magnitude = abs(value) if magnitude is None else magnitude
+
+    @classmethod
+    def of(cls, value: float, inexact: bool = False) -> "Real":
+        """A given number; inexact: one that a dtype may round."""
+        return cls(value, abs(value) if inexact else 0.0)
 
     @property
     def error(self) -> float:
@@ -62,6 +76,16 @@ class Real:
         value = function(self.value)
         return Real(value, abs(slope) * self.error + FUNCTION_ULPS * abs(value))
 
+    def function(self, name: str) -> tuple["Real", "Real"]:
+        """A function of FUNCTIONS, and its slope here."""
+        return FUNCTIONS[name](self)
+
+    def above(self, threshold: float) -> bool:
+        """value > threshold, on every engine in float32 and better. Raises Undecided."""
+        if abs(self.value - threshold) <= self.error * UNIT_ROUNDOFF["float32"]:
+            raise Undecided(f"{self.value} is too near to {threshold}")
+        return self.value > threshold
+
 
 ONE = Real(1.0)
 
@@ -80,3 +104,34 @@ def tanh(a: Real) -> tuple[Real, Real]:
     slope = 4.0 * e / (1.0 + e) ** 2
     value = a.through(math.tanh, slope)
     return value, Real(slope, 2.0 * value.error + 3.0)
+
+
+def _other(f: Callable, slope: Callable, lipschitz: float) -> Callable[[Real], tuple[Real, Real]]:
+    """f with an absolute error of FUNCTION_ULPS u where it is small; a slope that changes by at most `lipschitz` times
+    the change of the argument or of the value."""
+
+    def both(a: Real) -> tuple[Real, Real]:
+        s = slope(a.value)
+        value = a.through(f, s)
+        value.inherited += FUNCTION_ULPS * max(1.0 - abs(value.value), 0.0)
+        return value, Real(s, lipschitz * max(value.error, a.error) + 4.0 * max(1.0, abs(s)))
+
+    return both
+
+
+def inverse_root(a: Real) -> tuple[Real, Real]:
+    """1 / sqrt(a), a > 0, and its slope -1 / (2 a sqrt(a)), formed from the rounded value."""
+    r = a.value**-0.5
+    slope = -(r**3) / 2.0
+    value = Real(r, abs(slope) * a.error + FUNCTION_ULPS * r)
+    return value, Real(slope, 1.5 * r * r * value.error + 4.0 * abs(slope))
+
+
+FUNCTIONS = {
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "expm1": _other(math.expm1, math.exp, 1.0),  # for a < 0
+    "softplus": _other(lambda a: max(a, 0.0) + math.log1p(math.exp(-abs(a))), lambda a: 1 / (1 + math.exp(-a)), 1.0),
+    "softsign": _other(lambda a: a / (1.0 + abs(a)), lambda a: (1.0 + abs(a)) ** -2, 2.0),
+    "inverse_root": inverse_root,
+}

@@ -8,6 +8,7 @@ from lstmcore.debug.certify.pack import Golden
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Layer, Reversed, Stack
 from lstmcore.ops.recurrence import EngineName
 
+NUMBERS = {"fw": 0, "bw": -1}  # of the two directions, or of the one that is turned
 KINDS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 
@@ -43,12 +44,12 @@ def answer(case: Golden, model: Layer, dtype: str = "float64", backward: bool = 
 
     backward: False gives the outputs alone.
     """
-    y, state, cache = model.forward(case.x.astype(dtype), _tree(case, "state0", dtype), mask=case.mask)
+    y, state, cache = model.forward(case.x.astype(dtype), state_tree(case, "state0", dtype), mask=case.mask)
     found: dict[str, Any] = {"y": y} | _by_name(case, "state", state)
     if not backward:
         return found
     dy = None if case.dy is None else case.dy.astype(dtype)
-    dx, dstate0, grads = model.backward(dy, cache, _tree(case, "dstate", dtype))
+    dx, dstate0, grads = model.backward(dy, cache, state_tree(case, "dstate", dtype))
     found |= {"dx": dx} | _by_name(case, "dstate0", dstate0)
     for place in case.places:
         for name in case.part("weights", place):
@@ -62,7 +63,7 @@ def _by_name(case: Golden, group: str, tree: Any) -> dict[str, np.ndarray]:
     for place in case.places:
         leaf = tree
         for part in _path(case, place):
-            leaf = leaf[{"fw": 0, "bw": -1}[part] if part in ("fw", "bw") else int(part)]
+            leaf = leaf[NUMBERS[part] if part in NUMBERS else int(part)]
         found |= {f"{group}/{place}.{name}": s for name, s in zip(case.states, leaf)}
     return found
 
@@ -72,7 +73,7 @@ def _path(case: Golden, place: str) -> tuple[str, ...]:
     layer, way = place.split(".")
     if case.topology == "towers":
         return way, layer
-    inside = () if case.direction == "forward" else (way,)
+    inside = {"forward": (), "reverse": ("bw",), "bidirectional": (way,)}[case.direction]
     return inside if case.layers == 1 else (layer, *inside)
 
 
@@ -80,7 +81,7 @@ def _prefix(case: Golden, place: str) -> str:
     return "".join(f"{part}." for part in _path(case, place))
 
 
-def _tree(case: Golden, group: str, dtype: str) -> Any:
+def state_tree(case: Golden, group: str, dtype: str = "float64") -> Any:
     """A state of the model, as it nests; None where the case gives none."""
     if not case.part(group):
         return None

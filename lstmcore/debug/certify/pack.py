@@ -35,9 +35,9 @@ class Golden:
     lengths: list[int] | None  # of each row, where they tell the mask
     features: list[str]  # what it has that the plain case has not
     twins: dict[str, str]  # feature -> the name of the same case without it
-    tolerance: dict[str, dict[str, float]]  # dtype -> result -> the largest error that rounding explains
+    tolerance: dict[str, dict[str, float]]  # dtype -> group of results -> the largest error that rounding explains
     padding: str = "numbers"  # or "nan": what stands at masked steps of x and dy
-    ambiguous: dict[str, str] = field(default_factory=dict)  # result -> what the standards leave open about it
+    ambiguous: dict[str, str] = field(default_factory=dict)  # group -> what the standards leave open about it
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -66,8 +66,8 @@ class Golden:
 
     @property
     def places(self) -> list[str]:
-        """Of every layer and direction, in that order: "0.fw", "0.bw", "1.fw", ..."""
-        directions = {"forward": ("fw",), "reverse": ("bw",), "bidirectional": ("fw", "bw")}[self.direction]
+        """Of every layer and direction, in that order: "0.fw", "0.bw", "1.fw", ...; "bw" is the second of two."""
+        directions = ("fw", "bw") if self.direction == "bidirectional" else ("fw",)
         return [f"{layer}.{way}" for layer in range(self.layers) for way in directions]
 
     def part(self, group: str, place: str = "") -> dict[str, np.ndarray]:
