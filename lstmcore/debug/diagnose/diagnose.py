@@ -251,6 +251,7 @@ class _Ladder:
             )
         place = self.place
         self.tell(str(place))
+        self.known = self.forward.kept(self.known, function)
         lines = judge(bench, self.known) if search else None
         if lines is not None and (len(lines.mistakes) > 1 or "da_i" in reading.case.steps or not self.singles()):
             said = (*others, *turned, *lines.mistakes)

@@ -70,7 +70,7 @@ class Forward:
             able.sort(key=lambda m: (not (self.bench.reading.open_order and m in READ_IN_ORDER), not m.function))
             return next(((m,) for m in able if self.explained(m)), None)
         right = self.numbers()
-        able = [m for m in able if self._moves(m, right)]
+        able = [m for m in able if self._moves(m, (), right, {n: np.zeros(()) for n in right})]
         around = [m for m in able if m.module == AROUND]
         inside = [m for m in able if m.module != AROUND]
         sets = [*product(around, inside), *combinations(around, 2)]
@@ -86,12 +86,19 @@ class Forward:
         name = next(n for n in self.order if steps.get(n) == step)
         return Leaves(step, name, residual({name: self.seen[name]}, numbers), tuple(self.seen))
 
-    def _moves(self, mistake: Mistake, right: Numbers) -> bool:
+    def kept(self, known: list[Mistake], function: tuple[Mistake, ...]) -> list[Mistake]:
+        """Those that leave the outputs of a function as they are: where these are right, others were not made."""
+        if not self.seen:
+            return known
+        right = self.numbers(*function)
+        twice = {n: 2 * a for n, a in self._allowed(function, right).items()}
+        return [m for m in known if m.afterwards or not self._moves(m, function, right, twice)]
+
+    def _moves(self, mistake: Mistake, function: tuple[Mistake, ...], right: Numbers, bound: Numbers) -> bool:
         try:
-            numbers = self.numbers(mistake)
+            return not within(self.numbers(*function, mistake), right, bound)
         except BREAKS:
             return False
-        return any(np.any(numbers[n] != right[n]) for n in right)
 
     def _allowed(self, mistakes: tuple[Mistake, ...], numbers: Numbers) -> Numbers:
         reading, variances = self.bench.reading, self._run(mistakes, self.bench.rounded(mistakes))

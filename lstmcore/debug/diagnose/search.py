@@ -10,7 +10,7 @@ the layers are given may explain nothing alone, and are run last. Every pair tha
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import combinations, compress, islice
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -84,22 +84,37 @@ class Search:
 
     def pairs(self, right: Numbers, known: list[Mistake]) -> None:
         """Runs pairs of the singles tried until one explains the gradients; then its kin, which may do so too."""
-        made = {s.mistakes[0] for s in self.tried if len(s.mistakes) == 1}
-        known = [m for m in known if m in made]  # a variant has not every line
-        self._until_one_explains(right, known)
+        singles = self._able(right)
+        known = [m for m in known if m in singles]
+        self._until_one_explains(right, known, singles)
         for best in self.found(2)[:1]:
             for a, b in (best.mistakes, best.mistakes[::-1]):
                 self.run(pair for m in known if m != a and m.module == b.module for pair in ((a, m), (m, a)))
 
-    def _until_one_explains(self, right: Numbers, known: list[Mistake]) -> None:
+    def _able(self, right: Numbers) -> dict[Mistake, Numbers]:
+        """The singles that can be one of two, and their numbers: those that move no number that is right.
+
+        Two mistakes do not cancel there. A variant has not every line: what cannot be made is left out too.
+        """
+        allowed, able = self.bench.allowed(), {}
+        kept = {k: np.abs(self.grads[k] - right[k]) <= allowed[k] for k in right}
+        for suspicion in self.tried:
+            if len(suspicion.mistakes) == 1 and np.isfinite(suspicion.residual):
+                numbers = self.bench.numbers(*suspicion.mistakes)
+                moved = {k: np.abs(numbers[k] - right[k]) for k in right}
+                if any(np.any(a) for a in moved.values()) and not any(
+                    np.any(moved[k] > 2 * allowed[k], where=kept[k]) for k in moved
+                ):
+                    able[suspicion.mistakes[0]] = numbers
+        return able
+
+    def _until_one_explains(self, right: Numbers, known: list[Mistake], able: dict[Mistake, Numbers]) -> None:
         """Pairs, those that promise most first. known: what is run with each mistake that changes every array."""
-        singles = [s.mistakes[0] for s in self.tried if len(s.mistakes) == 1 and np.isfinite(s.residual)]
-        numbers = [self.bench.numbers(mistake) for mistake in singles]
-        moved = [residual(n, right) > 0 for n in numbers]
-        singles, numbers = list(compress(singles, moved)), list(compress(numbers, moved))
+        singles, numbers = list(able), list(able.values())
         everywhere = [m for m, n in zip(singles, numbers) if m.afterwards and _moves_all(n, right)]
         self.run((m, after) for m in known if not m.afterwards for after in everywhere)
-        self._within_what_is_off(right, singles, numbers)
+        if any(within({k: self.grads[k]}, right, self.bench.allowed()) for k in right):  # where some are right
+            self.run((m, after) for m in singles if not m.afterwards for after in singles if after.afterwards)
         if self._one_explains(self.tried):
             return
         self.tell(f"{len(self.tried)} sets of mistakes tried; now the pairs that promise most")
@@ -107,23 +122,13 @@ class Search:
         if self._tried_until_one_explains(islice(((singles[a], singles[b]) for a, b in ranked), PAIRS)):
             return
         self.tell(f"{len(self.tried)} sets of mistakes tried; now what explains most alone, with every other")
-        alone = _unexplained(self.grads, right, [self.bench.numbers(m) for m in known])
+        alone = _unexplained(self.grads, right, [able[m] for m in known])
         for k in np.argsort(alone, kind="stable")[:LEADERS]:
             if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
                 return
         self.tell(f"{len(self.tried)} sets of mistakes tried; now pairs around the layers")
         forward = [m for m in known if any(edit.right in (READ, GIVEN) for edit in m.edits)]
         self._tried_until_one_explains(combinations(forward, 2))
-
-    def _within_what_is_off(self, right: Numbers, singles: list[Mistake], numbers: list[Numbers]) -> None:
-        """Where some arrays are right: pairs of a mistake that leaves those alone, and a wrong hand-over that does."""
-        allowed = self.bench.allowed()
-        off = {k for k in right if not within({k: self.grads[k]}, right, allowed)}
-        if len(off) < len(right):
-            inside = [
-                m for m, n in zip(singles, numbers) if off.issuperset(k for k in right if np.any(n[k] != right[k]))
-            ]
-            self.run((m, after) for m in inside if not m.afterwards for after in inside if after.afterwards)
 
     def _tried_until_one_explains(self, pairs: Iterator[tuple[Mistake, ...]]) -> bool:
         while batch := list(islice(pairs, BATCH)):

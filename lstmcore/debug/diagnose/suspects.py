@@ -74,7 +74,10 @@ def limits(bench: Bench) -> list[Mistake]:
         if (bench.case.cell != "lstm" or bench.case.options) and module == LSTM:
             continue
         coarse = np.log(np.geomspace(1e-3, 1e2, 16))
-        at = int(np.argmin([distance(what, value) for value in coarse]))
+        seen = [distance(what, value) for value in coarse]
+        at = int(np.argmin(seen))
+        if seen[at] > 0.9 * seen[-1]:  # no limit is much better than hardly any
+            continue
         low, high = coarse[max(at - 1, 0)], coarse[min(at + 1, 15)]
         a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         at_a, at_b = distance(what, a), distance(what, b)

@@ -1,17 +1,17 @@
 """The package's own source text, compiled anew with mistakes in it."""
 
+import copy
 import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, lru_cache
 from types import CodeType, ModuleType
 from typing import Any
 
 from lstmcore.arrays import Array
 from lstmcore.debug.mistakes import wrong_calls as wrong_calls
-from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Mistake
+from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Edit, Mistake
 from lstmcore.layers import Bidirectional, Layer
 from lstmcore.layers.tree import leaves, with_params
 from lstmcore.ops.cells import CELLS, Cell, Steps
@@ -27,13 +27,23 @@ class Mutant:
         self.mistakes: tuple[Mistake, ...] = mistakes
         self.inside: dict[str, Mutant] = inside  # layer -> what runs there in place of this one
         self.loop, self._both = modules[LOOP], modules[BOTH]
-        self.cells = {name.rsplit(".")[-1]: getattr(modules[name], name.rsplit(".")[-1]) for name in (LSTM, GRU, RNN)}
+        self.cells = {name: remade(CELLS[name], modules[module].make_step) for name, module in STEPS.items()}
         around = modules[AROUND]
         self.supports, self.prepare = self.loop.supports, around.prepare
         self.hand_over, self._run = around.hand_over, around.run
+        ahead = tuple(m for m in mistakes if any(_is_ahead(edit) for edit in m.edits))
+        self._ahead = None if ahead == mistakes else mutant(*ahead)  # runs the way forward just as this one
+        self._last: tuple[tuple[object, ...], Cache] | None = None
 
-    def forward(self, cell: Cell, *args: object) -> Cache:
-        return self.loop.forward(self._own(cell), *args)
+    def forward(self, cell: Cell, *args: Any) -> Cache:
+        """As any engine; what it was asked last, it remembers, for most mistakes lie on the way back."""
+        if self._ahead is not None:
+            return self._ahead.forward(cell, *args)
+        x, params, state0, mask, *_ = args
+        given = (cell, x, mask, *params.values(), *state0)
+        if self._last is None or not _are(self._last[0], given):
+            self._last = given, self.loop.forward(self._own(cell), *args)
+        return self._last[1]
 
     def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
         return self.loop.predict(self._own(cell), *args)
@@ -46,7 +56,7 @@ class Mutant:
         if cell is CELLS.get(cell.name):
             return self.cells[cell.name]
         make_step = in_variant(cell, self.mistakes)
-        return cell if make_step is None else replace(cell, make_step=make_step)
+        return cell if make_step is None else remade(cell, make_step)
 
     def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Any]:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
@@ -72,22 +82,35 @@ class Mutant:
 @lru_cache(maxsize=4096)
 def mutant(*mistakes: Mistake) -> Mutant:
     """An engine with these mistakes. Raises ValueError if a right line is not found exactly once."""
-    texts = {name: _source(name) for name in MODULES}
     everywhere = tuple(m for m in mistakes if not m.layer)
     inside = {
         layer: mutant(*everywhere, *(m._replace(layer="") for m in mistakes if m.layer == layer))
         for layer in sorted({m.layer for m in mistakes} - {""})
     }
-    for mistake in everywhere:
-        for place, right, wrong in mistake.edits:
-            if texts[place].count(right) != 1:
-                raise ValueError(
-                    f"mistake {mistake.name!r}: its right line should occur once in {place}; it occurs "
-                    f"{texts[place].count(right)} times (two mistakes on one line, or the file has changed)"
-                )
-            texts[place] = texts[place].replace(right, wrong)
-    modules = {name: _module(name, text, "" if name != LOOP else texts[PRODUCTS]) for name, text in texts.items()}
+    edits = {name: tuple(edit for m in everywhere for edit in m.edits if edit.module == name) for name in MODULES}
+    modules = {name: _module(name, edits[name], edits[PRODUCTS] if name == LOOP else ()) for name in MODULES}
     return Mutant(everywhere, modules, inside)
+
+
+def remade(cell: Cell, make_step: Callable[..., Steps]) -> Cell:
+    """The cell with another step, which is not held to what a right one keeps."""
+    twin = copy.copy(cell)
+    vars(twin)["make_step"] = make_step
+    return twin
+
+
+def _is_ahead(edit: Edit) -> bool:
+    """Whether it may change the way forward: it stands before the way back, or outside an engine."""
+    back = WAY_BACK.get(edit.module)
+    return back is not None and not 0 <= _source(edit.module).find(back) < _source(edit.module).find(edit.right)
+
+
+def _are(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others))
+
+
+STEPS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+WAY_BACK = {LOOP: "def backward(", PRODUCTS: "def contract(", **dict.fromkeys(STEPS.values(), "def step_backward(")}
 
 
 @lru_cache(maxsize=4096)
@@ -106,7 +129,7 @@ def in_variant(cell: Cell, mistakes: tuple[Mistake, ...]) -> Callable[..., Steps
         if not kind or text.count(right) != 1:
             raise ValueError(f"the variant has no line {right!r}")
         text = text.replace(right, as_in_variants(wrong))
-    return getattr(_module(name, before + kind + text, ""), type(made_by).__name__)(**vars(made_by))
+    return getattr(_made(name, before + kind + text), type(made_by).__name__)(**vars(made_by))
 
 
 def as_in_variants(line: str) -> str:
@@ -136,13 +159,27 @@ def _compiled(name: str, piece: str) -> CodeType:
 
 
 @lru_cache(maxsize=4096)
-def _module(name: str, text: str, products: str) -> ModuleType:
-    """The module that this text makes. The loop calls the products around it, so they come along."""
+def _module(name: str, edits: tuple[Edit, ...], products: tuple[Edit, ...] = ()) -> ModuleType:
+    """The module with these edits. The loop calls the products around it, so theirs come along."""
+    text = _source(name)
+    for edit in edits:
+        if text.count(edit.right) != 1:
+            raise ValueError(
+                f"the right line of a mistake, {edit.right!r}, should occur once in {name}; it occurs "
+                f"{text.count(edit.right)} times (two mistakes on one line, or the file has changed)"
+            )
+        text = text.replace(edit.right, edit.wrong)
+    return _made(name, text, products)
+
+
+def _made(name: str, text: str, products: tuple[Edit, ...] = ()) -> ModuleType:
+    """The module that a text makes, but for its cells."""
     module = ModuleType(name)
     vars(module).update({key: value for key, value in vars(wrong_calls).items() if not key.startswith("_")})
     for piece in text.split("\n\n\n"):  # what stands at the top level, between two empty lines: each compiled once
-        exec(_compiled(name, piece), vars(module))
+        if not re.match(r"\w+ = Cell\(", piece):
+            exec(_compiled(name, piece), vars(module))
     if products:
-        around = _module(PRODUCTS, products, "")
+        around = _module(PRODUCTS, products)
         vars(module).update(project=around.project, contract=around.contract)
     return module

@@ -8,7 +8,7 @@ import lstmcore as lc
 from lstmcore.debug.diagnose.read_case import readings
 from lstmcore.debug.diagnose.suspects import limits
 from lstmcore.debug.diagnose.trial import Bench
-from lstmcore.debug.mistakes import MISTAKES, Mistake, mutant
+from lstmcore.debug.mistakes import MISTAKES, Mistake, clipped, mutant
 from lstmcore.debug.mistakes.mistake import LSTM
 
 NAMED = {mistake.name: mistake for mistake in MISTAKES}
@@ -107,5 +107,18 @@ def test_what_nobody_knows_in_a_variant_is_placed():
     theirs["W_ih"] = theirs["W_ih"] + rng.standard_normal(theirs["W_ih"].shape)
     answer = lc.debug.diagnose(weights, x, dy, theirs, y=y, search=False)
     assert answer.names == ()
-    assert limits(Bench(readings(weights, x, dy, theirs, y=y)[0]))  # of clips outside the step, which a variant has too
     assert answer.place.arrays == ("W_ih",)
+
+
+def test_a_clip_outside_the_step_is_found_in_a_variant():
+    rng = np.random.default_rng(63)
+    lstm = lc.LSTM(3, 4, peepholes=True, dtype="float64", seed=rng)
+    x, dy = rng.standard_normal((4, 2, 3)), rng.standard_normal((4, 2, 4))
+    wrong = clipped("the carried gradient of h", 0.0625)
+    y = lstm.forward(x)[0]
+    twin = lstm.to(engine=mutant(wrong))
+    _, _, grads = twin.backward(dy, twin.forward(x)[2])
+    names = {name: "peep" if name == "p" else name for name in grads}
+    weights, theirs = ({names[k]: a for k, a in arrays.items()} for arrays in (lstm.params, grads))
+    found = limits(Bench(readings(weights, x, dy, theirs, y=y)[0]))
+    assert wrong in found

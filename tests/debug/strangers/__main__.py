@@ -1,8 +1,13 @@
-"""python -m tests.debug.strangers [SEED] [PROGRAM ...]: scores.py's table."""
+"""python -m tests.debug.strangers [PROGRAM ...] [--kept FILE] [--seed N]: scores.py's table."""
 
-import sys
+import argparse
 
 from tests.debug.strangers.scores import main
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0, tuple(sys.argv[2:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("programs", nargs="*")
+    parser.add_argument("--kept")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    main(given.seed, tuple(given.programs), given.kept)

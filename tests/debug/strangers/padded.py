@@ -1,4 +1,4 @@
-"""Sentences of different lengths, padded; a mask that keeps the old state; the loss adds up over real words."""
+"""Sentences of different lengths, padded, one with an unknown word left out; a mask that keeps the old state; the loss adds up over real words."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ rng = np.random.default_rng(23)
 B, T, E, H = 4, 6, 3, 4
 lengths = np.array([6, 4, 3, 1])
 m = (np.arange(T)[None, :] < lengths[:, None]).astype(float)
+m[1, 2] = 0
 Wx, Wh, b = rng.normal(0, 0.6, (E, 4 * H)), rng.normal(0, 0.6, (H, 4 * H)), rng.normal(0, 0.3, 4 * H)
 emb, dout = rng.normal(size=(B, T, E)) * m[:, :, None], rng.normal(size=(B, T, H)) * m[:, :, None]
 

@@ -1,14 +1,18 @@
-"""What `diagnose` says of strangers' programs, right and wrong: a table of scores. `python -m tests.debug.strangers [SEED]`
+"""What `diagnose` says of strangers' programs, right and wrong: a table of scores. `python -m tests.debug.strangers`
 
 Right programs as they computed, in float32 and with six decimals; each with one mistake, some with two, and with three
 where they tell what they saw inside. A mistake counts as named only if the answer's best explanation holds it, or has
-its numbers to the last digit.
+its numbers to the last digit. What is done is kept in a file, line by line, where one is named: a run that was broken
+off goes on where it was.
 """
 
+import json
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from itertools import combinations
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -18,7 +22,7 @@ from tests.debug.strangers.planted import PLANTED, missing, run
 
 GIVEN = ("mask", "state", "layout", "y")
 WIDTH = {"float64": None, "float32": "float32", "6 decimals": 6}
-PAIRS, TRIPLES = 3, 2  # of each program
+PAIRS, TRIPLES = 2, 2  # of each program
 
 
 def diagnose(case, **options):
@@ -41,53 +45,81 @@ def right_code(answer):
     return answer.ok or (answer.forward.startswith("another function: ") and "WRONG" not in str(answer))
 
 
-def tries(seed=0, programs=tuple(PLANTED), folder=None):
-    """(kind, program, what was planted, whether the answer is right, seconds of processor time), one after the other."""
+def plan(seed=0, programs=tuple(PLANTED)):
+    """(kind, program, edits) of everything that is tried, but for what a tool that is not here would have to run."""
     rng = Random(seed)
-
-    def timed(kind, program, planted, case, judge, **options):
-        begun = time.process_time()
-        answer = diagnose(case, **options)
-        return kind, program, planted, judge(answer), time.process_time() - begun, answer
-
     for program in programs:
         if missing(program):
             continue
         edits = PLANTED[program]
-        case = run(program, folder)
-        for how, width in WIDTH.items():
-            yield timed(f"right, {how}", program, (), written(case, width), right_code)
-        for right, wrong, name in edits:
-            case = run(program, folder, (right, wrong))
-            yield timed("one", program, (name,), case, lambda answer, name=name: name in answer.names)
+        for how in WIDTH:
+            yield f"right, {how}", program, ()
+        for edit in edits:
+            yield "one", program, (edit,)
         for kind, size, most in (("two", 2, PAIRS), ("three, seen inside", 3, TRIPLES)):
-            sets = list(combinations(edits, size))
+            sets = [chosen for chosen in combinations(edits, size) if _apart(program, chosen)]
             rng.shuffle(sets)
-            done = 0
-            for chosen in sets:
-                names = tuple(name for *_, name in chosen)
-                try:
-                    case = run(program, folder, *((right, wrong) for right, wrong, _ in chosen))
-                except ValueError:  # two on one line
-                    continue
-                if done == most or (size == 3 and case["inside"] is None):
-                    break
-                done += 1
-                inside = {"steps": case["inside"]} if size == 3 else {}
-                found = lambda answer, names=names: set(names) <= set(answer.names)
-                yield timed(kind, program, names, case, found, **inside)
+            for chosen in sets[:most]:
+                yield kind, program, chosen
 
 
-def main(seed=0, programs=()):
-    scores, seconds = defaultdict(list), defaultdict(list)
+def _apart(program, edits):
+    """Whether every edit finds its line when the others are made: two may lie on one."""
+    text = (Path(__file__).parent / program).read_text()
+    for right, wrong, _ in edits:
+        if text.count(right) != 1:
+            return False
+        text = text.replace(right, wrong)
+    return True
+
+
+def _lines(edits):
+    return [(right, wrong) for right, wrong, _ in edits]
+
+
+def _same(case, other):
+    return all(np.allclose(case["grads"][key], other["grads"][key], rtol=1e-9) for key in case["grads"])
+
+
+def tried(kind, program, edits, folder):
+    """(whether the answer is right, seconds of processor time, the answer); None if there is too little to tell."""
+    case = run(program, folder, *_lines(edits))
+    fewer = combinations(edits, len(edits) - 1) if edits else ()
+    if any(_same(case, run(program, folder, *_lines(some))) for some in fewer):
+        return None  # one of them changes nothing beside the others
+    inside = {"steps": case["inside"]} if kind.startswith("three") else {}
+    if inside == {"steps": None}:
+        return None
+    if not edits:
+        case = written(case, WIDTH[kind.removeprefix("right, ")])
+    begun = time.process_time()
+    answer = diagnose(case, **inside)
+    good = {name for *_, name in edits} <= set(answer.names) if edits else right_code(answer)
+    return good, time.process_time() - begun, answer
+
+
+def main(seed=0, programs=(), kept=None):
+    """The table, and before it every miss."""
+    lines = Path(kept).read_text().splitlines() if kept and Path(kept).exists() else []
+    done = {tuple(json.loads(line)[:3]): json.loads(line)[3:] for line in lines}
+    scores = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        for kind, program, planted, good, took, answer in tries(seed, programs or tuple(PLANTED), folder):
-            scores[kind].append(good)
-            seconds[kind].append(took)
-            if not good:
-                print(f"{kind}: {program}: {' + '.join(planted) or 'nothing'} ({took:.1f} s)\n{answer}\n", flush=True)
+        for kind, program, edits in plan(seed, programs or tuple(PLANTED)):
+            planted = " + ".join(name for *_, name in edits)
+            if (kind, program, planted) not in done:
+                found = tried(kind, program, edits, folder)
+                done[kind, program, planted] = found and [found[0], found[1], str(found[2])]
+                if kept:
+                    with open(kept, "a") as file:
+                        file.write(json.dumps([kind, program, planted, *(done[kind, program, planted] or [])]) + "\n")
+            if not done[kind, program, planted]:
+                continue
+            good, took, answer = done[kind, program, planted]
+            scores[kind].append((good, took))
+            print(f"{kind}: {program}: {planted or 'nothing'} ({took:.1f} s)", "" if good else f"MISSED\n{answer}\n",
+                  file=sys.stderr, flush=True)  # fmt: skip
     print(f"{'planted':22}{'named':>12}{'':>8}{'median s':>10}{'longest':>10}")
-    for kind, good in scores.items():
+    for kind, rows in scores.items():
+        good, seconds = [good for good, _ in rows], [took for _, took in rows]
         share = f"{100 * np.mean(good):.0f} %"
-        print(f"{kind:22}{f'{sum(good)} of {len(good)}':>12}{share:>8}"
-              f"{np.median(seconds[kind]):10.1f}{max(seconds[kind]):10.1f}")  # fmt: skip
+        print(f"{kind:22}{f'{sum(good)} of {len(good)}':>12}{share:>8}{np.median(seconds):10.1f}{max(seconds):10.1f}")

@@ -6,7 +6,7 @@ By day a share of what `python -m tests.debug.strangers` tries, which prints the
 import pytest
 
 from tests.debug.strangers.planted import PLANTED, missing, run
-from tests.debug.strangers.scores import WIDTH, diagnose, right_code, tries, written
+from tests.debug.strangers.scores import WIDTH, diagnose, plan, right_code, tried, written
 
 SLOW = ("jax_scan.py", "torch_function.py")  # what they import takes seconds
 LEAST = {"right": 1.0, "one": 1.0, "two": 0.9, "three, seen inside": 0.9}
@@ -69,8 +69,9 @@ def test_scores(nightly, tmp_path):
     if not nightly:
         pytest.skip("nightly: some minutes")
     found = {}
-    for kind, program, planted, good, _, answer in tries(folder=tmp_path):
-        found.setdefault(kind.split(",")[0], []).append((good, program, planted, str(answer)))
+    for kind, program, edits in plan():
+        if (answer := tried(kind, program, edits, tmp_path)) is not None:
+            found.setdefault(kind.split(",")[0], []).append((answer[0], program, edits, str(answer[2])))
     for kind, least in LEAST.items():
         all_of_kind = found[kind.split(",")[0]]
         missed = [rest for good, *rest in all_of_kind if not good]
