@@ -6,7 +6,6 @@ program itself had one line before, by the package's own text: the step for all 
 around a step that gives back the program's own numbers.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, NamedTuple
@@ -14,30 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.arrays import namespace
-from lstmcore.debug.diagnose.locate import ours
+from lstmcore.debug.diagnose.inside import GATES, Seen, kept_ahead, seen_inside, with_step
 from lstmcore.debug.diagnose.rounded import Rounded
-from lstmcore.debug.diagnose.training_step import nested
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import ENGINE
-from lstmcore.layers.tree import state_names
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells.cell import Step
 from lstmcore.ops.cells.symbol import Number
-from lstmcore.ops.recurrence import Cache
 
-GATES = ("da_i", "da_f", "da_g", "da_o")
 CARRY = "dc_prev = dc * f"
 INTO_C = ("dc = ", "tanh_c", "(one - tanh_c")  # how right lines begin that make dc
 ROUNDS = 3  # what is found is taken as made, and the rest judged again, so often
-
-
-class Seen(NamedTuple):
-    """What a program had inside its loop back: arrays by name, and how far each number may be off."""
-
-    arrays: Numbers
-    slack: Numbers
-    judged: tuple[str, ...]  # the arrays and gradients that say something of their own
 
 
 class Judgement(NamedTuple):
@@ -50,7 +37,7 @@ class Judgement(NamedTuple):
 
 def judge(bench: Bench, known: list[Mistake]) -> Judgement | None:
     """Every mistake, each by its own line; None if the case does not hold enough, or nothing is found."""
-    seen = _seen_inside(bench)
+    seen = seen_inside(bench)
     if seen is None:
         return None
     known = [m for m in known if m.afterwards or (not m.function and all(edit.module in ENGINE for edit in m.edits))]
@@ -62,47 +49,6 @@ def judge(bench: Bench, known: list[Mistake]) -> Judgement | None:
         if not judgement.mistakes or not judgement.unknown:
             break
     return judgement._replace(mistakes=found) if found else None
-
-
-def _seen_inside(bench: Bench) -> Seen | None:
-    """What the case holds of the way back, or what a short one tells; None if that is too little."""
-    case = bench.case
-    if (
-        case.cell != "lstm"
-        or case.options
-        or tuple(case.state) != ("h0", "c0")
-        or case.dy.ndim != 3
-        or case.mask is not None
-    ):
-        return None
-    if not all(name in case.steps for name in GATES):
-        return _recovered(bench)
-    arrays = {n: case.steps[n].astype(float) for n in ("dh", "dc", *GATES) if n in case.steps}
-    for name, last in (("dh", case.dstate["h0"]), ("dc", case.dstate["c0"])):
-        if name in arrays and np.array_equal(arrays[name][-1], last):
-            del arrays[name]  # kept as it was carried, before this step's share came in
-    slack = {n: bench.reading.written[n].moved(a) for n, a in arrays.items()}
-    return Seen(arrays, slack, (*arrays, *case.grads))
-
-
-def _recovered(bench: Bench) -> Seen | None:
-    """da from the weight gradients: dW = sum over t of (x_t, h_{t-1}, 1)^T da_t, if T B <= I + H + 1."""
-    case = bench.case
-    if not set(case.weights) <= set(case.grads):
-        return None
-    cache = _cache(bench, bench.prepared())
-    T, B, _ = case.x.shape
-    inputs = np.concatenate([cache.x, cache.states[0][:-1], np.ones((T, B, 1))], axis=-1).reshape(T * B, -1)
-    if len(inputs) > inputs.shape[1] or np.linalg.matrix_rank(inputs) < len(inputs):
-        return None
-    given, allowed = (ours(case, arrays) for arrays in (case.grads, bench.allowed()))
-    D, bound = (np.concatenate([a["W_ih"], a["W_hh"], a["b"][None]]) for a in (given, allowed))
-    back = np.linalg.pinv(inputs.T)  # (T B, I + H + 1)
-    da, slack = back @ D, np.abs(back) @ bound
-    if np.any(np.abs(inputs.T @ da - D) > bound + np.abs(inputs.T) @ slack):
-        return None  # no gradients of pre-activations give these: the products are wrong themselves
-    arrays, slacks = ({n: a.reshape(T, B, 4, -1)[:, :, k] for k, n in enumerate(GATES)} for a in (da, slack))
-    return Seen(arrays, slacks, (*arrays, *(key for key in case.grads if key not in case.weights)))
 
 
 class Lines:
@@ -180,7 +126,7 @@ class Lines:
     ) -> tuple[dict[str, Number], dict[str, Number]]:
         """The lines of the loop, (T, B, H) each, and the gradients that it ends in, over any arrays."""
         params, x, _, _, dy, dstate = given
-        cache, xp = _cache(self.bench, given), namespace(x)
+        cache, xp = kept_ahead(self.bench, given), namespace(x)
         c_prev, c = cache.states[1][:-1], cache.states[1][1:]
         kept = (*(cache.gates[:, :, k] for k in range(4)), c_prev, c)
         _, f, _, o = kept[:4]
@@ -214,8 +160,7 @@ class Lines:
                 dc_prev = step(had, along_t, *at)[4]
             return (*(own[name][t, ...] for name in GATES), dc_prev)
 
-        cell = copy.copy(engine.cells["lstm"])
-        vars(cell)["make_step"] = lambda maths: (None, step_backward)  # not tried over symbols: each call is a step
+        cell = with_step(engine, step_backward)
         dx, (dh0, dc0), grads = engine.loop.backward(cell, dy, last, params, cache)
         ends = {**grads, "x": dx, "h0": dh0, "c0": dc0}
 
@@ -226,10 +171,3 @@ class Lines:
             lines |= dict(zip(GATES[:3], from_c(had_dh, had_along, *kept)))
             lines["dc"] = into_c(had_dh, along, *kept)[4] / f
         return lines, ends
-
-
-def _cache(bench: Bench, given: tuple[Any, ...]) -> Cache:
-    """What the way forward kept."""
-    params, x, mask, state, *_ = given
-    model = mutant(*bench.base).twin(bench.model, params)
-    return model.forward(x, nested(state_names(model), state), mask)[2]

@@ -4,19 +4,16 @@ The loop back goes from the last step to the first, so everything after the faul
 step: the last row that is off is where it starts. Without dx, the weight gradients are asked: each is a sum over steps
 of x_t or h_{t-1} times da_t, so a deviation that starts at step t lies in the span of the inputs up to t. That can
 tell only as long as there are fewer inputs than rows in the matrix; beyond, it says nothing. Each weight block
-belongs to one gate.
+belongs to one gate. Where da itself is there, or follows from the weight gradients, it tells both (inside.py).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.inside import GATES, kept_ahead, ours, right_inside, seen_inside
 from lstmcore.debug.diagnose.trial import Bench, Numbers
 from lstmcore.debug.mistakes import mutant
-from lstmcore.interop import to_lstmcore
-from lstmcore.layers.tree import state_names
 from lstmcore.ops import gates
 
 
@@ -54,25 +51,46 @@ def locate(bench: Bench, right: Numbers) -> Place:
     case, allowed = bench.case, bench.allowed()
     deviation = {key: case.grads[key] - right[key] for key in case.grads}
     off = {key: ~(np.abs(deviation[key]) <= allowed[key]) for key in case.grads}
-    step, (layers, named) = None, _where_in_the_weights(case, off)
+    step, (layers, named) = None, _where_in_the_weights(bench, off)
     if len(case.state) == len(case.kind.states):  # one layer, one direction: steps are seen through nothing else
         if "x" in off and off["x"].any():
             step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
             if "x" not in case.dropout:  # it hides a part of dx
                 named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
-        elif set(case.weights) <= set(off):
+        elif "x" not in off and set(case.weights) <= set(off):
             step = _step_by_span(bench, deviation, allowed)
+    step, named = _inside(bench) or (step, named)
     wrong, right_ones = ([key for key in off if off[key].any() == bad] for bad in (True, False))
     return Place(tuple(wrong), tuple(right_ones), step, named, layers)
 
 
-def _where_in_the_weights(case: Case, off: dict[str, np.ndarray]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _inside(bench: Bench) -> tuple[int, tuple[str, ...]] | None:
+    """The last step at which da is off, and in which gates; None if da is right, or cannot be told."""
+    seen = seen_inside(bench)
+    if seen is None:
+        return None
+    exact, moved = right_inside(bench, bench.prepared()), right_inside(bench, bench.rounded(()))
+    for t in reversed(range(len(exact))):
+        off = [
+            gate
+            for gate, name, da, rounded in zip("ifgo", GATES, exact[t], moved[t])
+            if np.any(
+                np.abs(seen.arrays[name][t] - da)
+                > seen.slack[name][t] + bench.reading.unit * bench.deviations * np.sqrt(rounded.variance)
+            )
+        ]
+        if off:
+            return t, tuple(off)
+    return None
+
+
+def _where_in_the_weights(bench: Bench, off: dict[str, np.ndarray]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The layers, if there are several, and the gates whose blocks of any weight gradient are off.
 
     Gradients come down through a stack, so what is off in lower layers may have come from the highest that is.
     """
-    cell = case.kind
-    flags = ours(case, {key: value.astype(float) for key, value in off.items() if key in case.weights})
+    case, cell = bench.case, bench.case.kind
+    flags = ours(bench, {key: value.astype(float) for key, value in off.items() if key in case.weights})
     wrong: dict[str, set[str]] = {}  # layer -> gates
     for name, value in flags.items():
         layer, _, kind = name.rpartition(".")
@@ -100,12 +118,9 @@ def _gates_of_dx(bench: Bench, deviation: np.ndarray, allowed: np.ndarray) -> tu
 
 def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | None:
     """The first step such that the inputs up to it can make the deviation of the matrices; None if too many can."""
-    case, engine = bench.case, mutant()
-    params, x, mask, state, *_ = engine.prepare(case)
-    model = engine.twin(bench.model, params)
-    cache = model.forward(x, nested(state_names(model), state), mask)[2]
+    cache = kept_ahead(bench, bench.prepared())
     inputs = np.concatenate([cache.x, cache.states[0][:-1]], axis=-1)  # (T, B, I + H)
-    both = (ours(case, deviation), ours(case, allowed))
+    both = (ours(bench, deviation), ours(bench, allowed))
     matrices = [np.concatenate([arrays["W_ih"], arrays["W_hh"]]) for arrays in both]
     T, B, width = inputs.shape
     for t in range(T):
@@ -119,14 +134,6 @@ def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | N
 def _unexplained(A: np.ndarray, D: np.ndarray) -> float:
     """What no combination of the columns of A can make of D: min |A z - D|."""
     return float(np.linalg.norm(A @ np.linalg.lstsq(A, D, rcond=None)[0] - D))
-
-
-def ours(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of the case's layout under lstmcore's names; zeros for those that are not there."""
-    every = {key: arrays.get(key, np.zeros(value.shape)) for key, value in case.weights.items()}
-    both = any("bw" in name for name in case.state)
-    _, ours = to_lstmcore(every, case.layout, case.cell, gradients=True, bidirectional=both, options=case.options)
-    return {name: value for name, value in ours.items() if " " not in name}
 
 
 def _gates(named: tuple[str, ...]) -> str:

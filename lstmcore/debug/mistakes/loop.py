@@ -153,7 +153,8 @@ def cut(k: int, what: str = "dh and dc") -> Mistake:
     """Truncated backpropagation in chunks of k steps, counted from the start: nothing passes between chunks."""
     cut = {"dh and dc": "tuple(0 * d for d in dstate)", "dh": "(0 * dstate[0], *dstate[1:])",
            "dc": "(dstate[0], *(0 * d for d in dstate[1:]))"}[what]  # fmt: skip
-    return Mistake(f"the carry of {what} is cut every {k} steps", LOOP, BACK,
+    often = f"every {k} steps" if k > 1 else "at every step: nothing comes from one to the one before"
+    return Mistake(f"the carry of {what} is cut {often}", LOOP, BACK,
                    f"{BACK}        if t % {k} == {k - 1} and t < T - 1:\n            dstate = {cut}\n")  # fmt: skip
 
 

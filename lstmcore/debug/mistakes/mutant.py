@@ -165,7 +165,7 @@ def _module(name: str, edits: tuple[Edit, ...], products: tuple[Edit, ...] = ())
     for edit in edits:
         if text.count(edit.right) != 1:
             raise ValueError(
-                f"the right line of a mistake, {edit.right!r}, should occur once in {name}; it occurs "
+                f"a mistake in {edit.right!r}: its right line should occur once in {name}; it occurs "
                 f"{text.count(edit.right)} times (two mistakes on one line, or the file has changed)"
             )
         text = text.replace(edit.right, edit.wrong)
