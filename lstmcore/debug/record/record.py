@@ -96,7 +96,8 @@ class Record:
 def record(thing: Any) -> Iterator[Record]:
     """Finds weights, x, dy, y and gradients in somebody's own LSTM, GRU or RNN while it runs one step of training.
 
-    thing: a torch.nn.Module that runs it by hand; a torch function whose arguments are x and the weights, to be called
+    thing: a torch.nn.Module that runs it by hand, with a Linear on top or without, or a cell (x_t, its state) that is
+    called for each step and handed what it gave; a torch function whose arguments are x and the weights, to be called
     as seen(x, ...); or an object with methods forward and backward, over NumPy arrays or torch tensors. It should run
     forward once, over all steps, and backward once. Names may be anything: what is a weight is told by its gradient,
     and the rest by name and shape; `print(seen)` tells all that was understood. Raises TypeError for another kind of

@@ -23,19 +23,30 @@ ROUNDINGS = 4096  # units of rounding, as in gradcheck
 
 
 class Parts:
-    """Notes one call of a module or a function."""
+    """Notes one call of a module or a function, or the calls of a cell, one for each step.
+
+    A cell gets back views of what it gave. Where it is called with one, it gets the tensor itself: so what the view
+    notes is the gradient from outside alone, which is dy. A Linear that was called once, later than all else, on every
+    output or on the last, is a head: then what it read are the outputs.
+    """
 
     def __init__(self, thing: Any):
         self.thing, self.module = thing, isinstance(thing, torch.nn.Module)
         self.forward = thing.forward if self.module else thing
         self.handles: list[RemovableHandle] = []
-        self.notes: Notes = {}  # "d NAME": gradients
+        self.notes: Notes = {}  # "x 0", "dx 0", "d out0 0": by call; "d NAME": gradients
         self.calls = 0
+        self.outputs: list[list[torch.Tensor]] = []  # of each call
+        self.handed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # the view that was given for a tensor
+        self.linear: dict[str, list[torch.Tensor]] = {}  # what each Linear inside read, the last one last
 
     def attach(self) -> None:
         if self.module:
             before = self.thing.register_forward_pre_hook(lambda m, args, kw: self._before(args, kw), with_kwargs=True)
             self.handles = [before, self.thing.register_forward_hook(lambda m, args, out: self._after(out))]
+            for name, part in self.thing.named_modules():
+                if isinstance(part, torch.nn.Linear) and part is not self.thing:
+                    self.handles.append(part.register_forward_pre_hook(self._read_by(name)))
             self._weights(dict(self.thing.named_parameters()))
 
     def detach(self) -> None:
@@ -56,11 +67,32 @@ class Parts:
             if weight.requires_grad:
                 self.handles.append(weight.register_hook(add_to(self.notes, f"d {name}")))
 
-    def _before(self, args: Args, kwargs: Plain) -> tuple[Args, Plain]:
-        self.calls += 1
-        if self.calls > 1:
-            return args, kwargs
+    def _read_by(self, name: str) -> Callable[[object, Any], Args]:
+        def hook(module: object, args: Any) -> Args:
+            calls = self.linear.pop(name, [])
+            self.linear[name] = [*calls, args[0]]
+            return args if calls else (tap(args[0], self.notes, f" by {name}"), *args[1:])
+
+        return hook
+
+    def _before(self, args: Any, kwargs: Any) -> tuple[Args, Plain]:
+        args, kwargs = _mapped(tuple(args), self._itself), _mapped(kwargs, self._itself)
         given = arguments(self.forward, args, kwargs)
+        if self.calls == 0:
+            self._looked_at(given)
+        self.calls += 1
+        x = given.get(self.x_name)
+        if not isinstance(x, torch.Tensor):
+            return args, kwargs
+        seen = tap(x, self.notes, f"x {self.calls - 1}")
+        return tuple(seen if a is x else a for a in args), {k: seen if a is x else a for k, a in kwargs.items()}
+
+    def _itself(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What a view was given for; any other tensor as it is."""
+        return self.handed[id(tensor)][1] if id(tensor) in self.handed else tensor
+
+    def _looked_at(self, given: Plain) -> None:
+        """The weights of a function, and which argument is x and which are states."""
         tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
         if not self.module:
             inside = {f"{k}.{n}": w for k, v in given.items() if isinstance(v, dict) for n, w in v.items()}
@@ -68,29 +100,22 @@ class Parts:
             self._weights({k: v for k, v in asked.items() if k.split(".")[-1].lower() not in (*INPUTS, *STATES)})
         able = {k: v for k, v in tensors.items() if k not in self.weights and v.ndim > 1}
         self.x_name = next(iter(called(able, INPUTS)), "")
-        states = {
-            k: v for k, v in given.items() if k in ("hx", "state", "states", "init_states") and isinstance(v, tuple)
-        }
+        pairs = [v for v in given.values() if isinstance(v, tuple) and v and isinstance(v[0], torch.Tensor)]
         self.states = {k: v for k, v in tensors.items() if k.lower() in STATES and k != self.x_name}
-        self.states |= {name: v for pair in states.values() for name, v in zip(("h0", "c0"), pair)}
+        self.states |= {name: v for pair in pairs for name, v in zip(("h0", "c0"), pair)}
         self.given = given
-        if not self.x_name:
-            return args, kwargs
-        seen = tap(tensors[self.x_name], self.notes, "x")
-        swapped = [seen if a is tensors[self.x_name] else a for a in args]
-        return tuple(swapped), {k: seen if a is tensors[self.x_name] else a for k, a in kwargs.items()}
 
     def _after(self, output: object) -> object:
-        if self.calls > 1:
-            return output
-        self.outputs: list[torch.Tensor] = []
+        self.outputs.append([])
+        call, outputs = self.calls - 1, self.outputs[-1]
 
         def handed_on(tensor: torch.Tensor) -> torch.Tensor:
             """A view, so that the gradient noted is that of what came out, not of what is used inside."""
             view = tensor.view_as(tensor) if tensor.requires_grad else tensor
             if tensor.requires_grad:
-                view.register_hook(add_to(self.notes, f"d out{len(self.outputs)}"))
-            self.outputs.append(view)
+                view.register_hook(add_to(self.notes, f"d out{len(outputs)} {call}"))
+                self.handed[id(view)] = view, tensor
+            outputs.append(view)
             return view
 
         return _mapped(output, handed_on)
@@ -98,40 +123,79 @@ class Parts:
     def found(self) -> Found:
         """All of it, by name and shape."""
         name = type(self.thing).__name__ if self.module else getattr(self.thing, "__name__", "the function")
-        if self.calls != 1:
+        if self.calls != 1 and (self.calls == 0 or self.notes.get("x 0", np.zeros(0)).ndim != 2):
             often = f"was called {self.calls} times: record one call over all steps" if self.calls else "was not called"
             hint = "" if self.module or self.calls else " (call it as seen(x, ...))"
-            cell = (
-                " (of a cell that is called for each step, record the module that holds the loop)" if self.calls else ""
-            )
-            raise RuntimeError(f"{name} {often} inside the with block{hint}{cell}")
-        came = [k for k in range(len(self.outputs)) if f"d out{k}" in self.notes]
+            raise RuntimeError(f"{name} {often} inside the with block{hint}")
+        came = [k for k in range(len(self.outputs[-1])) if f"d out{k} {self.calls - 1}" in self.notes]
+        came = came or [k for k in range(len(self.outputs[-1])) if f"d out{k} 0" in self.notes]
         if not came:
             raise RuntimeError("no gradient came back: call loss.backward() inside the with block, with grad enabled")
-        x = self.notes.get("x")
-        lead = () if x is None else x.shape[:-1]
-        self.y = next((k for k in came if tuple(self.outputs[k].shape[:-1]) == lead), came[0])
-        final = [k for k in range(len(self.outputs)) if k != self.y and self.outputs[k].ndim <= 3]
-        finals = {s: k for s, k in zip(("h0", "c0"), final) if f"d out{k}" in self.notes}
-        dstate = {s: self.notes[f"d out{k}"].reshape(-1, self.outputs[k].shape[-1]) for s, k in finals.items()}
-        y, dy = host(self.outputs[self.y]), self.notes[f"d out{self.y}"]
-        grads = {name: self.notes[f"d {name}"] for name in self.weights if f"d {name}" in self.notes}
-        if "dx" in self.notes:
-            grads["x"] = self.notes["dx"]
+        values, x, dx = self.values, self.notes.get("x 0"), self.notes.get("dx 0")
+        said: list[tuple[str, str, np.ndarray | None]]
+        if self.calls > 1:
+            x, y, dy, dx, dstate = self._steps()
+            said = [("x", f"{self.x_name} of {name}, called {self.calls} times", x), ("y", "what it gave", y)]
+            said += [("dy", "by a hook on it", dy)]
+        else:
+            head = self._head()
+            if head:
+                y, dy, dstate = self.notes[f" by {head}"], self.notes[f"d by {head}"], {}
+                values = {k: a for k, a in values.items() if not k.startswith(f"{head}.")}
+            else:
+                y, dy, dstate = self._outputs(came, () if x is None else x.shape[:-1])
+            said = [("x", f"{self.x_name} of {name}", x), ("y", f"what {head} read" if head else "what it gave", y)]
+            said += [("dy", "by a hook on it", dy)]
+        grads = {name: self.notes[f"d {name}"] for name in values if f"d {name}" in self.notes}
+        grads |= {} if dx is None else {"x": dx}
         states = {STATES.get(k.lower(), k): host(v).reshape(-1, v.shape[-1]) for k, v in self.states.items()}
-        said = [("x", f"{self.x_name} of {name}", x), ("y", "what it gave", y), ("dy", "by a hook on it", dy)]
-        said += [(k, "by a hook" if k in grads else "without a gradient", a) for k, a in self.values.items()]
+        said += [(k, "by a hook" if k in grads else "without a gradient", a) for k, a in values.items()]
         said += [(k, "given to the first step", a) for k, a in states.items()]
         unused = [
             k for k, v in self.given.items() if k != self.x_name and k not in self.weights and k not in self.states
         ]
-        return Found(self.values, grads, x, dy, y, states, dstate, table(said, unused), self.own)
+        return Found(values, grads, x, dy, y, states, dstate, table(said, unused), self.own)
+
+    def _head(self) -> str:
+        """The Linear that read the outputs, if there is one."""
+        name, calls = next(reversed(self.linear.items()), ("", []))
+        x = self.notes.get("x 0")
+        others = any(not key.startswith(f"{name}.") for key in self.values)
+        if len(calls) != 1 or not others or x is None or x.ndim != 3 or np.array_equal(host(calls[0]), x):
+            return ""
+        width = self.values[f"{name}.weight"].shape[0]
+        gave = width == 1 or any(out.shape[-1] == width for out in self.outputs[0])
+        return name if gave and f"d by {name}" in self.notes else ""
+
+    def _outputs(self, came: list[int], lead: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, Notes]:
+        """y, dy and the gradients of final states, of one call."""
+        outputs = self.outputs[0]
+        self.y = next((k for k in came if tuple(outputs[k].shape[:-1]) == lead), came[0])
+        final = [k for k in range(len(outputs)) if k != self.y and outputs[k].ndim <= 3]
+        finals = {s: k for s, k in zip(("h0", "c0"), final) if f"d out{k} 0" in self.notes}
+        dstate = {s: self.notes[f"d out{k} 0"].reshape(-1, outputs[k].shape[-1]) for s, k in finals.items()}
+        return host(outputs[self.y]), self.notes[f"d out{self.y} 0"], dstate
+
+    def _steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, Notes]:
+        """x, y, dy, dx (T, B, .) of a cell, and the gradient of the last c."""
+        calls, self.y = range(self.calls), 0
+        first = [self._itself(out) for out in self.outputs[0]]
+        same = [k for k, tensor in enumerate(first) if tensor is first[0]]  # h, and h again in the state
+        c = next((k for k in range(len(first)) if k not in same), None)
+        x = np.array([self.notes[f"x {t}"] for t in calls])
+        y = np.array([host(out[0]) for out in self.outputs])
+        dy = np.array([sum(self.notes.get(f"d out{k} {t}", np.zeros_like(y[t])) for k in same) for t in calls])
+        dx = np.array([self.notes[f"dx {t}"] for t in calls]) if "dx 0" in self.notes else None
+        last = f"d out{c} {self.calls - 1}"
+        return x, y, dy, dx, {"c0": self.notes[last]} if last in self.notes else {}
 
     def own(self) -> str:
         """Whether what a backward of one's own gave is the gradient of one's own forward."""
-        functions = _written_by_hand(self.outputs[self.y])
+        functions = [f for out in self.outputs for f in _written_by_hand(out[0])]
         if not functions:
             return "your own forward: autograd made these gradients from it, so for it they are right"
+        if self.calls > 1 or not hasattr(self, "y"):
+            return "your own forward: it cannot be run again by itself, as a cell or with a head on it"
         held = {name: weight.detach().clone().requires_grad_() for name, weight in self.weights.items()}
         with _as_plain_operations(functions):
             arguments_again = {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in self.given.items()}
@@ -144,7 +208,7 @@ class Parts:
                     given = {**given, holder: {**given[holder], key: weight}} if holder else {**given, name: weight}
                 output = self.thing(**given)
             y = _tensors(output)[self.y]
-            (y * torch.as_tensor(self.notes[f"d out{self.y}"], dtype=y.dtype)).sum().backward()
+            (y * torch.as_tensor(self.notes[f"d out{self.y} 0"], dtype=y.dtype)).sum().backward()
         worst, at = 0.0, ""
         for name, weight in held.items():
             if weight.grad is not None and f"d {name}" in self.notes:
