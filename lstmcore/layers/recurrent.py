@@ -1,5 +1,6 @@
 """LSTM, GRU and plain RNN: one layer that owns the parameters of a cell and hands its arrays to an engine."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Mapping
@@ -250,6 +251,13 @@ class RNN(Recurrent):
     """
 
     cell: Cell = cells.rnn
+
+
+def running(layer: Recurrent, cell: Cell) -> Recurrent:
+    """The same layer over the same arrays, whose steps are those of another cell with parameters like these."""
+    twin = copy.copy(layer)
+    twin.cell, twin.states = cell, cell.states
+    return twin
 
 
 @functools.cache

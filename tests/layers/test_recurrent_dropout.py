@@ -9,8 +9,8 @@ from lstmcore.debug.step import step_back
 T, B, I, H = 5, 4, 3, 2
 MASK = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], bool)  # gaps; a row of none
 NOISES = [
-    {"h": 0.4}, {"W_hh": 0.5}, {"zoneout_h": 0.3}, {"zoneout_c": 0.3},
-    {"h": 0.3, "W_hh": 0.4, "zoneout_h": 0.2, "zoneout_c": 0.5},
+    {"h": 0.4}, {"W_hh": 0.5}, {"zoneout_h": 0.3}, {"zoneout_c": 0.3}, {"g": 0.4},
+    {"h": 0.3, "W_hh": 0.4, "zoneout_h": 0.2, "zoneout_c": 0.5, "g": 0.3},
 ]  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def test_forward_by_hand(noise, mask):
     h, c = state[0]
     for t in range(T):
         i, f, g, o = np.split(x[t] @ p["W_ih"] + (h * d_h) @ W_hh + p["b"], 4, axis=-1)
-        new_c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        d_g = 1 if drawn.g is None else drawn.g[t]
+        new_c = sigmoid(f) * c + sigmoid(i) * d_g * np.tanh(g)
         new_h = sigmoid(o) * np.tanh(new_c)
         stay_h, stay_c = (False if z is None else z[t] == 1 for z in drawn.stays)
         real = np.ones((B, 1), bool) if mask is None else mask[t, :, None]
@@ -52,7 +53,7 @@ def test_forward_by_hand(noise, mask):
 @pytest.mark.parametrize("noise", NOISES, ids=str)
 @pytest.mark.parametrize("kind", [lc.LSTM, lc.GRU])
 def test_gradients_go_through_the_same_masks(noise, kind, tmp_path):
-    noise = {name: p for name, p in noise.items() if kind is lc.LSTM or name != "zoneout_c"} or {"h": 0.5}
+    noise = {name: p for name, p in noise.items() if kind is lc.LSTM or name not in ("zoneout_c", "g")} or {"h": 0.5}
     model, x = made(noise, kind), given()
     for dropout_seed in (0, None):
         check = lc.debug.gradcheck(model, x, mask=MASK, seed=0, dropout_seed=dropout_seed, directions=3)
@@ -97,17 +98,23 @@ def test_evaluation():
 
 def test_shares_are_as_asked():
     """Each share within five deviations of p."""
-    model = lc.RecurrentDropout(lc.LSTM(1, 30, seed=0, engine="reference"), 0.2, 0.4, 0.3, 0.6)
+    model = lc.RecurrentDropout(lc.LSTM(1, 30, seed=0, engine="reference"), 0.2, 0.4, 0.3, 0.6, 0.1)
     _, _, cache = model.forward(np.zeros((20, 50, 1), "float32"), rng=np.random.default_rng(0))
     drawn = cache.drawn
-    shares = [(drawn.h == 0, 0.2), (drawn.W_hh == 0, 0.4), (drawn.stays[0] == 1, 0.3), (drawn.stays[1] == 1, 0.6)]
+    shares = [
+        (drawn.h == 0, 0.2),
+        (drawn.W_hh == 0, 0.4),
+        (drawn.stays[0] == 1, 0.3),
+        (drawn.stays[1] == 1, 0.6),
+        (drawn.g == 0, 0.1),
+    ]
     for found, p in shares:
         assert abs(found.mean() - p) < 5 * np.sqrt(p * (1 - p) / found.size)
     assert np.unique(drawn.h).tolist() == [0, np.float32(1.25)]
-    assert {a.dtype.name for a in (drawn.h, drawn.W_hh, *drawn.stays, cache.y)} == {"float32"}
+    assert {a.dtype.name for a in (drawn.h, drawn.W_hh, drawn.g, *drawn.stays, cache.y)} == {"float32"}
 
 
-@pytest.mark.parametrize("noise", [NOISES[1], NOISES[4]], ids=str)
+@pytest.mark.parametrize("noise", [NOISES[1], NOISES[4], NOISES[5]], ids=str)
 def test_tools_see_what_ran(noise, monkeypatch):
     """The leaf inside runs with the weights that were left, step by step; the tools take it as it ran."""
     monkeypatch.setattr(step_back, "has_compiler", lambda: False)  # compiled it would take half a minute
@@ -121,7 +128,7 @@ def test_tools_see_what_ran(noise, monkeypatch):
 def test_the_compiled_engine_runs_it():
     x, answers = given(), []
     for engine in ("reference", "fused-cpu"):
-        model = made(NOISES[4], engine=engine)
+        model = made(NOISES[5] | {"g": 0.0}, engine=engine)  # compiling one more step would take 10 seconds
         y, _, cache = model.forward(x, mask=MASK, rng=np.random.default_rng(0))
         assert lc.layers.tree.engine(cache) == engine
         answers.append([y, *model.backward(np.ones_like(y), cache)[2].values()])
@@ -136,9 +143,12 @@ def test_refusals():
         lc.RecurrentDropout(lc.LSTM(I, H, return_sequences=False))
     with pytest.raises(TypeError, match=r"`zoneout_c` should be 0 where there is no c; GRU\(3, 2\) has h"):
         made({"zoneout_c": 0.1}, lc.GRU)
+    for other in (lc.GRU(I, H), lc.LSTM(I, H, peepholes=True), lc.LSTM(I, H, layer_norm=True)):
+        with pytest.raises(TypeError, match=r"`g` should be 0 for .*: the plain LSTM has a step that drops"):
+            lc.RecurrentDropout(other, g=0.1)
     with pytest.raises(TypeError, match=r"`W_hh` should be 0 for GRU\(.*: its W_hn, recurrent too, would keep all"):
         lc.RecurrentDropout(lc.GRU(I, H, reset="before"), W_hh=0.1)
-    for name in NOISES[4]:
+    for name in NOISES[5]:
         with pytest.raises(ValueError, match=rf"`{name}` should be a probability in \[0, 1\); got 1"):
             made({name: 1})
     model = made({"h": 0.5})

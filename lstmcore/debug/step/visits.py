@@ -14,7 +14,9 @@ import numpy as np
 from lstmcore.arrays import Array, Plain, State, namespace
 from lstmcore.layers import Layer, Recurrent
 from lstmcore.layers.layer import Rng
+from lstmcore.layers.recurrent import running
 from lstmcore.layers.tree import dotted, is_flipped, replaced, with_params
+from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence import Cache
 
 Upstream = (
@@ -189,8 +191,11 @@ class _Watched(Layer):
         rng: Rng = None,
         reuse: object = None,
     ) -> tuple[Array, State | None, object]:
-        layer = self._layer  # or its twin, where a container runs it over other weights
+        layer = self._layer  # or its twin, where a container runs it over other weights, or by another step
         layer = layer if self.params is layer.params else with_params(layer, self.params)
+        cell = self.cell
+        if isinstance(layer, Recurrent) and isinstance(cell, Cell) and cell is not layer.cell:
+            layer = running(layer, cell)
         y, final, cache = layer.forward(x, state, mask, rng)
         noted = {"layer": layer, "x": x, "state": state, "mask": mask, "y": y, "final": final, "cache": cache}
         self._notes.append(self._place | noted)
