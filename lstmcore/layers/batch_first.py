@@ -6,16 +6,18 @@ from lstmcore.arrays import Array, Maybe, State, is_array, namespace
 from lstmcore.layers.inside import InsideCache, backward_inside, forward_inside, predict_inside, step_inside
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params, joined
+from lstmcore.layers.tree import walk
 
 
 class BatchFirst(Layer):
     """The model for x (B, T, I) and mask (B, T): y (B, T, O), or (B, O) where the model gives final states.
 
     Keys of params "model.W_ih", ...; state: (the model's,), whose arrays are (B, H) as everywhere. Nothing is copied.
-    Raises what the model raises, in its own time-major letters.
+    Raises what the model raises, in its own time-major letters; ValueError for a BatchFirst within it.
     """
 
     def __init__(self, model: Layer):
+        check_time_first("BatchFirst", model)
         self.model = model
         self.parts: Mapping[str, Layer] = {"model": model}
         self.params: Params = joined(self.parts)
@@ -46,6 +48,17 @@ class BatchFirst(Layer):
 
     def __repr__(self) -> str:
         return f"BatchFirst({self.model!r})"
+
+
+def check_time_first(owner: str, *parts: Layer) -> None:
+    """Raises ValueError where the batch comes first inside a layer that goes by time."""
+    for part in parts:
+        inner = next((layer for _, layer in walk(part) if isinstance(layer, BatchFirst)), None)
+        if inner is not None:
+            raise ValueError(
+                f"{owner} takes time for the first axis, and in {inner!r} the batch is: put BatchFirst around the "
+                "whole model, once"
+            )
 
 
 def swapped(a: Maybe) -> Maybe:

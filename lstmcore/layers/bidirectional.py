@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple, NoReturn, overload
 
 from lstmcore.arrays import Array, State, is_array, namespace
+from lstmcore.layers.batch_first import check_time_first
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params, joined
 from lstmcore.layers.side_by_side import backward_both, forward_both, predict_both
@@ -44,6 +45,7 @@ class Bidirectional(Layer):
             raise ValueError(f"`merge` should be one of {', '.join(MERGES)}; got {merge!r}")
         if fw is bw:
             raise ValueError(f"`fw` and `bw` should be two layers; got {fw!r} twice (they would share their weights)")
+        check_time_first("Bidirectional", fw, bw)
         if _returns_sequences(fw) != _returns_sequences(bw):
             raise ValueError(
                 "`fw` and `bw` should agree on return_sequences; one gives all outputs, the other the last"

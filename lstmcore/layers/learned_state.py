@@ -8,6 +8,10 @@ from lstmcore.layers.inside import backward_inside, forward_inside, predict_insi
 from lstmcore.layers.layer import Layer, Rng, own_params
 from lstmcore.layers.params import Params, joined
 from lstmcore.layers.recurrent import Recurrent
+from lstmcore.layers.recurrent_dropout import RecurrentDropout
+from lstmcore.layers.residual import Residual
+from lstmcore.layers.reversed import Reversed
+from lstmcore.layers.tree import by_leaf
 
 
 class LearnedStateCache(NamedTuple):
@@ -19,18 +23,24 @@ class LearnedStateCache(NamedTuple):
 class LearnedState(Layer):
     """`layer`, an LSTM, GRU or RNN, begins every row at the parameters h0 (H,), c0 (H,), which start at zero.
 
+    Around it there may be RecurrentDropout, Residual and Reversed, whose beginning is the last step.
+
     A state that the caller gives takes their place; then they have no gradient but zero. Where none is given, none has
     a gradient: `backward` gives dstate0 (None,), and what comes back is summed over the rows into dh0 and dc0.
-    Keys of params "h0", "c0", "layer.W_ih", ...; state: (the layer's,). Raises TypeError for what runs no cell.
+    Keys of params "h0", "c0", "layer.W_ih", ...; state: (the layer's,). Raises TypeError for what runs no cell, or two.
     """
 
-    def __init__(self, layer: Recurrent):
-        if not isinstance(layer, Recurrent):
-            raise TypeError(f"`layer` should be an LSTM, GRU or RNN; got {layer!r} (put it around the layers inside)")
+    def __init__(self, layer: Layer):
         self.layer = layer
         self.parts: Mapping[str, Layer] = {"layer": layer}
-        W_hh = layer.params["W_hh"]
-        sizes = zip(layer.states, layer.cell.widths(layer.hidden_size))
+        run = _inside(layer)[0]
+        if not isinstance(run, Recurrent):
+            raise TypeError(
+                "`layer` of a LearnedState should be an LSTM, GRU or RNN, with RecurrentDropout, Residual or Reversed "
+                f"around it at most; got {layer!r} (put a LearnedState around each layer inside)"
+            )
+        W_hh = run.params["W_hh"]
+        sizes = zip(run.states, run.cell.widths(run.hidden_size))
         zeros = {f"{name}0": namespace(W_hh).zeros(width, dtype=W_hh.dtype) for name, width in sizes}
         self.params: Params = joined(self.parts, zeros)
 
@@ -57,8 +67,8 @@ class LearnedState(Layer):
         own = own_params(self)
         if not cache.learned:
             return dx, dstate0, {name: namespace(w).zeros_like(w) for name, w in own.items()} | grads
-        of_layer = cast("tuple[Array, ...]", dstate0[0])
-        sums = {name: namespace(d).sum(d, axis=0) for name, d in zip(own, of_layer)}  # (96) undoes (95)
+        begun = cast("tuple[Array, ...]", next(by_leaf(self.layer, dstate0[0])))
+        sums = {name: namespace(d).sum(d, axis=0) for name, d in zip(own, begun)}  # (96) undoes (95)
         return dx, (None,), sums | grads
 
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
@@ -75,5 +85,19 @@ class LearnedState(Layer):
         if state_inside(self, "state", state) is not None or getattr(x, "ndim", 0) != 3:  # another x the layer refuses
             return state, False
         rows = x.shape[1]
-        own = tuple(namespace(w).broadcast_to(w, (rows, *w.shape)) for w in own_params(self).values())  # (95)
-        return (own,), True
+        begun: State = tuple(namespace(w).broadcast_to(w, (rows, *w.shape)) for w in own_params(self).values())  # (95)
+        for _ in range(_inside(self.layer)[1] + 1):
+            begun = (begun,)
+        return begun, True
+
+
+AROUND = (RecurrentDropout, Residual, Reversed)  # what has one state, that of the layer inside
+
+
+def _inside(layer: Layer) -> tuple[Layer, int]:
+    """The layer inside, and how many are around it."""
+    depth = 0
+    while isinstance(layer, AROUND):
+        (layer,) = layer.parts.values()
+        depth += 1
+    return layer, depth

@@ -66,7 +66,10 @@ class RecurrentDropout(Layer):
         g: float = 0.0,
     ):
         if not isinstance(layer, Recurrent) or not layer.return_sequences:
-            raise TypeError(f"`layer` should be an LSTM, GRU or RNN with all outputs; got {layer!r}")
+            raise TypeError(
+                "`layer` of a RecurrentDropout should be an LSTM, GRU or RNN with all outputs, whose steps it runs one "
+                f"by one; got {layer!r} (put RecurrentDropout inside it)"
+            )
         for name, p in (("h", h), ("W_hh", W_hh), ("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c), ("g", g)):
             check_probability(name, p)
         if zoneout_c and "c" not in layer.states:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NoReturn
 
 from lstmcore.arrays import Array, State
+from lstmcore.layers.batch_first import check_time_first
 from lstmcore.layers.bidirectional import in_time, turned
 from lstmcore.layers.inside import InsideCache, backward_inside, forward_inside, predict_inside
 from lstmcore.layers.layer import Layer, Rng
@@ -20,6 +21,7 @@ class Reversed(Layer):
     flipped: Collection[str] = ("bw",)
 
     def __init__(self, bw: Layer):
+        check_time_first("Reversed", bw)
         self.bw = bw
         self.parts: Mapping[str, Layer] = {"bw": bw}
         self.params: Params = joined(self.parts)

@@ -113,7 +113,7 @@ def test_it_learns():
 
 def test_refusals():
     with pytest.raises(
-        TypeError, match=r"`layer` should be an LSTM, GRU or RNN; got Stack.* \(put it around the layers"
+        TypeError, match=r"should be an LSTM, GRU or RNN, with .* around it at most; got Stack.* \(put a LearnedState"
     ):
         lc.LearnedState(lc.Stack([lc.LSTM(I, H)]))
     with pytest.raises(TypeError, match="`state` of a LearnedState should be a tuple of 1 parts"):

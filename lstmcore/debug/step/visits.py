@@ -193,7 +193,7 @@ class _Watched(Layer):
     ) -> tuple[Array, State | None, object]:
         layer = self._layer  # or its twin, where a container runs it over other weights, or by another step
         layer = layer if self.params is layer.params else with_params(layer, self.params)
-        cell = self.cell
+        cell = getattr(self, "cell", None)
         if isinstance(layer, Recurrent) and isinstance(cell, Cell) and cell is not layer.cell:
             layer = running(layer, cell)
         y, final, cache = layer.forward(x, state, mask, rng)
