@@ -8,9 +8,8 @@ of `name` is called `dname` and has its shape and dtype; mask (T, B) is true on 
 import importlib
 from typing import TYPE_CHECKING
 
-from lstmcore import hints, interop
+from lstmcore import hints
 from lstmcore.arrays import from_dlpack
-from lstmcore.interop import from_torch, to_torch
 from lstmcore.layers import (
     GRU,
     LSTM,
@@ -69,13 +68,16 @@ from lstmcore.train import (
 )
 
 if TYPE_CHECKING:
-    from lstmcore import debug
+    from lstmcore import debug, interop
+    from lstmcore.interop import from_torch, to_torch
 else:
 
     def __getattr__(name: str) -> object:
-        """`lc.debug` is loaded when it is first used: it is larger than all the rest."""
-        if name == "debug":
-            return importlib.import_module("lstmcore.debug")
+        """`lc.debug` and `lc.interop` are loaded when they are first used: they are larger than all the rest."""
+        if name in ("debug", "interop"):
+            return importlib.import_module(f"lstmcore.{name}")
+        if name in ("from_torch", "to_torch"):
+            return getattr(importlib.import_module("lstmcore.interop"), name)
         raise hints.missing("lstmcore", name, hints.PACKAGE)
 
 

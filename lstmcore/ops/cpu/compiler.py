@@ -1,7 +1,6 @@
 """Whether there is a compiler. Where there is none everything runs in array code: the same results, more slowly."""
 
 import functools
-import logging
 import threading
 
 HOW = "pip install numba"
@@ -23,6 +22,8 @@ def _import_numba() -> bool:
     try:
         import numba  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: its LLVM does not load here
+        import logging  # a good part of `import lstmcore`, were it above
+
         logging.getLogger("lstmcore").warning(
             "Numba cannot be imported (%s): computing in array code, with the reference engine, which is slower; "
             "for the engine 'fused-cpu': %s",
