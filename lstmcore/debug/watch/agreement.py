@@ -1,6 +1,5 @@
 """Do a framework's outputs and gradients agree with lstmcore's, as far as rounding allows?"""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +31,8 @@ class Row(NamedTuple):
         return self.error <= self.allowed  # a NaN is not
 
 
-def agreement(replay: Replay, calls: tuple[Call, ...]) -> Iterator[Row]:
+@np.errstate(all="ignore")  # of numbers without bounds the comparison says what there is to say
+def agreement(replay: Replay, calls: tuple[Call, ...]) -> tuple[Row, ...]:
     """The comparison of every output and gradient that the framework has."""
     theirs, ours = _theirs(replay, calls), _ours(replay, calls)
     rng = np.random.default_rng(0)
@@ -41,13 +41,15 @@ def agreement(replay: Replay, calls: tuple[Call, ...]) -> Iterator[Row]:
     T = max(call.x.shape[0] for call in calls)
     rounding = (FEW + T**0.5 if eps > COARSE else ROUNDINGS) * eps  # a sum of T rounded terms goes astray as sqrt(T)
     lost = least * sum(call.x.shape[0] * call.x.shape[1] for call in calls)  # each term of a sum may end below `least`
+    rows = []
     for name, array in theirs.items():
         key = name if name in ours else name.split(" (")[0]  # a second bias has the gradient of the first
         right = ours[key][: len(array)]  # but a GRU's has no block n, which is the last
         error, at = _distance(array, right)
         allowed = rounding + lost / max(float(np.max(np.abs(right))), 1e-300)
         allowed += SLACK * max(_distance(other[key], ours[key])[0] for other in shaken)
-        yield Row(name, tuple(array.shape), error, allowed, at, float(array[at]), float(ours[key][at]))
+        rows.append(Row(name, tuple(array.shape), error, allowed, at, float(array[at]), float(ours[key][at])))
+    return tuple(rows)
 
 
 def _ours(replay: Replay, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:

@@ -18,6 +18,8 @@ from lstmcore.ops.dropout import dropout_backward, dropout_forward
 from lstmcore.ops.masking import kept, masking_backward, masking_forward
 from lstmcore.shapes import check_cache
 
+LARGE = 2**16  # numbers of y: from there on compiled code pays, though it takes a second to load
+
 
 class DrawnCache(NamedTuple):
     mask: Array | None
@@ -60,7 +62,8 @@ class Replay:
         config, params = to_lstmcore(seen.weights, seen.layout, seen.cell, options=seen.options)
         for _, inner in configs(config):
             inner |= {} if seen.return_sequences or "return_sequences" not in inner else {"return_sequences": False}
-        self.layer = from_config(config, "reference").to(dtype="float64")
+        large = sum(call.y.size for call in seen.calls) > LARGE
+        self.layer = from_config(config, None if large else "reference").to(dtype="float64")
         for name, value in params.items():
             self.layer.params[name] = value.astype(np.float64)
         self.dropped = {name for call in seen.calls for name in call.drawn}  # the parts that dropout stands before

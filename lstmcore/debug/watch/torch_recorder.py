@@ -83,6 +83,7 @@ class Recorder:
         self.derivatives = Derivatives()
         self.cuts: list[tuple[Noted, Noted, str]] = []
         self.compiled = False
+        self.lock = threading.Lock()  # one call after the other: views stand in the places of the weights
 
     def attach(self) -> None:
         """Raises RuntimeError if another watch is on: two would put each other's views in the places of the weights."""
@@ -131,6 +132,7 @@ class Recorder:
         if taps:
             given["hx"] = taps[0] if isinstance(hx, torch.Tensor) else taps
         operations, thread = Operations(), threading.get_ident()
+        self.lock.acquire()
         self.open[thread] = now = Open(noted, operations, lambda: None)
         now.put_back = self.weights.swap(module, self._weight)
         self.calls.append(noted)
@@ -163,6 +165,7 @@ class Recorder:
         if call.noted in self.calls:
             call.operations.__exit__(None, None, None)
         call.put_back()
+        self.lock.release()
 
     def _states(self, final: Output, noted: Noted) -> Output:
         """The final states, handed on: later calls are asked whether they begin with them."""
@@ -177,7 +180,7 @@ class Recorder:
         if view.requires_grad:
             noted.live = True
             view.register_hook(self._adds(noted.notes, f"d{name}"))
-        return view.view_as(view)  # hooks of somebody's own sit here, and come first on the way back
+        return view.clone()  # hooks of somebody's own sit here, and come first on the way back; so does what they write
 
     def _noted(self, tensor: torch.Tensor, notes: Notes, name: str) -> torch.Tensor:
         notes[name] = host(tensor)
@@ -201,7 +204,7 @@ class Recorder:
 
     def _follow(self, noted: Noted, parts: list[torch.Tensor]) -> None:
         """Which call the initial state comes from, and whether its gradient can go back there."""
-        known = [self.handed.get(id(part)) for part in parts]
+        known = [self.handed.get(id(part)) if part._version == 0 else None for part in parts]  # as it was handed on
         if parts and all(found is not None and found[2] == k for k, found in enumerate(known)):
             before = {id(found[1]): found[1] for found in known if found is not None}
             noted.follows = next(iter(before.values())) if len(before) == 1 else None

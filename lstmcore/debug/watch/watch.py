@@ -15,6 +15,7 @@ lstmcore itself imports no framework; the recorders that speak to one are loaded
 """
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,7 +109,11 @@ class Watch:
             lines.append(
                 f"the framework's outputs and gradients {'differ in ' + ', '.join(wrong) if wrong else 'agree'}"
             )
-            if not _is_coarse(self.seen) and max(r.allowed for r in self.rows) > CHAOS:
+            if not all(math.isfinite(r.theirs) for r in self.rows):
+                lines.append(
+                    "note: where numbers are not finite nothing agrees; seen.show(lc.debug.tripwire) names the first"
+                )
+            elif not _is_coarse(self.seen) and max(r.allowed for r in self.rows) > CHAOS:
                 lines.append(
                     "note: this recurrence is chaotic: rounding alone changes its gradients beyond recognition, so "
                     "that neither agreement nor difference means much"
@@ -141,7 +146,7 @@ class Watch:
         )
         self.seen, self.layer, self.precision = seen, self.replay.at(self.calls[0]), seen.precision
         self.notes, self.cuts, self.obstacles = seen.notes, seen.cuts, seen.obstacles
-        self.rows = () if seen.obstacles else tuple(agreement(self.replay, self.calls))
+        self.rows = () if seen.obstacles else agreement(self.replay, self.calls)
 
 
 def _is_coarse(seen: Seen) -> bool:

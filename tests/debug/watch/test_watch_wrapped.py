@@ -2,11 +2,14 @@
 
 import copy
 import io
+import threading
 import warnings
 
 import pytest
 
+import lstmcore as lc
 from lstmcore.debug import watch
+from lstmcore.layers import tree
 
 T, B, I, H = 6, 3, 4, 5
 KINDS = ["LSTM", "LSTMCell"]
@@ -276,6 +279,66 @@ def test_dropout_of_somebodys_own(torch):
         module(torch.randn(T, B, I))[0].sum().backward()
     assert seen.ok is None
     assert "what its dropout (0.3 between the layers) drew could not be seen" in str(seen)
+
+
+def test_what_others_write_into_the_outputs(torch):
+    """As nobody should, and many do: the outputs belong to whoever called, and the watch keeps its own."""
+    module, cell, x = made(torch, "GRU"), made(torch, "GRUCell"), inputs(torch)
+    with watch(module) as seen:
+        y, _ = module(x)
+        y[0] += 1
+        y.mul_(2)
+        y.sin().sum().backward()
+    assert seen.ok, str(seen)
+    with watch(cell) as seen:
+        h, total = None, 0
+        for t, x_t in enumerate(x):
+            h = cell(x_t, h)
+            total = total + h.sum()
+            h[t % B] = 0  # an episode that is over begins again
+        total.backward()
+    assert seen.ok, str(seen)
+    assert len(seen.calls) == T  # what was handed on is not what was handed out
+
+
+def test_two_threads(torch):
+    module, x, losses = made(torch, "LSTM"), inputs(torch), {}
+
+    def run(k):
+        losses[k] = module(x + k)[0].sin().sum()
+
+    with watch(module) as seen:
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sum(losses.values()).backward()
+    assert seen.ok, str(seen)
+    assert len(seen.calls) == 4
+    assert is_clean(module)
+
+
+def test_numbers_without_bounds(torch):
+    module = made(torch, "LSTM")
+    with watch(module) as seen:
+        (outputs(torch, module, inputs(torch)).sum() * float("inf")).backward()
+    assert seen.ok is False
+    assert "where numbers are not finite nothing agrees; seen.show(lc.debug.tripwire) names the first" in str(seen)
+    assert not seen.show(lc.debug.tripwire).ok
+
+
+def test_a_large_step_runs_compiled(torch):
+    """The reference engine would take minutes for what people train."""
+    torch.manual_seed(6)
+    module = torch.nn.LSTM(8, 64, 2, dropout=0.2)
+    with watch(module) as seen:
+        module(torch.randn(30, 40, 8))[0].sin().sum().backward()
+    assert seen.ok, str(seen)
+    assert seen.show(lambda layer, x, dy, **_: tree.engine(layer.forward(x)[2])) == "fused-cpu"
+    with watch(module) as seen:
+        module(torch.randn(3, 4, 8))[0].sin().sum().backward()
+    assert seen.show(lambda layer, x, dy, **_: tree.engine(layer.forward(x)[2])) == "reference"
 
 
 def test_other_weights_for_one_call(torch):
