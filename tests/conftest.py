@@ -7,6 +7,7 @@ marked `pairwise` runs on a few of its cases, which `covering` chooses among tho
 """
 
 import importlib
+import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
@@ -41,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-peers", action="store_true", help="a missing peer (torch, jax, ...) is a failure")
     parser.addoption("--require-gpu", action="store_true", help="a missing GPU is a failure")
     parser.addoption("--data", metavar="DIR", type=Path, help="folder with real data, for the tests that want some")
-    parser.addoption("--seconds", type=float, help="only the fastest, as many as took this long together last time")
+    parser.addoption("--seconds", type=float, help="only the fastest, together this much processor time")
     parser.addoption("--nightly", action="store_true", help="many more random trials: hours, not minutes")
 
 
@@ -55,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-TOOK = "lstmcore/seconds"  # in pytest's cache: what each test took last, if it was more than quick.UNKNOWN
+TOOK = "lstmcore/seconds"  # in pytest's cache: the processor time of each test, if it was more than quick.UNKNOWN
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -65,26 +66,32 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     seconds: Counter = Counter()
     for report in [report for kind in ("", "passed", "failed") for report in reporter.stats.get(kind, [])]:
-        seconds[report.nodeid] += report.duration
+        seconds[report.nodeid] += dict(report.user_properties).get("seconds", 0.0)
     known = {name: took for name, took in cache.get(TOOK, {}).items() if name not in seconds}
     cache.set(TOOK, known | {name: round(took, 2) for name, took in seconds.items() if took > UNKNOWN})
 
 
 SLOW = pytest.StashKey[tuple[int, float, list[str]]]()  # how many --seconds left out, what they took last, and where
-SPENT = pytest.StashKey[float]()  # seconds of all tests so far
+BEGAN, LAST = pytest.StashKey[float](), pytest.StashKey[float]()  # processor time at the first test, after the last
+
+
+def _processor_time() -> float:
+    """Seconds, of this process and of those that it has waited for: on a busy machine as on a quiet one."""
+    return sum(os.times()[:4])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What nobody knew to be slow may have taken the time of all others."""
     seconds = item.config.getoption("--seconds")
-    if seconds is not None and item.config.stash.get(SPENT, 0.0) > seconds:
+    if seconds is not None and _processor_time() - item.config.stash[BEGAN] > seconds:
         pytest.skip(f"the {seconds:g} s of --seconds are over")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    item.config.stash[SPENT] = item.config.stash.get(SPENT, 0.0) + report.duration
+    before, item.config.stash[LAST] = item.config.stash[LAST], _processor_time()
+    report.user_properties.append(("seconds", item.config.stash[LAST] - before))
     return report
 
 
@@ -121,6 +128,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         out += slow
         left_out = set(out)
     items[:] = [item for item in items if item not in left_out]
+    config.stash[BEGAN] = config.stash[LAST] = _processor_time()
     if out:
         config.hook.pytest_deselected(items=out)
 

@@ -1,6 +1,8 @@
 """`make quick`: the tests of a changed file are found by its path, and the fast ones are chosen."""
 
+import os
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -60,8 +62,16 @@ def test_the_fastest_within_a_time():
 def test_what_nobody_knew_to_be_slow_ends_the_rest(request):
     house = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
     config = SimpleNamespace(getoption={"--seconds": 30.0}.get, stash=pytest.Stash())
-    config.stash[house.SPENT] = 29.0
+    config.stash[house.BEGAN] = sum(os.times()[:4]) - 15
     house.pytest_runtest_setup(SimpleNamespace(config=config))
-    config.stash[house.SPENT] = 31.0
+    config.stash[house.BEGAN] -= 16
     with pytest.raises(pytest.skip.Exception, match="the 30 s of --seconds are over"):
         house.pytest_runtest_setup(SimpleNamespace(config=config))
+
+
+def test_processor_time_is_known_of_a_process_that_was_waited_for(request):
+    """A test that sleeps costs nothing; one that starts a busy process costs what that did."""
+    house = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    before = house._processor_time()
+    subprocess.run((sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"), check=True)
+    assert house._processor_time() - before > 0.25
