@@ -80,10 +80,11 @@ WILD = (
       for k, name in enumerate(GATES.values())),
     Mistake("the output gate's gradient takes dy alone, not what was carried", LOOP, OUT,
             f"out = (*out[:3], out[3] * dy[t, ...] / dstate[0], *out[4:])\n        {OUT}", needs=("lstm", "outputs")),
-    Mistake("dh0 and dc0 one step late: the gradients of the states of step 0", LOOP, CARRIED,
-            "        dstate = new if t else dstate\n    dx"),
-    Mistake("dh0 and dc0 one step late: what step 1 gave", LOOP, BACK, f"{BACK}        given = dstate\n",
-            more=(Edit(LOOP, CARRIED, "        dstate = new if t else given\n    dx"),)),
+    *(Mistake(f"{what} one step late: {which}", LOOP, BACK, f"{BACK}        late = {late}\n",
+              more=(Edit(LOOP, CARRIED, f"        dstate = new if t else {state}\n    dx"),), needs=needs)
+      for which, late in (("the gradients of the states of step 0", "(dstate[0] + (0 if dy is None else dy[t, ...]), "
+                           "*dstate[1:])"), ("what step 1 gave", "dstate"))
+      for what, state, needs in (("dh0 and dc0", "late", ()), ("dh0", "(late[0], *new[1:])", ("lstm",)))),
     *(Mistake(f"dh_{{t-1}} takes {rows} for W_hh", LOOP, PRODUCT, PRODUCT.replace("W_hh", ROWS[rows]))
       for rows in list(ROWS)[:2]),
     *(Mistake(f"dx takes {rows} for W_ih", PRODUCTS, DX, DX.replace('params["W_ih"]', ROWS[rows]))
