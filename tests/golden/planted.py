@@ -95,16 +95,19 @@ def possible(case: Golden, mistake: Mistake) -> bool:
     has = {case.cell} | ({"mask"} if case.mask is not None else set()) | ({"outputs"} if case.dy is not None else set())
     has |= {"both"} if case.direction == "bidirectional" else set()
     has |= {"state", "dstate"}
-    plain = not case.options and case.layers == 1 and case.direction != "reverse"
+    plain = not case.options and case.layers == 1 and case.direction != "reverse" and case.padding == "numbers"
     return plain and set(mistake.needs) <= has and mistake.cell in (None, case.cell)
 
 
-def found(mistake: Mistake, pack: dict[str, Golden]) -> set[str]:
-    """What the pack shows of the bug: "outputs", "gradients", both or nothing."""
-    seen: set[str] = set()
+def found(mistake: Mistake, pack: dict[str, Golden]) -> set[str] | None:
+    """What the pack shows of the bug: "outputs", "gradients", both or nothing; None where no case can have it."""
+    seen: set[str] | None = None
     for case in pack.values():
-        if len(seen) < 2 and possible(case, mistake):
-            seen |= shown(case, mutated(case, mistake))
+        if possible(case, mistake) and len(seen or ()) < 2:
+            try:
+                seen = (seen or set()) | shown(case, mutated(case, mistake))
+            except ValueError:  # a line of one cell, which the sizes of another do not fit
+                continue
     return seen
 
 
@@ -112,8 +115,9 @@ def scores(mistakes: list[Mistake], pack: dict[str, Golden]) -> Iterator[tuple[M
     rich = sorted(pack.values(), key=lambda case: (case.T > 9, -len(case.features)))  # the sooner it is seen
     ordered = {case.name: case for case in rich}
     for mistake in mistakes:
-        if any(possible(case, mistake) for case in rich):
-            yield mistake, found(mistake, ordered)
+        kinds = found(mistake, ordered)
+        if kinds is not None:
+            yield mistake, kinds
 
 
 def main() -> None:
