@@ -1,6 +1,6 @@
-"""What people type who know PyTorch or Keras, and how it is said here: one line in place of Python's own words.
+"""What people who know PyTorch or Keras type, and its name here: one line in place of Python's own message.
 
-Nothing here runs unless something is wrong: an argument, a method or a name that is not there.
+Nothing here runs unless something is wrong: an argument, a method or a name that does not exist.
 """
 
 import functools
@@ -140,7 +140,7 @@ NEEDED = {
 
 
 def missing(owner: str, word: str, table: Mapping[str, str]) -> AttributeError:
-    """The error for what is not there, with its hint where the table has one."""
+    """The error for a name that does not exist, with its hint where the table has one."""
     hint = _in(table, word)
     return AttributeError(_line(f"{owner} has no", word, hint) if hint else f"{owner} has no attribute {word!r}")
 

@@ -122,7 +122,7 @@ def check_like(name: str, value: Array, shape: tuple[int, ...], letters: str, li
 
 
 def check_columns(name: str, value: Array, n: int, whose: str) -> Array:
-    """`value`, a floating array whose last axis has n entries; who gets it checks the others."""
+    """`value`, a floating array whose last axis has n entries; the caller checks the others."""
     _check_output(name, value, "(T, B, H) or (B, H)", 1)
     if value.shape[-1] != n:
         raise ValueError(f"`{name}` should have {n} columns, {whose}; got {tuple(value.shape)}")
@@ -282,7 +282,7 @@ def check_lengths(lengths: Array, T: int) -> None:
 
 
 def check_kind(name: str, value: object, fits: bool, wanted: str, call: str) -> None:
-    """`value` is what the call wants at that place; else two arguments may have changed places."""
+    """`value` is of the kind that the call expects there; else two arguments may have been swapped."""
     if not fits:
         raise TypeError(f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80} ({call})")
 
@@ -306,7 +306,8 @@ def check_pieces(name: str, value: object) -> None:
 
 
 def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
-    """The place of the first valid index that does not lie in [0, V); None if all do, or nobody can know."""
+    """The place of the first valid index that does not lie in [0, V); None if all do, or if that cannot be known
+    yet."""
     if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:
         return None  # decides nearly always, in half the time of what follows
     if is_recorded(index):

@@ -31,7 +31,7 @@ class Bidirectional(Layer):
     for every mask: the backward direction starts at each row's last real step. With return_sequences=False in both
     directions y is (B, 2H): each direction's final state, the backward one's at the row's first real step.
 
-    Two plain recurrent layers run at once where their engine can do that (side_by_side.py): the results are the same.
+    Two plain recurrent layers run at once where their engine can (side_by_side.py): the results are the same.
     """
 
     fw: Layer

@@ -20,7 +20,7 @@ class DropoutCache(NamedTuple):
 class Dropout(Layer):
     """Drops each number with probability p and scales the others by 1 / (1 - p), when `forward` is given an rng.
 
-    per_sequence: one mask for all steps, of each row its own (Gal & Ghahramani 2016), where x is (T, B, I).
+    per_sequence: one mask for all steps, a different one for each row (Gal & Ghahramani 2016), where x is (T, B, I).
     Without an rng (evaluation) y = x. x (T, B, I) or (B, I); zero at masked steps. No parameters.
     """
 

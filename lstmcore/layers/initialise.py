@@ -1,4 +1,4 @@
-"""How weights start. All is drawn in float64 and then rounded, so that every dtype starts from the same numbers."""
+"""How weights start: drawn in float64 and then rounded, so that every dtype starts from the same numbers."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ Seed = int | np.random.Generator | None
 
 
 class _Zeros(np.random.Generator):
-    """Gives zeros for what is drawn here, in no time."""
+    """Gives zeros in place of random numbers, in no time."""
 
     def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:  # type: ignore[override]
         return np.zeros(size)

@@ -1,6 +1,6 @@
-"""What every layer around one other layer does: its state is (that of the layer inside,), its keys those with a prefix.
+"""What every layer around one other layer does: its state is a tuple of the inner one's, its keys have a prefix.
 
-Each function is the method of that name: it checks what it was given for the layer outside, and asks the one inside.
+Each function is the method of that name: it checks the arguments of the outer layer, and calls the inner one.
 """
 
 from typing import NamedTuple, Protocol
@@ -16,7 +16,7 @@ class CacheAround(Protocol):
 
 
 class InsideCache(NamedTuple):
-    """All that a layer keeps which has nothing of its own to keep."""
+    """The cache of a layer that keeps nothing of its own."""
 
     parts: tuple[object]  # the cache of the layer inside
     owner: Layer

@@ -1,4 +1,4 @@
-"""The kinds of layers: what can be built from a configuration, and what one tells of a model that is not built yet.
+"""The kinds of layers: what can be built from a configuration, and what it tells about a model not yet built.
 
 A configuration is plain data (`Layer.config`): the kind of the layer and the arguments of its constructor, parts as
 configurations. The kind is the name of the class, which `register` adds to the table.
@@ -56,7 +56,7 @@ DEEPEST = 100  # containers in containers
 
 
 class UnknownKind(ValueError):
-    """A configuration that names a kind of layer that is not there."""
+    """A configuration that names an unknown kind of layer."""
 
 
 @overload
@@ -64,7 +64,7 @@ def register(kind: Kind) -> Kind: ...
 @overload
 def register(kind: Cell) -> type[Recurrent]: ...
 def register(kind: type | Cell) -> type:
-    """Lets `load` build layers of one's own. Returns the class, so that it can stand above one: `@lc.register`.
+    """Lets `load` build layers of one's own. Returns the class, so that it can be a decorator: `@lc.register`.
 
     kind: a class that keeps the contract of `Layer`, found in files by its name; or a `Cell`, which gives the class of
     its layers: `MGU = lc.register(mgu)`, then `MGU(input_size, hidden_size)`. A class that is defined once more (a

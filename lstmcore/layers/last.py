@@ -44,7 +44,7 @@ class Last(Layer):
         return last_backward(dy, cache.x.shape[0], cache.mask), None, {}
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, None]:
-        """One step of a stream: the last that there is so far."""
+        """One step of a stream: the last one so far."""
         return x, None
 
     def __repr__(self) -> str:

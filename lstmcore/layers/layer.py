@@ -37,7 +37,7 @@ class Layer(Protocol):
         if "__init__" in vars(cls):
             type.__setattr__(cls, "__init__", hints.hinted(cls.__init__))
 
-    if not TYPE_CHECKING:  # a checker shows what is there
+    if not TYPE_CHECKING:  # type checkers know what exists
 
         def __getattr__(self, name: str) -> NoReturn:
             raise hints.missing(type(self).__name__, name, hints.LAYERS)
@@ -46,7 +46,7 @@ class Layer(Protocol):
             raise TypeError(f"{type(self).__name__} is no function: {hints.CALL}")
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Raises AttributeError for a size, which the parameters have once and for all."""
+        """Raises AttributeError for a size: the parameters have fixed it."""
         if name in SIZES and name in vars(self):
             raise AttributeError(
                 f"`{name}` of {self!r} cannot be changed: its parameters have that size (build another layer)"
@@ -64,7 +64,7 @@ class Layer(Protocol):
         """x -> y, final state, cache.
 
         state: the initial state; None means zeros. rng: None means evaluation, a generator draws dropout masks.
-        reuse: a cache of this layer that is not needed any more; its buffers are overwritten where they fit.
+        reuse: a cache of this layer that is no longer needed; its buffers are overwritten where they fit.
         """
         ...
 
@@ -99,7 +99,7 @@ class Layer(Protocol):
 
     def rebuilt(self, parts: Mapping[str, "Layer"]) -> Self:
         """The same container around other parts; parameters of its own are shared. Its attributes that are parts, or
-        lists, tuples or dicts of parts, are the new ones then."""
+        lists, tuples or dicts of parts, are replaced by the new ones."""
         new = {id(part): parts[name] for name, part in self.parts.items()}
         twin = copy.copy(self)
         vars(twin).update({name: _swapped(value, new) for name, value in vars(twin).items()} if new else {})

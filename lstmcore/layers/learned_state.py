@@ -25,7 +25,7 @@ class LearnedState(Layer):
 
     Around it there may be RecurrentDropout, Residual and Reversed, whose beginning is the last step.
 
-    A state that the caller gives takes their place; then they have no gradient but zero. Where none is given, none has
+    A state that the caller gives takes their place; their gradient is zero then. Where none is given, none has
     a gradient: `backward` gives dstate0 (None,), and what comes back is summed over the rows into dh0 and dc0.
     Keys of params "h0", "c0", "layer.W_ih", ...; state: (the layer's,). Raises TypeError for what runs no cell, or two.
     """

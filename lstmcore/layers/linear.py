@@ -22,7 +22,7 @@ class LinearCache(NamedTuple):
 
 
 class Linear(Layer):
-    """y = x W + b for x (T, B, I) or (B, I); rows at masked steps are zero and give nothing to any gradient.
+    """y = x W + b for x (T, B, I) or (B, I); rows at masked steps are zero and add nothing to any gradient.
 
     Parameters: W (I, O), Glorot uniform; b (O,), zero, absent with bias=False.
     """

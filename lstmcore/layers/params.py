@@ -21,7 +21,7 @@ class Params(MutableMapping[str, Array]):
         self.sizes: tuple[int, ...] = tuple(map(_size, arrays.values()))
 
     def check_shapes(self) -> None:
-        """Raises ValueError for an array that is not of its size any more: compiled code would read beyond its end."""
+        """Raises ValueError for an array that no longer has its size: compiled code would read beyond its end."""
         if tuple(map(_size, self._arrays.values())) != self.sizes:
             for (name, a), shape in zip(self._arrays.items(), self._shapes):
                 if a.shape != shape:

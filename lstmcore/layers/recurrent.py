@@ -23,7 +23,7 @@ from lstmcore.shapes import check_array, check_cache, check_like, check_pieces, 
 
 
 class Recurrent(Layer):
-    """A layer that runs a cell over time. `engine` None means the fastest that is there; the cache says which ran.
+    """A layer that runs a cell over time. `engine` None means the fastest available; the cache says which ran.
 
     return_sequences=False gives each row's final state h (B, H) instead of all outputs (T, B, H). W_ih starts Glorot
     uniform and W_hh orthogonal, block by block; a bias at zero, or where its cell says.
@@ -287,7 +287,7 @@ def _changed(kind: type[Recurrent], options: Mapping[str, object]) -> Plain:
 
 @functools.lru_cache(maxsize=64)
 def _zeros_to_read(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Zeros (B, H) that nobody can write to: one row, seen B times."""
+    """Read-only zeros (B, H): one row, seen B times."""
     return np.broadcast_to(np.zeros(shape[1], dtype), shape)
 
 

@@ -1,9 +1,9 @@
-"""What a backward pass relies on: that the inputs, the weights and the cache are what the forward pass has seen.
+"""What a backward pass relies on: that the inputs, the weights and the cache are those that the forward pass saw.
 
-Arrays can be written to at any time, and a gradient of other weights than those of the way there is no gradient of
-anything. So `forward` takes a print of each array, and `backward` compares. A print is a sample: all of a small array,
-a little of a large one. An optimizer's step, a scaled matrix or a buffer that was filled again changes nearly every
-number; to find a single one that was changed, `with strict():` looks at all of them.
+Arrays can be written to at any time, and a gradient taken with other weights than those of the forward pass is the
+gradient of nothing. So `forward` takes a print of each array, and `backward` compares. A print is a sample: all of a
+small array, a little of a large one. An optimizer's step, a scaled matrix or a buffer filled anew changes nearly every
+number; to find a single changed one, `with strict():` compares all of them.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ import numpy as np
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.layers.params import Params
 
-WHOLE = 128  # numbers: what has no more is looked at as a whole
-LARGE = 1 << 16  # of more numbers some 64 are looked at, for then a pass takes milliseconds; else one
+WHOLE = 128  # numbers: arrays up to this size are compared in full
+LARGE = 1 << 16  # of larger weights some 64 numbers are sampled, since a pass takes milliseconds then; else one
 
 Prints = list[Hashable]
 
 
 def samples(x: Array, params: Params) -> Prints:
-    """A print of each array on the host; None for one on a GPU, where to look at a number is to wait for it.
+    """A print of each array on the host; None for one on a GPU, where reading a number means waiting for it.
 
     Of x, (T, B, I), it is one step of all rows, so that it holds ones of one-hot vectors too.
     """
@@ -69,7 +69,7 @@ _taken: ContextVar[Callable[[Array, Params], Prints]] = ContextVar("print", defa
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """Within it every number of the inputs and weights is looked at, by `forward` and by `backward`, on a GPU too.
+    """Within it every number of the inputs and weights is compared, by `forward` and by `backward`, on a GPU too.
 
         with lc.debug.strict():
             y, state, cache = model.forward(x)
@@ -138,7 +138,7 @@ def _same(before: object, now: object) -> bool:
 
 
 def read_only(y: Array) -> Array:
-    """y, a view of a cache, made one that cannot be written to. Other array libraries have no such thing."""
+    """y, a view of a cache, made read-only. Other array libraries have no such thing."""
     if type(y) is np.ndarray:
         y.setflags(write=False)
     return y

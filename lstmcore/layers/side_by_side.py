@@ -1,4 +1,4 @@
-"""Two layers side by side: in one call of their engine, where it can run both at once; else one after the other.
+"""Two layers side by side: in one call of their engine if it can run both at once, else one after the other.
 
 Each function takes the two layers, and for each of them the arguments of its method of that name.
 """

@@ -54,7 +54,7 @@ def is_flipped(layer: Layer, name: str) -> bool:
 
 
 def replaced(layer: Layer, change: Callable[[str, Layer], Layer], name: str = "") -> Layer:
-    """The same containers around other leaves: `change(name, leaf)` stands in place of each."""
+    """The same containers around other leaves: `change(name, leaf)` replaces each."""
     if not parts(layer):
         return change(name, layer)
     return layer.rebuilt({key: replaced(part, change, dotted(name, key)) for key, part in parts(layer).items()})

@@ -12,7 +12,7 @@ def interruptible(ask_to_stop: Callable[[], None]) -> Iterator[None]:
     """Inside, the first Ctrl-C calls `ask_to_stop` in place of raising KeyboardInterrupt; the second one raises.
 
     An update writes into the parameters in place, so an exception in its middle would leave them half moved. Where
-    somebody else has taken Ctrl-C already, or outside the main thread, nothing is changed.
+    Ctrl-C has another handler already, or outside the main thread, nothing is changed.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before not in (
@@ -37,8 +37,8 @@ def die_at_once() -> None:
     """From here on, wherever it is not `interruptible`, Ctrl-C ends the process, in place of raising KeyboardInterrupt.
 
     For programs that have nothing to tidy up. Python drops a KeyboardInterrupt that comes while C code calls back, in
-    imports and in compiling: such a Ctrl-C would pass as if nobody had pressed it. Where somebody else has taken it, or
-    it is ignored (nohup), nothing is changed.
+    imports and in compiling: such a Ctrl-C would be lost. Where it has another handler, or is ignored (nohup), nothing
+    is changed.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -68,8 +68,8 @@ def fit(
     resume      `run.state` of an earlier run, as a callback sees it, or `Checkpoints.last()`: with the other arguments
                 as they were then, training goes on bit for bit. None begins one. Batches without a `state` of their
                 own, such as a list, must come in the same order every time.
-    carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros, and so
-                it is in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
+    carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros; likewise
+    in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
                 the first step of a batch.
     accumulate  this many batches make one update (the last of an epoch perhaps fewer): their gradients are added, each
                 times its valid items, and divided by all of these. To rounding that is the gradient of one batch that
@@ -128,7 +128,7 @@ def fit(
 
 
 def _check_places(model: object, loss: object, opt: object) -> None:
-    """That what `fit` gets stands at its place. Raises TypeError that says what does not."""
+    """Checks that the arguments of `fit` stand in their places. Raises TypeError that says which does not."""
     is_layer = hasattr(model, "backward") and not isinstance(model, type)
     is_loss = callable(loss) and not hasattr(loss, "backward")
     check_kind("model", model, is_layer, "a layer", CALL)
@@ -137,7 +137,7 @@ def _check_places(model: object, loss: object, opt: object) -> None:
 
 
 def _check_data(name: str, batches: object) -> None:
-    """That it can give batches, and is no array of them."""
+    """Checks that it can give batches, and is not itself an array."""
     arrays = is_array(batches) or (isinstance(batches, list | tuple) and any(map(is_array, batches)))
     wanted = "lc.Batches(x, targets, batch_size=...), or a list of (x, targets) or (x, targets, mask)"
     check_kind(name, batches, isinstance(batches, Iterable) and not arrays, wanted, CALL)
@@ -238,7 +238,7 @@ def _gradients(
 
 
 def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:
-    """Closes the books of an epoch: its row of the history."""
+    """Ends an epoch: adds its row to the history."""
     began = time.perf_counter() - run.seconds
     if run.items == 0:
         raise ValueError(f"no batches in epoch {run.epoch + 1} (a generator runs only once: pass a list or Batches)")
@@ -255,7 +255,7 @@ def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: 
 
 
 def _valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
-    """How many outputs count, and the mask for the loss: None once y has no time axis any more."""
+    """How many outputs count, and the mask for the loss: None once y has no time axis."""
     if mask is None or y.ndim < 3:
         return math.prod(y.shape[:-1]), None
     return int(namespace(mask).count_nonzero(mask)), mask

@@ -17,9 +17,8 @@ TAKEN = ("epoch", "step", "loss", "validation", "lr", "seconds")
 
 @dataclass(frozen=True)
 class Counted:
-    """A loss, or a metric, that is a mean over something else than the valid steps, and how many of it there are.
-
-    Batches are averaged, and accumulated, by this count, so that no mean of means comes out. With class weights:
+    """A loss or metric that is a mean over something other than the valid steps, and how many of these there are.
+    Batches are averaged and accumulated by this count, so that the result is no mean of means. With class weights:
 
         weighed = functools.partial(lc.softmax_cross_entropy, weights=w)
         loss = lc.train.Counted(weighed, lambda y, targets, mask: w[targets if mask is None else targets[mask]].sum())

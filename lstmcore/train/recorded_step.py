@@ -33,7 +33,8 @@ class RecordedStep:
         opt.step(model.params, grads)
 
     but the first call records them, and each call copies its batch to the place where the recorded step reads it, and
-    launches that. `value`, the loss, is an array () on the GPU; nobody waits for it. A later float(value) does.
+    launches that. `value`, the loss, is an array () on the GPU; the host does not wait for it. A later float(value)
+    does.
 
     clip: limit on the global norm of the gradients. rng: draws the dropout masks, None, an int or a NumPy Generator;
     they are drawn on the host before each step, in the order of the lines above. `opt.lr` may change between steps.

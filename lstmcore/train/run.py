@@ -27,7 +27,7 @@ class History(TypedDict):
 
 
 class Remembering(Protocol):
-    """What has something to be saved beside the model: batches, a schedule, a callback."""
+    """What has a state to save besides the model: batches, a schedule, a callback."""
 
     state: Plain
 
@@ -119,7 +119,7 @@ class Run:
         self.history = [dict(row) for row in state["history"]]
 
     def _check(self, state: Plain) -> None:
-        """That it is a state, and that of a training like this one."""
+        """Checks that it is a state, of a training like this one."""
         if not isinstance(state, dict) or state.keys() != self.state.keys():
             raise ValueError("it should be what `run.state` gives, or what a checkpoint holds")
         config = self.model.config()
@@ -142,7 +142,7 @@ class Run:
                 raise ValueError(f"a row of the history should hold the numbers {', '.join(ROW)}; one is {row}")
 
     def _data(self) -> Plain:
-        """What may stand somewhere, or remember something, beside the model and the callbacks."""
+        """Whatever may have a position or a memory, besides the model and the callbacks."""
         return {"batches": self.batches, "validation": self.validation, "schedule": self.schedule}
 
     def _remembering(self) -> list[Remembering]:

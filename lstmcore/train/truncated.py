@@ -20,9 +20,9 @@ def truncated_gradients(
 ) -> tuple[dict[str, Array], State | None]:
     """The gradients of the parameters, and the final state.
 
-    Behind each k1 steps, the gradients of their outputs go back k2 >= k1 steps, and no further: of step t for the sake
-    of output u is kept what lies in the same window of k2 steps. k2 None means k1, chunks without overlap; k2 >= T
-    gives the full gradient. It takes k2 / k1 forward and backward passes, and the memory of one over k2 steps.
+    After every k1 steps, the gradients of their outputs go back k2 >= k1 steps and no further: the effect of step t on
+    output u counts where both lie in one window of k2 steps. k2 None means k1, chunks without overlap; k2 >= T gives
+    the full gradient. It takes k2 / k1 forward and backward passes, and the memory of one over k2 steps.
 
     x (T, B, I); dy (T, B, O), or a function (y, steps) -> dy of the outputs y (k1, B, O) of those steps, a slice; state
     and mask (T, B) as for the model, which runs in evaluation. Raises TypeError for a model that reads time from its

@@ -45,7 +45,7 @@ def watchers(tell: Tell = warn) -> "list[MeanCollapse | NotFinite | ExplodingNor
 
 
 class Watcher:
-    """Says one thing once. `said` is the sentence, None as long as there was no reason."""
+    """Says one thing once. `said` is the sentence; None while there has been no reason."""
 
     remembers: tuple[str, ...] = ("said",)  # the attributes that outlive a pause: plain data
 

@@ -33,8 +33,8 @@ class Batches:
     real step is refused (ValueError): a batch of such rows has no mean loss, and would end a training in its middle.
 
     bucketed=True puts rows of similar length together and cuts each batch after its last real step, which spares the
-    work on padding: rows are drawn as ever, sorted by length within pools of 32 batches, and the batches come in random
-    order. The length of a row ends with its last real step.
+    work on padding: rows are drawn as usual, sorted by length within pools of 32 batches, and the batches come in
+    random order. The length of a row ends with its last real step.
 
     weights (N,), not negative: an epoch is N draws with replacement, row n coming with probability weights[n] over the
     sum of all, so that rare classes can be shown more often. None: every row once.
@@ -78,9 +78,9 @@ class Batches:
         if self.per_step and mask is not None:
             _check_rows(mask, self.weights)
         self.lengths: np.ndarray | None = _lengths(mask) if bucketed and mask is not None else None  # (N,)
-        self._rng = generator(seed).spawn(1)[0]  # our own, so that `state` holds nobody else's draws
+        self._rng = generator(seed).spawn(1)[0]  # its own, so that `state` holds no other draws
         self._epoch: Plain | None = None  # the state of an epoch under way
-        self._resume = 0  # how many batches the next loop leaves out
+        self._resume = 0  # how many batches the next loop skips
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -90,7 +90,7 @@ class Batches:
         first, self._resume = self._resume, 0
         self._epoch = {"generator": self._rng.bit_generator.state, "position": first}
         for rows in self._order()[first:]:
-            self._epoch["position"] += 1  # counted when handed out: a state saved after its update goes on behind it
+            self._epoch["position"] += 1  # counted when handed out: a state saved after its update continues after it
             yield self._batch(rows)
         self._epoch = None
 
@@ -139,10 +139,10 @@ class Batches:
 
 
 def pad(sequences: Sequence[Array], T: int | None = None) -> tuple[Array, Array]:
-    """Sequences (T_n, ...) of unequal length -> x (T, N, ...), zero behind the end of each, and mask (T, N) bool.
+    """Sequences (T_n, ...) of unequal length -> x (T, N, ...), zero after the end of each, and mask (T, N) bool.
 
     T: the length of x; None for the longest sequence. Raises ValueError for no sequences, for none with a step, for
-    shapes that differ behind the first axis and for a sequence longer than T; TypeError for mixed dtypes or libraries.
+    shapes that differ beyond the first axis and for a sequence longer than T; TypeError for mixed dtypes or libraries.
     """
     if len(sequences) == 0:
         raise ValueError("`sequences` should hold at least one sequence; got none")

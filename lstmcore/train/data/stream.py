@@ -45,7 +45,7 @@ class Stream:
         self.x, self.targets = _strands(x, batch_size), _strands(targets, batch_size)  # (N // B, B, ...)
         self.batch_size, self.steps = batch_size, steps
         self._position = 0  # batches handed out in the epoch under way
-        self._resume = 0  # how many batches the next loop leaves out
+        self._resume = 0  # how many batches the next loop skips
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -55,7 +55,7 @@ class Stream:
         first, self._resume = self._resume, 0
         self._position = first
         for k in range(first, len(self)):
-            self._position = k + 1  # counted when handed out: a state saved after its update goes on behind it
+            self._position = k + 1  # counted when handed out: a state saved after its update continues after it
             part = slice(k * self.steps, (k + 1) * self.steps)
             yield Batch(self.x[part, ...], self.targets[part, ...])
         self._position = 0

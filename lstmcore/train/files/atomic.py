@@ -34,6 +34,6 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Deletes what a kill in the midst of `write_atomically` has left in a folder, where nobody is writing now."""
+    """Deletes what a kill during `write_atomically` has left in a folder that nothing is writing to now."""
     for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)

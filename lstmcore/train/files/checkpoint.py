@@ -29,8 +29,7 @@ def write(path: Path, state: Plain, about: object = None) -> None:
 
 
 def read(path: Path) -> tuple[Plain, object]:
-    """(state, about), as they were written. Raises Damaged for a file that is not as it was written, and as
-    `sealed.read`."""
+    """(state, about), as they were written. Raises Damaged for a file that has changed since, and as `sealed.read`."""
     _, texts, arrays = sealed.read(path, (CHECKPOINT,), contents.check)
     try:
         bad = _not_finite(arrays)
@@ -64,7 +63,7 @@ def _taken_out(tree: object, place: str, arrays: dict[str, np.ndarray]) -> objec
 
 
 def _put_in(tree: object, arrays: dict[str, np.ndarray]) -> object:
-    """Undoes `_taken_out`; each array is used once, and gone from `arrays` then."""
+    """Undoes `_taken_out`; each array is used once, and removed from `arrays`."""
     if isinstance(tree, dict):
         if tree.keys() == {"array"}:
             return arrays.pop(tree["array"])

@@ -53,12 +53,12 @@ def check_model(model: Layer) -> None:
         if type(layer) not in SHIPPED:
             try:
                 _check_own(layer)
-            except Exception as error:  # whatever a constructor of one's own may raise
+            except Exception as error:  # whatever a user's constructor may raise
                 raise TypeError(f"{_who(name, layer)} cannot be saved: {error}") from error
 
 
 def _check_own(layer: Layer) -> None:
-    """That its configuration is plain data, from which the same parameters come."""
+    """Checks that its configuration is plain data, from which the same parameters come."""
     config, there = layer.config(), shapes_of(layer.params)
     for option, value in config.items():
         try:
@@ -171,7 +171,7 @@ def inside(found: Mapping[str, Value], prefix: str) -> dict[str, Value]:
 
 
 def _outside(found: Shapes, names: Collection[str]) -> Shapes:
-    """What does not stand under one of the names."""
+    """What stands under none of the names."""
     under = tuple(f"{name}." for name in names)
     return {} if "" in names else {name: value for name, value in found.items() if not f"{name}.".startswith(under)}
 

@@ -1,7 +1,7 @@
 """NumPy's .npz files (a zip archive of .npy arrays), read with care: a file may come from anywhere.
 
-Nothing in it is executed (no pickles), and the sizes that it claims are held against those of the archive and of the
-file before memory is taken. What is wrong ends in one line that names the file and the array.
+Nothing in it is executed (no pickles), and the sizes that it claims are compared with those of the archive and of the
+file before memory is taken. An error is one line that names the file and the array.
 """
 
 import io
@@ -68,7 +68,7 @@ class Npz:
                 raise ValueError(f"{path} should hold each array once; got {name!r} {n} times")
 
     def header(self, name: str, kind: Kind) -> Header:
-        """What the array says of itself, once that is of this kind and agrees with the archive and with the file.
+        """The header of the array, once it is of this kind and agrees with the archive and the file.
 
         Raises ValueError.
         """

@@ -97,7 +97,7 @@ def read(
             kind = _kind(path, texts, kinds)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
             shapes: Shapes = {name: (tuple(s.get_shape()), DTYPES.get(s.get_dtype())) for name, s in slices.items()}
-            foreign = ""  # why this program cannot read it: to be said once it is known to be as it was written
+            foreign = ""  # why this program cannot read it: told once the file is known to be undamaged
             try:
                 _check_version(kind, texts)
                 check(kind, texts, shapes)
@@ -116,7 +116,7 @@ def read(
 
 
 def as_json(texts: Mapping[str, str], name: str) -> Plain:
-    """A text of the file as what it says. Raises Damaged for what is no JSON."""
+    """A text of the file, parsed. Raises Damaged for what is no JSON."""
     try:
         return json.loads(texts[name])
     except (KeyError, ValueError, RecursionError) as error:

@@ -51,7 +51,7 @@ class Optimizer:
         if "__init__" in vars(cls):
             type.__setattr__(cls, "__init__", hints.hinted(cls.__init__))
 
-    if not TYPE_CHECKING:  # a checker shows what is there
+    if not TYPE_CHECKING:  # type checkers know what exists
 
         def __getattr__(self, name: str) -> NoReturn:
             raise hints.missing(type(self).__name__, name, hints.OPTIMIZERS)
@@ -76,7 +76,7 @@ class Optimizer:
             one.move(dw, own)
 
     def ready(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> "dict[str, Ready]":
-        """The first part of a step: what is to move, checked. Nothing is changed, and raises as `step` does."""
+        """The first part of a step: checks what is to move, and changes nothing. Raises as `step` does."""
         return {name: self._checked(params, name, dw) for name, dw in grads.items()}
 
     def advance(self, ready: "Mapping[str, Ready]") -> list[tuple[float, ...]]:
@@ -218,5 +218,5 @@ def number(name: str, value: float, below: float = math.inf) -> float:
 
 
 def _fits(value: Array, w: Array) -> bool:
-    """So it is nearly always, at every step; else `check_like` finds the words for what is wrong."""
+    """True nearly always, at every step; otherwise `check_like` says what is wrong."""
     return type(value) is type(w) and value.shape == w.shape and value.dtype == w.dtype
