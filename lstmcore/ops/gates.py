@@ -1,4 +1,4 @@
-"""Blocks of gates, side by side. Nobody else cuts a (…, K H) array.
+"""Blocks of gates, side by side. Nothing else cuts a (…, K H) array.
 
 A cell has K blocks of pre-activations, and as many saved gates, in the order of `cell.gates`. A weight matrix holds,
 side by side, the blocks that it feeds.

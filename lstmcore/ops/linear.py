@@ -9,7 +9,7 @@ from lstmcore.arrays import Array, is_float32_or_64, namespace
 from lstmcore.ops.cpu.compiler import has_compiler
 from lstmcore.ops.matmul import matmul
 
-SMALL = 2**20  # multiplications: up to this many one thread does all; waking others would cost more than they save
+SMALL = 2**20  # multiplications: up to this many one thread does them all; waking others would cost more than it saves
 WIDEST = 256  # columns up to which it does
 
 

@@ -9,7 +9,7 @@ LOCK = "lock"
 
 
 def made(folder: Path) -> None:
-    """Makes the folder. Raises OSError, in words where a file is in the way."""
+    """Makes the folder. Raises OSError, with a clear message where a file is in the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -1,9 +1,9 @@
 """Threads that share the tasks of a call inside compiled code, without the interpreter's lock.
 
 A call puts its work into a *box*: where its machine code is, where its arguments lie, how many tasks there are. Then it
-opens the box and takes tasks, one after the other; helpers that watch the box take tasks too. Nobody needs Python
-between two tasks, and a helper that is watching begins within a microsecond. Waking a thread that sleeps takes tens of
-them, on a virtual machine a hundred.
+opens the box and takes tasks, one after the other; helpers that watch the box take tasks too. No Python runs between
+two tasks, and a helper that is watching begins within a microsecond. Waking a sleeping thread takes tens of
+microseconds, on a virtual machine a hundred.
 
 The box is int64 numbers, a cache line apart, named by its address. Its arguments lie on the stack of the call, which
 therefore closes the box and waits until no helper is inside before it returns.
@@ -74,7 +74,7 @@ def _share(box, code, arguments, tasks, helpers, memory, size):
     _work(box, memory)
     wait(box + DONE, tasks)
     store_number(box + OPEN, 0)
-    wait(box + INSIDE, 0)  # whoever comes now finds it closed
+    wait(box + INSIDE, 0)  # helpers that come now find it closed
     return load_number(box + FAILED)
 
 
@@ -96,8 +96,8 @@ def watch(box):
 
 
 def shared(signature: numba.core.typing.Signature) -> Callable:
-    """What does all tasks of a call, to be compiled: (address of the machine code of a task, *arguments, box, tasks,
-    helpers, memory, bytes of it for each) -> how many failed.
+    """The function, to be compiled, that does all tasks of a call: (address of the machine code of a task, *arguments,
+    box, tasks, helpers, memory, bytes of it for each) -> how many failed.
 
     signature: of a task, which are the arguments, the number of the task, and its memory.
     """

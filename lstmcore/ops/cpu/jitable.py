@@ -68,8 +68,8 @@ def _registered(function: Callable, **options: object) -> Callable:
 def copied(function: FunctionType) -> Callable:
     """A copy of a user's function to be called from kernels, with copies of the functions that it calls in turn.
 
-    Numba compiles a function once in a process, and what the function names stands still from then on. The copy is
-    compiled as its names stand now; and the functions that it calls need not have been made for Numba.
+    Numba compiles a function once in a process, and the values of its names are fixed from then on. The copy is
+    compiled with their present values; and the functions that it calls need not have been made for Numba.
     """
     return _copy(function, {})
 

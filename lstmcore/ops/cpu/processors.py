@@ -17,7 +17,7 @@ FREE = 2**31  # processors of a group without a quota
 
 
 def processors() -> int:
-    """How many there are for this process, one at least. Its affinity is asked for every second, its quota once."""
+    """How many this process may use, at least one. Its affinity is read every second, its quota once."""
     return _processors(int(time.monotonic()))
 
 
@@ -32,7 +32,7 @@ def _processors(second: int) -> int:
 
 @functools.cache
 def quota(process: Path) -> int:
-    """How many processors the control groups of a process allow it, rounded up; `FREE` if they leave it free.
+    """How many processors the control groups of a process allow it, rounded up; `FREE` if there is no limit.
 
     process: its folder, /proc/self. A group is bound by those above it. What is not there, or not a number, binds
     nothing.

@@ -1,15 +1,15 @@
-"""Whether it pays that threads meet inside a call, as things are: told by how long the calls take.
+"""Whether it pays at the moment that threads meet inside a call: judged by how long the calls take.
 
 n threads that meet after every step need each other all the time. Where a machine is busy, one of them waits for its
-processor and the others for it, and a call may take longer than one thread alone would. Alone that would be as long as
-all of them together have worked, n times what the caller has, if no neighbour stood in its way; a call that took longer
-has *stalled*. Then one thread works alone for as long again, and whichever of the two ways has lost less time to
-neighbours is kept for a while. So at most a small part of all time is lost to trying.
+processor and the others for it, and a call may take longer than one thread alone would. Alone, one thread would take as
+long as all of them together have worked, n times what the caller has, on an idle machine; a call that took longer has
+*stalled*. Then one thread works alone for the same time, and the way that lost less time to other processes is kept for
+a while. So only a small part of all time is lost to trying.
 """
 
 import time
 
-KEPT = 16  # times the stalled call: how long what was found better is kept
+KEPT = 16  # times the stalled call: how long the better way is kept
 
 
 class Sharing:
@@ -25,7 +25,7 @@ class Sharing:
 
     def __init__(self) -> None:
         self.alone = self.trying = False  # whether one thread works alone, and whether that is being tried
-        self.until = 0.0  # seconds of the clock: how long what was found better is kept
+        self.until = 0.0  # seconds of the clock: until when the better way is kept
         self.stalled = self.length = 0.0  # the stalled call: its time in parts of what one thread needs, and in seconds
         self.took = self.worked = 0.0  # the trial, in seconds: by the clock, and on the processor
 

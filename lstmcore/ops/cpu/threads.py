@@ -26,11 +26,9 @@ TIMED = os.name == "posix"  # elsewhere a thread's own clock goes by steps of 16
 
 
 def thread_count() -> int:
-    """How many threads the caller wants: `numba.get_num_threads()`; and where Numba would take every processor of the
-    machine, no more than this process may use (processors.py).
-
-    One for a call within another of the same thread, which a signal's handler or `__del__` makes, and one where the
-    interpreter is about to end: its other threads have ended.
+    """How many threads the caller wants: `numba.get_num_threads()`; where Numba would take every processor of the
+    machine, no more than this process may use (processors.py). One for a call inside another call of the same thread,
+    as from a signal handler or `__del__`, and one when the interpreter is shutting down: its other threads have ended.
     """
     if _own.calling or sys.is_finalizing():
         return 1
@@ -50,7 +48,7 @@ def can_meet(threads: int) -> bool:
 def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: int = 1) -> None:
     """Does all tasks of a kernel of `compile_tasks`, on as many threads as wanted; returns when all are done.
 
-    Each task gets `scratch` bytes of memory that nobody else uses meanwhile. `meeting` of them run at the same
+    Each task gets `scratch` bytes of memory of its own. `meeting` of them run at the same
     time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
     helpers = max(min(thread_count(), tasks), meeting) - 1 if tasks > 1 else 0
@@ -71,7 +69,7 @@ class _Own(threading.local):
 
     calling = False  # whether it is at work with the crew
     size = address = 0  # of its memory
-    memory: tuple = ()  # and all that it had before: a call that this one interrupts may have been told its address
+    memory: tuple = ()  # and all that it had before: a call that this one interrupts may hold its address
 
 
 def workspace(size: int) -> int:
@@ -81,7 +79,7 @@ def workspace(size: int) -> int:
     smallest normal one, with which every instruction takes a hundred cycles.
     """
     if _own.size < size:
-        memory = np.zeros(max(size, 2 * _own.size) + 64, np.uint8)  # twice: all before is no more than this
+        memory = np.zeros(max(size, 2 * _own.size) + 64, np.uint8)  # twice: all earlier ones together are no larger
         _own.memory = memory, _own.memory
         _own.address = -(-memory.ctypes.data // 64) * 64
         _own.size = memory.size - 64
@@ -114,7 +112,7 @@ class _Crew:
             _own.calling = False
 
     def hire(self, helpers: int) -> bool:
-        """Whether there are this many helpers; those who are missing are hired, if the system lets us."""
+        """Whether there are this many helpers; missing ones are started, if the system allows it."""
         try:
             while self.size < helpers:
                 name = f"lstmcore-{self.size}"
@@ -128,7 +126,7 @@ class _Crew:
         if not self.hire(helpers):
             helpers = self.size
         try:
-            with self.counting:  # from now on nobody goes to sleep: tasks may have to wait for each other
+            with self.counting:  # from now on no helper goes to sleep: tasks may have to wait for each other
                 self.calling = True
                 asleep = helpers - self.awake
             for _ in range(asleep):
@@ -138,7 +136,7 @@ class _Crew:
             self.calling = False
 
     def _serve(self, watch: Callable[[int], None]) -> None:
-        _own.calling = True  # what the collector of garbage may call from here works alone: the caller waits for us
+        _own.calling = True  # what the garbage collector may call from here works alone: the caller waits for us
         while True:
             with self.counting:
                 self.awake += 1
@@ -163,4 +161,4 @@ def _hire() -> None:
 
 _crew = _Crew()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_hire)  # threads do not survive a fork: the child hires its own
+    os.register_at_fork(after_in_child=_hire)  # threads do not survive a fork: the child starts its own

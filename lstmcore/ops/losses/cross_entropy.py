@@ -19,7 +19,7 @@ def softmax_cross_entropy(
 
     logits (..., V) floating; targets (...) integers in [0, V), never read where the mask is false; mask (...) bool.
     weights (V,), of the dtype of the logits: an item counts weights[target] times, in the sum and in what the sum is
-    divided by, so that a rare class can be made to count for more. None: every item once.
+    divided by, so that a rare class can count more. None: every item once.
     Returns loss () and dlogits (..., V), zero at masked items. Raises TypeError and ValueError for what does not fit,
     a target out of range, a mask without a valid item, and weights that leave nothing to be counted.
     """

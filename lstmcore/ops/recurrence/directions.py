@@ -1,8 +1,8 @@
 """What one direction of a layer hands to an engine, as one value, and memory for what it gets back.
 
-An engine that can run both directions of a bidirectional layer at once is given two of these in one call. The last of
-this file is how an engine hands them on to a kernel: the other side of ops/gpu/directions.cuh.
-Shapes: T time, B batch, I input width, H hidden width.
+An engine that can run both directions of a bidirectional layer at once is given two of these in one call. The end of
+this file says how an engine hands them on to a kernel: the other side of ops/gpu/directions.cuh. Shapes: T time, B
+batch, I input width, H hidden width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,8 +97,7 @@ def both(directions: Sequence[Struct]) -> Struct:
 
 class Strides(NamedTuple):
     """An array over (step, row, ...) as a kernel takes it: where it begins, and how many numbers on the next one is.
-
-    Steps and rows may lie as they like (flipped time is a view); what belongs to one row lies in a row.
+    Steps and rows may have any strides (flipped time is a view); one row is contiguous.
     """
 
     array: Array | None

@@ -75,4 +75,4 @@ class PairedEngine(Engine, Protocol):
         ...
 
 
-EngineName: TypeAlias = str | Engine | None  # a name, an engine itself, or None for the best there is
+EngineName: TypeAlias = str | Engine | None  # a name, an engine itself, or None for the best available

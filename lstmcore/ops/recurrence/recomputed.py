@@ -5,9 +5,9 @@ states kept and the gates of one piece of k steps are some 2 sqrt(T) steps in pl
 of training takes about 4/3 of its time.
 
 Here it is an engine around another engine, so that it is the same for every cell, mask and layer. Where that engine has
-`InPieces` the gradients are the bits of the plain way; else the gradients of the weights are the sums of the pieces',
-added last piece first, which is the plain way to rounding: a sum of T B terms in another order.
-Shapes: T time, B batch, I input width, H hidden width.
+`InPieces` the gradients have the same bits as without it; else the weights' gradients are added up piece by piece, the
+last piece first, and agree to rounding: a sum of T B terms in another order. Shapes: T time, B batch, I input width, H
+hidden width.
 """
 
 import math
@@ -23,9 +23,9 @@ from lstmcore.ops.recurrence.engine import Engine
 
 
 class Pieces(Protocol):
-    """One sequence that is run piece by piece."""
+    """One sequence, run piece by piece."""
 
-    chunk: int  # pieces end where so many steps do, counted from T
+    chunk: int  # pieces end at multiples of this many steps, counted from T
 
     def forward(
         self,
@@ -150,7 +150,7 @@ class Added:
 
 
 def in_full(cell: Cell, params: Mapping[str, Array], cache: Cache) -> Cache:
-    """The cache with the states and gates of every step, for those who look at them; any other cache as it is."""
+    """The cache with the states and gates of every step, for tools that read them; any other cache as it is."""
     if not isinstance(cache.private, Kept):
         return cache
     state0 = tuple(s[0, ...] for s in cache.states)

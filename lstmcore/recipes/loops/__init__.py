@@ -76,7 +76,7 @@ def run(
 ) -> Result:
     """Splits, trains with early stopping on the validation part, and tests beside the floors.
 
-    tell: is called with a leak, and with what the watchers see. best: predictions that cannot be beaten, where they are
+    tell: is called with a leak, and with what the watchers see. best: the best possible predictions, where they are
     known; they are shown with the floors. keep: where the run is saved, and whether it goes on.
     """
     parts, training = prepare(loops, options)
@@ -97,13 +97,13 @@ def run(
 
 
 def callbacks(options: Options, constant: float, tell: Tell) -> list[train.Callback]:
-    """Early stopping, and who watches. constant: the error of the constant mean, which is to be beaten."""
+    """Early stopping, and the watchers. constant: the error of the constant mean, which is to be beaten."""
     watchers = (MeanCollapse(tell), NotFinite(tell), ExplodingNorm(tell), NothingLearnt(tell, constant=constant))
     return [train.EarlyStopping(options.patience), *watchers]
 
 
 def batches(loops: Loops, size: int, rng: np.random.Generator, shuffle: bool = True) -> train.Batches:
-    """One-hot residues, targets and mask, time-major; loops of similar length together, cut behind the longest."""
+    """One-hot residues, targets and mask, time-major; loops of similar length together, cut after the longest."""
     targets = np.ascontiguousarray(loops.targets.swapaxes(0, 1))  # (T, N, 4)
     x = one_hot(loops.index, len(loops.alphabet))
     mask = np.ascontiguousarray(loops.mask.T)

@@ -2,7 +2,7 @@
 
 Each residue is in one of five regions of the Ramachandran plot. Which one depends on the residue, on both neighbours in
 the sequence and on the state before; the angles scatter about the region's centre. As in collections of real loops,
-some sequences stand there several times, and then with the same states.
+some sequences occur several times, always with the same states.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def transitions(sequence: str) -> np.ndarray:
     scores[1:] += BEFORE[letters[:-1]]
     scores[:-1] += BEHIND[letters[1:]]
     logits = scores[:, None, :] + HABIT  # (length, from, to)
-    logits[0] = scores[0]  # nothing stands before the first
+    logits[0] = scores[0]  # nothing comes before the first
     p = np.exp(logits)
     return p / p.sum(axis=-1, keepdims=True)
 
@@ -70,7 +70,7 @@ def best(loops: Loops) -> np.ndarray:
     centres = shortened * np.stack([np.sin(STATES), np.cos(STATES)], axis=-1).reshape(len(STATES), len(CHANNELS))
     means = np.zeros((*loops.index.shape, len(CHANNELS)))
     for row, sequence in zip(means, loops.sequences):
-        p = np.eye(len(STATES))[0]  # any: the first step does not ask
+        p = np.eye(len(STATES))[0]  # any: the first step does not depend on it
         for t, step in enumerate(transitions(sequence)):
             p = p @ step
             row[t] = p @ centres
@@ -87,11 +87,10 @@ def _draw(steps: np.ndarray, rng: np.random.Generator) -> list[int]:
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """OWN, BEFORE, BEHIND (21, 5): likings of states, in units of log p.
-
-    What chemistry makes plain is set by hand: glycine alone goes where phi is positive and psi near 180, asparagine and
-    aspartate go left-handed, proline has phi near -65 and turns the residue in front of it away from helix, branched
-    side chains like strands. The rest is drawn, once for all.
+    """OWN, BEFORE, BEHIND (21, 5): preferences for states, in units of log p. What chemistry dictates is set by hand:
+    glycine alone goes where phi is positive and psi near 180, asparagine and aspartate go left-handed, proline has phi
+    near -65 and turns the residue in front of it away from helix, branched side chains like strands. The rest is drawn,
+    once for all.
     """
     rng = np.random.default_rng(2718)
     own, before, behind = rng.normal(size=(3, len(ALPHABET), len(STATES))) * np.array([0.8, 1.2, 1.2])[:, None, None]

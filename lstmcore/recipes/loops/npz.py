@@ -18,7 +18,7 @@ ON_THE_CIRCLE = 0.01  # how far sin^2 + cos^2 may be from 1: three decimals are 
 
 def read(path: Path, tell: Tell = warn, skip_bad: bool = False) -> Loops:
     """The loops of a file. tell: is called if an angle is marked undefined in one of its two channels; both are then.
-    skip_bad: loops that make no sense are left out and counted, in place of an error.
+    skip_bad: loops that make no sense are left out and counted instead of raising.
 
     Raises ValueError for a file that is damaged, of another format or without sense; OSError if it cannot be read.
     """
@@ -54,7 +54,7 @@ def _check_shapes(headers: dict[str, Header], path: Path) -> None:
 
 
 def _loops(arrays: dict[str, np.ndarray], path: Path, tell: Tell, skip_bad: bool) -> Loops:
-    """The arrays as loops, once each number is found to mean something."""
+    """The arrays as loops, once each number has been checked."""
     length, index = arrays["length"].astype(np.int64), arrays["aa_index"].astype(np.int64)
     with np.errstate(all="ignore"):  # what overflows is found below
         targets = arrays["targets"].astype(np.float32)

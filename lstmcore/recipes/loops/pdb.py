@@ -1,4 +1,4 @@
-"""Loops out of protein structures: a folder of PDB and mmCIF files, read by gemmi (the extra `pdb`).
+"""Loops from protein structures: a folder of PDB and mmCIF files, read by gemmi (the extra `pdb`).
 
 Of each file the first model counts; ligands and waters do not. Of alternate locations one conformer counts for the
 whole residue: the one with most of its backbone, then with the highest occupancy, then the first by its letter. Atoms
@@ -79,7 +79,7 @@ class Span(NamedTuple):
 
 
 def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterator[tuple[str, np.ndarray]]:
-    """(sequence, angles (length, 2)) of every run of one structure. A file that gemmi cannot read is told of."""
+    """(sequence, angles (length, 2)) of every run of one structure. A file that gemmi cannot read is reported."""
     import gemmi
 
     try:
@@ -120,8 +120,8 @@ def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterat
 
 
 def _pieces(model: "gemmi.Model") -> "Iterator[tuple[str, list[gemmi.Residue]]]":
-    """The letter and the residues of each chain. What a TER has parted is one chain, but where an atom comes again with
-    the same number, name and conformer."""
+    """The letter and the residues of each chain. What a TER has split is one chain, except where an atom comes again
+    with the same number, name and conformer."""
     pieces: dict[str, tuple[list[gemmi.Residue], set[tuple[str, str, str]]]] = {}
     for chain in model:
         residues = list(chain.get_polymer())
@@ -230,7 +230,7 @@ def _dihedral(*positions: "gemmi.Position | None") -> float:
 
 
 def _spans(structure: "gemmi.Structure", path: Path) -> Iterator[Span]:
-    """The helices and strands that the file tells of."""
+    """The helices and strands that the file records."""
     import gemmi
 
     mmcif = structure.input_format == gemmi.CoorFormat.Mmcif

@@ -1,4 +1,4 @@
-"""Which loops are learnt from, which decide when to stop, and which are tested on; and whether these have met."""
+"""Which loops are learnt from, which decide when to stop, and which are tested on; and whether these overlap."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +22,9 @@ def split(loops: Loops, kind: str, rng: np.random.Generator) -> Split:
     """70 % to learn from, 10 % for validation, 20 % for the test.
 
     kind: "grouped" keeps loops of one sequence in one part (the shares are then met as nearly as the groups allow),
-    "random" draws every loop by itself. Anything else is the path of a file that says it: a line per loop, in their
-    order, with a word of WORDS. Raises ValueError where a part would be empty, and for a file that says something else,
-    OSError for one that cannot be read.
+    "random" draws every loop by itself. Anything else is the path of a file that assigns them: a line per loop, in
+    their order, with a word of WORDS. Raises ValueError where a part would be empty, and for a file that says something
+    else, OSError for one that cannot be read.
     """
     if kind not in ("grouped", "random"):
         return _own(loops, Path(kind))

@@ -11,7 +11,7 @@ from lstmcore.ops.losses import squared_error
 ALPHABET = "ARNDCEQGHILKMFPUSTYWV"  # the twenty amino acids and selenocysteine (U)
 CHANNELS = ("sin phi", "cos phi", "sin psi", "cos psi")
 ANGLES = ("phi", "psi")
-UNDEFINED = -3.0  # no sine: behind the end of a loop, and in both channels of an angle that does not exist
+UNDEFINED = -3.0  # no sine: beyond the end of a loop, and in both channels of an angle that does not exist
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Loops:
 def from_angles(sequences: Sequence[str], angles: Sequence[np.ndarray], alphabet: str = ALPHABET) -> Loops:
     """Loops of sequences and their angles (phi, psi), each (length, 2) in radians, NaN for an undefined one.
 
-    Raises ValueError for letters that the alphabet has not.
+    Raises ValueError for letters that are not in the alphabet.
     """
     index = encode(sequences, alphabet)
     targets = np.full((*index.shape, len(CHANNELS)), UNDEFINED, np.float32)
@@ -75,7 +75,7 @@ def from_angles(sequences: Sequence[str], angles: Sequence[np.ndarray], alphabet
 
 
 def encode(sequences: Sequence[str], alphabet: str) -> np.ndarray:
-    """(N, T) int64, -1 behind the end of each. Raises ValueError for letters that the alphabet has not."""
+    """(N, T) int64, -1 beyond the end of each. Raises ValueError for letters that are not in the alphabet."""
     index = np.full((len(sequences), max(map(len, sequences), default=0)), -1)
     for row, sequence in zip(index, sequences):
         unknown = sorted(set(sequence) - set(alphabet))
@@ -86,7 +86,7 @@ def encode(sequences: Sequence[str], alphabet: str) -> np.ndarray:
 
 
 def one_hot(index: np.ndarray, classes: int) -> np.ndarray:
-    """index (N, T) -> x (T, N, classes) float32, one 1 per residue, zeros behind the end."""
+    """index (N, T) -> x (T, N, classes) float32, one 1 per residue, zeros beyond the end."""
     return np.ascontiguousarray(index.T[..., None] == np.arange(classes), np.float32)
 
 
@@ -94,7 +94,7 @@ def masked_squared_error(y: Array, targets: Array, mask: Array | None = None) ->
     """Mean of (y - t)^2 over the channels that are not UNDEFINED, and its gradient.
 
     targets (T, B, 4). y (T, B, 4), or (B, P 4) with P >= T: all steps of a loop from one dense layer, step by step.
-    mask is not asked: the targets say what counts.
+    mask is not used: the targets say what counts.
     """
     if y.ndim == 3:
         return squared_error(y, targets, targets != UNDEFINED)

@@ -119,7 +119,7 @@ def find_season(values: np.ndarray) -> int:
     values = filled(values)
     centred = values - values.mean()
     n = len(centred)
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2  # zeros behind, so that the end does not meet the beginning
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2  # zeros after the end, so that it does not meet the beginning
     correlation = np.fft.irfft(spectrum)[: n // 3 + 1]
     negative = np.flatnonzero(correlation < 0)
     if len(negative) == 0:
@@ -129,7 +129,7 @@ def find_season(values: np.ndarray) -> int:
 
 
 def check(values: np.ndarray, options: Options) -> int:
-    """How many values are learnt from, once there are found to be enough. Raises ValueError."""
+    """How many values are learnt from. Raises ValueError if they are too few."""
     learnt = len(values) - round(TEST * len(values))
     needed = options.window + 1
     if learnt < 2 * needed or len(values) - learnt <= options.horizon:
@@ -239,7 +239,7 @@ def run(
 def forecasts(
     net: layers.Layer, values: np.ndarray, options: Options, history: finished.History, engine: str
 ) -> Result:
-    """What a trained model tells of the rest of the series."""
+    """What a trained model forecasts of the rest of the series."""
     learnt, series = check(values, options), _columns(values)[:, 0]
     scales = scales_of(values, learnt)
     x = inputs(values, scales, options.known)

@@ -1,4 +1,4 @@
-"""Numbers as people write them: which sign is the decimal one, what separates thousands, what stands for nothing."""
+"""Numbers as people write them: which sign is the decimal one, what separates thousands, what marks a missing value."""
 
 import math
 import re
@@ -10,7 +10,7 @@ import numpy as np
 
 MISSING = frozenset(
     ["na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "nil", "missing", "-", "--", "?", "."]
-) | {""}  # words for a value that is not there
+) | {""}  # words for a missing value
 SIGNS = {"point": ".", "comma": ",", ".": ".", ",": ","}
 MARK = re.compile(r"-?9{2,}|-?32768|32767|-?2147483648|-?1e\+?\d\d|9\.9\d*e\+?36", re.IGNORECASE)
 EXPONENT = r"([eE][-+]?[0-9]+)?"
@@ -35,8 +35,8 @@ def numbers(
     """(N,), NaN where a value is missing, and in words how the entries were read.
 
     decimal: "." or ","; None to find it out. na: what stands for a missing value, beside the usual words; "none" means
-    that nothing else does. Raises ValueError, with line numbers and counts, for what is no finite number, what can be
-    read in two ways, and what may be a mark for missing values.
+    nothing else. Raises ValueError, with line numbers and counts, for what is no finite number, what can be read in two
+    ways, and what may be a mark for missing values.
     """
     words = MISSING | {word.lower() for word in na}
     there = [(line, entry) for line, entry in zip(lines, entries) if entry.lower() not in words]
@@ -96,7 +96,7 @@ def _refuse(path: Path, name: str, bad: list[tuple[int, str]], total: int) -> No
 
 
 def _ask(path: Path, name: str, lines: Sequence[int], values: np.ndarray, na: Sequence[str]) -> None:
-    """Numbers that are often marks, -999 and the like, are asked about where they lie far from all others."""
+    """Raises ValueError for -999 and the like where they lie far from all other numbers: they may be marks."""
     if "none" in na:
         return
     counts = Counter(values[np.isfinite(values)].tolist())

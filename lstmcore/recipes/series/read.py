@@ -1,4 +1,4 @@
-"""A series out of a file of separated values, and one line that says how the file was understood."""
+"""A series from a file of separated values, and one line that says how the file was understood."""
 
 import difflib
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def read(
 
 
 def _chosen(path: Path, found: Table, column: str | None, beside: Sequence[str]) -> str:
-    """The column that is meant; those beside it are there."""
+    """The column that is meant, once those beside it are known to exist."""
     for twice in sorted({name for name in found.names if found.names.count(name) > 1}):
         if column in (None, twice) or twice in beside:
             places = ", ".join(str(k + 1) for k, name in enumerate(found.names) if name == twice)

@@ -97,7 +97,7 @@ def _delimiter(text: str, decimal: str | None) -> str:
 
 
 def _has_header(rows: list[list[str]], column: str | None) -> bool:
-    """Whether the first row holds names: it looks unlike the others, or nothing in it looks like a value."""
+    """Whether the first row holds names: it differs in kind from the others, or nothing in it looks like a value."""
     first, rest = rows[0], rows[1 : LOOKED_AT + 1]
     if column is not None and column in first and not (column.isdigit() and 1 <= int(column) <= len(first)):
         return True
@@ -124,7 +124,7 @@ def _strict(
     decimal: str | None,
     header: bool,
 ) -> tuple[list[list[str]], bool]:
-    """The fields of each row, one per name, and whether empty ones behind them were cut off."""
+    """The fields of each row, one per name, and whether empty ones after them were cut off."""
     n, longer, rows = len(names), False, []
     bad: list[tuple[int, int]] = []
     for line, fields in records:

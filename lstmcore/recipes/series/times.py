@@ -1,4 +1,4 @@
-"""The times beside the values: one step from row to row, or a word about it."""
+"""The times beside the values: one step from row to row, or a note that says otherwise."""
 
 import re
 from collections import Counter
@@ -47,8 +47,8 @@ def index_of_rows(
     """(N,): which step each row is, 0 for the first one, and in words what the times are; None for what is no times.
 
     entries: "" where a row says nothing. Numbers are times if they rise, almost all by one step; or if their column's
-    name says so, or `strict`. Raises ValueError for times that go back, that stand there twice, or that can be read in
-    two ways.
+    name says so, or `strict`. Raises ValueError for times that go back, that occur twice, or that can be read in two
+    ways.
     """
     known = [k for k, entry in enumerate(entries) if entry]
     if len(known) < 3:
@@ -87,7 +87,7 @@ def index_of_rows(
 
 
 def _rising(told: list[str], surely: bool) -> np.ndarray:
-    """Numbers that are times, a row's number perhaps; empty if they are none."""
+    """Numbers that are times, such as row numbers; empty if they are not."""
     try:
         at = np.array([float(entry) for entry in told])
     except ValueError:

@@ -53,7 +53,7 @@ def forward(
     state0: tuple[np.ndarray, ...],  # (B, H) each
     mask: np.ndarray | None,  # (T, B) bool
     reuse: Cache | None = None,
-    whole: int | None = None,  # steps of the sequence that this is a piece of
+    whole: int | None = None,  # steps of the sequence of which this is a piece
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
     (T, B, I), H, dtype = x.shape, state0[0].shape[-1], x.dtype
@@ -72,9 +72,9 @@ def forward(
     if mask is None:
         _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean)
         return Cache(x, tuple(states), kept, mask, NAME, buffers, None, states[0, 1:])
-    was_clean, clean[...] = clean.copy(), False  # were this call broken off, nothing would be sure to be clean
+    was_clean, clean[...] = clean.copy(), False  # if this call is interrupted, nothing is known to be clean
     _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean)
-    np.logical_not(mask, out=clean)  # what was masked need not be cleared again: that would be half the work on it
+    np.logical_not(mask, out=clean)  # what was masked is clean already: clearing it again would be half the work
     return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
 
 
@@ -133,9 +133,10 @@ def backward(
 
 
 class InPieces:
-    """One sequence, run piece by piece to the bits of one call: the weights' gradients grow on from piece to piece.
+    """One sequence, run piece by piece to the bits of one call: the weights' gradients are summed on from piece to
+    piece.
 
-    Pieces are cut where the way back through all T steps has an end of a chunk: `chunk` steps apart, counted from T.
+    Pieces are cut at the ends of chunks of the backward pass over all T steps: `chunk` steps apart, counted from T.
     """
 
     def __init__(self, cell: Cell, shape: tuple[int, ...], H: int, dtype: np.dtype, masked: bool):
@@ -168,7 +169,7 @@ class InPieces:
         params: Mapping[str, np.ndarray],
         cache: Cache,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """dx and dstate0 of a piece, the last one first. What the weights get goes to the sums."""
+        """dx and dstate0 of a piece, the last one first. The weights' gradients are added to the sums."""
         x, mask, states, kept = cache.x, cache.mask, cast(Buffers, cache.private).states, cache.gates
         T, B, I = x.shape
         H = kept.shape[-1]
@@ -231,5 +232,5 @@ def _planned(machine: Machine, cell: Cell, T: int, B: int, I: int, H: int, dtype
 
 
 def _rows(a: np.ndarray) -> np.ndarray:
-    """`a`, copied if its last axis is not contiguous: kernels read whole rows. The other axes may lie as they like."""
+    """`a`, copied if its last axis is not contiguous: kernels read whole rows. The other axes may have any strides."""
     return a if a.strides[-1] == a.itemsize and a.flags.aligned else np.ascontiguousarray(a)

@@ -1,7 +1,7 @@
 """How the work of one call is cut: into rows of the batch, or into units of the layer.
 
-Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and
-nobody waits for anybody. Units are cut where the weights do not fit, or where there are few rows: each thread then
+Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and no
+thread waits for another. Units are cut where the weights do not fit, or where there are few rows: each thread then
 holds its share of the weights, and all meet after every step. Small calls are one task.
 
 Everything that could change a result (the tiles, the steps of a chunk) follows from the shape, and from whether there
@@ -20,8 +20,8 @@ from lstmcore.ops.cpu.panels import panel_count
 from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, counters_size, forward_scratch
 from lstmcore.ops.recurrence.cpu.weights import Layout, forward_layout
 
-SMALL = 4_000_000  # multiplications in all, some 80 us, below which a second thread is not worth its waking
-GATES = 160  # multiplications that the gate functions of one unit take as long as
+SMALL = 4_000_000  # multiplications in all, some 80 us, below which waking a second thread does not pay
+GATES = 160  # multiplications: how long the gate functions of one unit take
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
 TILE = 48  # rows of a tile, about
@@ -64,8 +64,8 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
     tiles, most_parts = 1, 1
     if T * (step + B * H * (K * I + GATES)) >= SMALL:
         if K * H * H * v.size <= CACHE and B >= FEW:
-            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get as much each
-            if masked:  # more tiles than threads: whoever is done with short rows takes the next
+            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
+            if masked:  # more tiles than threads: a thread that is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
         elif step >= STEP:
             most_parts = -(-H // v.lanes)

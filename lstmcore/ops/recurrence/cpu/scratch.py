@@ -11,7 +11,7 @@ from lstmcore.ops.recurrence.cpu.weights import line
 MEETINGS = 6  # numbers at the start of the counters
 DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
 FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
-PAGED = 2048  # bytes from which rows count as lying in different pages, DEPTH of which are more than are found at once
+PAGED = 2048  # bytes from which rows count as lying in different pages, too many of them for the processor to find at once
 WIDTH = panel_vectors()
 
 
@@ -58,7 +58,7 @@ def _odd_lines(size):
 
 def counters_size(tasks: int, rows: int, chunk: int) -> int:
     """Numbers of the array in which the tasks of a call meet, and in which each keeps what `real_rows` tells it. A task
-    asks for no memory: where there is none, it would fail, and others would wait for it in vain."""
+    allocates no memory: if that failed, the others would wait for it in vain."""
     return MEETINGS + tasks * (rows * chunk + chunk + 1)
 
 

@@ -110,7 +110,7 @@ class FusedGpu:
         return tuple(reference.backward(cell, *d) for d in directions)
 
     def ready(self) -> Machine:
-        """The machine. Raises RuntimeError if a kernel of an earlier call broke since anybody looked."""
+        """The machine. Raises RuntimeError if a kernel of an earlier call has failed since the last look."""
         machine = self.machine()
         if machine.alarm_raised():
             raise RuntimeError(

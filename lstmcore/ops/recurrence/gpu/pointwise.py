@@ -1,6 +1,6 @@
 """Layers of any size, step by step: one product and one fused kernel (ops/gpu/pointwise.cu) per time step.
 
-Two launches per step make it slow where the products are small; nothing can keep it from running. It is the
+Two launches per step make it slow where the products are small; it always runs. It is the
 reference's loop with its pointwise lines in one kernel, in float32 and float64.
 """
 
@@ -47,7 +47,7 @@ def _forward(machine: Machine, cell: Cell, d: Forward) -> Cache:
 def predict(
     machine: Machine, cell: Cell, directions: tuple[Forward, ...]
 ) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
-    """As `forward`, whose buffers are let go: they are small beside what its products read."""
+    """As `forward`, whose buffers are dropped: they are small beside what its products read."""
     results = []
     for d in directions:
         states = _forward(machine, cell, d).states
