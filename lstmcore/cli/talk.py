@@ -40,7 +40,7 @@ Options = TypeVar("Options")
 CaseArgument = Annotated[Path, typer.Argument(help="A case file: see docs/case-format.md.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Everything random comes from it.")]
 EngineOption = Annotated[
-    str | None, typer.Option(help=f"One of {', '.join(lstmcore.ENGINES)}; by default the fastest that is there.")
+    str | None, typer.Option(help=f"One of {', '.join(lstmcore.ENGINES)}; by default the fastest available.")
 ]
 
 
@@ -68,7 +68,7 @@ OverwriteOption = Annotated[
 
 
 def _of_run(context: typer.Context, folder: Path | None) -> Path | None:
-    """What is not said is as it was in that run."""
+    """Options not given are as they were in that run."""
     if folder is not None and not context.resilient_parsing:
         options = or_complain(lambda: finished.options_of(folder))
         recipe = options.pop("recipe")
@@ -90,7 +90,7 @@ FromOption = Annotated[
         metavar="RUN",
         is_eager=True,
         callback=_of_run,
-        help="Begin with the weights of this finished run; what is not said is as it was there.",
+        help="Begin with the weights of this finished run; options not given are as they were there.",
     ),
 ]
 FindLrOption = Annotated[
@@ -114,8 +114,8 @@ def _finite(value: float | None) -> float | None:
 def keeping(
     folder: Path | None, resume: bool, overwrite: bool, begin_from: Path | None = None
 ) -> Iterator[Keep | None]:
-    """Where the run is kept, once it is clear that nothing gets lost there; nobody else writes there meanwhile. Made
-    now: it would be a pity to find after the training that it cannot be."""
+    """Where the run is kept, once it is clear that nothing is lost there; no other process writes there meanwhile. Made
+    now, so that a failure shows before the training."""
     if folder is None:
         if begin_from is not None:
             fail("--from needs a folder for what becomes of it: --out FOLDER", 2)
@@ -219,7 +219,7 @@ def tell(message: str) -> None:
 
 
 def picture(draw: Callable[[Path], None], path: Path) -> list[str]:
-    """Draws it and returns its name; one line says why there is none, and nothing else is lost by it."""
+    """Draws it and returns its name; if that fails, one line says why, and nothing else is lost."""
     try:
         with np.errstate(all="ignore"):  # what a network that diverged writes
             draw(path)
@@ -242,7 +242,7 @@ def or_complain(work: Callable[[], Result]) -> Result:
 
 
 def in_words(error: Exception) -> str:
-    """What it says, without the number of an OSError; a line of its own for what says nothing."""
+    """The message of an error, without the number of an OSError; another line for one without a message."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, MemoryError):

@@ -55,7 +55,7 @@ def recurrent(
 ) -> list[Layer]:
     """The layers of a recurrent stack, weights in; dropout between them. Options by the names of `FEATURES`.
 
-    return_sequences=False: of the last layer. Raises ValueError for a feature that lstmcore has not, by its name, and
+    return_sequences=False: of the last layer. Raises ValueError for a feature that lstmcore lacks, by its name, and
     what `to_lstmcore` raises.
     """
     reverse = options.pop("reverse", False)
@@ -77,7 +77,7 @@ def recurrent(
 
 
 def refuse(cell: str, options: Mapping[str, object]) -> Plain:
-    """The options of the lstmcore layer for those of others. Raises ValueError, by name, for what it has not.
+    """The options of the lstmcore layer for those of others. Raises ValueError, by name, for what it lacks.
 
     activations: of the gates, of the candidate and of c, in this order, as lstmcore's options have them.
     """

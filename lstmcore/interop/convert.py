@@ -145,7 +145,7 @@ def _told(arrays: Mapping[str, np.ndarray], cell: str) -> Plain:
 
 
 def _fill(blocks: Blocks, options: Mapping[str, object], gradients: bool) -> None:
-    """The blocks that other systems have and the cell has not: those of a coupled gate are zero, and a second bias of
+    """The blocks that other systems have and the cell lacks: those of a coupled gate are zero, and a second bias of
     the candidate is zero beside the first, or has its gradient."""
     gone = str(options.get("coupled") or "")
     for of, like in (("x", "g"), ("h", "g"), ("b", "g"), ("p", "o")):

@@ -39,7 +39,7 @@ def _reasons(arrays: Arrays, layout: Layout, cell: str, fits: Fits) -> Iterator[
     if named:
         said = {"peepholes=True": layout.peepholes, "proj_size=P": layout.projection}
         known = [o for o, parts in said.items() for p in parts if any(p.key in re.split("[./]|_l", k) for k in arrays)]
-        yield named + (f": say so, options=dict({known[0]})" if known else ", which this table has not")
+        yield named + (f": say so, options=dict({known[0]})" if known else ", which this table lacks")
     for key, value in arrays.items():
         if cell == "gru" and key.endswith("bias") and layout is LAYOUTS["keras"] and value.ndim == 1:
             yield (

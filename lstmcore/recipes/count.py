@@ -78,7 +78,8 @@ def ones(index: np.ndarray) -> np.ndarray:
 def examples(rng: np.random.Generator, n: int, balanced: bool) -> np.ndarray:
     """n different strings to learn from, (n,). natural: any of the 2^20, as the tutorial draws them.
 
-    balanced: every count of ones gets the same share, as far as there are strings: one has none, twenty have one.
+    balanced: every count of ones gets the same share, as far as there are strings: one string has no ones, twenty have
+    one.
     """
     order = rng.permutation(STRINGS)
     if not balanced:

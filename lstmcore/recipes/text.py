@@ -1,4 +1,5 @@
-"""Learn to write: a model of characters or words, trained on one long text with its state carried on, and sampling."""
+"""Learn to write: a model of characters or words, trained on one long text with its state carried along, and
+sampling."""
 
 import json
 import math
@@ -106,7 +107,7 @@ def split(
 ) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
     """symbols, and the text as classes: what is learnt from (N,), what is held back (M,).
 
-    symbols: those of a model that is there; None takes all characters of the text, or the most frequent words of the
+    symbols: those of an existing model; None takes all characters of the text, or the most frequent words of the
     part that is learnt from. Raises ValueError for a text that is too short or of a single symbol, and for characters
     that are not among the symbols.
     """

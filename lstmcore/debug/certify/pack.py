@@ -33,7 +33,7 @@ class Golden:
     I: int
     H: int
     lengths: list[int] | None  # of each row, where they tell the mask
-    features: list[str]  # what it has that the plain case has not
+    features: list[str]  # what it has that the plain case lacks
     twins: dict[str, str]  # feature -> the name of the same case without it
     tolerance: dict[str, dict[str, float]]  # dtype -> group of results -> the largest error that rounding explains
     padding: str = "numbers"  # or "nan": what stands at masked steps of x and dy

@@ -69,7 +69,7 @@ def _ours(replay: Replay, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
 
 
 def _theirs(replay: Replay, calls: tuple[Call, ...]) -> dict[str, np.ndarray]:
-    """The framework's, under the same names; what it has not is left out."""
+    """The framework's, under the same names; what it lacks is left out."""
     answers: dict[str, np.ndarray] = {}
     for k, call in enumerate(calls):
         own = {"y": call.y} if call.dx is None else {"y": call.y, "dx": call.dx}

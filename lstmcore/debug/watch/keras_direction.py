@@ -54,7 +54,7 @@ class Direction:
         layer, cell = self.layer, self.layer.cell
         if training and cell.recurrent_dropout:
             self.obstacles = (
-                "its recurrent_dropout: Keras draws another mask for each gate, which lstmcore has not; set it to 0, "
+                "its recurrent_dropout: Keras draws another mask for each gate, which lstmcore lacks; set it to 0, "
                 "or watch with training=False",
             )
             return self.own_call(sequences, initial_state=initial_state, mask=mask, training=training)

@@ -18,7 +18,7 @@ FUSED = ("_can_attempt_fused_lstm", "_can_attempt_fused_gru")  # both directions
 
 
 class Recorder:
-    """Notes the calls of one layer. Raises ValueError for what lstmcore has not, TypeError for another layer."""
+    """Notes the calls of one layer. Raises ValueError for what lstmcore lacks, TypeError for another layer."""
 
     def __init__(self, layer: keras.layers.Layer):
         self.layer = layer

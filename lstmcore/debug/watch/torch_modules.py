@@ -41,7 +41,7 @@ def cell_of(module: Recurrent) -> str:
 
 
 def options_of(module: Recurrent) -> Plain:
-    """The options of the lstmcore layer. Raises ValueError for what lstmcore has not."""
+    """The options of the lstmcore layer. Raises ValueError for what lstmcore lacks."""
     theirs: Plain = {"proj_size": getattr(module, "proj_size", 0)}
     theirs |= {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN | nn.RNNCell) else {}
     return refuse(cell_of(module), theirs) | ({} if module.bias else {"bias": False})

@@ -71,7 +71,7 @@ class Derivatives:
 
 
 class Recorder:
-    """Notes the calls of one module. Raises ValueError for what lstmcore has not, TypeError for another module."""
+    """Notes the calls of one module. Raises ValueError for what lstmcore lacks, TypeError for another module."""
 
     def __init__(self, module: nn.Module):
         self.module: Recurrent = watchable(module)

@@ -54,7 +54,7 @@ def read(
     by the names of lstmcore.interop.build.FEATURES (reset_after=, nonlinearity=, reverse=, ...). tell: is called with
     one line that says whether it was proved, by running both sides on random input, unequal lengths included.
 
-    Raises ValueError for a feature that lstmcore has not (by its name), for a damaged file, and if both sides differ;
+    Raises ValueError for a feature that lstmcore lacks (by its name), for a damaged file, and if both sides differ;
     TypeError for what is none of these; ImportError, with the command, for a library that is not installed.
     """
     given = {"dtype": dtype, "layout": layout, "cell": cell, **options}

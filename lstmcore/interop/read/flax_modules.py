@@ -31,7 +31,7 @@ def read(
 ) -> tuple[Layer, Proof]:
     """params: of a linen module that is not bound, what its `init` gave.
 
-    Raises ValueError, by name, for what lstmcore has not, and if both sides disagree.
+    Raises ValueError, by name, for what lstmcore lacks, and if both sides disagree.
     """
     if options:
         raise TypeError(f"a module of Flax says its own options; got {', '.join(options)}")
@@ -94,7 +94,7 @@ def _layers(module: Any, tree: Tree, dtype: str | None, path: str) -> Iterator[L
         yield FUNCTIONS[module.__name__]()
     elif kind or isinstance(module, linen.Module):
         hint = "" if kind else " (what is in it only its __call__ says: hand over its layers one by one)"
-        raise ValueError(f"`{path}` is a {type(module).__name__}, which lstmcore has not{hint}")
+        raise ValueError(f"`{path}` is a {type(module).__name__}, which lstmcore lacks{hint}")
     else:
         for name, part in vars(module).items():
             if isinstance(part, nnx.Module):
@@ -106,9 +106,9 @@ def _layers(module: Any, tree: Tree, dtype: str | None, path: str) -> Iterator[L
 def _cell(cell: Any, tree: Tree, dtype: str | None) -> Layer:
     kind = CELLS.get(_kind(cell))
     if kind is None:
-        raise ValueError(f"a {type(cell).__name__} is a cell that lstmcore has not")
+        raise ValueError(f"a {type(cell).__name__} is a cell that lstmcore lacks")
     if getattr(cell, "residual", False):
-        raise ValueError("a SimpleCell with residual=True is a cell that lstmcore has not")
+        raise ValueError("a SimpleCell with residual=True is a cell that lstmcore lacks")
     functions = (
         [cell.activation_fn] if kind == "rnn" else [cell.gate_fn, *[cell.activation_fn] * (1 + (kind == "lstm"))]
     )

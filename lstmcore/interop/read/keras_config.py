@@ -42,7 +42,7 @@ def in_order(parts: Iterable[Part], dtype: str | None, notes: list[str]) -> tupl
 def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     """The layers of lstmcore that one layer of Keras is. arrays: as its get_weights() gives them.
 
-    Raises ValueError, by name, for what lstmcore has not.
+    Raises ValueError, by name, for what lstmcore lacks.
     """
     name = config.get("name", kind)
     if kind == "TimeDistributed":
@@ -70,7 +70,7 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
         notes.append(f"Masking there: here pass mask=(x != {config['mask_value']:g}).any(axis=-1)")
     if kind in ("InputLayer", "Masking"):
         return []
-    raise ValueError(f"`{name}` is a {kind}, which lstmcore has not")
+    raise ValueError(f"`{name}` is a {kind}, which lstmcore lacks")
 
 
 def _function(name: str, activation: object) -> list[Layer]:
@@ -85,7 +85,7 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
     inner, other = config["layer"], config.get("backward_layer") or config["layer"]
     merge = config.get("merge_mode", "concat")
     if merge not in MERGES:
-        raise ValueError(f"`{config['name']}` merges by {merge!r}, which Bidirectional of lstmcore has not")
+        raise ValueError(f"`{config['name']}` merges by {merge!r}, which Bidirectional of lstmcore lacks")
     if merge is None and not inner["config"].get("return_sequences"):
         raise ValueError(
             f"`{config['name']}` gives two final states (merge_mode=None, return_sequences=False): lstmcore has them "

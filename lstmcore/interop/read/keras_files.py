@@ -40,7 +40,7 @@ def read_file(
 ) -> tuple[Layer, Proof]:
     """config: of a .weights.h5 file, the text of model.to_json(), or what it says.
 
-    Raises ValueError for a damaged file, for what lstmcore has not, and if both sides disagree.
+    Raises ValueError for a damaged file, for what lstmcore lacks, and if both sides disagree.
     """
     if options:
         raise TypeError(f"a file of Keras says its own options; got {', '.join(options)}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def read(thing: "keras.Layer", *, dtype: str | None = None) -> tuple[Layer, Proof]:
     """The model of a layer or of a model whose layers follow one another. Raises ValueError, by name, for what lstmcore
-    has not, for a layer that is not built, and if both sides disagree."""
+    lacks, for a layer that is not built, and if both sides disagree."""
     notes: list[str] = []
     layers, flipped = in_order(map(_said, _parts(thing)), dtype, notes)
     model = chain(layers)

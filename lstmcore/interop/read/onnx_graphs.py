@@ -54,7 +54,7 @@ def read(
     """The model of a ModelProto, GraphProto or NodeProto.
 
     weights: arrays by the names of the graph's inputs, or by W, R, B, P, where the graph does not hold them. Raises
-    ValueError, by name, for what lstmcore has not, and if both sides disagree.
+    ValueError, by name, for what lstmcore lacks, and if both sides disagree.
     """
     if options:
         raise TypeError(f"a graph says its own options; got {', '.join(options)}")
@@ -226,7 +226,7 @@ def _prove_node(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Proof:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
     try:
         session = _session(model)
-    except Exception as reason:  # whatever onnxruntime has not: RNN in float64, say
+    except Exception as reason:  # whatever onnxruntime lacks: RNN in float64, say
         return Proof(None, f"onnxruntime does not run it ({reason!s:.100})")
     if session is None:
         return Proof(None, "onnxruntime is not installed (pip install onnxruntime)")

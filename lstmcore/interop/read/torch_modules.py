@@ -28,7 +28,7 @@ NOTHING = (nn.Identity,)
 
 
 def read(module: nn.Module, dtype: str | None) -> tuple[Layer, Proof]:
-    """The model and its proof. Raises ValueError, by name, for what lstmcore has not, and if both sides disagree."""
+    """The model and its proof. Raises ValueError, by name, for what lstmcore lacks, and if both sides disagree."""
     twin, eps = _twin(module)
     left_out: list[str] = []
     layers, wide = list(_parts(module, dtype, left_out)), list(_parts(twin, None if eps < SINGLE else dtype, []))
@@ -62,7 +62,7 @@ def _parts(module: nn.Module, dtype: str | None, left_out: list[str], path: str 
             if name != "parametrizations":
                 yield from _parts(child, dtype, left_out, f"{path}.{name}".strip("."))
     elif next(module.parameters(), None) is not None:
-        raise ValueError(f"`{path or 'module'}` is a {type(module).__name__}, which lstmcore has not")
+        raise ValueError(f"`{path or 'module'}` is a {type(module).__name__}, which lstmcore lacks")
     else:
         left_out.append(f"{path} ({type(module).__name__})")
 

@@ -46,10 +46,10 @@ class Run(NamedTuple):
         return checked(name, {**options_of(CELLS[self.cell]), **self.options}[name])
 
     def refuse(self, system: str, known: Collection[str]) -> None:
-        """Raises ValueError, by name, for an option that the system has not."""
+        """Raises ValueError, by name, for an option that the system lacks."""
         for name, value in self.options.items():
             if name not in known:
-                raise ValueError(f"{self.layers[0]!r} has {name}={value!r}, which {system} has not")
+                raise ValueError(f"{self.layers[0]!r} has {name}={value!r}, which {system} lacks")
 
 
 Block = Run | Layer
@@ -109,7 +109,7 @@ def _run(layer: Layer) -> Run | None:
     if not isinstance(layer, Recurrent):
         return None
     if CELLS.get(layer.cell.name) is None:
-        raise ValueError(f"{layer!r} runs a cell of its own ({layer.cell.name}), which other systems have not")
+        raise ValueError(f"{layer!r} runs a cell of its own ({layer.cell.name}), which other systems lack")
     return Run(
         layer.cell.name, layer.input_size, layer.hidden_size, (layer,), False, layer.return_sequences, layer.options
     )

@@ -28,7 +28,7 @@ OURS = {ours: theirs for theirs, ours in MERGES.items()}
 def to_keras(model: Layer) -> "keras.Sequential":
     """The model as a keras.Sequential with these weights; batch first, as Keras has it: (B, T, I), or classes (B, T).
 
-    Raises ValueError for a layer or an option that Keras has not, ImportError where Keras or its backend is not
+    Raises ValueError for a layer or an option that Keras lacks, ImportError where Keras or its backend is not
     installed.
     """
     try:
@@ -76,7 +76,7 @@ def _layer(kinds: ModuleType, block: Block) -> "keras.Layer":
     if isinstance(block, Dropout):
         return kinds.Dropout(block.p)
     if type(block) not in FUNCTIONS:
-        raise ValueError(f"{block!r} is a layer that a keras.Sequential has not")
+        raise ValueError(f"{block!r} is a layer that a keras.Sequential lacks")
     return kinds.Activation(FUNCTIONS[type(block)])  # type: ignore[index]
 
 
@@ -104,7 +104,7 @@ def _function(run: Run, option: str) -> str:
     spec = run.activation(option)
     if spec not in NAMES:
         raise ValueError(
-            f"{run.layers[0]!r} has {option}={spec}, which Keras has not: it has {', '.join(NAMES.values())}"
+            f"{run.layers[0]!r} has {option}={spec}, which Keras lacks: it has {', '.join(NAMES.values())}"
         )
     return NAMES[spec]
 
@@ -120,9 +120,9 @@ def _directions(block: Bidirectional) -> tuple[Run, Run]:
     """Both directions, which are not alike."""
     fw, bw = (blocks(part, joined=False) for part in (block.fw, block.bw))
     if len(fw) != 1 or len(bw) != 1 or not isinstance(fw[0], Run) or not isinstance(bw[0], Run):
-        raise ValueError(f"{block!r} is a layer that a keras.Sequential has not")
+        raise ValueError(f"{block!r} is a layer that a keras.Sequential lacks")
     if fw[0].cell != bw[0].cell or any(run[0].reverse or run[0].bidirectional for run in (fw, bw)):  # type: ignore
-        raise ValueError(f"{block!r} is a layer that a keras.Sequential has not")
+        raise ValueError(f"{block!r} is a layer that a keras.Sequential lacks")
     return fw[0], bw[0]
 
 

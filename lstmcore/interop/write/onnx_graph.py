@@ -47,7 +47,7 @@ def to_onnx(model: Layer, lengths: bool = False, dtype: str | None = None) -> "o
 
     lengths: with a second input "lengths" (B,) int32, for rows that are padded at their ends; y beyond them is zero.
     dtype: "float16" or "bfloat16", what the graph keeps its weights in; it computes in what the model has. Dropout is
-    left out. Raises ValueError for a layer or an option that ONNX has not, ImportError where onnx is not installed.
+    left out. Raises ValueError for a layer or an option that ONNX lacks, ImportError where onnx is not installed.
     """
     try:
         import onnx
@@ -131,7 +131,7 @@ class _Graph:
             return self.node(kind, [x], said), axes
         if isinstance(block, Dropout):
             return x, axes
-        raise ValueError(f"{block!r} is a layer that ONNX has not")
+        raise ValueError(f"{block!r} is a layer that ONNX lacks")
 
     def run(self, run: Run, x: str) -> str:
         """A recurrent node, and its output (T, D, B, H) as (T, B, D H); or the final states (D, B, H) as (B, D H)."""

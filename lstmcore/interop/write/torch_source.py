@@ -72,7 +72,7 @@ def to_torch(model: Layer, dtype: str | None = None) -> "torch.nn.Module":
     forward(x, lengths=None) gives y; its text is `torch_source(model)`.
 
     dtype: "float16", "bfloat16", "float32" or "float64", what weights are rounded to. Raises ValueError for a layer or
-    an option that torch has not, ImportError where torch is not installed.
+    an option that torch lacks, ImportError where torch is not installed.
     """
     try:
         import torch
@@ -120,7 +120,7 @@ def state_dict(model: Layer, dtype: str | None = None) -> dict[str, np.ndarray]:
 def torch_source(model: Layer) -> str:
     """The text of a Python file with a class `Model`, whose parameters have the names of `state_dict`.
 
-    Raises ValueError for a layer or an option that torch has not.
+    Raises ValueError for a layer or an option that torch lacks.
     """
     inner, batch_first = time_major(model)
     words = ("The batch", "(B, T, I)", "(B, T)") if batch_first else ("Time", "(T, B, I)", "(T, B)")
@@ -194,7 +194,7 @@ def _made(block: Run | Layer) -> str:
     if isinstance(block, Dropout):
         return f"nn.Dropout({block.p})"
     if type(block) not in FUNCTIONS:
-        raise ValueError(f"{block!r} is a layer that torch has not")
+        raise ValueError(f"{block!r} is a layer that torch lacks")
     return FUNCTIONS[type(block)]  # type: ignore[index]
 
 

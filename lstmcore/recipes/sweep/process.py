@@ -98,5 +98,5 @@ class Process:
 
     def _close(self) -> None:
         self._took = self._took or time.perf_counter() - self._began
-        with contextlib.suppress(BrokenPipeError):  # it never read what it was told
+        with contextlib.suppress(BrokenPipeError):  # it never read its orders
             self._stdin.close()

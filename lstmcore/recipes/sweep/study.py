@@ -54,7 +54,7 @@ def run(
     storage: str = "",
     patience: float = PATIENCE,
 ) -> Outcome:
-    """Does what is left to do of the space, `jobs` trials at a time with `threads` threads each.
+    """Runs what is left of the space, `jobs` trials at a time with `threads` threads each.
 
     Ctrl-C ends it at once. The next time, trials that were under way go on from their last checkpoints, and those that
     failed are tried again. watch: is called every now and then. storage: shared with other machines, a database's URL

@@ -1,8 +1,8 @@
 """One trial in a process of its own: `python -m lstmcore.recipes.sweep.worker FOLDER`, started by study.py.
 
 The trial is told by one line of JSON on standard input, as `Space.words` makes it. The files of the run are written
-into the folder; where a trial has left its checkpoints there, it goes on. When standard input ends, whoever started
-this is gone or wants it to stop: it goes too, at once.
+into the folder; where a trial has left its checkpoints there, it goes on. When standard input ends, the parent is gone
+or wants this process to stop: it ends at once.
 """
 
 import json

@@ -156,7 +156,7 @@ def test_what_lstmcore_has_not_is_called_by_its_name(jax):
     for module, text in [
         (nnx.RNN(nnx.SimpleCell(I, H, residual=True, rngs=rngs)), "a SimpleCell with residual=True"),
         (nnx.RNN(nnx.GRUCell(I, H, rngs=rngs), reverse=True), r"gives its outputs in that order \(keep_order=False\)"),
-        (nnx.Sequential(nnx.LayerNorm(I, rngs=rngs)), "is a LayerNorm, which lstmcore has not"),
+        (nnx.Sequential(nnx.LayerNorm(I, rngs=rngs)), "is a LayerNorm, which lstmcore lacks"),
         (nnx.RNN(nnx.LSTMCell(I, H, gate_fn=nnx.swish, rngs=rngs)), "the activations .*si"),
         (linen.RNN(linen.LSTMCell(H)), "a RNN of linen does not hold its arrays: pass params="),
     ]:

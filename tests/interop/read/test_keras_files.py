@@ -70,7 +70,7 @@ SPECIAL = [
         "never refused",
     ),
     (lambda L: L.Dense(H, activation="selu"), "has the activation 'selu'"),
-    (lambda L: L.LayerNormalization(), "is a LayerNormalization, which lstmcore has not"),
+    (lambda L: L.LayerNormalization(), "is a LayerNormalization, which lstmcore lacks"),
 ]
 
 

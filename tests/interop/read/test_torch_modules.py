@@ -160,7 +160,7 @@ def test_a_forward_that_wants_more_leaves_it_unproved(torch):
 def test_what_lstmcore_has_not_is_called_by_its_name(torch):
     nn = torch.nn
     for module, text in [
-        (nn.Sequential(nn.Linear(I, H), nn.BatchNorm1d(H)), "`1` is a BatchNorm1d, which lstmcore has not"),
+        (nn.Sequential(nn.Linear(I, H), nn.BatchNorm1d(H)), "`1` is a BatchNorm1d, which lstmcore lacks"),
         (nn.Sequential(nn.Embedding(4, I, max_norm=1.0)), "`0` is an Embedding with max_norm"),
     ]:
         with pytest.raises(ValueError, match=text):

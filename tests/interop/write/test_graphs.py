@@ -47,7 +47,7 @@ def keras(torch):
 def test_keras_gives_what_lstmcore_gives(keras, name, tmp_path):
     model = models()[name]
     if name == "towers":
-        with pytest.raises(ValueError, match=r"is a layer that a keras.Sequential has not"):
+        with pytest.raises(ValueError, match=r"is a layer that a keras.Sequential lacks"):
             to_keras(model)
         return
     theirs, x = to_keras(model), given(model)
@@ -105,5 +105,5 @@ def test_what_onnx_has_not():
         pass
 
     pytest.importorskip("onnx", reason="the peer onnx is not installed")
-    with pytest.raises(ValueError, match=r"Own\(\) is a layer that ONNX has not"):
+    with pytest.raises(ValueError, match=r"Own\(\) is a layer that ONNX lacks"):
         to_onnx(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))

@@ -58,12 +58,12 @@ def test_what_torch_has_not():
     class Own(lc.Tanh):
         pass
 
-    with pytest.raises(ValueError, match=r"Own\(\) is a layer that torch has not"):
+    with pytest.raises(ValueError, match=r"Own\(\) is a layer that torch lacks"):
         torch_source(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))
     for model, words in [
         (
             lc.LSTM(2, 2, peepholes=True, seed=0),
-            r"LSTM\(2, 2, peepholes=True\) has peepholes=True, which torch has not",
+            r"LSTM\(2, 2, peepholes=True\) has peepholes=True, which torch lacks",
         ),
         (lc.RNN(2, 2, activation="elu", seed=0), "an RNN with another activation than torch's: tanh and relu"),
         (lc.Stack([lc.BatchFirst(lc.RNN(2, 2, seed=0))]), "should stand around the whole model to be written"),

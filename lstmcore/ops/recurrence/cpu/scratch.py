@@ -11,7 +11,7 @@ from lstmcore.ops.recurrence.cpu.weights import line
 MEETINGS = 6  # numbers at the start of the counters
 DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
 FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
-PAGED = 2048  # bytes from which rows count as lying in different pages, too many of them for the processor to find at once
+PAGED = 2048  # bytes from which rows count as lying in different pages, too many to be found at once
 WIDTH = panel_vectors()
 
 
