@@ -197,7 +197,7 @@ class _Ladder:
         return locate(self.bench, self.bench.numbers())
 
     def another(self, size: int) -> bool:
-        """Whether the outputs are those of another function, so many mistakes away: then it is that one."""
+        """Whether the outputs are those of another function, this many mistakes away: then it is that one."""
         self.tell(f"the outputs are not those of this function; looking for another, {size} lines away")
         function = self.forward.found(self.known, size)
         if function:
@@ -317,7 +317,7 @@ ADVICE = {
     "gradients to your own forward",
 }
 Z_KEEPS = "GRU: z and 1 - z swapped, forward and backward"  # half of the papers have it so
-READINGS = 4  # of so many readings single mistakes are tried
+READINGS = 4  # single mistakes are tried in this many readings
 
 
 def _digits(reading: Reading) -> str:

@@ -61,7 +61,7 @@ class Forward:
         return within(self.seen, numbers, self._allowed(mistakes, numbers))
 
     def found(self, known: list[Mistake], size: int) -> tuple[Mistake, ...] | None:
-        """The mistakes, so many, that give these outputs; None if nothing known does.
+        """The mistakes, this many, that give these outputs; None if no known ones do.
 
         Of two, one lies in what the layers are given, or in how weights are read.
         """

@@ -24,7 +24,7 @@ from lstmcore.ops.cells.symbol import Number
 
 CARRY = "dc_prev = dc * f"
 INTO_C = ("dc = ", "tanh_c", "(one - tanh_c")  # how right lines begin that make dc
-ROUNDS = 3  # what is found is taken as made, and the rest judged again, so often
+ROUNDS = 3  # what is found is taken as made, and the rest judged again, this many times
 
 
 class Judgement(NamedTuple):

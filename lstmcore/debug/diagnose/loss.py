@@ -46,7 +46,7 @@ class Loss(NamedTuple):
     grads: Numbers  # "dW", "db" as they were given, in the shapes of W and b
     written: dict[str, Precision]  # how these were written
     mask: np.ndarray | None  # of y: steps whose items count
-    open: bool  # nobody said what the sum is divided by
+    open: bool  # the divisor of the sum was not given
     known: float | None  # the value of the loss in the program
 
     def __str__(self) -> str:
@@ -210,7 +210,7 @@ def read_loss(given: Given, case: Case, axes: tuple[int, ...], out_first: bool) 
     if targets.shape[: len(lead)] != lead:
         raise ValueError(f"`loss['targets']` should have the steps and rows of x, {lead}; got {targets.shape}")
     mask = case.mask if case.dy.ndim == 3 else None
-    if mask is not None:  # what stands on padding is never read
+    if mask is not None:  # values on padding are never read
         targets = np.where(mask if classes else mask[..., None], targets, 0)
     V = head["b"].size if "b" in head else None if classes else targets.shape[-1]
     if "W" in head:
@@ -249,7 +249,7 @@ def _other(W: np.ndarray, H: int) -> int:
 
 
 def settled(loss: Loss, y: np.ndarray) -> tuple[Loss, str]:
-    """The loss with what was left open told by its value: a half or none, and what it is divided by; and a word."""
+    """The loss, with what was left open settled by its value: a half or none, and the divisor; and a note."""
     if loss.known is None:
         return loss, ""
     kinds = [loss.kind, *({SQUARED, HALF} - {loss.kind} if loss.kind in (SQUARED, HALF) else ())]

@@ -17,7 +17,7 @@ PRINTED = 1e-9  # who prints so few digits, relative to the largest number, may 
 
 
 class Precision(NamedTuple):
-    """How numbers were written: with so many bits, and then in text with so many decimals or significant digits."""
+    """How numbers were written: with how many bits, and in text with how many decimals or significant digits."""
 
     bits: int = 53
     decimals: int | None = None

@@ -1,4 +1,4 @@
-"""What somebody hands to `diagnose`, checked and brought into one form."""
+"""The arguments of `diagnose`, checked and brought into one form."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

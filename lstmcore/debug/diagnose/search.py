@@ -63,9 +63,8 @@ class Search:
         return within(self.grads, self.bench.numbers(*mistakes), self.bench.allowed(*mistakes))
 
     def found(self, size: int) -> list[Suspicion]:
-        """The best explanation by so many mistakes, and all whose numbers are the same; none if nothing explains.
-
-        A number that was fitted to the gradients comes nearer to them than it should: the catalogue's own come first.
+        """The best explanation by this many mistakes, and all with the same numbers; none if nothing explains them. A
+        number that was fitted to the gradients comes nearer to them than it should: the catalogue's own come first.
         """
         nearest = sorted((s for s in self.tried if len(s.mistakes) == size), key=lambda s: s.residual)
         good = [s for s in nearest[:CLOSEST] if self.explains(s)]
@@ -148,10 +147,10 @@ def _moves_all(numbers: Numbers, right: Numbers) -> bool:
 
 KNOWN = frozenset(MISTAKES)
 OFTEN = 2000  # sets of mistakes between two words of how far it is
-CLOSEST = 5  # so many of the nearest are held to their own rounding bound
+CLOSEST = 5  # this many of the nearest are compared with their own rounding bound
 CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide
 BATCH = 50
-LEADERS = 6  # so many singles that explain most alone are run with every other: effects that do not add up
+LEADERS = 6  # this many of the best single mistakes are run with every other: effects that do not add up
 
 
 def _unexplained(grads: Numbers, right: Numbers, singles: list[Numbers]) -> np.ndarray:

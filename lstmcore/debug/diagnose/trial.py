@@ -41,7 +41,7 @@ class Bench:
         self._prepared: dict[tuple[Edit, ...], Prepared] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
         self._bounds = lru_cache(maxsize=64)(self._bound)
-        self._scatter = lru_cache(maxsize=8)(self._scattered)  # as many arrays for each of the samples
+        self._scatter = lru_cache(maxsize=8)(self._scattered)  # this many arrays for each of the samples
         n = sum(value.size for value in self.case.grads.values())
         self.deviations: float = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
         lost = max(
@@ -65,7 +65,7 @@ class Bench:
             raise ValueError(f"{names} cannot be made together: {error}") from error
 
     def bound(self, *mistakes: Mistake) -> Numbers:
-        """How far rounding may move `numbers`, in units of roundoff: so many times the deviation of each number.
+        """How far rounding may move `numbers`, in units of roundoff: a multiple of the deviation of each number.
 
         The deviation is that of rounded.py, which takes the errors of different numbers for independent. Where a long
         loop blows one direction up they are not: so the case is also run in float32, from inputs moved by one rounding,
@@ -169,7 +169,7 @@ class Bench:
 
 
 def with_loss_settled(reading: Reading) -> Reading:
-    """The reading with what its loss leaves open told by the outputs, and said."""
+    """The reading with what its loss leaves open settled by the outputs, and noted."""
     if reading.loss is None:
         return reading
     y = reading.case.steps.get("y")

@@ -1,4 +1,4 @@
-"""Whatever arrays somebody has, read as a layout: names, orientation, gate order, axes.
+"""Any program's arrays, read as a layout: names, orientation, gate order, axes.
 
 Shapes settle most of it: (4H, I) is (I, 4H) transposed, (H, 1) a bias, four matrices a gate each. What they leave open
 (rows of h above those of x or below, batch first, the order of the gates) gives several readings, the likeliest first.
@@ -63,7 +63,7 @@ def arrangements(
             own += [own[0]._replace(cell="gru", options={"reset": "before"}, function=BEFORE)]
     elif known is not None or layout == "gates":
         rows = {name: _turned(weights, row, cell) for name, row in LAYOUTS.items() if _all_named(weights, row)}
-        rows.pop("tf1", None)  # who says nothing of it is not taken to add 1 to the forget gate
+        rows.pop("tf1", None)  # a program that does not mention it is not taken to add 1 to the forget gate
         other = next((name for name, row in rows.items() if _fits(weights, row)), None)
         if other is not None:
             notes = (f"the names are those of layout {other!r}",)

@@ -128,7 +128,7 @@ def _judged(body: list[ast.stmt], module: Plain) -> tuple[Row, ...]:
     rows: dict[str, Row] = {}
 
     def right(name: str) -> np.ndarray:
-        if name != "dc" and "dc" not in rows:  # whatever is made of dc should come after it
+        if name != "dc" and "dc" not in rows:  # every line that uses dc should come after it
             return eval(lines[name].right, {**module, **numbers, "dc": eval(lines["dc"].right, {}, numbers)})
         return eval(lines[name].right, {**module, **numbers})
 
@@ -172,7 +172,7 @@ def _known(line: Missing, got: object, numbers: Plain) -> str:
             wrong = dict(numbers)
             try:
                 exec(text.replace(mistake.right, mistake.wrong), {"np": np, "tanh": np.tanh}, wrong)
-            except Exception:  # a line that needs more than is here
+            except Exception:  # a line that needs names that are not here
                 continue
             if isinstance(got, np.ndarray) and _verdict(got, wrong[line.name]) == "right":
                 return mistake.name

@@ -73,7 +73,7 @@ class LayerFlow(NamedTuple):
 
 
 def layer_flow(visit: Visit) -> LayerFlow:
-    """Goes back through the steps of a recurrent layer once more, and looks at what flows."""
+    """Goes back through the steps of a recurrent layer once more, and measures what flows."""
     layer, cache = visit.as_recurrent()
     cell = layer.cell
     T, B, _, H = cache.gates.shape

@@ -117,7 +117,7 @@ WAY_BACK = {LOOP: "def backward(", PRODUCTS: "def contract(", **dict.fromkeys(ST
 def in_variant(cell: Cell, mistakes: tuple[Mistake, ...]) -> Callable[..., Steps] | None:
     """How a variant makes its step, with those mistakes that are made in a cell's step; None: as it does.
 
-    A line of the plain step is looked for as the variants have it. Raises ValueError where they have it not.
+    A line of the plain step is looked for as the variants have it. Raises ValueError where they do not have it.
     """
     edits = [edit for mistake in mistakes for edit in mistake.edits if edit.module in (LSTM, GRU, RNN)]
     name, made_by = type(cell.make_step).__module__, cell.make_step

@@ -137,7 +137,7 @@ def input_weights(arrays: Arrays) -> list[str]:
 
 
 def later(a: np.ndarray, steps: int = 1) -> np.ndarray:
-    """Moved along time by so many steps; zero (or false) where nothing was."""
+    """Shifted in time by this many steps; zero (or false) where nothing was."""
     moved = np.zeros_like(a)
     if steps > 0:
         moved[steps:] = a[:-steps]

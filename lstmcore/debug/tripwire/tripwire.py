@@ -77,8 +77,8 @@ def tripwire(
 ) -> Tripwire:
     """Finds the first NaN, infinity or overflow of one training step.
 
-    Arguments as in `ledger`. Padding is not looked at: it may hold anything. Cost where nothing is wrong: a look at
-    every number, well below one further forward + backward pass. Raises whatever the layer raises for bad input.
+    Arguments as in `ledger`. Padding is ignored: it may hold anything. Cost where nothing is wrong: one read of every
+    number, well below one further forward + backward pass. Raises whatever the layer raises for bad input.
     """
     return tripwire_of(run_step(layer, x, dy, **step))
 
