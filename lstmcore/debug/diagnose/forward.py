@@ -5,16 +5,17 @@ mistakes that change the way forward are run, alone and in twos, and what gives 
 """
 
 from itertools import combinations, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.debug.diagnose.training_step import outputs
+from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Mistake, mutant
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER
 from lstmcore.debug.mistakes.mistake import AROUND, PRODUCTS
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cells.symbol import Number
 
 
 class Leaves(NamedTuple):
@@ -107,7 +108,7 @@ class Forward:
             for n, a in numbers.items()
         }
 
-    def _run(self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...]) -> dict[str, Any]:
+    def _run(self, mistakes: tuple[Mistake, ...], given: Prepared) -> dict[str, Number]:
         params, x, mask, state, *_ = given
         with np.errstate(all="ignore"):  # some mistakes explode
             y, cache = outputs(mutant(*mistakes).twin(self.bench.model, params), x, mask, state, self.final)

@@ -8,7 +8,7 @@ around a step that gives back the program's own numbers.
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class Lines:
         return {k: unit * bench.deviations * deviations[k] + own[k] + tiny for k in numbers}
 
     def _run(
-        self, mistakes: tuple[Mistake, ...], given: tuple[Any, ...], lift: Callable[[str, np.ndarray], Number]
+        self, mistakes: tuple[Mistake, ...], given: Prepared, lift: Callable[[str, np.ndarray], Number]
     ) -> tuple[dict[str, Number], dict[str, Number]]:
         """The lines of the loop, (T, B, H) each, and the gradients that it ends in, over any arrays."""
         params, x, _, _, dy, dstate = given

@@ -14,6 +14,7 @@ from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
 from lstmcore.layers import Layer
+from lstmcore.ops.cells.symbol import Number
 
 Numbers = dict[str, np.ndarray]
 BREAKS = (
@@ -142,7 +143,7 @@ class Bench:
             self._prepared[edits] = mutant(*every).prepare(case)
         return self._prepared[edits]
 
-    def outputs(self, every: tuple[Mistake, ...], given: tuple[Any, ...] | None = None) -> Any:
+    def outputs(self, every: tuple[Mistake, ...], given: Prepared | None = None) -> Number:
         """What the loss of the case is computed from, with these mistakes; given: what `prepare` gives, of any kind."""
         engine, case = mutant(*every), self.case
         params, x, mask, state, *_ = given or engine.prepare(case)

@@ -1,4 +1,4 @@
-"""Any program's arrays, read as a layout: names, orientation, gate order, axes.
+"""The arrays of a program, read as a layout: names, orientation, gate order, axes.
 
 Shapes settle most of it: (4H, I) is (I, 4H) transposed, (H, 1) a bias, four matrices a gate each. What they leave open
 (rows of h above those of x or below, batch first, the order of the gates) gives several readings, the likeliest first.

@@ -249,14 +249,14 @@ class _as_plain_operations:
             del function.apply
 
 
-def _plain(function: Any) -> Callable[..., object]:
+def _plain(function: type[torch.autograd.Function]) -> Callable[..., object]:
     takes_context = function.setup_context is torch.autograd.Function.setup_context
     return lambda *args: function.forward(*((_Context(), *args) if takes_context else args))
 
 
-def _written_by_hand(y: torch.Tensor) -> list[Any]:
+def _written_by_hand(y: torch.Tensor) -> list[type[torch.autograd.Function]]:
     """The torch.autograd.Functions on the way to y."""
-    found: list[Any] = []
+    found: list[type[torch.autograd.Function]] = []
     seen, ahead = set(), [y.grad_fn]
     while ahead:
         node = ahead.pop()
