@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,11 +108,6 @@ def test_mypy_knows_what_is_right_and_what_is_wrong(program):
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     lines = {one["line"]: one["message"] for one in found if one["severity"] == "error"}
     assert lines.keys() == expected().keys(), (expected(), lines, done.stderr)
-
-
-def test_any_is_rare():
-    lines = [line for path in ROOT.glob("lstmcore/**/*.py") for line in path.read_text(encoding="utf-8").splitlines()]
-    assert sum(bool(re.search(r"\bAny\b", line)) for line in lines) < 100
 
 
 def test_pyright_knows_nearly_every_type_of_the_package():

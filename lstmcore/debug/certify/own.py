@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.layers import GRU, LSTM, RNN, Bidirectional, Layer, Reversed, Stack
 from lstmcore.ops.recurrence import EngineName
@@ -14,7 +15,7 @@ KINDS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 def layer_of(case: Golden, dtype: str = "float64", engine: EngineName = None) -> Layer:
     """The layer, with its weights."""
-    options: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in case.options.items()}
+    options: Plain = {name: tuple(v) if isinstance(v, list) else v for name, v in case.options.items()}
 
     def one(layer: int) -> Layer:
         wide = 2 if case.direction == "bidirectional" and case.topology != "towers" else 1
@@ -45,7 +46,7 @@ def answer(case: Golden, model: Layer, dtype: str = "float64", backward: bool = 
     backward: False gives the outputs alone.
     """
     y, state, cache = model.forward(case.x.astype(dtype), state_tree(case, "state0", dtype), mask=case.mask)
-    found: dict[str, Any] = {"y": y} | _by_name(case, "state", state)
+    found: Plain = {"y": y} | _by_name(case, "state", state)
     if not backward:
         return found
     dy = None if case.dy is None else case.dy.astype(dtype)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from lstmcore.arrays import Plain
 
 FORMAT, VERSION = "lstmcore pack", 1
 HERE = Path(__file__).parent / "pack.json"
@@ -24,7 +25,7 @@ class Golden:
 
     name: str
     cell: str  # "lstm", "gru" or "rnn"
-    options: dict[str, Any]  # of the cell, in lstmcore's words: {"peepholes": True}
+    options: Plain  # of the cell, in lstmcore's words: {"peepholes": True}
     direction: str  # "forward", "reverse" or "bidirectional"
     layers: int
     topology: str  # of bidirectional layers in a stack: "interleaved" or "towers"

@@ -1,12 +1,11 @@
 """What a program had inside its loop back: as it was seen there, or as a short case tells by its weight gradients."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lstmcore.arrays import namespace
-from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.training_step import Prepared, nested
 from lstmcore.debug.diagnose.trial import Bench, Numbers
 from lstmcore.debug.mistakes import Mutant, mutant
 from lstmcore.debug.mistakes.around_layers import ORDERS, READ_IN_ORDER
@@ -16,6 +15,8 @@ from lstmcore.interop import to_lstmcore
 from lstmcore.layers.tree import state_names
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cells.cell import Step
+from lstmcore.ops.cells.symbol import Number
 from lstmcore.ops.recurrence import Cache
 
 GATES = ("da_i", "da_f", "da_g", "da_o")
@@ -70,13 +71,13 @@ def _recovered(bench: Bench) -> Seen | None:
     return Seen(arrays, slacks, (*arrays, *(key for key in case.grads if key not in case.weights)))
 
 
-def right_inside(bench: Bench, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def right_inside(bench: Bench, given: Prepared) -> list[tuple[Number, ...]]:
     """da of each gate (B, H), step by step, as it should be; given: what `prepare` gives, over any arrays."""
     params, x, _, _, dy, dstate = given
     engine, found = mutant(*bench.base), []
     step = engine.cells["lstm"].make_step(array_maths(namespace(x)))[1]
 
-    def step_backward(*args: Any) -> tuple[Any, ...]:
+    def step_backward(*args: Number) -> tuple[Number, ...]:
         out = step(*args)
         found.append(out[:4])
         return out
@@ -86,7 +87,7 @@ def right_inside(bench: Bench, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return found[::-1]
 
 
-def with_step(engine: Mutant, step_backward: Callable[..., Any]) -> Cell:
+def with_step(engine: Mutant, step_backward: Step) -> Cell:
     """The engine's LSTM with another step back."""
     return remade(engine.cells["lstm"], lambda maths: (step_backward, step_backward))
 
@@ -102,7 +103,7 @@ def ours(bench: Bench, arrays: Numbers) -> Numbers:
     return {name: value for name, value in read.items() if " " not in name}
 
 
-def kept_ahead(bench: Bench, given: tuple[Any, ...]) -> Cache:
+def kept_ahead(bench: Bench, given: Prepared) -> Cache:
     """What the way forward kept."""
     params, x, mask, state, *_ = given
     model = mutant(*bench.base).twin(bench.model, params)

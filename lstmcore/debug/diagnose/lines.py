@@ -15,6 +15,7 @@ import numpy as np
 from lstmcore.arrays import namespace
 from lstmcore.debug.diagnose.inside import GATES, Seen, kept_ahead, seen_inside, with_step
 from lstmcore.debug.diagnose.rounded import Rounded
+from lstmcore.debug.diagnose.training_step import Prepared
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
 from lstmcore.debug.mistakes import Edit, Mistake, mutant
 from lstmcore.debug.mistakes.mistake import ENGINE
