@@ -19,7 +19,7 @@ from lstmcore.debug.watch.seen import PRECISIONS, Notes, Seen
 from lstmcore.debug.watch.torch_modules import Recurrent, cell_of, options_of, watchable
 from lstmcore.debug.watch.torch_operations import Operations
 from lstmcore.debug.watch.torch_told import Noted, joined, told
-from lstmcore.debug.watch.torch_weights import Weights, add, host
+from lstmcore.debug.watch.torch_weights import Weights, add, host, version
 
 Given: TypeAlias = "dict[str, torch.Tensor | PackedSequence | Sequence[torch.Tensor]]"
 Output: TypeAlias = Any  # y and the final state, a state, or None after an error: as the module nests them
@@ -204,7 +204,7 @@ class Recorder:
 
     def _follow(self, noted: Noted, parts: list[torch.Tensor]) -> None:
         """Which call the initial state comes from, and whether its gradient can go back there."""
-        known = [self.handed.get(id(part)) if part._version == 0 else None for part in parts]  # as it was handed on
+        known = [self.handed.get(id(part)) if version(part) == 0 else None for part in parts]  # as it was handed on
         if parts and all(found is not None and found[2] == k for k, found in enumerate(known)):
             before = {id(found[1]): found[1] for found in known if found is not None}
             noted.follows = next(iter(before.values())) if len(before) == 1 else None

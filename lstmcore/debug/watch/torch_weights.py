@@ -103,13 +103,13 @@ class Weights:
     def note(self, name: str, weight: torch.Tensor) -> None:
         """What a call reads. Raises RuntimeError where it is not what the calls before have read."""
         known = self.known.get(name)
-        if known is not None and known[0] is weight and known[1] == weight._version:
+        if known is not None and known[0] is weight and known[1] == version(weight) >= 0:
             return
         value = host(weight)
         if name in self.values and np.any(value != self.values[name]):
             computed = "" if weight.is_leaf else f" ({name} is computed anew for each call)"
             raise RuntimeError(f"watch one training step at a time: the weights changed between two calls{computed}")
-        self.values[name], self.known[name] = value, (weight, weight._version)
+        self.values[name], self.known[name] = value, (weight, version(weight))
         self.frozen[name] = not weight.requires_grad
 
     def grads(self) -> Notes:
@@ -144,6 +144,11 @@ def add(notes: Notes, name: str, gradient: torch.Tensor) -> None:
     """Adds a gradient to what is noted under a name."""
     value = host(gradient)
     notes[name] = notes[name] + value if name in notes else value
+
+
+def version(tensor: torch.Tensor) -> int:
+    """How often it was written to; -1 where torch does not count."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def host(tensor: torch.Tensor) -> np.ndarray:

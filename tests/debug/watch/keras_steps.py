@@ -184,6 +184,12 @@ def main():
         "mish": lambda: built(activation="mish"),
         "a function": lambda: built(activation=lambda x: x),
         "stacked": lambda: built(lambda units: keras.layers.RNN([keras.layers.LSTMCell(units)])),
+        "zeros at the end": lambda: built(zero_output_for_mask=True),
+        "turned": lambda: built(
+            lambda units: keras.layers.Bidirectional(
+                keras.layers.LSTM(units, go_backwards=True), backward_layer=keras.layers.LSTM(units)
+            )
+        ),
         "convolutional": lambda: keras.layers.ConvLSTM2D(3, 3),
         "a model": lambda: model,
         "Dense": lambda: keras.layers.Dense(3),

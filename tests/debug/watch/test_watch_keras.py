@@ -80,6 +80,8 @@ COMPLAINTS = {
     "mish": "ValueError: the activations ('sigmoid', 'mish', 'mish'): `activation` should be one of",
     "a function": "ValueError: the activations ('sigmoid', 'a function of its own', 'a function of its own')",
     "stacked": "ValueError: `module` should run a cell of Keras's own; got StackedRNNCells",
+    "zeros at the end": "ValueError: `module` should return sequences if it has zero_output_for_mask",
+    "turned": "ValueError: `module` should be a Bidirectional whose first direction goes forwards",
     "convolutional": "ValueError: `module` should run a cell of Keras's own; got ConvLSTMCell",
     "a model": "TypeError: `module` should be a Keras 3 LSTM, GRU, SimpleRNN, RNN or Bidirectional; got Sequential: of "
     "this model watch lstm",
