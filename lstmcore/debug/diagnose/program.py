@@ -127,7 +127,8 @@ def _roles(weights: Arrays, I: int, P: int, H: int, K: int, cell: str, per_gate:
     peepholes, projection = [], []
     for key, a in weights.items():
         peephole = re.fullmatch(PEEPHOLE, key.lower()) if cell == "lstm" else None
-        if peephole and ((a.shape == (H,) and any(peephole.groups())) or a.size == 3 * H != K * H):
+        three = a.size == 3 * H != K * H and (a.ndim == 1 or not per_gate)  # W_c (H, 3) is a matrix
+        if peephole and ((a.shape == (H,) and any(peephole.groups())) or three):
             peepholes.append(Part(key, "p", peephole[1] or peephole[2] or "ifo"))
             continue
         if P != H and a.shape in ((H, P), (P, H)) and not (per_gate and _gate(key, cell)):

@@ -150,7 +150,7 @@ def _turned(weights: Arrays, layout: Layout, cell: str | None) -> Layout:
                     rows, columns = a.shape[::-1] if part.out_first else a.shape
                     turn |= rows == len(part.blocks) * columns
         cells[name] = tuple(p._replace(out_first=not p.out_first) if turn and p.of != "b" else p for p in parts)
-    return layout if cells == dict(layout.cells) else layout._replace(cells=cells)
+    return layout if cells == dict(layout.cells) else layout._replace(source=f"{layout.source}, turned", cells=cells)
 
 
 def _out_first(layout: str | Layout) -> bool:

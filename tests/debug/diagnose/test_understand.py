@@ -1,0 +1,96 @@
+"""Arrays as people hand them over: each is read, said in the notes, and right gradients of it are right."""
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore.interop import Layout, from_lstmcore
+from lstmcore.interop.layouts import Part
+
+T, B, I, H = 5, 2, 3, 4
+LSTM = lc.LSTM(I, H, dtype="float64", seed=0)
+rng = np.random.default_rng(1)
+X, DY = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, H))
+Y, _, CACHE = LSTM.forward(X)
+DX, _, GRADS = LSTM.backward(DY, CACHE)
+WEIGHTS = dict(LSTM.params)
+
+
+def parted(arrays, order="ifgo", rows="hx"):
+    """A matrix and a bias per gate, over [h, x] or [x, h], or both by themselves."""
+    blocks = {name: dict(zip("ifgo", np.split(a, 4, axis=-1))) for name, a in arrays.items()}
+    found = {}
+    for gate, theirs in zip("ifgo", order):
+        W_ih, W_hh, b = (blocks[name][gate] for name in ("W_ih", "W_hh", "b"))
+        if rows == "apart":
+            found |= {f"W{theirs}": W_ih.T, f"U{theirs}": W_hh.T, f"b{theirs}": b[:, None]}
+        else:
+            both = (W_hh, W_ih) if rows == "hx" else (W_ih, W_hh)
+            found |= {f"W{theirs}": np.concatenate(both).T, f"b{theirs}": b[:, None]}
+    return found
+
+
+@pytest.mark.parametrize("rows", ["hx", "xh", "apart"])
+def test_a_matrix_per_gate(rows):
+    """Wi Wf Wc Wo, biases as columns; layout "gates" says no more than the names do."""
+    weights, grads = (parted(a, "ifco", rows) for a in (WEIGHTS, GRADS))
+    grads = {f"d{name}": g for name, g in grads.items()}
+    for layout in ("lstmcore", "gates"):
+        answer = lc.debug.diagnose(weights, X, DY, grads, y=Y, layout=layout)
+        assert answer.ok, str(answer)
+    if rows == "hx":
+        answer = lc.debug.diagnose(weights, X, DY, grads | {"dbf": grads["dbi"]}, y=Y)
+        assert "db: gate f holds a copy of gate i" in answer.names, str(answer)
+
+
+def test_batch_first():
+    x, dy, y, dx = (a.swapaxes(0, 1) for a in (X, DY, Y, DX))
+    answer = lc.debug.diagnose(WEIGHTS, x, dy, GRADS | {"x": dx}, y=y)
+    assert answer.ok, str(answer)
+    assert {"x is (B, T, I)", "dy is (B, T, H)"} <= set(answer.notes)
+
+
+def test_matrices_the_other_way_round_and_a_bias_as_a_column():
+    weights, grads = ({k: a.T if a.ndim == 2 else a[:, None] for k, a in arrays.items()} for arrays in (WEIGHTS, GRADS))
+    answer = lc.debug.diagnose(weights, X, DY, grads, y=Y)
+    assert answer.ok, str(answer)
+    assert "matrices are (out, in)" in answer.notes
+
+
+def test_pytorch_is_torch():
+    weights = from_lstmcore(WEIGHTS, "torch")
+    grads = from_lstmcore(GRADS, "torch", gradients=True)
+    assert lc.debug.diagnose(weights, X, DY, grads, layout="pytorch").ok
+
+
+def test_an_order_of_gates_that_no_name_tells_is_proved_by_the_outputs():
+    order = [3, 0, 2, 1]  # o i g f
+    weights, grads = (
+        {name: np.concatenate([np.split(arrays[k], 4, -1)[n] for n in order], -1) for k, name in zip(arrays, "WUb")}
+        for arrays in (WEIGHTS, GRADS)
+    )
+    answer = lc.debug.diagnose(weights, X, DY, grads, y=Y)
+    assert answer.ok, str(answer)
+    assert any("o i g f" in note for note in answer.notes)
+
+
+def test_a_layout_of_ones_own():
+    parts = (Part("kernel", "x", "ofig", out_first=True), Part("again", "h", "ofig"), Part("shift", "b", "ofig"))
+    layout = Layout("a page in a drawer", {"lstm": parts})
+    weights = from_lstmcore(WEIGHTS, layout)
+    answer = lc.debug.diagnose(weights, X, DY, from_lstmcore(GRADS, layout, gradients=True), y=Y, layout=layout)
+    assert answer.ok, str(answer)
+
+
+def test_square_matrices_leave_a_question_not_a_wrong_verdict():
+    """I = H, one matrix per gate over [h, x] or [x, h]: the outputs tell, and without them the gradients."""
+    lstm = lc.LSTM(H, H, dtype="float64", seed=2)
+    x = rng.standard_normal((T, B, H))
+    y, _, cache = lstm.forward(x)
+    _, _, right = lstm.backward(DY, cache)
+    for rows in ("hx", "xh"):
+        weights, grads = (parted(a, "ifco", rows) for a in (dict(lstm.params), right))
+        for seen in (y, None):
+            answer = lc.debug.diagnose(weights, x, DY, grads, y=seen)
+            assert answer.ok, f"{rows}: {answer}"
+            assert f"matrices over [{', '.join(rows)}]" in answer.notes
