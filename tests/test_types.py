@@ -114,7 +114,7 @@ def test_pyright_knows_nearly_every_type_of_the_package():
     """Of all its public names, those inside it included; what comes from other packages aside."""
     options = ("--outputjson", "--pythonpath", sys.executable, "--verifytypes", "lstmcore", "--ignoreexternal")
     found = json.loads(ran("pyright", *options, folder=ROOT).stdout)["typeCompleteness"]
-    assert found["completenessScore"] > 0.96, found["exportedSymbolCounts"]
+    assert found["completenessScore"] > 0.95, found["exportedSymbolCounts"]
 
 
 def test_pyright_knows_what_is_right_and_what_is_wrong(program):
