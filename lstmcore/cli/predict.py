@@ -9,7 +9,6 @@ import numpy as np
 import typer
 from rich.table import Table
 
-import lstmcore
 from lstmcore.cli.talk import number, or_complain, out, say, tell
 from lstmcore.recipes import count as counting
 from lstmcore.recipes import loops
@@ -28,7 +27,7 @@ def predict_count(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per string.")] = False,
 ) -> None:
     """Count the ones of your own strings, with the probability of each answer."""
-    net = or_complain(lambda: lstmcore.load(run / "model.safetensors"))
+    net = or_complain(lambda: counting.load(run))
     for string, p in or_complain(lambda: list(counting.predict(net, strings))):
         likely = p.argsort()[::-1][:3]
         if as_json:

@@ -41,6 +41,10 @@ def convert(
     options: as `lstmcore.interop.read` takes them. Raises ValueError for what cannot be read, or written so; nothing is
     written then.
     """
+    if source.is_dir():
+        raise ValueError(f"{source} is a folder; the model of a run is the file {source / 'model.safetensors'}")
+    if out.exists() and out.samefile(source):
+        raise ValueError(f"{out} is what is read, and would be lost: give OUT another name")
     ending = next((e for e in ENDINGS if out.name.endswith(e)), None)
     if ending is None:
         raise ValueError(f"{out} should end in {', '.join(ENDINGS)}")

@@ -235,6 +235,15 @@ def draw(path: Path, result: Result) -> None:
     finished.write_picture(path, figure)
 
 
+def load(folder: Path, engine: str | None = None) -> layers.Layer:
+    """The model of a folder that `save` wrote. Raises OSError and ValueError for what is none."""
+    net = train.load(folder / finished.FILES[0], engine)
+    recipe = finished.options_of(folder)["recipe"]
+    if recipe != "count":
+        raise ValueError(f"{folder} holds a run of `train {recipe}`")
+    return net
+
+
 def predict(net: layers.Layer, strings: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(string, probabilities (21,)) for strings of 0 and 1. Raises ValueError for other letters and other lengths."""
     for string in strings:

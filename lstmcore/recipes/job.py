@@ -29,7 +29,7 @@ from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.data import batches
 from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.find_lr import RangeTest, find_lr
-from lstmcore.train.metrics import Loss
+from lstmcore.train.metrics import TAKEN, Loss
 from lstmcore.train.update.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -214,11 +214,18 @@ def write_picture(path: Path, figure: "Figure") -> None:
 
 
 def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
-    """The loss over the epochs, that of the training and, if there is one, of the validation."""
+    """The loss over the epochs, that of the training and, if there is one, of the validation; and each metric, dashed,
+    on a scale of its own at the right."""
     rows = history["epochs"]
+    epochs = [row["epoch"] for row in rows]
     for name in ("loss", "validation"):
         if rows and name in rows[0]:
-            axis.semilogy([row["epoch"] for row in rows], [row[name] for row in rows], label=name)
+            axis.semilogy(epochs, [row[name] for row in rows], label=name)
+    for k, name in enumerate(name for name in (rows[0] if rows else ()) if name not in TAKEN):
+        right, color = axis.twinx(), f"C{2 + k}"
+        right.plot(epochs, [row[name] for row in rows], "--", color=color)
+        right.set_ylabel(name, color=color)
+        right.spines["right"].set_position(("outward", 45 * k))
     axis.set(xlabel="epoch", ylabel=unit, title="training loss")
     if rows and "validation" in rows[0]:
         axis.legend()

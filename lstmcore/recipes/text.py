@@ -177,6 +177,7 @@ def job(
             "clip": 1.0,
             "rng": rng,
             "carry_state": True,
+            "metrics": {"perplexity": train.perplexity},
         },
     )
 

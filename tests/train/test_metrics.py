@@ -84,6 +84,39 @@ def test_accuracy():
         train.accuracy(y, targets)
 
 
+LABELS = {
+    lc.softmax_cross_entropy: lambda rng, shape: rng.integers(0, 4, shape),
+    lc.binary_cross_entropy: lambda rng, shape: (rng.random((*shape, 4)) < 0.3).astype("float64"),
+    lc.squared_error: lambda rng, shape: rng.standard_normal((*shape, 4)),
+    lc.absolute_error: lambda rng, shape: rng.standard_normal((*shape, 4)),
+    lc.huber: lambda rng, shape: 3 * rng.standard_normal((*shape, 4)),
+}
+
+
+@pytest.mark.parametrize("loss", LABELS)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"segments": 2}, {"clip": 1.0}])
+def test_every_number_is_that_of_one_batch(loss, options):
+    """The same rows in batches of very unequal sizes and lengths, and in one, by a model that stands still: what the
+    history, early stopping, a schedule and the metrics are told. The mean of the batches' means is another number."""
+    data, net = batches(5, LABELS[loss]), model(4)
+    (x, _, mask), targets = whole(data), np.concatenate([b.targets for b in data], axis=1)
+    classes = loss is lc.softmax_cross_entropy
+    metrics = {"perplexity": train.perplexity} if classes else {"error": train.mean_absolute_error}
+    metrics |= {"accuracy": train.accuracy} if classes or loss is lc.binary_cross_entropy else {}
+    told = []
+    for parts in (data, [train.Batch(x, targets, mask)]):
+        stopping, heard = lc.EarlyStopping(3), []
+        schedule = train.Plateau(1e-300)
+        schedule.observe = heard.append
+        given = {"validation": parts, "metrics": metrics, "callbacks": [stopping], "schedule": schedule, **options}
+        (row,) = lc.fit(net, loss, parts, lc.SGD(1e-300), epochs=1, **given)["epochs"]
+        told.append([row["loss"], row["validation"], *(row[name] for name in metrics), stopping.best, *heard])
+    np.testing.assert_allclose(told[0], told[1], rtol=1e-13)  # 100 numbers at most, added in another order
+    means = [float(loss(net.predict(b.x, mask=b.mask)[0], b.targets, b.mask)[0]) for b in data]
+    assert abs(np.mean(means) / told[0][0] - 1) > 1e-3
+    assert told[0][0] == pytest.approx(told[0][1], rel=1e-13)
+
+
 def test_a_loss_that_counts_otherwise():
     """With class weights batches are averaged, and accumulated, by the weights of their targets."""
     data, weights = batches(4, lambda rng, shape: rng.integers(0, 4, shape)), np.array([1.0, 10.0, 0.1, 3.0])

@@ -6,7 +6,8 @@ Names tell the parts; the order in which they stand tells the order of the parts
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,8 @@ def _torch(
         path = found[1] or "" if found else key.rpartition(".")[0]
         groups.setdefault(path, {})[key.rpartition(".")[2]] = value
     layers: list[Layer] = []
-    for path, group in groups.items():
+    for path in _in_order({path: _widths(group) for path, group in groups.items()}):
+        group = groups[path]
         projected = next((shape(value)[0] for key, value in group.items() if key.startswith("weight_hr")), 0)
         named = feature({k: np.empty(shape(v)) for k, v in group.items() if not k.startswith("weight_hr")})
         if named:
@@ -215,6 +217,46 @@ def _torch(
                 f"{held} is no Linear, Embedding or recurrent layer: lstmcore has no layer of these arrays"
             )
     return layers
+
+
+def _widths(group: Mapping[str, object]) -> tuple[int, int, bool] | None:
+    """Of the part of these arrays: inputs, outputs, and whether it could be an Embedding; None for what is no part."""
+    sizes = {key: shape(value) for key, value in group.items()}
+    inner = [size for key, size in sizes.items() if key.startswith("weight_ih")]
+    outer = [size for key, size in sizes.items() if key.startswith("weight_hh")]
+    if inner and outer and all(len(size) == 2 for size in (*inner, *outer)):
+        return inner[0][1], outer[0][1] * (1 + any(key.endswith("_reverse") for key in sizes)), False
+    if len(sizes.get("weight", ())) == 2:
+        return sizes["weight"][1], sizes["weight"][0], "bias" not in sizes
+    return None
+
+
+def _in_order(widths: Mapping[str, tuple[int, int, bool] | None]) -> list[str]:
+    """The parts, one reading what the other gives: as they stand if that fits, else in the only order that does.
+
+    A .safetensors file holds them in the order of their names, a module in the order in which they were made. Raises
+    ValueError where no order fits, or several.
+    """
+
+    known = {path: size for path, size in widths.items() if size is not None}
+
+    def fits(order: Sequence[str]) -> bool:
+        sizes = [known[path] for path in order]
+        if len(sizes) > 1 and sizes[0][2] and sizes[0][0] == sizes[1][0]:  # an Embedding is as wide as what reads it
+            sizes = sizes[1:]
+        return all(a[1] == b[0] for a, b in pairwise(sizes))
+
+    given = list(widths)
+    if len(known) < len(widths) or len(widths) > 7 or fits(given):
+        return given
+    found = [list(order) for order in permutations(given) if fits(order)]
+    if len(found) != 1:
+        sizes = ", ".join(f"{path} {size[0]} -> {size[1]}" for path, size in known.items())
+        raise ValueError(
+            f"the parts do not read each other in the order in which they stand, and {len(found) or 'no'} others would "
+            f"fit: {sizes}; hand over the module itself"
+        )
+    return found[0]
 
 
 def _dense(

@@ -239,7 +239,7 @@ def run(
 def forecasts(
     net: layers.Layer, values: np.ndarray, options: Options, history: finished.History, engine: str
 ) -> Result:
-    """What a trained model forecasts of the rest of the series."""
+    """What a trained model forecasts of the rest of the series. history, engine: of its training."""
     learnt, series = check(values, options), _columns(values)[:, 0]
     scales = scales_of(values, learnt)
     x = inputs(values, scales, options.known)

@@ -48,7 +48,7 @@ def read(
     names = [name, *beside]
     if len(set(names)) < len(names):
         raise ValueError(
-            f"{path}: --with should name other columns than {name!r}, and each once; got {', '.join(beside)}"
+            f"{path}: the columns beside {name!r} (--with) should be others, each once; got {', '.join(beside)}"
         )
     understood = [numbers(path, one, found.lines, found.column(one), decimal, found.delimiter, na) for one in names]
     values = np.stack([column_values for column_values, _ in understood], axis=1)  # (rows, 1 + K)
@@ -58,6 +58,8 @@ def read(
         if other not in found.names:
             raise ValueError(_unknown(path, found, other))
         if other in names:
+            if time is not None:
+                raise ValueError(f"{path}: --time should name another column than those that are read; got {time!r}")
             continue
         known = index_of_rows(path, other, found.lines, found.column(other), time is not None)
         if known is not None:

@@ -299,8 +299,8 @@ def test_the_commands_with_columns(tmp_path, monkeypatch):
         (["predict", "series", "known", "load.csv", "--column", "MW"], "there are 0"),
         (["predict", "series", "known", "next.csv", "--column", "MW", "--steps", "3"], "there are 2"),
         ([*train, "--with", "wnd"], "has no column 'wnd' (did you mean 'wind'?)"),
-        ([*train, "--with", "MW"], "--with should name other columns than 'MW', and each once; got MW"),
-        ([*train, "--with", "wind", "--with", "wind"], "and each once; got wind, wind"),
+        ([*train, "--with", "MW"], "the columns beside 'MW' (--with) should be others, each once; got MW"),
+        ([*train, "--with", "wind", "--with", "wind"], "each once; got wind, wind"),
         ([*train, "--known"], "--known says something of the columns of --with"),
         (["train", "series", "--with", "wind", *few], "--with needs the FILE that the column is in"),
         (
