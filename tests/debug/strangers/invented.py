@@ -39,6 +39,6 @@ PRODUCTS = [  # what is off lies in one array
 ]
 LAYERS = [  # what is off begins in one layer or direction
     ("both_ways.py", "bw.back(dy[::-1, :, 4:])", "bw.back(dy[::-1, :, 4:] ** 3)", ("bw",)),
-    ("stacked.py", "d * tc * o * (1 - o)]", "d * tc * (o if n else o * o) * (1 - o)]", ("0",)),
+    ("stacked.py", "d * tc * o * (1 - o)]", "d * tc * (o if n else o**3) * (1 - o)]", ("0",)),
     ("stacked.py", "s * c[n, t] * f * (1 - f)", "s * c[n, t] * (f * f if n else f) * (1 - f)", ("1",)),
 ]  # fmt: skip
