@@ -22,10 +22,27 @@ OBJECTS = {
 FILES = {
     ".pt": "lstmcore.interop.read.tensors",
     ".pth": "lstmcore.interop.read.tensors",
+    ".bin": "lstmcore.interop.read.tensors",
+    ".ckpt": "lstmcore.interop.read.tensors",
+    ".npz": "lstmcore.interop.read.tensors",
     ".safetensors": "lstmcore.interop.read.tensors",
+    ".index.json": "lstmcore.interop.read.tensors",
     ".onnx": "lstmcore.interop.read.onnx_graphs",
     ".keras": "lstmcore.interop.read.keras_files",
     ".h5": "lstmcore.interop.read.keras_files",
+    ".hdf5": "lstmcore.interop.read.keras_files",
+}
+BY_HAND = {  # what people have and lstmcore does not open, and how its arrays are handed over
+    ".pt2": "a program of torch.export: torch.save(program.state_dict, 'model.pt')",
+    ".pb": "a program of TensorFlow: save its model as .keras, or hand over its variables by name",
+    ".tflite": "a program of TensorFlow Lite: read the model that it was made of",
+    ".index": "a checkpoint of TensorFlow: hand over {name: reader.get_tensor(name)} of tf.train.load_checkpoint(path)",
+    ".pkl": "a pickle, a program that is never run here: save its arrays by torch.save or numpy.savez",
+    ".joblib": "a pickle, a program that is never run here: save its arrays by torch.save or numpy.savez",
+    ".msgpack": "a tree of Flax: hand over flax.serialization.msgpack_restore(path.read_bytes())",
+    ".eqx": "arrays of Equinox: hand over the module of equinox.tree_deserialise_leaves(path, module)",
+    ".npy": "one array without a name: hand over arrays by name, or an .npz file",
+    ".mat": "a file of MATLAB: hand over the arrays of scipy.io.loadmat(path) that are the layer's",
 }
 
 
@@ -40,8 +57,8 @@ def read(
     **options: object,
 ) -> Layer:
     """The lstmcore model of a torch module, a Keras 3 layer or model, an ONNX model or node, a Flax module (nnx, or
-    linen with params=), a cell of Equinox, a file (.pt, .pth, .safetensors, .onnx, .keras, .weights.h5), or arrays by
-    name.
+    linen with params=), a cell of Equinox, a file (.pt, .pth, .bin, .ckpt, .npz, .safetensors, .onnx, .keras,
+    .weights.h5), a folder of .safetensors files with their index, or arrays by name.
 
         model = lc.interop.read(module)
         model = lc.interop.read("model.onnx")
@@ -83,11 +100,22 @@ def from_torch(module: object, dtype: str | None = None, tell: Callable[[str], o
 
 
 def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
-    if path.suffix not in FILES:
+    if path.is_dir():
+        indices = sorted(path.glob("*.index.json"))
+        if len(indices) != 1:
+            raise ValueError(
+                f"{path} is a folder without one *.index.json, as large models of .safetensors files have it: hand "
+                "over the file that is in it"
+            )
+        path = indices[0]
+    ending = ".index.json" if path.name.endswith(".index.json") else path.suffix
+    if ending in BY_HAND:
+        raise ValueError(f"{path} is {BY_HAND[ending]}")
+    if ending not in FILES:
         raise TypeError(f"{path} should end in {', '.join(FILES)}; got {path.suffix or 'no ending'!r}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
-    return importlib.import_module(FILES[path.suffix]).read_file(path, **_said(given))
+    return importlib.import_module(FILES[ending]).read_file(path, **_said(given))
 
 
 def _said(given: Plain) -> Plain:

@@ -48,7 +48,12 @@ def read_file(
         import h5py
     except ImportError:
         raise ImportError("arrays of Keras are read by h5py: pip install h5py") from None
-    if path.suffix == ".h5" and config is None:
+    if path.suffix != ".keras" and _is_of_keras_2(path):
+        raise Unread(
+            f"{path} is a whole model in the format of Keras 2: save it once more, "
+            'keras.saving.load_model(path).save("model.keras")'
+        )
+    if path.suffix != ".keras" and config is None:
         raise Unread(f"{path} holds arrays and no options: pass config=model.to_json() (a .keras file holds both)")
     notes: list[str] = []
     size = path.stat().st_size
@@ -67,7 +72,10 @@ def read_file(
             parts = [(p["class_name"], p["config"], _arrays(held, group, size)) for group, p in _numbered(said)]
     except DAMAGED as error:
         raise ValueError(f"{path} is damaged, or no file of Keras 3: {error!s:.200}") from error
-    layers, flipped = in_order(parts, dtype, notes)
+    try:
+        layers, flipped = in_order(parts, dtype, notes)
+    except (KeyError, IndexError) as error:  # arrays or options that its layers need
+        raise ValueError(f"{path} is damaged, or no file of Keras 3: {error!s:.200}") from error
     model = chain(layers)
     proof = (
         _prove(path, model, flipped)
@@ -75,6 +83,16 @@ def read_file(
         else Proof(None, "arrays and a configuration of two sources")
     )
     return model, proof._replace(words="; ".join([proof.words, *notes]))
+
+
+def _is_of_keras_2(path: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as held:
+            return "model_config" in held.attrs
+    except OSError:  # damaged: what reads it says so
+        return False
 
 
 def _numbered(config: Plain) -> Iterator[tuple[str, Plain]]:

@@ -83,6 +83,11 @@ def read_file(
     """Raises ValueError for a damaged file."""
     try:
         model = onnx.load(path, load_external_data=False)
+        files = {entry.value for t in model.graph.initializer for entry in t.external_data if entry.key == "location"}
+        missing = sorted(name for name in files if not (path.parent / name).is_file())
+        if missing:
+            raise Differs(f"{path} keeps its weights in {', '.join(missing)} beside it, which is not there")
+        onnx.load_external_data_for_model(model, str(path.parent))  # it follows no way out of that folder
         onnx.checker.check_model(model)
         return read(model, dtype=dtype, weights=weights, **options)
     except Differs:

@@ -1,11 +1,16 @@
 """Weights by name, without the program that they belong to: a state_dict of torch, an nnx or linen tree of Flax, the
-variables of TensorFlow 1, or arrays of any layout of the table; and the files that hold such: .pt, .pth, .safetensors.
+variables of TensorFlow 1, or arrays of any layout of the table; and the files that hold such: .pt, .pth, .bin, .ckpt
+(of Lightning), .safetensors alone or in pieces, .npz.
 
 Names tell the parts; the order in which they stand tells the order of the parts. What names and shapes do not hold
 (batch_first, functions without weights, dropout) is not there, and the model is unproved.
 """
 
+import json
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -22,6 +27,12 @@ from lstmcore.layers import Layer, ReLU, Sigmoid, Softmax, Tanh
 
 TORCH = re.compile(r"^(?:(.*)\.)?(?:weight|bias)_([ih]h|hr)(?:_l\d+(?:_reverse)?)?$")
 BLOCKS = {4: "lstm", 3: "gru", 1: "rnn"}
+HINTS = {  # what torch says of a file -> what it is
+    "TorchScript": " (a program of TorchScript: save torch.jit.load(path).state_dict())",
+    "ScriptObject": " (a quantised model: save module.state_dict() before it is quantised)",
+    "quantize": " (a quantised model: save module.state_dict() before it is quantised)",
+    "eights_only": " (save module.state_dict(), not the module)",
+}
 TAILS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
 
 
@@ -61,7 +72,8 @@ def read(
 
 def read_file(path: Path, **given: str | None) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file and for one that holds something else than tensors by name."""
-    held = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+    readers = {".safetensors": _safetensors, ".json": _pieces, ".npz": _npz}
+    held = readers.get(path.suffix, _checkpoint)(path)
     try:
         return read(held, **given)
     except KeyError as error:  # a name that no layer has: of a letter that was changed, say
@@ -84,6 +96,36 @@ def _safetensors(path: Path) -> dict[str, object]:
         raise ImportError("bfloat16 in a .safetensors file is read by torch: pip install torch") from None
 
 
+def _pieces(index: Path) -> dict[str, object]:
+    """The tensors of .safetensors files that lie beside an index, {"weight_map": {name: file}}."""
+    try:
+        files = json.loads(index.read_bytes())["weight_map"]
+        names = sorted(set(files.values()))
+        if not all(name == Path(name).name and name.endswith(".safetensors") for name in names):
+            raise ValueError(f"it names {names[:3]}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is damaged, or no index of .safetensors files: {error!s:.200}") from error
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise ValueError(f"{index} wants {', '.join(missing)} beside it, which is not there")
+    held = {key: value for name in names for key, value in _safetensors(index.parent / name).items()}
+    if held.keys() != files.keys():
+        raise ValueError(
+            f"{index} and the files beside it name other tensors: {sorted(held.keys() ^ files.keys())[:6]}"
+        )
+    return {key: held[key] for key in files}
+
+
+def _npz(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, MemoryError, NotImplementedError) as error:
+        raise ValueError(f"{path} is damaged, or holds more than arrays: {error!s:.200}") from error
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error!s:.200}") from error
+
+
 def _checkpoint(path: Path) -> Mapping[str, object]:
     """The tensors of a .pt file; of a checkpoint with more in it, those under its state_dict."""
     try:
@@ -94,7 +136,7 @@ def _checkpoint(path: Path) -> Mapping[str, object]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch raises of a file that is not as it was written, or would be executed
         reason = str(error).split("\n")[0]
-        hint = " (save module.state_dict(), not the module)" if "eights_only" in str(error) else ""
+        hint = next((words for part, words in HINTS.items() if part in str(error)), "")
         raise ValueError(f"{path} is damaged, or holds more than tensors{hint}: {reason!s:.200}") from error
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):

@@ -29,6 +29,16 @@ NOTHING = (nn.Identity,)
 
 def read(module: nn.Module, dtype: str | None) -> tuple[Layer, Proof]:
     """The model and its proof. Raises ValueError, by name, for what lstmcore lacks, and if both sides disagree."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"a {type(module).__name__} is a program of torch: hand over its state_dict, or the module")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError("a program of TorchScript: hand over the module that it was made of, or its state_dict()")
+    for path, part in module.named_modules():
+        if "quantized" in type(part).__module__:
+            raise ValueError(
+                f"`{path or 'module'}` is a quantised {type(part).__name__}, whose weights are whole numbers: hand "
+                "over the module as it was before"
+            )
     twin, eps = _twin(module)
     left_out: list[str] = []
     layers, wide = list(_parts(module, dtype, left_out)), list(_parts(twin, None if eps < SINGLE else dtype, []))

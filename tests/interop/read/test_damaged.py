@@ -41,6 +41,7 @@ def files(torch, onnx, tmp_path):
 
     module = torch.nn.Sequential(torch.nn.LSTM(3, 4), torch.nn.Linear(4, 2))
     torch.save(module.state_dict(), tmp_path / "a.pt")
+    np.savez(tmp_path / "a.npz", **{name: value.numpy() for name, value in module.state_dict().items()})
     save_file({name: value.numpy() for name, value in module.state_dict().items()}, tmp_path / "a.safetensors")
     theirs = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
     theirs.save(tmp_path / "a.keras")
@@ -75,7 +76,7 @@ def test_damaged_files(files, nightly, tmp_path):
                 refused.setdefault(path.name, []).append(str(error))
             else:
                 assert all(np.issubdtype(w.dtype, np.floating) for w in model.params.values())
-    assert len(refused) == len(files) == 5
+    assert len(refused) == len(files) == 6
     assert all(text for texts in refused.values() for text in texts)
 
 
