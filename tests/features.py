@@ -70,6 +70,15 @@ FEATURES: dict[str, Callable[[], Layer]] = {
     "softplus": lambda: _lstm(activation="softplus", cell_activation="softplus"),
     "activations with alpha and beta": lambda: _lstm(
         activation=("scaled_tanh", 0.8, 0.6), cell_activation=("affine", 0.5, 0.1)),
+    "layer normalisation": lambda: _lstm(layer_norm=True),
+    "a state that is learned": lambda: lc.LearnedState(_lstm()),
+    "a way around a layer": lambda: lc.Residual(lc.LSTM(I, I)),
+    "dropout of h, the same at every step": lambda: lc.RecurrentDropout(_lstm(), h=0.2),
+    "DropConnect on W_hh": lambda: lc.RecurrentDropout(_lstm(), W_hh=0.2),
+    "zoneout of h and c": lambda: lc.RecurrentDropout(_lstm(), zoneout_h=0.1, zoneout_c=0.1),
+    "dropout of the candidate": lambda: lc.RecurrentDropout(_lstm(), g=0.2),
+    "dropout, one mask for a sequence": lambda: lc.Stack([_lstm(), lc.Dropout(0.2, per_sequence=True)]),
+    "every k-th state kept (recompute)": lambda: _lstm(recompute=3),
     "Linear, Embedding, Dropout around it": lambda: lc.Stack(
         [lc.Embedding(9, I), _lstm(), lc.Dropout(0.1), lc.Linear(H, 2)]),
     "tanh, sigmoid, relu, softmax at the end": lambda: lc.Stack([_lstm(), lc.Linear(H, 2), lc.Softmax()]),

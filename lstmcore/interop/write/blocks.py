@@ -63,7 +63,7 @@ def blocks(model: Layer, joined: bool = True) -> list[Block]:
     found: list[Block] = []
     for layer in _flat(model):
         if isinstance(layer, Dropout) and layer.per_sequence:
-            raise ValueError(f"{layer!r} draws one mask for all steps, and goes to no other system yet")
+            raise ValueError(f"{layer!r} draws one mask for all steps, which torch, Keras and ONNX lack")
         run = _run(layer)
         below = found[-2] if joined and len(found) > 1 and isinstance(found[-1], Dropout) else None
         between = found[-1].p if isinstance(below, Run) and isinstance(found[-1], Dropout) else 0.0
