@@ -101,16 +101,14 @@ def test_the_command(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(
         data.SETS, "jsb", lambda folder: full._replace(work=lambda seed: full.work(seed)._replace(epochs=1))
     )
-    run = CliRunner().invoke(app, [str(folder), "--sets", "jsb", "--seeds", "2", "--out", str(tmp_path / "rows.csv")])
+    run = CliRunner().invoke(app, [str(folder), "--sets", "jsb", "--seeds", "1", "--out", str(tmp_path / "rows.csv")])
     assert run.exit_code == 0, run.output
     assert "| jsb | nats per chord |" in run.stdout
     written = rows.read(tmp_path / "rows.csv", data.Learnt)
-    assert [(row.seed, row.contestant) for row in written] == [
-        (s, who) for s in (0, 1) for who in ("lstmcore", "torch")
-    ]
-    run = CliRunner().invoke(app, [str(tmp_path), "--sets", "jsb", "--out", str(tmp_path / "rows.csv")])
+    assert [(row.seed, row.contestant) for row in written] == [(0, who) for who in ("lstmcore", "torch")]
+    run = CliRunner().invoke(app, [str(tmp_path), "--sets", "vowels", "--out", str(tmp_path / "rows.csv")])
     assert run.exit_code == 1
-    assert "jsb is left out, for" in run.stderr
+    assert "vowels is left out, for" in run.stderr
     run = CliRunner().invoke(app, [str(folder), "--sets", "jbs"])
     assert run.exit_code == 2
     assert "there is no set jbs; there are vowels, jsb" in run.stderr
