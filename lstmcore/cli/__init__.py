@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli import bench, check, debug, diagnose, exercise, info
+from lstmcore.cli import bench, certify, check, debug, diagnose, exercise, info
 from lstmcore.cli.convert import EPILOG as CONVERT
 from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
@@ -42,6 +42,7 @@ app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
 app.command("exercise", epilog=exercise.EPILOG)(exercise.exercise)
 app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
 app.command("convert", epilog=CONVERT)(convert)
+app.command("certify", epilog=certify.EPILOG)(certify.certify)
 app.command("info")(info.info)
 app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench.bench)
 

@@ -11,13 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from lstmcore.debug.certify.pack import RESULTS, Golden
+from lstmcore.debug.certify.verdict import Refused
 from lstmcore.train.files.sealed import to_bytes
 
 REFUSED = 3  # the exit status of a program that has no such case
-
-
-class Refused(Exception):
-    """The program says that it has no such case."""
 
 
 def told(case: Golden) -> str:

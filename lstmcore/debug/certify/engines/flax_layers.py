@@ -1,0 +1,85 @@
+"""Flax linen: nn.RNN over its cells, with seq_lengths, by jax's own derivatives."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lstmcore.debug.certify.engines import Run
+from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
+from lstmcore.debug.certify.pack import Golden
+from lstmcore.debug.certify.verdict import Refused
+
+CELLS = {"lstm": "OptimizedLSTMCell", "gru": "GRUCell", "rnn": "SimpleCell"}
+
+
+def engine(kind: str, dtype: str) -> tuple[str, Run]:
+    import flax
+    import flax.linen
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return flax.__version__, partial(_run, flax.linen, jax, dtype)
+
+
+def _nested(flat: dict[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split("/")
+        here = tree
+        for part in path:
+            here = here.setdefault(part, {})
+        here[last] = value
+    return tree
+
+
+def _flat(tree: Any, before: str = "") -> dict[str, np.ndarray]:
+    if not isinstance(tree, dict):
+        return {before[:-1]: np.asarray(tree)}
+    return {name: a for key, part in tree.items() for name, a in _flat(part, f"{before}{key}/").items()}
+
+
+def _run(nn: Any, jax: Any, dtype: str, case: Golden) -> dict[str, object]:
+    only(case)
+    for there, why in (
+        (case.topology == "towers", "no independent towers"),
+        (case.mask is not None and case.lengths is None, "no mask with gaps"),
+    ):
+        if there:
+            raise Refused(why)
+    cell = getattr(nn, CELLS[case.cell])(case.H, dtype=dtype, param_dtype=dtype)
+    lengths = None if case.lengths is None else jax.numpy.asarray(case.lengths)
+    x = np.ascontiguousarray(case.x.astype(dtype).swapaxes(0, 1))
+    weights = [
+        jax.tree.map(lambda a: jax.numpy.asarray(a.astype(dtype)), _nested(theirs(case, place, "flax")))
+        for place in case.places
+    ]
+    given = list(zip(*states(case, "state0", dtype)))  # by place: (h, c) or (h,)
+    per = len(case.places) // case.layers
+
+    def pure(x: Any, given: Any, weights: Any) -> Any:
+        last: list[Any] = []
+        for k in range(case.layers):
+            outputs = []
+            for d in range(per):
+                at = k * per + d
+                backwards = case.direction == "reverse" or case.places[at].endswith("bw")
+                run = nn.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
+                begin = tuple(reversed(given[at])) if case.cell == "lstm" else given[at][0]  # Flax's carry is (c, h)
+                end, y = run.apply({"params": {"cell": weights[at]}}, x, initial_carry=begin, seq_lengths=lengths)
+                outputs.append(y)
+                last += reversed(end) if case.cell == "lstm" else [end]
+            x = jax.numpy.concatenate(outputs, axis=-1)
+        return [x, *last]
+
+    upstream = [dy(case, dtype).swapaxes(0, 1)] + [s for pair in zip(*states(case, "dstate", dtype)) for s in pair]
+    with jax.disable_jit():  # every case has shapes of its own, and would be compiled for seconds
+        outputs, back = jax.vjp(pure, x, given, weights)
+        dx, dstate0, dweights = back([jax.numpy.asarray(a) for a in upstream])
+    names = [f"{place}.{s}" for place in case.places for s in case.states]
+    found: dict[str, object] = {"y": np.asarray(outputs[0]).swapaxes(0, 1), "dx": np.asarray(dx).swapaxes(0, 1)}
+    found |= {f"state/{name}": np.asarray(s) for name, s in zip(names, outputs[1:])}
+    found |= {f"dstate0/{name}": np.asarray(s) for name, s in zip(names, (s for pair in dstate0 for s in pair))}
+    for place, gradients in zip(case.places, dweights):
+        found |= ours(case, place, "flax", _flat(gradients))
+    return found

@@ -1,0 +1,158 @@
+"""Keras 3: keras:torch and keras:jax with gradients, keras:numpy and others outputs alone; :unroll unrolls the loop.
+
+The worker is started with KERAS_BACKEND set to the second word. zero_output_for_mask is on: then y is promised to be
+zero at masked steps, and what else stands there is wrong.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lstmcore.debug.certify.engines import Run
+from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
+from lstmcore.debug.certify.pack import Golden
+from lstmcore.debug.certify.verdict import Refused
+
+FUNCTIONS = ("tanh", "sigmoid", "relu", "softsign", "softplus", "elu", "linear")
+KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
+
+
+def engine(kind: str, dtype: str, backend: str = "", *words: str) -> tuple[str, Run]:
+    import keras
+
+    if set(words) - {"unroll"}:
+        raise ValueError(f"after the backend may stand unroll; got {':'.join(words)}")
+    backend = keras.config.backend()
+    keras.config.set_floatx(dtype)
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    return f"{keras.__version__} on {backend}", partial(_run, keras, backend, dtype, "unroll" in words)
+
+
+def _function(case: Golden, option: str, usual: str) -> str:
+    spec = case.options.get(option, usual)
+    parts: list[Any] = [spec] if isinstance(spec, str) else list(spec)
+    name, *numbers = parts
+    if name == "hard_sigmoid" and numbers and abs(numbers[0] - 1 / 6) < 1e-12:
+        return "hard_sigmoid"
+    if name not in FUNCTIONS or numbers:
+        raise Refused(f"no {option} {' '.join(map(str, parts))}")
+    return str(name)
+
+
+def _layer(keras: Any, dtype: str, unroll: bool, case: Golden, backwards: bool) -> Any:
+    told: dict[str, Any] = {
+        "activation": _function(case, "activation", "tanh"),
+        "use_bias": case.options.get("bias", True),
+        "return_sequences": True,
+        "return_state": True,
+        "go_backwards": backwards,
+        "zero_output_for_mask": True,
+        "unroll": unroll,
+        "dtype": dtype,
+    }
+    if case.cell != "rnn":
+        told["recurrent_activation"] = _function(case, "gate_activation", "sigmoid")
+    if case.cell == "lstm" and _function(case, "cell_activation", "tanh") != told["activation"]:
+        raise Refused("no cell_activation of its own")
+    if case.cell == "gru":
+        told["reset_after"] = case.options.get("reset") != "before"
+    return getattr(keras.layers, KINDS[case.cell])(case.H, **told)
+
+
+def _run(keras: Any, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
+    only(case, "activation", "gate_activation", "cell_activation", "bias", "reset")
+    if case.topology == "towers":
+        raise Refused("no independent towers")
+    widths = [case.I] + [case.H * (2 if case.direction == "bidirectional" else 1)] * (case.layers - 1)
+    layers = []
+    for width in widths:
+        layer = _layer(keras, dtype, unroll, case, case.direction == "reverse")
+        if case.direction == "bidirectional":
+            layer = keras.layers.Bidirectional(layer, merge_mode="concat")
+        layer.build((case.B, case.T, width))
+        layers.append(layer)
+    per = len(case.places) // case.layers
+    where = []  # (place, key, variable)
+    for k, layer in enumerate(layers):
+        variables = layer.trainable_variables
+        each = len(variables) // per
+        for d in range(per):
+            place = case.places[k * per + d]
+            for (key, value), variable in zip(
+                theirs(case, place, "keras").items(), variables[d * each : (d + 1) * each]
+            ):
+                variable.assign(value.astype(dtype))
+                where.append((place, key, variable))
+    given = [s for pair in zip(*states(case, "state0", dtype)) for s in pair]  # by place, h and c side by side
+    many = len(case.states) * per
+
+    def forward(x: Any, initial: list[Any], call: Any) -> tuple[Any, list[Any]]:
+        last: list[Any] = []
+        mask = None if case.mask is None else keras.ops.convert_to_tensor(case.mask.T)
+        for k, layer in enumerate(layers):
+            answer = call(layer, x, initial_state=initial[k * many : (k + 1) * many], mask=mask)
+            x, last = answer[0], [*last, *answer[1:]]
+            x = keras.ops.flip(x, 1) if case.direction == "reverse" else x
+        return x, last
+
+    upstream = [dy(case, dtype).swapaxes(0, 1)] + [s for pair in zip(*states(case, "dstate", dtype)) for s in pair]
+    x = np.ascontiguousarray(case.x.astype(dtype).swapaxes(0, 1))
+    if backend == "torch":
+        y, last, dx, dstate0, dweights = _by_torch(forward, x, given, upstream, [v for _, _, v in where])
+    elif backend == "jax":
+        y, last, dx, dstate0, dweights = _by_jax(forward, layers, x, given, upstream)
+    else:
+        y, last = forward(keras.ops.convert_to_tensor(x), [keras.ops.convert_to_tensor(s) for s in given], _call)
+        dx, dstate0, dweights = None, [], []
+    y = np.asarray(keras.ops.convert_to_numpy(y)).swapaxes(0, 1)
+    if case.mask is not None and np.any(y[~case.mask] != 0):
+        y = np.where(case.mask[..., None], y, np.nan)
+        y[np.nonzero(case.mask)[0][0], np.nonzero(case.mask)[1][0]] = np.nan  # promised to be zero where masked: seen
+    found: dict[str, object] = {"y": y}
+    names = [f"{place}.{s}" for place in case.places for s in case.states]
+    found |= {f"state/{name}": np.asarray(keras.ops.convert_to_numpy(s)) for name, s in zip(names, last)}
+    found |= {f"dstate0/{name}": np.asarray(s) for name, s in zip(names, dstate0)}
+    if dx is not None:
+        found["dx"] = np.asarray(dx).swapaxes(0, 1)
+        for place in case.places:
+            got = {key: np.asarray(g) for (at, key, _), g in zip(where, dweights) if at == place}
+            found |= ours(case, place, "keras", got)
+    return found
+
+
+def _call(layer: Any, x: Any, **told: Any) -> Any:
+    return layer(x, **told)
+
+
+def _by_torch(forward: Any, x: Any, given: Any, upstream: Any, variables: Any) -> Any:
+    import torch
+
+    inputs = [torch.tensor(a, requires_grad=True) for a in (x, *given)]
+    y, last = forward(inputs[0], inputs[1:], _call)
+    wanted = [*inputs, *(variable.value for variable in variables)]
+    dx, *rest = torch.autograd.grad([y, *last], wanted, [torch.tensor(a) for a in upstream])
+    arrays = [a.detach().numpy() for a in rest]
+    return y.detach(), [a.detach() for a in last], dx.numpy(), arrays[: len(given)], arrays[len(given) :]
+
+
+def _by_jax(forward: Any, layers: Any, x: Any, given: Any, upstream: Any) -> Any:
+    import jax
+
+    def pure(x: Any, given: Any, weights: Any) -> Any:
+        at = {id(layer): w for layer, w in zip(layers, weights)}
+
+        def call(layer: Any, x: Any, **told: Any) -> Any:
+            fixed = [v.value for v in layer.non_trainable_variables]
+            return layer.stateless_call(at[id(layer)], fixed, x, **told)[0]
+
+        y, last = forward(x, given, call)
+        return [y, *last]
+
+    weights = [[v.value for v in layer.trainable_variables] for layer in layers]
+    outputs, back = jax.vjp(pure, x, given, weights)
+    dx, dstate0, dweights = back([jax.numpy.asarray(a) for a in upstream])
+    return outputs[0], outputs[1:], dx, dstate0, [a for layer in dweights for a in layer]

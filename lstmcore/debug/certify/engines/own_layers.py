@@ -1,0 +1,21 @@
+"""lstmcore itself: "lstmcore", "lstmcore:reference", "lstmcore:fused-cpu"."""
+
+from functools import partial
+
+from lstmcore import __version__
+from lstmcore.debug.certify.engines import Run
+from lstmcore.debug.certify.own import answer, layer_of
+from lstmcore.debug.certify.pack import Golden
+from lstmcore.debug.certify.verdict import Refused
+
+
+def engine(kind: str, dtype: str, which: str | None = None) -> tuple[str, Run]:
+    return __version__, partial(_run, dtype, which)
+
+
+def _run(dtype: str, which: str | None, case: Golden) -> dict[str, object]:
+    try:
+        model = layer_of(case, dtype, which)
+    except ValueError as error:  # this engine has no such cell
+        raise Refused(str(error)) from None
+    return dict(answer(case, model, dtype))

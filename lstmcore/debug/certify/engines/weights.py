@@ -1,0 +1,43 @@
+"""Weights of a case in a peer's layout, and its gradients back; what a peer has no word for is refused."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lstmcore.debug.certify.pack import Golden
+from lstmcore.debug.certify.verdict import Refused
+from lstmcore.interop import from_lstmcore, to_lstmcore
+
+
+def theirs(case: Golden, place: str, layout: str) -> dict[str, np.ndarray]:
+    """The weights of one layer and direction, as one layer of the layout."""
+    return from_lstmcore(case.part("weights", place), layout, case.cell, options=case.options)
+
+
+def ours(case: Golden, place: str, layout: str, gradients: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """The gradients of one layer of the layout, by the names of the pack."""
+    found = to_lstmcore(gradients, layout, case.cell, gradients=True, options=case.options)[1]
+    return {f"dweights/{place}.{name}": found[name] for name in case.part("weights", place)}
+
+
+def only(case: Golden, *options: str) -> None:
+    """Refuses a case with other options of the cell than these."""
+    for option in case.options:
+        if option not in options:
+            raise Refused(f"no {option}")
+
+
+def states(case: Golden, group: str, dtype: str) -> list[np.ndarray]:
+    """state0 or dstate of the whole: (places, B, width) each; zeros where the case gives none."""
+    widths = {"h": case.width, "c": case.H}
+    given = case.part(group)
+    return [
+        np.stack([given.get(f"{place}.{s}", np.zeros((case.B, widths[s]))) for place in case.places]).astype(dtype)
+        for s in case.states
+    ]
+
+
+def dy(case: Golden, dtype: str) -> np.ndarray:
+    """(T, B, .), zero at masked steps, where a loss reads nothing."""
+    given = np.zeros_like(case.results["y"]) if case.dy is None else case.dy
+    return (given if case.mask is None else np.where(case.mask[..., None], given, 0)).astype(dtype)

@@ -1,0 +1,149 @@
+"""`lstmcore certify`: verdicts on engines with known faults, real peers whose faults are known, and what is written."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from lstmcore.cli import app
+from lstmcore.debug.certify import certify, read_pack
+from lstmcore.debug.certify.certify import CannotBegin
+
+PACK = read_pack()
+MINE = '''
+import os, time
+from lstmcore.debug.certify import Refused
+from lstmcore.debug.certify.own import answer, layer_of
+
+def right(case):
+    return answer(case, layer_of(case))
+
+def blind(case):
+    """Knows no mask."""
+    from dataclasses import replace
+    arrays = {k: v for k, v in case.arrays.items() if k != "mask"}
+    return answer(replace(case, arrays=arrays), layer_of(case))
+
+def hasty(case):
+    """Forgets dstate in one weight."""
+    found = right(case)
+    found["dweights/0.fw.W_hh"] = found["dweights/0.fw.W_hh"].copy()
+    found["dweights/0.fw.W_hh"][1, case.H] *= 1 + 1e-9
+    return found
+
+def plain(case):
+    if case.features:
+        raise Refused("nothing but the plain layer")
+    return right(case)
+
+def falls(case):
+    if case.name == "lstm-dstate":
+        os._exit(7)
+    if case.name == "lstm-reverse":
+        raise ZeroDivisionError("by nothing")
+    if case.name == "lstm-bidirectional":
+        time.sleep(60)
+    return right(case)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_verdicts_in_a_process_of_its_own(mine):
+    """What knows no mask is told that it ignores lengths; a number that is a billionth off is found, with its gate."""
+    names = ("lstm-lengths", "lstm-dstate")
+    blind = {v.case: v for v in certify("mine:blind", only=names).verdicts}
+    assert (blind["lstm-lengths"].verdict, blind["lstm-dstate"].verdict) == ("ignored", "agree")
+    assert "lengths" in blind["lstm-lengths"].words
+    (hasty,) = [v for v in certify("mine:hasty", only=["lstm-dstate"]).verdicts if v.case == "lstm-dstate"]
+    assert hasty.verdict == "wrong"
+    assert hasty.wrong == ("dweights/0.fw.W_hh",)
+    assert f"[1, {PACK['lstm-dstate'].H}], gate f" in hasty.words
+
+
+def test_a_crash_costs_one_case(mine):
+    names = ["lstm-dstate", "lstm-reverse", "lstm-bidirectional"]
+    score = certify("mine:falls", only=[*names, "lstm-long"], seconds=20)
+    said = {v.case: v for v in score.verdicts}
+    assert {case for case, v in said.items() if v.verdict == "crash"} == set(names)
+    assert "ended with code 7" in said["lstm-dstate"].words
+    assert said["lstm-reverse"].words == "ZeroDivisionError: by nothing"
+    assert said["lstm-bidirectional"].words == "no answer within 20 s"
+    assert {v.verdict for case, v in said.items() if case not in names} <= {"agree", "ambiguous"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing", "should be one of lstmcore, torch"), ("no_such_module:f", "No module named 'no_such_module'"),
+        ("mine:nothing", "mine has no function 'nothing'"), ("program:./not-there", "cannot be run; wanted is"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_is_not_there(mine, name, words):
+    with pytest.raises(CannotBegin, match=re.escape(words)):
+        certify(name)
+    answered = CliRunner().invoke(app, ["certify", name])
+    assert answered.exit_code == 2
+    assert words in answered.output.replace("\n", " ")
+    assert "Traceback" not in answered.output
+
+
+def test_from_a_shell(mine):
+    """Exit codes, the file of known failures and its strictness, JUnit, JSON, the badge and the picture."""
+    (mine / "known.json").write_text('{"lstm-lengths": "ignored"}')
+    only = ["--only", "lstm-lengths-dstate", "--only", "lstm-state0-bidirectional"]
+    words = ["certify", "mine:blind", *only, "--junit", "found.xml", "--picture", "found.png", "--json"]
+    bad = CliRunner().invoke(app, words)
+    assert bad.exit_code == 1
+    told = json.loads(bad.stdout.splitlines()[-1])
+    assert told["counts"]["ignored"] == sum(case["verdict"] == "ignored" for case in told["cases"]) > 0
+    failures = ElementTree.parse(mine / "found.xml").findall(".//failure")
+    assert len(failures) == told["counts"]["ignored"] + told["counts"]["wrong"]
+    assert (mine / "found.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    known = {case["case"]: case["verdict"] for case in told["cases"] if case["verdict"] in ("ignored", "wrong")}
+    (mine / "known.json").write_text(json.dumps(known))
+    assert CliRunner().invoke(app, ["certify", "mine:blind", *only, "--expected", "known.json"]).exit_code == 0
+    repaired = CliRunner().invoke(app, ["certify", "mine:right", *only, "--expected", "known.json"])
+    assert repaired.exit_code == 1
+    assert "take it out of the file" in repaired.output
+    badge = CliRunner().invoke(app, ["certify", "mine:plain", *only, "--badge"])
+    assert badge.exit_code == 0
+    assert re.fullmatch(r"mine:plain: 0 of 0 agree, \d+ refused\n", badge.stdout)
+    (mine / "known.json").write_text("[]")
+    assert CliRunner().invoke(app, ["certify", "mine:right", "--expected", "known.json"]).exit_code == 2
+
+
+def bad_cases(name, *only, dtype=""):
+    return {v.case: v.verdict for v in certify(name, dtype, only=only).bad}
+
+
+def test_torch_and_equinox_are_right(torch, request):
+    """No false alarm, gradients and all."""
+    assert bad_cases("torch", "gru-lengths", "lstm-short", "lstm-two", "rnn-state0") == {}
+    request.getfixturevalue("jax")
+    pytest.importorskip("equinox") if not request.config.getoption("--require-peers") else __import__("equinox")
+    assert bad_cases("equinox", "gru-state0", "lstm-dstate") == {}
+
+
+def test_known_faults_are_found(request):
+    """As of onnx 1.23, onnxruntime 1.32, Flax 0.12.8 and Keras 3.15: docs/scoreboard.md tells what they do."""
+    for peer in ("onnx", "onnxruntime", "flax", "keras"):
+        if not request.config.getoption("--require-peers"):
+            pytest.importorskip(peer)
+    assert bad_cases("onnx-reference", "lstm-lengths-nan-state0", "lstm-coupled_f-relu", "gru-lengths-clip_a")
+    found = bad_cases("onnxruntime", "rnn-affine", "rnn-scaled_tanh", "rnn-thresholded_relu", "rnn-elu")
+    assert found == dict.fromkeys(("rnn-affine", "rnn-scaled_tanh", "rnn-thresholded_relu"), "wrong")
+    assert bad_cases("flax", "rnn-empty-dstate", "gru-lengths-nan-two") == dict.fromkeys(
+        ("rnn-empty-dstate", "gru-lengths-nan-two"), "wrong"
+    )
+    unrolled = bad_cases("keras:numpy:unroll", "rnn-lengths-dstate", "rnn-two")
+    assert "rnn-lengths-dstate" in unrolled
+    assert "rnn-two" not in unrolled
+    assert bad_cases("keras:numpy", "rnn-lengths-dstate", "rnn-two") == {}
