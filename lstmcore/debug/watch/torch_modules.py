@@ -1,5 +1,7 @@
 """Which recurrent module of torch is meant, and what it is here. Raises, by name, for what cannot be watched."""
 
+from typing import TypeAlias
+
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -7,7 +9,7 @@ from lstmcore.arrays import Plain
 from lstmcore.interop.build import refuse
 from lstmcore.interop.read.torch_modules import CELLS, RECURRENT
 
-Recurrent = nn.RNNBase | nn.RNNCellBase
+Recurrent: TypeAlias = nn.RNNBase | nn.RNNCellBase
 KNOWN = (*RECURRENT, *CELLS)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)  # each holds the module that it runs as `module`
 COMPILED = {

@@ -7,6 +7,7 @@ counts too: it is noted before and behind them, and the difference is added.
 
 import weakref
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Weights:
 
     def swap(self, module: Recurrent, tap: Tap) -> Callable[[], None]:
         """Views in the places of the weights, until what this returns is called. module: or a replica of it."""
-        own: dict[str, torch.Tensor] = module._parameters  # type: ignore[assignment]  # a view is no Parameter
+        own = cast("dict[str, torch.Tensor]", module._parameters)  # a view is no Parameter
         places = [own if name in own else vars(module) for name in self.names]
         saved = [(place, name, place[name]) for place, name in zip(places, self.names) if name in place]
         views = {name: tap(weight, name) for _, name, weight in saved}
