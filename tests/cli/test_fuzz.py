@@ -52,7 +52,7 @@ TINY = {
     "info": ("", ""),
     "sweep": ("series load.csv --param hidden=1,2 --out sweep", ""),
 }
-NOT_HERE = {"bench"}  # hands its options on to a program of its own
+NOT_HERE = {"bench", "certify"}  # each hands its words on to a program of its own
 ENDLESS = ("epochs", "layers", "length", "seeds", "jobs", "threads", "steps", "directions")  # run as long as told
 INTEGERS = ["1", "2", "3", "-1", "0", "²", "x", "", "7", "1_0", "0x10", "1e3", "9" * 20]
 FLOATS = ["-1", "0", "0.5", "1", "1e-30", "5e-324", "1e308", "-1e308", "1e999", "nan", "inf", "-inf", "1,5", "x", ""]

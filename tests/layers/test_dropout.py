@@ -37,7 +37,5 @@ def test_refusals():
 
 def test_one_mask_for_all_steps_goes_to_no_other_system(torch):
     model = lc.Stack([lc.LSTM(I, 2), lc.Dropout(0.5, per_sequence=True), lc.Linear(2, 1)])
-    with pytest.raises(
-        ValueError, match=r"Dropout\(0.5, per_sequence=True\) draws one mask for all steps, and goes to no"
-    ):
+    with pytest.raises(ValueError, match=r"Dropout\(0.5, per_sequence=True\) draws one mask for all steps, which"):
         lc.to_torch(model)

@@ -38,7 +38,7 @@ def postgresql(request, tmp_path_factory):
     if os.geteuid() == 0:  # the server refuses to run as root
         user = {"user": "postgres", "group": "postgres", "extra_groups": []}
         shutil.chown(home, "postgres")
-        for folder in (home.parent, home.parent.parent):
+        for folder in list(home.parents)[:-2]:  # all below /tmp
             folder.chmod(folder.stat().st_mode | 0o011)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
