@@ -68,6 +68,11 @@ def test_verdicts_in_a_process_of_its_own(mine):
     assert f"[1, {PACK['lstm-dstate'].H}], gate f" in hasty.words
 
 
+def test_a_result_that_is_all_zeros_agrees_with_zeros(mine):
+    """Its tolerance is 0, and 0 / 0 is no error."""
+    assert certify("mine:right", only=["thresholded_relu"]).bad == []
+
+
 def test_a_crash_costs_one_case(mine):
     names = ["lstm-dstate", "lstm-reverse", "lstm-bidirectional"]
     score = certify("mine:falls", only=[*names, "lstm-long"], seconds=20)

@@ -11,12 +11,12 @@ from lstmcore.interop import from_lstmcore, to_lstmcore
 
 def theirs(case: Golden, place: str, layout: str) -> dict[str, np.ndarray]:
     """The weights of one layer and direction, as one layer of the layout."""
-    return from_lstmcore(case.part("weights", place), layout, case.cell, options=case.options)
+    return from_lstmcore(case.part("weights", place), layout, case.cell, options=_options(case))
 
 
 def ours(case: Golden, place: str, layout: str, gradients: Mapping[str, object]) -> dict[str, np.ndarray]:
     """The gradients of one layer of the layout, by the names of the pack."""
-    found = to_lstmcore(gradients, layout, case.cell, gradients=True, options=case.options)[1]
+    found = to_lstmcore(gradients, layout, case.cell, gradients=True, options=_options(case))[1]
     return {f"dweights/{place}.{name}": found[name] for name in case.part("weights", place)}
 
 
@@ -41,3 +41,7 @@ def dy(case: Golden, dtype: str) -> np.ndarray:
     """(T, B, .), zero at masked steps, where a loss reads nothing."""
     given = np.zeros_like(case.results["y"]) if case.dy is None else case.dy
     return (given if case.mask is None else np.where(case.mask[..., None], given, 0)).astype(dtype)
+
+
+def _options(case: Golden) -> dict[str, object]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in case.options.items()}  # JSON has no tuples
