@@ -8,6 +8,7 @@
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
+# make scoreboard  other engines held to the golden pack, each in an environment of its own: docs/scoreboard.md
 # make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick bare nightly questions figures lint seeds bench gpu clean
+.PHONY: demo test quick bare nightly questions figures lint seeds bench scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -58,6 +59,11 @@ seeds: .venv/demo
 bench: .venv/peers .venv/demo
 	$(BIN)/python -m benchmarks $(ARGS)
 
+scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle)
+	$(BIN)/python -m benchmarks.scoreboard
+	for peer in paddlepaddle:paddle openvino:openvino tract:tract; do \
+	  $(BIN)/python -m benchmarks.scoreboard $${peer#*:}=.peers/$${peer%:*}/bin/python; done
+
 gpu:
 	$(PYTHON) -m benchmarks.gpu $(PART) --out $(OUT)
 
@@ -85,5 +91,10 @@ gpu:
 	.venv-bare/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
+.peers/%/done: # an environment of its own for each: they want other versions of things
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/pip install --quiet $* onnx safetensors 'numpy>=2.0'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-bare runs
+	rm -rf .venv .venv-bare .peers runs

@@ -83,7 +83,7 @@ def certify(
             first = child.answer(START)
             if "error" in first:
                 raise CannotBegin(f"{name}: {first['error']}")
-            version = first["version"]
+            version, dtype = first["version"], first["dtype"]
             while left:
                 child.ask(left[0])
                 told = child.answer(seconds)

@@ -6,13 +6,18 @@ tells the engine and its version. What the engine itself prints goes to standard
 
 import json
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
 
 from lstmcore.debug.certify.engines import engine
+from lstmcore.debug.certify.named import named
 from lstmcore.debug.certify.pack import read_pack
 from lstmcore.debug.certify.verdict import Refused, Verdict, judge
+
+NAMES = 3  # cases of an engine that are given to diagnose: each is seconds of search
+REFUSES = re.compile(r"[\w ]*(unsupported|not supported|not implemented|unknown activation)[\w ]*", re.IGNORECASE)
 
 
 def main() -> None:
@@ -26,13 +31,23 @@ def main() -> None:
     except (ImportError, ValueError) as error:
         print(json.dumps({"error": f"{error}"}), file=answers, flush=True)
         raise SystemExit(2) from None
-    print(json.dumps({"engine": made.name, "version": made.version}), file=answers, flush=True)
+    print(json.dumps({"engine": made.name, "version": made.version, "dtype": made.dtype}), file=answers, flush=True)
+    names_left = NAMES
     for line in sys.stdin:
         case = pack[line.strip()]
         try:
-            verdict = judge(case, made.run(case), pack)
+            found = made.run(case)
+            verdict = judge(case, found, pack)
+            outputs = any(name.split("/")[0] in ("y", "state") for name in verdict.wrong)
+            if verdict.verdict == "wrong" and not outputs and names_left:
+                name = named(case, found)
+                names_left -= bool(name)
+                verdict = verdict._replace(words=verdict.words + (f"; diagnose: {name}" if name else ""))
         except Refused as error:
             verdict = Verdict(case.name, "refused", " ".join(str(error).split()))
         except Exception as error:  # the engine's own, of any kind
-            verdict = Verdict(case.name, "crash", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            words = " ".join(str(error).split())
+            no = REFUSES.search(words)
+            said = words[no.start() : no.start() + 100] if no else f"{type(error).__name__}: {words[:300]}"
+            verdict = Verdict(case.name, "refused" if no else "crash", said)
         print(json.dumps(verdict._asdict()), file=answers, flush=True)

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from lstmcore.cli import app
 from lstmcore.debug.certify import certify, read_pack
 from lstmcore.debug.certify.certify import CannotBegin
+from lstmcore.debug.certify.named import named
+from lstmcore.debug.certify.own import answer, layer_of
 
 PACK = read_pack()
 MINE = '''
@@ -66,6 +68,13 @@ def test_verdicts_in_a_process_of_its_own(mine):
     assert hasty.verdict == "wrong"
     assert hasty.wrong == ("dweights/0.fw.W_hh",)
     assert f"[1, {PACK['lstm-dstate'].H}], gate f" in hasty.words
+
+
+def test_a_known_mistake_is_called_by_its_name():
+    case = PACK["lstm-dstate"]
+    found = answer(case, layer_of(case))
+    assert named(case, found | {"dweights/0.fw.b": 2 * found["dweights/0.fw.b"]}) == "db is counted twice"
+    assert named(case, found) == ""
 
 
 def test_a_result_that_is_all_zeros_agrees_with_zeros(mine):

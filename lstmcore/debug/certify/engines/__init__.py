@@ -33,6 +33,7 @@ class Engine(NamedTuple):
 
     name: str
     version: str
+    dtype: str  # that it is asked to compute in; "" where that is its own business
     run: Run
 
 
@@ -48,12 +49,12 @@ def engine(name: str, dtype: str = "") -> Engine:
             raise ValueError(
                 f"the program {rest!r} cannot be run; wanted is program:COMMAND, and a file that may be run"
             )
-        return Engine(name, "", partial(program.run, rest))
+        return Engine(name, "", "", partial(program.run, rest))
     if kind in ENGINES:
         file, usual = ENGINES[kind]
         words = [word for word in rest.split(":") if word]
         version, run = importlib.import_module(f"{__name__}.{file}").engine(kind, dtype or usual, *words)
-        return Engine(name, version, run)
+        return Engine(name, version, dtype or usual, run)
     if not rest:
         raise ValueError(
             f"the engine should be one of {', '.join(ENGINES)}, program:COMMAND or module:function; got {name!r}"
@@ -61,4 +62,4 @@ def engine(name: str, dtype: str = "") -> Engine:
     module = importlib.import_module(kind)
     if not callable(getattr(module, rest, None)):
         raise ValueError(f"{kind} has no function {rest!r}")
-    return Engine(name, str(getattr(module, "__version__", "")), getattr(module, rest))
+    return Engine(name, str(getattr(module, "__version__", "")), "", getattr(module, rest))
