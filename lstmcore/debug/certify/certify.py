@@ -145,8 +145,8 @@ class _Child:
             return json.loads(line)
         code = self._process.wait()
         self._threads[1].join(timeout=5)
-        why = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return {"error": f"its process was {why}" + "".join(f": {line}" for line in self._said[-1:])}
+        why = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return {"error": f"its process {why}" + "".join(f": {line}" for line in self._said[-1:])}
 
     def end(self) -> None:
         self._process.kill()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import pytest
@@ -20,13 +21,13 @@ from lstmcore.debug.certify import Refused
 from lstmcore.debug.certify.own import answer, layer_of
 
 def right(case):
-    return answer(case, layer_of(case))
+    return answer(case, layer_of(case, engine="reference"))
 
 def blind(case):
     """Knows no mask."""
     from dataclasses import replace
     arrays = {k: v for k, v in case.arrays.items() if k != "mask"}
-    return answer(replace(case, arrays=arrays), layer_of(case))
+    return answer(replace(case, arrays=arrays), layer_of(case, engine="reference"))
 
 def hasty(case):
     """Forgets dstate in one weight."""
@@ -72,7 +73,7 @@ def test_verdicts_in_a_process_of_its_own(mine):
 
 def test_a_known_mistake_is_called_by_its_name():
     case = PACK["lstm-dstate"]
-    found = answer(case, layer_of(case))
+    found = answer(case, layer_of(case, engine="reference"))
     assert named(case, found | {"dweights/0.fw.b": 2 * found["dweights/0.fw.b"]}) == "db is counted twice"
     assert named(case, found) == ""
 
@@ -98,6 +99,8 @@ def test_a_crash_costs_one_case(mine):
     [
         ("nothing", "should be one of lstmcore, torch"), ("no_such_module:f", "No module named 'no_such_module'"),
         ("mine:nothing", "mine has no function 'nothing'"), ("program:./not-there", "cannot be run; wanted is"),
+        ("torch:what", "torch takes no more words"), ("lstmcore:quick", "an engine of lstmcore is one of reference"),
+        ("keras", "a backend should stand behind it"),
     ],
 )  # fmt: skip
 def test_an_engine_that_is_not_there(mine, name, words):
@@ -142,15 +145,17 @@ def test_torch_and_equinox_are_right(torch, request):
     """No false alarm, gradients and all."""
     assert bad_cases("torch", "gru-lengths", "lstm-short", "lstm-two", "rnn-state0") == {}
     request.getfixturevalue("jax")
-    pytest.importorskip("equinox") if not request.config.getoption("--require-peers") else __import__("equinox")
+    if find_spec("equinox") is None:
+        (pytest.fail if request.config.getoption("--require-peers") else pytest.skip)("Equinox is not installed")
     assert bad_cases("equinox", "gru-state0", "lstm-dstate") == {}
 
 
 def test_known_faults_are_found(request):
     """As of onnx 1.23, onnxruntime 1.32, Flax 0.12.8 and Keras 3.15: docs/scoreboard.md tells what they do."""
     for peer in ("onnx", "onnxruntime", "flax", "keras"):
-        if not request.config.getoption("--require-peers"):
-            pytest.importorskip(peer)
+        if find_spec(peer) is None:
+            said = f"the peer {peer} is not installed"
+            (pytest.fail if request.config.getoption("--require-peers") else pytest.skip)(said)
     assert bad_cases("onnx-reference", "lstm-lengths-nan-state0", "lstm-coupled_f-relu", "gru-lengths-clip_a")
     found = bad_cases("onnxruntime", "rnn-affine", "rnn-scaled_tanh", "rnn-thresholded_relu", "rnn-elu")
     assert found == dict.fromkeys(("rnn-affine", "rnn-scaled_tanh", "rnn-thresholded_relu"), "wrong")

@@ -27,6 +27,8 @@ ENGINES = {  # name -> its file, and the dtype in which it is asked unless one i
     "paddle": ("paddle_layers", "float64"),
 }
 
+WORDS = ("lstmcore", "keras")  # those that take words behind their name
+
 
 class Engine(NamedTuple):
     """What is certified."""
@@ -53,6 +55,8 @@ def engine(name: str, dtype: str = "") -> Engine:
     if kind in ENGINES:
         file, usual = ENGINES[kind]
         words = [word for word in rest.split(":") if word]
+        if words and kind not in WORDS:
+            raise ValueError(f"{kind} takes no more words; got {name!r}")
         version, run = importlib.import_module(f"{__name__}.{file}").engine(kind, dtype or usual, *words)
         return Engine(name, version, dtype or usual, run)
     if not rest:

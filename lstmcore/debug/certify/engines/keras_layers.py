@@ -19,6 +19,8 @@ KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 
 
 def engine(kind: str, dtype: str, backend: str = "", *words: str) -> tuple[str, Run]:
+    if not backend:
+        raise ValueError("a backend should stand behind it, as in keras:torch or keras:jax:unroll")
     import keras
 
     if set(words) - {"unroll"}:

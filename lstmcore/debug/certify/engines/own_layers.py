@@ -7,9 +7,12 @@ from lstmcore.debug.certify.engines import Run
 from lstmcore.debug.certify.own import answer, layer_of
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
+from lstmcore.ops.recurrence import ENGINES
 
 
 def engine(kind: str, dtype: str, which: str | None = None) -> tuple[str, Run]:
+    if which not in (None, *ENGINES):
+        raise ValueError(f"an engine of lstmcore is one of {', '.join(ENGINES)}; got {which!r}")
     return __version__, partial(_run, dtype, which)
 
 
