@@ -5,13 +5,16 @@ FOLDER/test_NAME/model.onnx, test_data_set_0/input_0.pb, ..., output_0.pb, ...
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.ops import gates
+
+if TYPE_CHECKING:
+    import onnx
 
 ORDER = {"lstm": "iofg", "gru": "zrn", "rnn": "n"}  # of ONNX; lstmcore's follow
 SEEING = "iof"  # the gates with peepholes, in ONNX's order
@@ -75,11 +78,11 @@ def node_of(case: Golden, pack: Mapping[str, Golden], dtype: str = "float32") ->
     return Node(case.cell.upper(), said, ordered, {n: np.ascontiguousarray(a, dtype) for n, a in outputs.items()})
 
 
-def model_of(node: Node) -> Any:
+def model_of(node: Node) -> "onnx.ModelProto":
     """The node as an onnx.ModelProto. Raises ImportError where onnx is not installed."""
     import onnx
 
-    def value(name: str, a: np.ndarray) -> Any:
+    def value(name: str, a: np.ndarray) -> "onnx.ValueInfoProto":
         number = onnx.helper.np_dtype_to_tensor_dtype(a.dtype)
         return onnx.helper.make_tensor_value_info(name, number, a.shape)
 

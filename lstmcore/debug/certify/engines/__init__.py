@@ -8,12 +8,13 @@ import importlib
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from lstmcore.debug.certify import program
 from lstmcore.debug.certify.pack import Golden
 
-Run = Callable[[Golden], Mapping[str, object]]
+Theirs: TypeAlias = Any  # a tensor, layer or model of a peer
+Run: TypeAlias = Callable[[Golden], Mapping[str, object]]
 ENGINES = {  # name -> its file, and the dtype in which it is asked unless one is told
     "lstmcore": ("own_layers", "float64"),
     "torch": ("torch_layers", "float64"),

@@ -1,11 +1,11 @@
 """Equinox's cells in jax.lax.scan, as its documentation runs them; a cell knows no masks and no directions."""
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
-from lstmcore.debug.certify.engines import Run
+from lstmcore.debug.certify.engines import Run, Theirs
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
@@ -19,7 +19,7 @@ def engine(kind: str, dtype: str) -> tuple[str, Run]:
     return equinox.__version__, partial(_run, equinox, jax, dtype)
 
 
-def _run(equinox: Any, jax: Any, dtype: str, case: Golden) -> dict[str, object]:
+def _run(equinox: ModuleType, jax: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
     only(case, "bias")
     if case.cell == "rnn" or case.mask is not None or case.direction != "forward" or case.layers > 1:
         raise Refused("a cell: no masks, no directions, no stacks" if case.cell != "rnn" else "no plain RNN")
@@ -30,11 +30,11 @@ def _run(equinox: Any, jax: Any, dtype: str, case: Golden) -> dict[str, object]:
     given_weights = _from_torch(case, theirs(case, place, "torch"))
     weights = {key: jax.numpy.asarray(a.astype(dtype)) for key, a in given_weights.items()}
 
-    def pure(x: Any, given: Any, weights: Any) -> Any:
+    def pure(x: Theirs, given: Theirs, weights: Theirs) -> Theirs:
         names = list(weights)
         made = equinox.tree_at(lambda c: [getattr(c, n) for n in names], cell, [weights[n] for n in names])
 
-        def step(carry: Any, x_t: Any) -> Any:
+        def step(carry: Theirs, x_t: Theirs) -> Theirs:
             carry = jax.vmap(made)(x_t, carry)
             return carry, carry[0] if case.cell == "lstm" else carry
 

@@ -1,11 +1,12 @@
 """Flax linen: nn.RNN over its cells, with seq_lengths, by jax's own derivatives."""
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
-from lstmcore.debug.certify.engines import Run
+from lstmcore.arrays import Plain
+from lstmcore.debug.certify.engines import Run, Theirs
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
@@ -22,8 +23,8 @@ def engine(kind: str, dtype: str) -> tuple[str, Run]:
     return flax.__version__, partial(_run, flax.linen, jax, dtype)
 
 
-def _nested(flat: dict[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
+def _nested(flat: dict[str, np.ndarray]) -> Plain:
+    tree: Plain = {}
     for name, value in flat.items():
         *path, last = name.split("/")
         here = tree
@@ -33,13 +34,13 @@ def _nested(flat: dict[str, np.ndarray]) -> dict[str, Any]:
     return tree
 
 
-def _flat(tree: Any, before: str = "") -> dict[str, np.ndarray]:
+def _flat(tree: Theirs, before: str = "") -> dict[str, np.ndarray]:
     if not isinstance(tree, dict):
         return {before[:-1]: np.asarray(tree)}
     return {name: a for key, part in tree.items() for name, a in _flat(part, f"{before}{key}/").items()}
 
 
-def _run(nn: Any, jax: Any, dtype: str, case: Golden) -> dict[str, object]:
+def _run(nn: ModuleType, jax: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
     only(case)
     for there, why in (
         (case.topology == "towers", "no independent towers"),
@@ -57,8 +58,8 @@ def _run(nn: Any, jax: Any, dtype: str, case: Golden) -> dict[str, object]:
     given = list(zip(*states(case, "state0", dtype)))  # by place: (h, c) or (h,)
     per = len(case.places) // case.layers
 
-    def pure(x: Any, given: Any, weights: Any) -> Any:
-        last: list[Any] = []
+    def pure(x: Theirs, given: Theirs, weights: Theirs) -> Theirs:
+        last: list[Theirs] = []
         for k in range(case.layers):
             outputs = []
             for d in range(per):

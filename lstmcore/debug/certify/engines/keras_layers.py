@@ -5,11 +5,12 @@ zero at masked steps, and what else stands there is wrong.
 """
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
-from lstmcore.debug.certify.engines import Run
+from lstmcore.arrays import Plain
+from lstmcore.debug.certify.engines import Run, Theirs
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
@@ -36,7 +37,7 @@ def engine(kind: str, dtype: str, backend: str = "", *words: str) -> tuple[str, 
 
 def _function(case: Golden, option: str, usual: str) -> str:
     spec = case.options.get(option, usual)
-    parts: list[Any] = [spec] if isinstance(spec, str) else list(spec)
+    parts: list[Theirs] = [spec] if isinstance(spec, str) else list(spec)
     name, *numbers = parts
     if name == "hard_sigmoid" and numbers and abs(numbers[0] - 1 / 6) < 1e-12:
         return "hard_sigmoid"
@@ -45,8 +46,8 @@ def _function(case: Golden, option: str, usual: str) -> str:
     return str(name)
 
 
-def _layer(keras: Any, dtype: str, unroll: bool, case: Golden, backwards: bool) -> Any:
-    told: dict[str, Any] = {
+def _layer(keras: ModuleType, dtype: str, unroll: bool, case: Golden, backwards: bool) -> Theirs:
+    told: Plain = {
         "activation": _function(case, "activation", "tanh"),
         "use_bias": case.options.get("bias", True),
         "return_sequences": True,
@@ -65,7 +66,7 @@ def _layer(keras: Any, dtype: str, unroll: bool, case: Golden, backwards: bool) 
     return getattr(keras.layers, KINDS[case.cell])(case.H, **told)
 
 
-def _run(keras: Any, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
+def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
     only(case, "activation", "gate_activation", "cell_activation", "bias", "reset")
     if case.topology == "towers":
         raise Refused("no independent towers")
@@ -92,8 +93,8 @@ def _run(keras: Any, backend: str, dtype: str, unroll: bool, case: Golden) -> di
     given = [s for pair in zip(*states(case, "state0", dtype)) for s in pair]  # by place, h and c side by side
     many = len(case.states) * per
 
-    def forward(x: Any, initial: list[Any], call: Any) -> tuple[Any, list[Any]]:
-        last: list[Any] = []
+    def forward(x: Theirs, initial: list[Theirs], call: Theirs) -> tuple[Theirs, list[Theirs]]:
+        last: list[Theirs] = []
         mask = None if case.mask is None else keras.ops.convert_to_tensor(case.mask.T)
         for k, layer in enumerate(layers):
             answer = call(layer, x, initial_state=initial[k * many : (k + 1) * many], mask=mask)
@@ -126,11 +127,11 @@ def _run(keras: Any, backend: str, dtype: str, unroll: bool, case: Golden) -> di
     return found
 
 
-def _call(layer: Any, x: Any, **told: Any) -> Any:
+def _call(layer: Theirs, x: Theirs, **told: Theirs) -> Theirs:
     return layer(x, **told)
 
 
-def _by_torch(forward: Any, x: Any, given: Any, upstream: Any, variables: Any) -> Any:
+def _by_torch(forward: Theirs, x: Theirs, given: Theirs, upstream: Theirs, variables: Theirs) -> Theirs:
     import torch
 
     inputs = [torch.tensor(a, requires_grad=True) for a in (x, *given)]
@@ -141,13 +142,13 @@ def _by_torch(forward: Any, x: Any, given: Any, upstream: Any, variables: Any) -
     return y.detach(), [a.detach() for a in last], dx.numpy(), arrays[: len(given)], arrays[len(given) :]
 
 
-def _by_jax(forward: Any, layers: Any, x: Any, given: Any, upstream: Any) -> Any:
+def _by_jax(forward: Theirs, layers: Theirs, x: Theirs, given: Theirs, upstream: Theirs) -> Theirs:
     import jax
 
-    def pure(x: Any, given: Any, weights: Any) -> Any:
+    def pure(x: Theirs, given: Theirs, weights: Theirs) -> Theirs:
         at = {id(layer): w for layer, w in zip(layers, weights)}
 
-        def call(layer: Any, x: Any, **told: Any) -> Any:
+        def call(layer: Theirs, x: Theirs, **told: Theirs) -> Theirs:
             fixed = [v.value for v in layer.non_trainable_variables]
             return layer.stateless_call(at[id(layer)], fixed, x, **told)[0]
 

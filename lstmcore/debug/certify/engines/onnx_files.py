@@ -5,18 +5,17 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lstmcore.debug.certify import read_pack
-from lstmcore.debug.certify.engines import Run
+from lstmcore.debug.certify.engines import Run, Theirs
 from lstmcore.debug.certify.onnx_nodes import model_of, node_of
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
 Arrays = dict[str, np.ndarray]
-Session = Callable[[Any, Arrays, list[str]], list[np.ndarray]]  # (model, inputs, names of outputs) -> outputs
+Session = Callable[[Theirs, Arrays, list[str]], list[np.ndarray]]  # (model, inputs, names of outputs) -> outputs
 
 
 def engine(kind: str, dtype: str) -> tuple[str, Run]:
@@ -41,7 +40,7 @@ def _run(session: Session, dtype: str, pack: Mapping[str, Golden], case: Golden)
 def _onnxruntime() -> tuple[str, Session]:
     import onnxruntime
 
-    def session(model: Any, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
+    def session(model: Theirs, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
         ready = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         return ready.run(names, inputs)
 
@@ -52,13 +51,13 @@ def _reference() -> tuple[str, Session]:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    def session(model: Any, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
+    def session(model: Theirs, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
         return list(ReferenceEvaluator(model).run(names, inputs))
 
     return onnx.__version__, session
 
 
-def _constant(model: Any, inputs: Arrays) -> Arrays:
+def _constant(model: Theirs, inputs: Arrays) -> Arrays:
     """Everything but x into the model, as exporters write it and these engines want it; what is left to be fed."""
     import onnx
 
@@ -75,7 +74,7 @@ def _openvino() -> tuple[str, Session]:
 
     core, exact = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32"}
 
-    def session(model: Any, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
+    def session(model: Theirs, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
         fed = _constant(model, inputs)
         ready = core.compile_model(core.read_model(model.SerializeToString()), "CPU", exact)
         answer = ready(fed)
@@ -87,7 +86,7 @@ def _openvino() -> tuple[str, Session]:
 def _tract() -> tuple[str, Session]:
     import tract
 
-    def session(model: Any, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
+    def session(model: Theirs, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
         fed = _constant(model, inputs)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"

@@ -1,10 +1,11 @@
 """PaddlePaddle: paddle.nn.LSTM, GRU and SimpleRNN with sequence_length, by its own autograd."""
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.certify.engines import Run
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
@@ -20,7 +21,7 @@ def engine(kind: str, dtype: str) -> tuple[str, Run]:
     return paddle.__version__, partial(_run, paddle, dtype)
 
 
-def _run(paddle: Any, dtype: str, case: Golden) -> dict[str, object]:
+def _run(paddle: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
     only(case, *(["activation"] if case.cell == "rnn" else []))
     for refused, why in (
         (case.direction == "reverse", "no layer that runs backwards alone"),
@@ -31,7 +32,7 @@ def _run(paddle: Any, dtype: str, case: Golden) -> dict[str, object]:
         if refused:
             raise Refused(why)
     direction = "bidirect" if case.direction == "bidirectional" else "forward"
-    told: dict[str, Any] = {"num_layers": case.layers, "direction": direction, "time_major": True}
+    told: Plain = {"num_layers": case.layers, "direction": direction, "time_major": True}
     if case.cell == "rnn":
         told["activation"] = case.options.get("activation", "tanh")
     paddle.set_default_dtype(dtype)

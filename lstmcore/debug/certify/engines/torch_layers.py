@@ -1,8 +1,9 @@
 """torch.nn.LSTM, GRU and RNN, with packed sequences, by torch's own autograd."""
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
+from lstmcore.arrays import Plain
 from lstmcore.debug.certify.engines import Run
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
@@ -16,7 +17,7 @@ def engine(kind: str, dtype: str) -> tuple[str, Run]:
     return torch.__version__, partial(_run, torch, dtype)
 
 
-def _run(torch: Any, dtype: str, case: Golden) -> dict[str, object]:
+def _run(torch: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
     only(case, "bias", "proj_size", *(["activation"] if case.cell == "rnn" else []))
     for refused, why in (
         (case.direction == "reverse", "no layer that runs backwards alone"),
@@ -28,7 +29,7 @@ def _run(torch: Any, dtype: str, case: Golden) -> dict[str, object]:
         if refused:
             raise Refused(why)
     both = case.direction == "bidirectional"
-    told: dict[str, Any] = {"num_layers": case.layers, "bidirectional": both, "bias": case.options.get("bias", True)}
+    told: Plain = {"num_layers": case.layers, "bidirectional": both, "bias": case.options.get("bias", True)}
     if case.options.get("proj_size"):
         told["proj_size"] = case.options["proj_size"]
     if case.options.get("activation"):
