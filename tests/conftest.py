@@ -227,6 +227,24 @@ def jax(request: pytest.FixtureRequest) -> ModuleType:
 
 
 @pytest.fixture
+def keras(request: pytest.FixtureRequest) -> ModuleType:
+    """Keras over torch."""
+    _peer(request, "torch")
+    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
+    return _peer(request, "keras")
+
+
+@pytest.fixture
+def flax(request: pytest.FixtureRequest, jax: ModuleType) -> ModuleType:
+    return _peer(request, "flax")
+
+
+@pytest.fixture
+def equinox(request: pytest.FixtureRequest, jax: ModuleType) -> ModuleType:
+    return _peer(request, "equinox")
+
+
+@pytest.fixture
 def onnx(request: pytest.FixtureRequest) -> ModuleType:
     return _peer(request, "onnx")
 

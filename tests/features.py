@@ -138,7 +138,7 @@ class Keras(Other):
     lengths = False
 
     def write(self, model):
-        os.environ["KERAS_BACKEND"] = "torch"
+        os.environ.setdefault("KERAS_BACKEND", "torch")  # read once, at Keras's first import
         return to_keras(model)
 
     def run(self, written, model, x, lengths):

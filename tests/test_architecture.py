@@ -252,6 +252,14 @@ def test_classes_are_final():
             assert above <= {"Protocol"}, f"{name} inherits from {parent}, and that from {above}"
 
 
+def test_no_peer_is_skipped_unasked():
+    """Tests ask for a peer as a fixture: importorskip would skip it even under --require-peers."""
+    skips = re.compile(r"importorskip\(\W*(torch|jax|keras|flax|equinox|onnx|onnxruntime)\b")
+    files = [path for path in Path(__file__).parent.rglob("*.py") if path != Path(__file__)]
+    assert len(files) > 100
+    assert [path.name for path in files if skips.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_no_global_switches():
     """Nothing is decided by an environment variable, but where the system wants cache folders; nothing by a global, but
     for the threads that compiled engines keep. What a process of ours is given by its own is handed on, not read."""

@@ -67,7 +67,7 @@ def test_a_fork_answers():
         forked(lambda: os.kill(os.getpid(), signal.SIGKILL) or time.sleep(600))
 
 
-def test_a_fork_beside_the_threads_of_jax():
+def test_a_fork_beside_the_threads_of_jax(jax):
     """JAX warns of every fork, from a hook that any later fork of the process calls."""
-    pytest.importorskip("jax", reason="the peer jax is not installed").numpy.ones(3).sum()
+    jax.numpy.ones(3).sum()
     assert forked(os.getpid) != os.getpid()

@@ -1,7 +1,6 @@
 """Every variant of a cell through everything that the plain cells go through, and against the systems that have it."""
 
 import json
-import os
 from itertools import product
 
 import numpy as np
@@ -240,10 +239,8 @@ def test_torch_without_bias_and_with_relu(torch, kind, options):
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=0, atol=1e-12)
 
 
-def onnxruntime_gives(kind, layer, attributes):
+def onnxruntime_gives(onnx, onnxruntime, kind, layer, attributes):
     """What onnxruntime makes of the layer's weights, float32: Y (T, B, H), without lengths or initial state."""
-    onnx = pytest.importorskip("onnx", reason="the peer onnx is not installed")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="the peer onnxruntime is not installed")
     name = type(layer).__name__
     order = {"LSTM": "iofg", "GRU": "zrn", "RNN": "n"}[name]
     p = {key: np.asarray(value, "float32") for key, value in layer.params.items()}
@@ -307,11 +304,11 @@ ONNX = [
 @pytest.mark.parametrize(
     ("kind", "options", "attributes"), ONNX, ids=lambda v: getattr(v, "__name__", None) or json.dumps(v)
 )
-def test_onnxruntime_gives_the_same(kind, options, attributes):
+def test_onnxruntime_gives_the_same(onnx, onnxruntime, kind, options, attributes):
     """float32 on their side: a thousand roundings of numbers of about 1 would still be below 1e-4."""
     layer = made(kind, options)
     got = layer.predict(given())[0]
-    assert np.abs(got - onnxruntime_gives(kind, layer, attributes)).max() < 2e-5
+    assert np.abs(got - onnxruntime_gives(onnx, onnxruntime, kind, layer, attributes)).max() < 2e-5
 
 
 @pytest.mark.parametrize(
@@ -325,10 +322,8 @@ def test_onnxruntime_gives_the_same(kind, options, attributes):
     ],
     ids=str,
 )  # fmt: skip
-def test_keras_gives_the_same(torch, kind, options, theirs):
+def test_keras_gives_the_same(torch, keras, kind, options, theirs):
     """In float64, biases zero where they begin; backwards too, whose outputs they leave in flipped order."""
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
     layer = made(kind, options)
     for name in layer.params:
         layer.params[name] *= name.startswith("W")

@@ -35,6 +35,9 @@ def convert(
     lengths: Annotated[
         bool, typer.Option("--lengths", help="An .onnx graph with the rows' lengths as an input.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write OUT where there is a file; it is lost.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Of a .weights.h5 file: the text of model.to_json().")] = None,
     option: Annotated[
         list[str] | None,
@@ -50,7 +53,10 @@ def convert(
         if read_dtype is not None:
             options["dtype"] = read_dtype
         try:
-            work(source, out, to=to and to.value, dtype=dtype, lengths=lengths, tell=say, options=options)
+            work(
+                source, out, to=to and to.value, dtype=dtype, lengths=lengths, overwrite=overwrite, tell=say,
+                options=options,
+            )  # fmt: skip
         except ImportError as error:  # which extra is missing
             raise ValueError(str(error)) from error
 

@@ -31,6 +31,7 @@ def convert(
     to: str | None = None,
     dtype: str | None = None,
     lengths: bool = False,
+    overwrite: bool = False,
     tell: Callable[[str], object] = print,
     options: Plain | None = None,
 ) -> Layer:
@@ -38,8 +39,8 @@ def convert(
 
     to: "torch" or "lstmcore", of a .safetensors file; by default the other side of what came in. dtype: what weights
     are written in, of torch's and ONNX's "float16" or "bfloat16" too. lengths: an .onnx graph with lengths as an input.
-    options: as `lstmcore.interop.read` takes them. Raises ValueError for what cannot be read, or written so; nothing is
-    written then.
+    overwrite: what stands at `out` is lost. options: as `lstmcore.interop.read` takes them. Raises FileExistsError for
+    a file that would be lost, ValueError for what cannot be read, or written so; nothing is written then.
     """
     if source.is_dir():
         raise ValueError(f"{source} is a folder; the model of a run is the file {source / 'model.safetensors'}")
@@ -51,16 +52,20 @@ def convert(
     if to not in (None, "torch", "lstmcore"):
         raise ValueError(f'`to` should be "torch" or "lstmcore"; got {to!r}')
     own = _is_own(source)
+    torchs = ending == ".pt" or (ending == ".safetensors" and (to or ("torch" if own else "lstmcore")) == "torch")
+    for file in (out, out.with_suffix(".py"))[: 1 + torchs]:
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"{file} is there and would be lost: give OUT another name, or pass --overwrite")
     model = train.load(source) if own else interop.read(source, tell=tell, **(options or {}))
     if own:
         tell(f"{source} is {model!r}")
     if dtype is not None and (ending not in (".safetensors", ".pt", ".onnx") or to == "lstmcore"):
         raise ValueError("`dtype` is for files of torch and ONNX; the others hold what the model has")
-    if ending == ".safetensors" and (to or ("torch" if own else "lstmcore")) == "lstmcore":
+    if torchs:
+        _torch(out, model, dtype, tell)
+    elif ending == ".safetensors":
         train.save(out, model)
         tell(f"{out}: a model of lstmcore, for lc.load")
-    elif ending in (".safetensors", ".pt"):
-        _torch(out, model, dtype, tell)
     elif ending == ".onnx":
         write_atomically(out, to_onnx(model, lengths, dtype).SerializeToString())
         if dtype is not None:  # the graph has other numbers than the model: it is read again, and proved as what it is

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch", reason="the other side is torch")
-
-import lstmcore as lc  # noqa: E402
-from benchmarks import data, rows, sets  # noqa: E402
-from lstmcore.recipes import text  # noqa: E402
+import lstmcore as lc
+from benchmarks import rows, sets
+from lstmcore.recipes import text
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,19 @@ def folder(tmp_path_factory):
     return there
 
 
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """The text's models, smaller."""
+@pytest.fixture
+def data(torch, monkeypatch):
+    """The jobs, whose other side is torch; the text's models smaller."""
+    from benchmarks import data
+
     options = text.Options(hidden=4, embedding=3, batch=4, steps=20, epochs=2, dropout=0.0)
     monkeypatch.setitem(data.SETS, "ptb-characters", lambda folder: sets.ptb(folder, "character", 6000, options))
     monkeypatch.setitem(data.SETS, "ptb-words", lambda folder: sets.ptb(folder, "word", 6750, options))
+    return data
 
 
 @pytest.mark.parametrize("name", ["vowels", "jsb", "pm25", "pm25-weather", "ptb-characters", "ptb-words"])
-def test_both_sides_have_the_same_problem(folder, name):
+def test_both_sides_have_the_same_problem(data, folder, name):
     """The first losses agree to float32, over sums of at most 20,000 terms: 1e-5; and so do the weights of one update,
     without dropout, of which each has moved by the rate or less."""
     found = data.SETS[name](folder)
@@ -73,7 +74,7 @@ def test_both_sides_have_the_same_problem(folder, name):
         )  # where g is near zero its sign, and so Adam's step, is rounding
 
 
-def test_what_is_learnt_from_is_not_tested_on(folder):
+def test_what_is_learnt_from_is_not_tested_on(data, folder):
     """And the parts are those of the set."""
     assert data.SETS["vowels"](folder).items == "36, 4, 12 utterances"
     assert data.SETS["jsb"](folder).items == "3, 3, 3 chorales"
@@ -81,7 +82,7 @@ def test_what_is_learnt_from_is_not_tested_on(folder):
     assert data.SETS["ptb-words"](folder).items == "6,750, 1,687, 6,750 words"
 
 
-def test_gaps_are_taken_out_before_torch_reads():
+def test_gaps_are_taken_out_before_torch_reads(data):
     mask = np.array([[True, False], [False, True], [True, True]])
     x, targets = np.arange(6.0).reshape(3, 2, 1), np.arange(6).reshape(3, 2)
     got, wanted, lengths = data.compressed((lc.train.Batch)(x, targets, mask))
@@ -91,7 +92,7 @@ def test_gaps_are_taken_out_before_torch_reads():
     assert data.compressed(lc.train.Batch(x, targets[0], mask))[1].tolist() == [0, 1]  # one target for a row
 
 
-def test_the_command(folder, tmp_path, monkeypatch):
+def test_the_command(data, folder, tmp_path, monkeypatch):
     """Rows in a file and a table; a set that is not there is named, and is an exit code of 1."""
     import typer
 

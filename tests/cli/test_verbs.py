@@ -32,7 +32,7 @@ def shelf(tmp_path_factory):
     return folder
 
 
-def test_the_way_through_in_processes_of_their_own(shelf, tmp_path):
+def test_the_way_through_in_processes_of_their_own(shelf, tmp_path, request):
     """Train, refuse to lose it, use it, go on from it, hand it to torch and back: the same answers."""
     (tmp_path / "book.txt").write_text((shelf / "book.txt").read_text())
     train = ("train", "text", "book.txt", *TEXT, "--out", "run")
@@ -50,7 +50,7 @@ def test_the_way_through_in_processes_of_their_own(shelf, tmp_path):
         assert told.returncode == 0, told.stderr
         answers.append(told.stdout)
         if name == "more":
-            pytest.importorskip("torch", reason="the way to torch and back")
+            request.getfixturevalue("torch")
             theirs = called("convert", "more/model.safetensors", "torch.safetensors", cwd=tmp_path)
             assert theirs.returncode == 0, theirs.stderr
             (tmp_path / "back").mkdir()

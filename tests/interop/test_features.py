@@ -1,13 +1,12 @@
 """The table of docs/features.md, entry by entry: each is found again by running what it speaks of."""
 
-import os
 from pathlib import Path
 
 import features
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
-NEEDS = {"torch": ("torch",), "Keras 3": ("torch",), "ONNX": ("onnx", "onnxruntime")}
+NEEDS = {"torch": ("torch",), "Keras 3": ("keras",), "ONNX": ("onnx", "onnxruntime")}
 
 # what Keras deprecates in itself is not ours to mend, and torch has no faster way for projections
 pytestmark = [
@@ -37,9 +36,6 @@ def test_the_page_speaks_of_every_feature():
 def test_an_entry_is_what_runs(feature, system, request):
     for peer in NEEDS[system.name]:
         request.getfixturevalue(peer)
-    if system.name == "Keras 3":
-        os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-        pytest.importorskip("keras", reason="the peer keras is not installed")
     found, why = features.entry(feature, system)
     assert features.WORDS[found] == table()[feature][1 + features.SYSTEMS.index(system)], why
     if found == "":

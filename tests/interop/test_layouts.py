@@ -5,7 +5,6 @@ layers, weights below 1) first-order bounds stay below 2000 units of roundoff of
 is 2e-12. onnxruntime computes in float32: the same count gives 2000 x 6e-8 = 1e-4.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -175,12 +174,6 @@ def test_pytorch_itself(torch, cell, layers, both):
         np.testing.assert_allclose(
             value, dict(module.named_parameters())[name].grad.numpy(), rtol=0, atol=10 * TOLERANCE
         )
-
-
-@pytest.fixture
-def keras(torch):
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    return pytest.importorskip("keras", reason="the peer keras is not installed")
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "SimpleRNN"])

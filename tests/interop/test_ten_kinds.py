@@ -20,7 +20,6 @@ All compute in float32: outputs below 3, sums of fewer than 30 terms in each of 
 """
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -110,12 +109,6 @@ def test_torch(torch, module, tmp_path):
             assert np.array_equal(by_end["weight"], there["fc.weight"]), name
             assert np.array_equal(by_end["bias"], there["fc.bias"]), name
             same_sum(there["lstm.bias_ih_l0"] + there["lstm.bias_hh_l0"], by_end["bias_ih_l0"] + by_end["bias_hh_l0"])
-
-
-@pytest.fixture
-def keras(torch):
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    return pytest.importorskip("keras", reason="the peer keras is not installed")
 
 
 def test_keras(keras, tmp_path):

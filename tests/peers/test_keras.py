@@ -6,7 +6,6 @@ numbers, so what differs is the rounding of Keras: some 20 roundings of 2^-24 at
 (zero_output_for_mask); what is compared, and what the loss weighs, are the real steps alone.
 """
 
-import os
 from itertools import product
 
 import numpy as np
@@ -41,12 +40,6 @@ LAYERS = {
 
 # what Keras deprecates in itself is not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def keras(torch):
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    return pytest.importorskip("keras", reason="the peer keras is not installed")
 
 
 def filled(layer):

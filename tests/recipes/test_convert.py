@@ -1,6 +1,5 @@
 """`lstmcore convert`: what a training leaves, in the files of others, and the way back."""
 
-import os
 import runpy
 
 import numpy as np
@@ -75,10 +74,8 @@ def test_loops_leave_as_onnx(onnx, onnxruntime, tmp_path):
     assert np.abs(y - model.predict(x, mask=lc.mask_from_lengths(lengths, 6))[0]).max() < 1e-5
 
 
-def test_keras_and_back(torch, trained):
+def test_keras_and_back(torch, keras, trained):
     model, folder = trained
-    os.environ["KERAS_BACKEND"] = "torch"
-    pytest.importorskip("keras", reason="the peer keras is not installed")
     convert(folder / "model.safetensors", folder / "m.keras", tell=quiet)
     back = convert(folder / "m.keras", folder / "b.safetensors", tell=quiet)
     assert all(np.array_equal(a, b) for a, b in zip(model.params.values(), back.params.values(), strict=True))
@@ -100,6 +97,23 @@ def test_the_verb(torch, trained):
     run = CliRunner().invoke(app, [*words, "--option", "nonlinearity=tanh"])
     assert run.exit_code == 0, run.output
     assert isinstance(lc.load(folder / "rnn.safetensors"), lc.RNN)
+
+
+def test_nothing_is_lost(torch, trained):
+    """Neither OUT nor the .py file beside it; --overwrite says that they may be."""
+    _, folder = trained
+    (folder / "out.py").write_text("mine")
+    (folder / "out.onnx").write_text("mine too")
+    for out, lost in (("out.pt", "out.py"), ("out.onnx", "out.onnx")):
+        words = ["convert", str(folder / "model.safetensors"), str(folder / out)]
+        run = CliRunner().invoke(app, words)
+        assert run.exit_code == 2, run.output
+        assert f"{lost} is there and would be lost" in run.output.replace("\n", "")
+        assert (folder / lost).read_text().startswith("mine")
+    assert not (folder / "out.pt").exists()
+    run = CliRunner().invoke(app, [*words[:2], str(folder / "out.pt"), "--overwrite"])
+    assert run.exit_code == 0, run.output
+    assert "class Model" in (folder / "out.py").read_text()
 
 
 def test_what_it_refuses(trained):

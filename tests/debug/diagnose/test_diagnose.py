@@ -1,7 +1,6 @@
 """diagnose: every mistake of the catalogue by its name, pairs, and silence where nothing is wrong."""
 
 import importlib
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -403,9 +402,7 @@ def test_right_gradients_of_jax_are_right(jax):
     assert answer.ok, str(answer)
 
 
-def test_right_gradients_of_keras_are_right(torch):
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
+def test_right_gradients_of_keras_are_right(torch, keras):
     layer = keras.layers.LSTM(6, return_sequences=True)
     layer.build((4, 12, 5))
     step = random_step(32, (12, 4, 5, 6), layout="keras", mask="right")

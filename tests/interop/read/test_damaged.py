@@ -1,7 +1,5 @@
 """Damaged files of every format: a clear error, or what a change that no checksum covers leaves readable."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -33,10 +31,8 @@ def damaged(data, rng):
 
 
 @pytest.fixture
-def files(torch, onnx, tmp_path):
+def files(torch, onnx, keras, tmp_path):
     """One small good file of each format: (path, options of read)."""
-    os.environ["KERAS_BACKEND"] = "torch"
-    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
     from safetensors.numpy import save_file
 
     module = torch.nn.Sequential(torch.nn.LSTM(3, 4), torch.nn.Linear(4, 2))

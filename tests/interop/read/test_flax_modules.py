@@ -14,12 +14,6 @@ I, H, T, B = 3, 4, 7, 3
 SINGLE = 1e-5  # float32: numbers below 3, sums of fewer than 30 terms in each of 7 steps
 
 
-@pytest.fixture
-def jax():
-    pytest.importorskip("flax", reason="the peer flax is not installed")
-    return pytest.importorskip("jax", reason="the peer jax is not installed")
-
-
 def given(seed=0):
     return np.random.default_rng(seed).standard_normal((T, B, I)).astype("float32")
 
@@ -65,7 +59,7 @@ def nnx_models():
     }
 
 
-def test_nnx(jax, nightly):
+def test_nnx(jax, flax, nightly):
     from flax import nnx
 
     for name, make in nnx_models().items():
@@ -87,7 +81,7 @@ def test_nnx(jax, nightly):
     assert "Last()" in repr(model) or "return_sequences=False" in repr(model)
 
 
-def test_linen(jax, nightly):
+def test_linen(jax, flax, nightly):
     from flax import linen as nn
 
     models = {
@@ -115,7 +109,7 @@ def test_linen(jax, nightly):
         assert all(np.array_equal(a, bound.params[key]) for key, a in model.params.items())
 
 
-def test_cells(jax, nightly):
+def test_cells(jax, flax, nightly):
     from flax import linen, nnx
 
     for kind in (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)[: None if nightly else 2]:
@@ -129,8 +123,8 @@ def test_cells(jax, nightly):
     assert isinstance(model, lc.GRU)
 
 
-def test_equinox(jax):
-    nn = pytest.importorskip("equinox", reason="the peer equinox is not installed").nn
+def test_equinox(jax, equinox):
+    nn = equinox.nn
     for kind in (nn.LSTMCell, nn.GRUCell):
         for bias in (True, False):
             cell, said = kind(I, H, use_bias=bias, key=jax.random.PRNGKey(0)), []
@@ -141,7 +135,7 @@ def test_equinox(jax):
         read(nn.Linear(I, H, key=jax.random.PRNGKey(0)))
 
 
-def test_what_lstmcore_has_not_is_called_by_its_name(jax):
+def test_what_lstmcore_has_not_is_called_by_its_name(flax):
     from flax import linen, nnx
 
     rngs = nnx.Rngs(0)
@@ -168,7 +162,7 @@ def test_what_lstmcore_has_not_is_called_by_its_name(jax):
         read(Own(), reset_after=True)
 
 
-def test_arrays_of_nnx_alone(jax):
+def test_arrays_of_nnx_alone(flax):
     """What nnx.state gives, without the module."""
     from flax import nnx
 

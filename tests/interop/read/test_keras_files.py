@@ -1,6 +1,5 @@
 """Layers, models and files of Keras 3, read with all that their configurations say."""
 
-import os
 import re
 
 import numpy as np
@@ -13,12 +12,6 @@ I, H, T, B = 3, 4, 7, 3
 
 # what Keras deprecates in itself is not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def keras(torch):
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, at Keras's first import
-    return pytest.importorskip("keras", reason="the peer keras is not installed")
 
 
 def filled(layer, seed=0):

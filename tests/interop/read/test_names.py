@@ -1,7 +1,6 @@
 """Names that people try: real files and modules of each system, read, or refused in words that say what to do."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -95,9 +94,7 @@ def test_a_quantised_graph(onnx, onnxruntime, tmp_path):
         read(tmp_path / "small.onnx")
 
 
-def test_whole_models_of_keras_2(torch, tmp_path):
-    os.environ["KERAS_BACKEND"] = "torch"
-    keras = pytest.importorskip("keras", reason="the peer keras is not installed")
+def test_whole_models_of_keras_2(keras, tmp_path):
     made = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4)])
     for ending in (".h5", ".hdf5"):
         made.save(tmp_path / f"a{ending}")

@@ -3,8 +3,6 @@
 All compute in float32: outputs below 3, sums of fewer than 30 terms in each of at most 6 steps.
 """
 
-import os
-
 import numpy as np
 import pytest
 from interop_models import LENGTHS, B, T, given, models
@@ -34,12 +32,6 @@ def test_onnxruntime_gives_what_lstmcore_gives(onnx, onnxruntime, name):
         assert "; proved: the graph run beside onnxruntime" in said[0]
         own = {key: a for key, a in model.params.items() if "W" in key}
         assert all(any(np.array_equal(a, b) for b in back.params.values()) for a in own.values())
-
-
-@pytest.fixture
-def keras(torch):
-    os.environ["KERAS_BACKEND"] = "torch"
-    return pytest.importorskip("keras", reason="the peer keras is not installed")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -100,10 +92,9 @@ def test_weights_in_half_precision_are_read_where_that_is_said(onnx, tmp_path):
     assert np.array_equal(back.params["W_hh"][:, :4], onnx.numpy_helper.to_array(graph.initializer[1])[0, :4].T)
 
 
-def test_what_onnx_has_not():
+def test_what_onnx_has_not(onnx):
     class Own(lc.Tanh):
         pass
 
-    pytest.importorskip("onnx", reason="the peer onnx is not installed")
     with pytest.raises(ValueError, match=r"Own\(\) is a layer that ONNX lacks"):
         to_onnx(lc.Stack([lc.RNN(2, 2, seed=0), Own()]))
