@@ -69,7 +69,7 @@ class Trainer:
         x, targets, mask = batch
         logits, _, self.cache = self.model.forward(x, mask=mask, reuse=self.cache)
         loss, dlogits = lc.softmax_cross_entropy(logits, targets)
-        _, _, grads = self.model.backward(dlogits, self.cache)
+        _, _, grads = self.model.backward(dlogits, lc.train.without_dx(self.model, self.cache))
         if self.clip is not None:
             lc.clip_by_global_norm(grads, self.clip)
         self.adam.step(self.model.params, grads)

@@ -1,5 +1,6 @@
 """Turning the weights: optimizers, clipping, schedules, batches, the loop, and saving what came of it."""
 
+from lstmcore.layers.without_dx import without_dx
 from lstmcore.train.callbacks.callback import Callback, EarlyStopping, Freeze
 from lstmcore.train.callbacks.checkpoints import Checkpoints
 from lstmcore.train.callbacks.epoch_files import Records
@@ -63,4 +64,5 @@ __all__ = [
     "save",
     "truncated_gradients",
     "watchers",
+    "without_dx",
 ]

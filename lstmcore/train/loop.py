@@ -11,6 +11,7 @@ from lstmcore.arrays import Array, Plain, is_array, namespace
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_kind, check_pieces
 from lstmcore.train.callbacks.callback import Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
@@ -228,7 +229,7 @@ def _gradients(
         run.loss = float(value)
         if not math.isfinite(run.loss):
             return total, items
-        _, _, run.grads = through.backward(dy, run.cache)
+        _, _, run.grads = through.backward(dy, without_dx(through, run.cache))
         total, items = total + run.loss * n, items + n
         if len(group) > 1:
             sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}

@@ -15,6 +15,7 @@ from lstmcore.arrays import Array, State, namespace
 from lstmcore.layers import BatchFirst, Dropout, Last, Layer, RecurrentDropout
 from lstmcore.layers.layer import Rng
 from lstmcore.layers.tree import walk
+from lstmcore.layers.without_dx import without_dx
 from lstmcore.ops.recurrence.recomputed import cuts_of
 
 
@@ -88,7 +89,7 @@ class Segments:
             _, _, kept = self.model.forward(cache.x[first:end, ...], state, _cut(cache.mask, first, end), rng, kept)
             last = dy if end == len(cache.x) else None  # without a time axis the outputs are those of the last segment
             upstream = dy[first:end, ...] if dy.ndim >= 3 else last
-            _, dstate, grads = self.model.backward(upstream, kept, dstate)
+            _, dstate, grads = self.model.backward(upstream, without_dx(self.model, kept), dstate)
             sums = {name: sums[name] + g if sums else g for name, g in grads.items()}
         return None, dstate, sums
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from lstmcore.arrays import Array, State, namespace
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import walk
+from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_like, check_size
 
 
@@ -56,6 +57,6 @@ def truncated_gradients(
         upstream[first - start :, ...] = check_like(
             "dy", dy(new, steps) if callable(dy) else dy[steps, ...], tuple(new.shape), "the shape of those outputs", y
         )
-        _, _, grads = model.backward(upstream, cache)
+        _, _, grads = model.backward(upstream, without_dx(model, cache))
         total = {name: g + total[name] if name in total else g for name, g in grads.items()}
     return total, states[T]

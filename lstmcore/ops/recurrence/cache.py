@@ -17,3 +17,4 @@ class Cache(NamedTuple):
     owner: object = None  # the layer whose forward made it; no other layer may use it
     y: Array | None = None  # (T, B, H) outputs, zero at masked steps; None where states[0][1:] is still to be masked
     seen: Any = None  # what that forward pass has seen, for its backward pass to compare (layers/seen.py)
+    dx_wanted: bool = True  # False: a backward pass may give dx (0, B, I) (layers/without_dx.py)

@@ -86,7 +86,9 @@ class Backward(NamedTuple):
 
     def gradients(self, cell: Cell, da: Array, dstate0: tuple[Array, ...]) -> Gradients:
         """All that `backward` gives, once the loop over time has made da."""
-        dx, dparams = contract(cell, self.cache.x, self.cache.states[0][:-1, ...], da, self.params)
+        dx, dparams = contract(
+            cell, self.cache.x, self.cache.states[0][:-1, ...], da, self.params, self.cache.dx_wanted
+        )
         return dx, dstate0, dparams
 
 

@@ -55,7 +55,8 @@ class Engine(Protocol):
         params: Mapping[str, Array],
         cache: Cache,
     ) -> Gradients:
-        """Undoes `forward`: dx (T, B, I), dstate0, and the gradient of every parameter."""
+        """Undoes `forward`: dx (T, B, I), dstate0, and the gradient of every parameter. dx may be (0, B, I)
+        where `cache.dx_wanted` is false."""
         ...
 
 

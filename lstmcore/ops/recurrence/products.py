@@ -42,7 +42,7 @@ def bias_of(cell: Cell, params: Mapping[str, Array]) -> Array:
 
 
 def contract(
-    cell: Cell, x: Array, h_prev: Array, da: Array, params: Mapping[str, Array]
+    cell: Cell, x: Array, h_prev: Array, da: Array, params: Mapping[str, Array], dx_wanted: bool = True
 ) -> tuple[Array, dict[str, Array]]:
     """Undoes (1) for all steps at once: x (T, B, I), h_prev (T, B, H), da (T, B, K, H) -> dx (T, B, I), dparams."""
     xp = namespace(x)
@@ -53,5 +53,5 @@ def contract(
     dbiases = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (19)
     dW_hh = product(xp.reshape(h_prev, (T * B, -1)).T, da_h)  # (20)
     dW_ih = product(xp.reshape(x, (T * B, I)).T, da_x)  # (21)
-    dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))  # (22)
+    dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I)) if dx_wanted else x[:0, ...]  # (22)
     return dx, {"W_ih": dW_ih, "W_hh": dW_hh, **dbiases}

@@ -126,5 +126,5 @@ def backward(
         if mask is not None:
             new = tuple(xp.where(m, n, d) for n, d in zip(new, dstate))  # (25) what is carried through comes back
         dstate = new
-    dx, dparams = contract(cell, cache.x, cache.states[0][:-1, ...], da, params)
+    dx, dparams = contract(cell, cache.x, cache.states[0][:-1, ...], da, params, cache.dx_wanted)
     return dx, dstate, dparams | dweights

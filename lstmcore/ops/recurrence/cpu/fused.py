@@ -179,7 +179,7 @@ class InPieces:
             p = machine.plan(self.cell, self.T, B, I, H, dtype, mask is not None, 1)
         W_ih, W_hh = params["W_ih"], params["W_hh"]
         dstate0 = np.empty((len(dstate), B, H), x.dtype)
-        dx = np.empty((T, B, I), x.dtype)
+        dx = np.empty((T if cache.dx_wanted or not p.input_panels else 0, B, I), x.dtype)  # or else it costs nothing
         shared = np.empty(p.da_bytes, np.uint8)
         arguments = (
             _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
@@ -189,7 +189,7 @@ class InPieces:
             np.zeros(p.backward_counters, np.int64),
         )  # fmt: skip
         machine.run(machine.kernel(self.cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
-        return dx, tuple(dstate0)
+        return dx if cache.dx_wanted else dx[:0], tuple(dstate0)
 
     def gradients(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The gradient of every parameter, once all pieces are undone."""

@@ -183,7 +183,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         packed,  # memory for both, transposed
         dstate_end,  # S arrays (B, H): the gradients of the final state
         dstate,  # (S, B, H): in the end the gradients of the initial one
-        dx,  # (T, B, I)
+        dx,  # (T, B, I), or (0, B, I): not wanted
         sums,  # (tiles, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
         shared,  # bytes for da of one chunk, where several parts work on it
         edges,
@@ -272,26 +272,28 @@ def backward(cell: Cell, dtype: str) -> Callable:
             add(sums_here, I, H, filled, factors, layout, da, da_row, panel, part, parts)
 
             # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.
-            for p in range(x_panel_first, x_panel_end):
-                u, width = panel_range(p, I, lanes, input_panels)
-                dx_row, columns = width * lanes * size, min(width * lanes, I - u * lanes)
-                clear(panel, filled * width * lanes)
-                for first, count, place in input_runs:
-                    weights = ih + (input_count * u + place * width) * H * lanes * size
-                    product(
-                        filled, columns, count * H, da + first * H * size, da_row, size, weights, width * lanes * size,
-                        panel, dx_row, panel, dx_row, weights + count * H * width * lanes * size,
-                    )  # fmt: skip
-                for t in range(t_first, t_end):
-                    for q in range(starts[t - t_first], starts[t - t_first + 1]):
-                        here = address(dx) + ((t * B + numbers[q]) * I + u * lanes) * size
-                        copy(here, panel + q * dx_row, columns)
-            if filled < rows * (t_end - t_first):  # masked rows: dx is zero
-                for t in range(t_first, t_end):
-                    for b in range(row_first, row_end):
-                        if not mask[t, b]:
-                            here = address(dx) + ((t * B + b) * I + x_left * lanes) * size
-                            clear(here, min(x_right * lanes, I) - x_left * lanes)
+            if dx.shape[0] > 0:
+                for p in range(x_panel_first, x_panel_end):
+                    u, width = panel_range(p, I, lanes, input_panels)
+                    dx_row, columns = width * lanes * size, min(width * lanes, I - u * lanes)
+                    clear(panel, filled * width * lanes)
+                    for first, count, place in input_runs:
+                        weights = ih + (input_count * u + place * width) * H * lanes * size
+                        product(
+                            filled, columns, count * H, da + first * H * size, da_row, size,
+                            weights, width * lanes * size, panel, dx_row, panel, dx_row,
+                            weights + count * H * width * lanes * size,
+                        )  # fmt: skip
+                    for t in range(t_first, t_end):
+                        for q in range(starts[t - t_first], starts[t - t_first + 1]):
+                            here = address(dx) + ((t * B + numbers[q]) * I + u * lanes) * size
+                            copy(here, panel + q * dx_row, columns)
+                if filled < rows * (t_end - t_first):  # masked rows: dx is zero
+                    for t in range(t_first, t_end):
+                        for b in range(row_first, row_end):
+                            if not mask[t, b]:
+                                here = address(dx) + ((t * B + b) * I + x_left * lanes) * size
+                                clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
             meet(address(counters), parts, meeting)  # nobody needs da of this chunk any more
 
