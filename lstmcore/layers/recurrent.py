@@ -190,7 +190,7 @@ class Recurrent(Layer):
         W_hh = self.params["W_hh"]
         engine, array, chosen = self._chosen
         if chosen is None or array is not W_hh or engine is not self.engine:  # else nothing is new since the last call
-            chosen = choose(self.engine, self.cell, W_hh)
+            chosen = choose(self.engine, self.cell, W_hh, self.options)
             if self.recompute:
                 chosen = Recomputed(chosen, self.recompute, self.return_sequences)
             self._chosen = self.engine, W_hh, chosen

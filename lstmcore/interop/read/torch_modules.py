@@ -171,7 +171,7 @@ def _prove_model(
         want = answer.numpy()
     except Exception as reason:  # whatever somebody's own forward raises
         return chain(layers), Proof(None, f"its forward does not run on {tuple(given.shape)} alone ({reason!s:.100})")
-    want = want.swapaxes(0, 1) if order and want.ndim == 3 else want
+    want = want.swapaxes(0, 1) if order and want.ndim > 2 else want
     found = found_by_running(layers, wide, x, want, eps)
     if found is not None:
         return chain(found.layers), Proof(found.error, f"run beside torch on random input{order}{found.note}")

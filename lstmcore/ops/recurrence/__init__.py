@@ -4,6 +4,9 @@ engine.py says what an engine is. It is chosen by the type of the arrays, or by 
 switch.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from lstmcore.arrays import Array, library_name
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
@@ -15,13 +18,15 @@ from lstmcore.ops.recurrence.gpu.fused import fused_gpu, fused_gpu_tf32
 
 SHIPPED: tuple[Engine, ...] = (reference, fused_cpu, fused_gpu, fused_gpu_tf32)
 ENGINES: dict[str, Engine] = {engine.NAME: engine for engine in SHIPPED}
+NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 UNASKED: tuple[Engine, ...] = (fused_gpu, fused_cpu, reference)  # tried in this order; TF32 has to be asked for
 
 
-def choose(engine: EngineName, cell: Cell, array: Array) -> Engine:
+def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, object] = NO_OPTIONS) -> Engine:
     """The engine that runs `cell` on arrays like `array`.
 
     `engine`: a name of `ENGINES`; None for the fastest that supports the cell and the dtype; or an engine itself.
+    `options`: of the cell, for the words of a refusal.
     Raises ValueError for an unknown name and for a named engine that cannot run this.
     """
     if engine is None:
@@ -33,9 +38,11 @@ def choose(engine: EngineName, cell: Cell, array: Array) -> Engine:
     if engine == fused_cpu.NAME and not has_compiler():
         raise ValueError(f"engine {engine!r} needs Numba, which cannot be imported: {HOW}, or leave `engine` out")
     if not _runs(ENGINES[engine], cell, array):
+        said = "".join(f", {name}={value!r}" for name, value in options.items()).removeprefix(", ")
+        others = [e.NAME for e in SHIPPED if _runs(e, cell, array)]
         raise ValueError(
-            f"engine {engine!r} cannot run the cell {cell.name!r} in {array.dtype} on arrays of {library_name(array)}; "
-            "leave `engine` out"
+            f"engine {engine!r} cannot run the cell {cell.name!r}{f' with {said}' if said else ''} in {array.dtype} on "
+            f"arrays of {library_name(array)}; {' and '.join(map(repr, others))} can: leave `engine` out"
         )
     return ENGINES[engine]
 
