@@ -1,8 +1,8 @@
 """Compiled kernels: compiled once on a machine, loaded from disk in milliseconds afterwards.
 
 A kernel is known by what was compiled: by its identity (identity.py), its signature, the versions of Python, NumPy,
-Numba and LLVM, and the features of the machine. An edit of any helper is another kernel, and one that the kernel does
-not use is none.
+Numba and LLVM, and the processor that Numba compiles for (target.py). An edit of any helper is another kernel, and one
+that the kernel does not use is none.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.crew import shared
 from lstmcore.ops.cpu.identity import UnknownContent, identity, named
 from lstmcore.ops.cpu.jitable import FLAGS
+from lstmcore.ops.cpu.target import target
 
 VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
 
@@ -46,7 +47,8 @@ def compile_kernel(
     """
     flags = {**FLAGS, "no_cpython_wrapper": not from_python}
     try:
-        key = identity(function, signature.args, signature.return_type, sorted(flags.items(), key=str), VERSIONS)
+        known = signature.args, signature.return_type, sorted(flags.items(), key=str), VERSIONS, tuple(target())
+        key = identity(function, *known)
     except UnknownContent as unknown:
         logger.warning("lstmcore: %s is made of %s; every process will compile it", name, unknown)
         key = ""

@@ -14,14 +14,14 @@ from numba.core import types
 from lstmcore.ops.cpu.kernel import compile_kernel
 from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
+from lstmcore.ops.cpu.target import target
 from lstmcore.ops.cpu.threads import workspace
 from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.cpu.tile import product as product_of
-from lstmcore.ops.cpu.vector import register_bytes
 
 ROWS = 96  # rows of x or dy that are multiplied at once: what they give for one panel stays in the cache
 DEPTH = 256  # terms of a weight gradient that are summed at once: a long sum rounds block by block
-WIDE = panel_vectors() * register_bytes()  # bytes of a row of a panel, at most
+WIDE = panel_vectors() * target().register_bytes  # bytes of a row of a panel, at most
 
 
 def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None) -> np.ndarray:

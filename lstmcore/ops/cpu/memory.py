@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lstmcore.ops.cpu.vector import INT32, INT64, Vector, at, llvm_type, register_bytes, spread
+from lstmcore.ops.cpu.target import target
+from lstmcore.ops.cpu.vector import INT32, INT64, Vector, at, llvm_type, spread
 
 
 @intrinsic
@@ -52,9 +53,9 @@ class Vectors(NamedTuple):
 
 @functools.cache
 def vectors(dtype: str) -> Vectors:
-    """The vectors of "float32" or "float64" on this machine."""
+    """The vectors of "float32" or "float64", as long as a register."""
     size = np.dtype(dtype).itemsize
-    lanes = register_bytes() // size
+    lanes = target().register_bytes // size
     vector = Vector(numba.from_dtype(np.dtype(dtype)), lanes)
     wide = llvm_type(vector)
     mask, zeros = ir.VectorType(ir.IntType(1), lanes), ir.Constant(wide, None)

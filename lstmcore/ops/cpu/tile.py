@@ -3,7 +3,7 @@
 A tile is a few rows by a few vectors of the result. Its sums stay in registers while k runs over the whole inner
 dimension: each step loads one vector per column and one number per row, and multiplies every pair. Six rows by four
 vectors make 24 independent sums, enough to keep both arithmetic units busy through the latency of an addition, and with
-the four vectors of B they fit the 32 registers of AVX-512. Machines with 16 registers get six rows by two vectors.
+the four vectors of B they fit 32 registers. Where there are 16 it is six rows by two vectors.
 Narrower tiles are taller, up to twelve rows, for as many sums: half as many tiles have to start and end.
 
 The loop is written as LLVM vector instructions because a compiler, given the same loop in Python, spills the sums.
@@ -23,15 +23,16 @@ from numba.extending import intrinsic
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_called
 from lstmcore.ops.cpu.memory import vectors
-from lstmcore.ops.cpu.vector import INT64, at, fuse, llvm_type, prefetch, register_bytes, spread
+from lstmcore.ops.cpu.target import target
+from lstmcore.ops.cpu.vector import INT64, at, fuse, llvm_type, prefetch, spread
 
-SUMS = 24 if register_bytes() == 64 else 12  # vectors in registers
+SUMS = 24 if target().registers == 32 else 12  # vectors in registers
 TILE_ROWS = 12
 
 
 def panel_vectors() -> int:
     """How many vectors wide a tile is at most; a panel of packed weights is as wide."""
-    return 4 if register_bytes() == 64 else 2
+    return SUMS // 6
 
 
 @jitable

@@ -1,15 +1,13 @@
-"""A vector of floats as a value of compiled code: as many lanes as one register of this machine holds.
+"""A vector of floats as a value of compiled code: as many lanes as one register holds (target.py).
 
 Numba compiles scalar Python, and whether LLVM then makes vector instructions of it is a matter of luck. Here the
 vector is a type of its own: `a * b + c` over two of them is one instruction per operation, on any machine. The text
 of a cell's step, written for arrays, runs over these values unchanged.
 """
 
-import functools
 import operator
 from collections.abc import Callable
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -17,15 +15,6 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
-
-
-@functools.cache
-def register_bytes() -> int:
-    """Bytes in one vector register of the host: 64 (AVX-512), 32 (AVX2 with FMA) or 16 (every other machine)."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx2") and features.get("fma") else 16
 
 
 class Vector(types.Type):

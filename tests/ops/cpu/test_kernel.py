@@ -15,6 +15,7 @@ from lstmcore.ops.cpu.barrier import load_number, store_number
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_called, compile_kernel
 from lstmcore.ops.cpu.memory import address
+from lstmcore.ops.cpu.target import Target
 
 SIGNATURE = types.void(types.Array(types.float64, 1, "C"))
 
@@ -87,6 +88,13 @@ def test_a_kernel_that_others_call_is_compiled_once_and_known_by_its_content(fol
 def test_a_value_of_the_closure_is_part_of_the_kernel(folder):
     """Two functions of one text, in one process and from disk: each its own."""
     assert [result(make(factor)) for factor in (1.0, 7.0, 1.0, 7.0)] == [1, 7, 1, 7]
+    assert len(list(folder.glob("*.kernel"))) == 2
+
+
+def test_the_length_of_vectors_is_part_of_the_kernel(folder, monkeypatch):
+    for size in (16, 64, 16):
+        monkeypatch.setattr(kernel_cpu, "target", lambda size=size: Target(size, 16))
+        assert result(make(2.0)) == 2
     assert len(list(folder.glob("*.kernel"))) == 2
 
 

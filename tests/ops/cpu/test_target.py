@@ -1,0 +1,63 @@
+"""Vectors are as long as the registers of the processor that Numba compiles for, whatever this one has."""
+
+import json
+import os
+import subprocess
+import sys
+
+import llvmlite.binding as llvm
+import pytest
+
+from lstmcore.ops.cpu.target import probe, target
+
+LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "features", "expected"),
+    [
+        (LINUX, "generic", "", (16, 16)),
+        (LINUX, "penryn", "", (16, 16)),
+        (LINUX, "haswell", "", (32, 16)),
+        (LINUX, "znver1", "", (32, 16)),
+        (LINUX, "haswell", "-avx2", (16, 16)),  # the features correct the name
+        (LINUX, "haswell", "+avx512f", (64, 32)),
+        (LINUX, "skylake-avx512", "", (64, 32)),
+        (LINUX, "skylake-avx512", "-avx512f", (32, 16)),
+        ("x86_64-pc-windows-msvc", "znver4", "", (64, 32)),
+        (ARM, "generic", "", (16, 32)),
+        ("arm64-apple-darwin", "apple-m1", "", (16, 32)),
+    ],
+)
+def test_registers_of_other_processors(triple, cpu, features, expected):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    assert probe(triple, cpu, features) == expected
+
+
+ASKS = """
+import json
+from lstmcore.ops.cpu import tile
+from lstmcore.ops.cpu.memory import vectors
+from lstmcore.ops.cpu.target import target
+print(json.dumps([target(), vectors("float32").lanes, vectors("float64").lanes, tile.SUMS, tile.panel_vectors()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"NUMBA_CPU_NAME": "generic"}, [[16, 16], 4, 2, 12, 2]),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, [[32, 16], 8, 4, 12, 2]),
+    ],
+)
+def test_numba_is_asked_and_not_the_machine(named, expected):
+    if llvm.get_default_triple().split("-")[0] != "x86_64":
+        pytest.skip("names of x86 processors")
+    done = subprocess.run([sys.executable, "-c", ASKS], env={**os.environ, **named}, capture_output=True, check=True)
+    assert json.loads(done.stdout) == expected
+
+
+def test_this_process_has_one_target():
+    assert target().register_bytes in (16, 32, 64)
+    assert target() is target()
