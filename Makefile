@@ -5,6 +5,7 @@
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make bare    without Numba: what array code alone must get right
 # make questions  every figure of docs/questions, measured again     make figures: draws docs/figures again
+# make docs    builds the site into build/site, to be read without a network, and checks its links
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
@@ -21,7 +22,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick bare nightly questions figures lint seeds bench scoreboard gpu clean
+.PHONY: demo test quick bare nightly questions figures docs lint seeds bench scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -46,6 +47,10 @@ questions: .venv/dev
 
 figures: .venv/dev
 	$(BIN)/python docs/figures/draw.py
+
+docs: .venv/dev
+	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/site
+	$(BIN)/python docs/links.py build/site
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -70,8 +70,8 @@ def fit(
                 as they were then, training goes on bit for bit. None begins one. Batches without a `state` of their
                 own, such as a list, must come in the same order every time.
     carry_state each batch starts from the final state of the one before, the first one of an epoch from zeros; likewise
-    in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at
-                the first step of a batch.
+                in validation. For batches that follow each other in time, as those of `Stream`. Gradients end at the
+                first step of a batch.
     accumulate  this many batches make one update (the last of an epoch perhaps fewer): their gradients are added, each
                 times its valid items, and divided by all of these. To rounding that is the gradient of one batch that
                 holds them all, in the memory of one of them; a mean of their means is not, where lengths differ.
