@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lstmcore.debug.diagnose.beside import SECTIONS
+
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "lstmcore" / "ops" / "cells"
 NUMBER = r"(?<![\w)\]])\((\d+)\)"  # (12), but not f(12)
@@ -48,6 +50,56 @@ def test_every_number_is_defined_exactly_once():
     """Not in order: the numbers belong to the code and stay where a section moves."""
     assert sorted(DEFINED) == list(range(1, len(DEFINED) + 1))
     assert len(DEFINED) >= 41
+
+
+def test_the_core_takes_33_minutes():
+    """Of reading at 120 words a minute, formulas among them: slower than prose is read, for it is to be followed.
+    Blocks of code, figures and the table of contents are not read. The page says how many words it is, to the ten."""
+    core = TEXT[: TEXT.index("## 10. ")]
+    contents = core[core.index("The core:\n") : core.index("## 1. ")]
+    read = re.sub(
+        r"^```python\n.*?^```$|!\[.*?\]\(.*?\)", "", core.replace(contents, ""), flags=re.MULTILINE | re.DOTALL
+    )
+    words = len(read.split())
+    (said,) = re.findall(r"The core is sections 1 to 9: ([\d,]+) words, 33 minutes", core)
+    assert abs(words - int(said.replace(",", ""))) <= 10
+    assert words <= 33 * 120
+
+
+def test_the_worked_example_shows_what_its_block_checks():
+    """Every number of the table stands in an assertion of the block behind it, column by column."""
+    (table,) = (block for block in EQUATIONS if "forward, t = 0" in block)
+    behind = TEXT[TEXT.index(table) :]
+    code = behind[behind.index("```python\n") : behind.index("## 6. ")]
+    number = r"(-?\d+(?:\.\d+)?)"
+    shown: list[list[float]] = [[], [], [], []]
+    for line in table.splitlines():
+        for start, at in ((r"^  [a-z_]+", 0), (r"^.{40,}? d[a-z_]+", 2)):
+            for row in re.findall(rf"{start} +{number} +{number}", line):
+                for column, text in enumerate(row):
+                    shown[at + column].append(float(text))
+    checked = [
+        [float(n) for n in re.findall(number, numbers)]
+        for numbers in re.findall(r"reads\((?:down|up)\[\d\](?:\[:11\])?, (.*)\)$", code, re.MULTILINE)
+    ]
+    assert [len(column) for column in shown] == [11, 11, 12, 12]
+    assert shown == checked
+    for numbers in re.findall(r"^  d.*= +\(?(.*[^) ])\)?$", table, re.MULTILINE):
+        wanted = [float(n) for n in re.findall(number, numbers)]
+        assert any(
+            wanted == [float(n) for n in re.findall(number, said)] for said in re.findall(r"reads\(\S+, (.*?)\)", code)
+        )
+
+
+def test_a_line_is_shown_with_its_section():
+    """What diagnose prints: each equation's section is the one that defines it."""
+    for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]:
+        name = section.splitlines()[0]
+        for block in re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+            for number in map(int, re.findall(r"^\((\d+)\) ", block, re.MULTILINE)):
+                told = [said for first, last, said in SECTIONS if first <= number <= last]
+                assert told in ([name], [])
+                assert told or number in {*range(65, 71), 119, 120}, number  # of no line of code that a mistake changes
 
 
 def test_the_text_cites_only_what_it_defines():

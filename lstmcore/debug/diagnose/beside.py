@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from lstmcore.debug.mistakes import Mistake
 
-SECTIONS = {  # of docs/derivation.md: the equations that each holds
-    "4. LSTM, forward": (1, 7), "5. LSTM, backward": (8, 22), "8. Masked steps": (23, 25), "9. GRU": (26, 37),
-    "10. Plain RNN": (38, 41), "11. Outputs and the last output": (42, 45), "12. Two directions": (46, 49),
-    "13. The layers around it": (50, 59), "14. Losses": (60, 64), "17. Variants": (71, 112),
-}  # fmt: skip
+SECTIONS = [  # of docs/derivation.md: from which equation to which
+    (1, 7, "4. LSTM, forward"), (8, 22, "5. LSTM, backward"), (23, 25, "10. Masked steps"), (26, 37, "11. GRU"),
+    (38, 41, "12. Plain RNN"), (42, 45, "6. Outputs, and how dh joins"), (46, 49, "13. Two directions"),
+    (50, 59, "14. The layers around it"), (60, 64, "7. Losses"), (71, 112, "17. Variants"), (113, 118, "11. GRU"),
+    (121, 123, "17. Variants"),
+]  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -44,7 +45,7 @@ def lines_of(mistake: Mistake) -> Iterator[Line]:
         stood = source[source.rfind("\n", 0, start) + 1 : source.find("\n", end)]
         numbers = re.findall(r"#.*?\((\d+)\)", stood)
         equation = int(numbers[0]) if numbers else None
-        section = next((name for name, (a, b) in SECTIONS.items() if equation and a <= equation <= b), "")
+        section = next((name for a, b, name in SECTIONS if equation and a <= equation <= b), "")
         texts = ("\n".join(line.strip() for line in text.strip("\n").split("\n")) for text in (right, wrong))
         number = source[:start].count("\n") + 1
         yield Line(f"{module.replace('.', '/')}.py", number, equation if section else None, section, *texts)

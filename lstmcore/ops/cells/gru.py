@@ -1,7 +1,8 @@
 """The GRU step and its undoing (Cho et al. 2014), with the reset gate applied after the recurrent product.
 
 This is the form of cuDNN, PyTorch and Keras (reset_after=True): the candidate's recurrent part m = h_prev W_hn + b_hn
-is a block of its own, which W_ih does not feed. Numbers in brackets are the equations of docs/derivation.md.
+(116) is a block of its own, which W_ih does not feed; the other pre-activations are (113) to (115). Numbers in brackets
+are the equations of docs/derivation.md.
 """
 
 from lstmcore.ops.cells.cell import Cell, Maths, Steps

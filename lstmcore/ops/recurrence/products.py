@@ -16,7 +16,7 @@ def project(cell: Cell, x: Array, params: Mapping[str, Array]) -> Array:
     xp = namespace(x)
     T, B, I = x.shape
     K = len(cell.gates)
-    products = product(xp.reshape(x, (T * B, I)), params["W_ih"])  # (T B, len(input_blocks) H)
+    products = product(xp.reshape(x, (T * B, I)), params["W_ih"])  # (1)  (T B, len(input_blocks) H)
     bias = gates.split(bias_of(cell, params), K)  # (K, H)
     if len(cell.input_blocks) == K:
         a = gates.split(products, K) + bias
@@ -50,7 +50,7 @@ def contract(
     da_x = xp.reshape(gates.join(da, cell.input_blocks), (T * B, -1))  # what reached x @ W_ih
     da_h = xp.reshape(gates.join(da, cell.recurrent_blocks), (T * B, -1))  # what reached h_prev @ W_hh
     sums = xp.sum(xp.sum(da, axis=1), axis=0)  # (K, H); rows, then steps: two short chains round less than a long one
-    dbiases = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (19)
+    dbiases = {name: gates.join(sums, blocks) for name, blocks in cell.biases.items()}  # (19) (118)
     dW_hh = product(xp.reshape(h_prev, (T * B, -1)).T, da_h)  # (20)
     dW_ih = product(xp.reshape(x, (T * B, I)).T, da_x)  # (21)
     dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I)) if dx_wanted else x[:0, ...]  # (22)

@@ -121,7 +121,7 @@ def backward(
         for k, d in enumerate(da_t):
             da[t, :, k, :] = d
         dproduct = product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)  # (18) undoes (1)  (B, H)
-        dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct
+        dprevious["h"] = dproduct + dprevious["h"] if "h" in dprevious else dproduct  # (117) for a GRU
         new = tuple(dprevious[name] for name in cell.states)
         if mask is not None:
             new = tuple(xp.where(m, n, d) for n, d in zip(new, dstate))  # (25) what is carried through comes back
