@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli import bench, certify, check, debug, diagnose, exercise, info
+from lstmcore.cli import bench, certify, check, debug, diagnose, exercise, explain, info
 from lstmcore.cli.convert import EPILOG as CONVERT
 from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
@@ -40,6 +40,7 @@ app.add_typer(sweep)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
 app.command("exercise", epilog=exercise.EPILOG)(exercise.exercise)
+app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
 app.command("convert", epilog=CONVERT)(convert)
 app.command("certify", epilog=certify.EPILOG)(certify.certify)

@@ -5,6 +5,7 @@ from lstmcore.debug.compare import Comparison, compare, trace
 from lstmcore.debug.derivatives import Derivative, hvp, jvp, rtrl
 from lstmcore.debug.diagnose import Diagnosis, diagnose, diagnose_case
 from lstmcore.debug.exercise import Exercise, judge_exercise, write_exercise
+from lstmcore.debug.explain import EXAMPLES, Explanation, explain, explain_case
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
 from lstmcore.debug.jacobian import (
@@ -26,11 +27,13 @@ from lstmcore.debug.watch import Watch, watch
 from lstmcore.layers.seen import strict
 
 __all__ = [
+    "EXAMPLES",
     "Case",
     "Comparison",
     "Derivative",
     "Diagnosis",
     "Exercise",
+    "Explanation",
     "Flow",
     "GradCheck",
     "Ledger",
@@ -44,6 +47,8 @@ __all__ = [
     "compare",
     "diagnose",
     "diagnose_case",
+    "explain",
+    "explain_case",
     "flow",
     "gradcheck",
     "gradcheck_function",

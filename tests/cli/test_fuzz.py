@@ -49,6 +49,7 @@ TINY = {
     "diagnose": ("case.npz", "case.npz"),
     "debug": ("case.npz", "case.npz"),
     "exercise": ("backward.py", ""),
+    "explain": ("", ""),
     "info": ("", ""),
     "sweep": ("series load.csv --param hidden=1,2 --out sweep", ""),
 }
