@@ -63,6 +63,9 @@ def recurrent(
     if not any(_is_bias(key) for key in weights):
         chosen["bias"] = False
     config, params = to_lstmcore(weights, layout, cell, bidirectional=bidirectional, dtype=dtype, options=chosen)
+    kinds = sorted({value.dtype.name for value in params.values()})
+    if len(kinds) > 1 or kinds[0].startswith("complex"):
+        raise TypeError(f'the weights are {" and ".join(kinds)}: pass dtype="float32" or "float64", of real numbers')
     parts = config["layers"] if config["kind"] == "Stack" else [config]
     for k, part in enumerate(parts):
         for _, inner in configs(part):

@@ -164,7 +164,7 @@ def structure_of(
     if not found:
         got = ", ".join(f"{key} {value.shape}" for key, value in arrays.items())
         names = [layout.name(Structure(cell), 0, 0, part.key) for part in _parts(layout, cell)]
-        reason = why(arrays, layout, cell, lambda *given: any(_matching(*given)))
+        reason = why(arrays, layout, cell, lambda *given: any(_matching(*given))) or _gaps(arrays, layout, cell)
         raise KeyError(
             f"the weights should hold {', '.join(names)} (one layer), or the like for stacks and directions, "
             f"with shapes that fit each other; got {got or 'nothing'}{'. ' + reason if reason else ''}"
@@ -191,6 +191,21 @@ def _parts(layout: Layout, cell: str) -> tuple[Part, ...]:
 def _matching(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:
     """Every structure whose names and shapes these are."""
     return (structure for structure in _structures(arrays, layout, cell) if _fits(arrays, layout, structure))
+
+
+def _gaps(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> str:
+    """What the nearest structure has besides, and what it has not, where most of it is there."""
+    found: list[tuple[list[str], list[str]]] = []
+    for layers in range(1, len(arrays) + 1):
+        for directions, stacked in ((1, layers > 1), (2, layers > 1), (1, True), (2, True)):
+            s = Structure(cell, layers, directions, stacked)
+            parts = {layout.name(s, k, d, p.key): p for k, d in s.places() for p in _parts(layout, cell)}
+            gone = [name for name, part in parts.items() if part.of not in ("b", "p") and name not in arrays]
+            found.append((gone, [name for name in arrays if name not in parts]))
+    gone, more = min(found, key=lambda pair: len(pair[0]) + len(pair[1]))
+    if not gone + more or len(gone) + len(more) >= len(arrays):
+        return ""
+    return "; ".join([f"{', '.join(gone)} missing"] * bool(gone) + [f"{', '.join(more)} is no part of it"] * bool(more))
 
 
 def _structures(arrays: Mapping[str, np.ndarray], layout: Layout, cell: str) -> Iterator[Structure]:

@@ -7,6 +7,7 @@ import numpy as np
 from lstmcore.arrays import to_numpy
 
 HALVES = ("float16", "bfloat16")
+COMPUTED = ("float32", "float64", "complex64", "complex128")
 
 
 def on_host(arrays: Mapping[str, object], dtype: str | None = None) -> dict[str, np.ndarray]:
@@ -22,19 +23,23 @@ def on_host(arrays: Mapping[str, object], dtype: str | None = None) -> dict[str,
 
 def _on_host(key: str, given: object, dtype: str | None) -> np.ndarray:
     value = _held(given)
-    value = value.detach().cpu() if hasattr(value, "detach") else value
-    name = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+    name = str(getattr(value, "dtype", type(value).__name__)).rpartition(".")[2]  # torch.float16
+    name = value.dtype.name if isinstance(value, np.ndarray) else name  # in whatever order of bytes
     if name in HALVES and dtype is None:
         raise TypeError(
             f'`{key}` is {name}, in which lstmcore does not compute: pass dtype="float32", which holds every {name} '
             "exactly"
         )
-    if name == "bfloat16" and hasattr(value, "float"):
-        value = value.float()  # of torch, for which NumPy has no dtype
-    array = np.asarray(to_numpy(value))
-    if name not in (*HALVES, "float32", "float64", "complex64", "complex128"):
+    try:
+        value = value.detach().cpu() if hasattr(value, "detach") else value
+        if name == "bfloat16" and hasattr(value, "float"):
+            value = value.float()  # of torch, for which NumPy has no dtype
+        array = to_numpy(value)
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # of torch: without data, or sparse
+        raise TypeError(f"`{key}` cannot be read as an array: {error}") from error
+    if not hasattr(value, "dtype") or array.dtype.name not in (*HALVES, *COMPUTED):
         raise TypeError(f"`{key}` should hold floating-point numbers; got {name}")
-    return array if dtype is None else array.astype(dtype)
+    return array.astype(array.dtype.newbyteorder("=") if dtype is None else dtype, copy=dtype is not None)
 
 
 def shape(value: object) -> tuple[int, ...]:

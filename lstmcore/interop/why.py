@@ -16,7 +16,11 @@ NAMED = (
     (r"weight_hr|projection/kernel", "a projection (of h, proj_size)"),
     (r"(^|[./])(P|peep_\w+|w_[ifo]_diag)\b", "peepholes (the gates look at c)"),
     (r"gamma|layer_?norm|(^|[./])(ln|norm)_", "layer normalisation inside the cell"),
-    (r"_g$|_v$|original[01]$", "weight_norm or another parametrization (hand over the module itself)"),
+    (r"_[gvu]$|_orig$|_mask$|original\d?$", "weight_norm or another parametrization (hand over the module itself)"),
+    (r"_all_weight_values|_packed_params|zero_point", "a quantised model (take its weights before it is quantised)"),
+    (r"/(Adam|Adagrad|RMSProp|Momentum|ExponentialMovingAverage)(_\d+)?$", "an optimizer (leave it out)"),
+    (r"(gates|candidate)/kernel", "a GRUCell of TensorFlow 1 (its reset gate comes before the product)"),
+    (r"opaque_kernel", "an RNN of cuDNN (one array of all weights: save it by its canonical weights)"),
 )  # fmt: skip
 
 

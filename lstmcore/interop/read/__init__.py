@@ -1,6 +1,7 @@
 """Other people's recurrent models, read from where they lie: an object, a file, or arrays by name."""
 
 import importlib
+import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -41,6 +42,9 @@ BY_HAND = {  # what people have and lstmcore does not open, and how its arrays a
     ".joblib": "a pickle, a program that is never run here: save its arrays by torch.save or numpy.savez",
     ".msgpack": "a tree of Flax: hand over flax.serialization.msgpack_restore(path.read_bytes())",
     ".eqx": "arrays of Equinox: hand over the module of equinox.tree_deserialise_leaves(path, module)",
+    ".pdparams": "a pickle of Paddle: hand over {name: value.numpy() for name, value in paddle.load(path).items()}",
+    ".params": "arrays of MXNet: hand over {name: value.asnumpy() for name, value in mxnet.nd.load(path).items()}",
+    ".meta": "a graph of TensorFlow 1: hand over its variables, by tf.train.load_checkpoint",
     ".npy": "one array without a name: hand over arrays by name, or an .npz file",
     ".mat": "a file of MATLAB: hand over the arrays of scipy.io.loadmat(path) that are the layer's",
 }
@@ -84,9 +88,12 @@ def read(
     else:
         library = next((base for base in map(_library, type(thing).__mro__) if base in OBJECTS), None)
         if library is None:
+            hint = " (of pairs? hand over dict(...))" if hasattr(thing, "__next__") else ""
+            if isinstance(thing, list):
+                hint = ' (of Keras? hand over dict(zip(("kernel", "recurrent_kernel", "bias"), weights)))'
             raise TypeError(
                 f"`thing` should be a module of torch, Flax or Equinox, a layer of Keras, a model or node of ONNX, a "
-                f"path, or arrays by name; got {type(thing).__name__}"
+                f"path, or arrays by name; got {type(thing).__name__}{hint}"
             )
         model, proof = importlib.import_module(OBJECTS[library]).read(thing, **_said(given))
         name = type(thing).__name__
@@ -108,6 +115,8 @@ def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
                 "over the file that is in it"
             )
         path = indices[0]
+    if path.with_name(f"{path.name}.index").is_file():
+        raise ValueError(f"{path} is {BY_HAND['.index']}")
     ending = ".index.json" if path.name.endswith(".index.json") else path.suffix
     if ending in BY_HAND:
         raise ValueError(f"{path} is {BY_HAND[ending]}")
@@ -115,7 +124,29 @@ def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
         raise TypeError(f"{path} should end in {', '.join(FILES)}; got {path.suffix or 'no ending'!r}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
+    kind = "" if ending == ".index.json" else _kind(path)
+    if kind not in ("", {".pth": ".pt", ".bin": ".pt", ".ckpt": ".pt", ".hdf5": ".h5"}.get(ending, ending)):
+        raise ValueError(f"{path} ends in {ending} and holds what a {kind} file holds: give it that ending")
     return importlib.import_module(FILES[ending]).read_file(path, **_said(given))
+
+
+def _kind(path: Path) -> str:
+    """The ending that fits what a file begins with; "" where that does not tell."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":
+        return ".safetensors"
+    if not head.startswith(b"PK"):
+        return ".h5" if head.startswith(b"\x89HDF") else ""
+    try:
+        names = zipfile.ZipFile(path).namelist()
+    except Exception:  # damaged: what reads it says how
+        return ""
+    if "config.json" in names:
+        return ".keras"
+    if any(name.endswith("/data.pkl") for name in names):
+        return ".pt"
+    return ".npz" if all(name.endswith(".npy") for name in names) else ""
 
 
 def _said(given: Plain) -> Plain:

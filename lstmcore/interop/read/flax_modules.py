@@ -89,7 +89,10 @@ def _layers(module: Any, tree: Tree, dtype: str | None, path: str) -> Iterator[L
     elif kind == "Embed":
         yield embedding(tree["embedding"], dtype, path)
     elif kind == "Dropout":
-        yield Dropout(module.rate)
+        axes = tuple(module.broadcast_dims)
+        if axes not in ((), (1,), (-2,)):
+            raise ValueError(f"`{path}` draws one mask along the axes {axes}; lstmcore has that along time alone")
+        yield Dropout(module.rate, per_sequence=bool(axes))
     elif not isinstance(module, nnx.Module | linen.Module):
         if getattr(module, "__name__", "") == "final_state":  # of what is written from here: running finds it
             return

@@ -10,6 +10,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Plain
 from lstmcore.interop.build import embedding, linear, recurrent
+from lstmcore.interop.host import shape
 from lstmcore.layers import Bidirectional, Dropout, Layer, ReLU, Reversed, Sigmoid, Softmax, Tanh
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
@@ -56,6 +57,7 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
     if kind == "Bidirectional":
         return [_both(config, arrays, dtype, notes)]
     if kind == "Dense":
+        _check(name, kind, config, arrays, 1)
         layer: Layer = linear(arrays[0], arrays[1] if len(arrays) > 1 else None, dtype, name)
         return [layer, *_function(name, config.get("activation", "linear"))]
     if kind == "Embedding":
@@ -63,7 +65,7 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
             notes.append("mask_zero there: here pass mask=(x != 0)")
         return [embedding(arrays[0], dtype, name)]
     if kind == "Dropout":
-        return [Dropout(config["rate"])]
+        return [_dropout(name, config)]
     if kind in ("Activation", "Softmax", "ReLU"):
         return _function(name, config["activation"] if kind == "Activation" else kind.lower())
     if kind == "Masking":
@@ -71,6 +73,26 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
     if kind in ("InputLayer", "Masking"):
         return []
     raise ValueError(f"`{name}` is a {kind}, which lstmcore lacks")
+
+
+def _check(name: str, kind: str, config: Plain, arrays: Sequence[Array], matrices: int) -> None:
+    """Raises ValueError for arrays that are not those of the configuration."""
+    sizes = [shape(array) for array in arrays]
+    n, H = matrices + bool(config.get("use_bias", True)), config.get("units")
+    if len(sizes) != n or any(len(size) != 2 for size in sizes[:matrices]) or (H and sizes[0][-1] % H):
+        raise ValueError(
+            f"`{name}` is a {kind} of {H} units, which has {n} arrays; got {', '.join(map(str, sizes)) or 'none'} (the "
+            "configuration of another model? quantised, or with LoRA?)"
+        )
+    if matrices > 1 and sizes[1][0] != H:
+        raise ValueError(f"`{name}` is a {kind} of {H} units; its arrays are for {sizes[1][0]}")
+
+
+def _dropout(name: str, config: Plain) -> Layer:
+    noise = config.get("noise_shape")
+    if noise is not None and (len(noise) != 3 or noise[1] != 1 or 1 in (noise[0], noise[2])):
+        raise ValueError(f"`{name}` draws masks of the shape {tuple(noise)}; lstmcore has (B, T, I) and (B, 1, I)")
+    return Dropout(config["rate"], per_sequence=noise is not None)
 
 
 def _function(name: str, activation: object) -> list[Layer]:
@@ -102,6 +124,7 @@ def _both(config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list
 
 def _recurrent(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | None, notes: list[str]) -> list[Layer]:
     cell, name = CELLS[kind], config.get("name", kind)
+    _check(name, kind, config, arrays, 2)
     options: Plain = {"reverse": config.get("go_backwards", False)}
     options |= options_of(cell, config)
     for drop in ("dropout", "recurrent_dropout"):

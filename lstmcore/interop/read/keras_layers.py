@@ -8,7 +8,7 @@ import numpy as np
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain
-from lstmcore.interop.proof import LENGTHS, B, Proof, T, compare, inputs
+from lstmcore.interop.proof import LENGTHS, B, Differs, Proof, T, compare, inputs
 from lstmcore.interop.read.keras_config import Part, in_order, masked_input
 from lstmcore.layers import Embedding, Layer
 from lstmcore.layers.tree import leaves
@@ -34,10 +34,11 @@ def _parts(thing: "keras.Layer") -> "list[keras.Layer]":
 
 
 def _said(layer: "keras.Layer") -> Part:
-    if not layer.built:
+    if not (layer.built or layer.weights):
         raise ValueError(f"`{layer.name}` should be built: call it once before")
     kinds = (kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("keras."))
-    return next(kinds), layer.get_config(), layer.trainable_weights
+    states = {id(state) for state in _states(layer)}
+    return next(kinds), layer.get_config(), [weight for weight in layer.weights if id(weight) not in states]
 
 
 def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
@@ -72,7 +73,10 @@ def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
         return Proof(None, f"it does not run on {x.swapaxes(0, 1).shape} alone ({reason!s:.100})")
     parts = [keras.ops.convert_to_numpy(part) for part in (answer if isinstance(answer, list | tuple) else [answer])]
     want = np.stack(parts, -2) if getattr(model, "merge", "") == "none" else parts[0]  # what follows are states
-    got = model.to(engine="reference").predict(x, mask=mask)[0]
+    try:
+        got = model.to(engine="reference").predict(x, mask=mask)[0]
+    except ValueError as reason:
+        raise Differs(f"its layers do not read each other in their order, {model!r}: {reason}") from reason
     if want.ndim > 2:
         want = want[:, ::-1] if flipped else want
         want = want.swapaxes(0, 1)  # at padded steps Keras repeats the last

@@ -67,6 +67,10 @@ def read(
         for slot, name in zip(SLOTS, node.input if node.op_type in CELLS else ()):
             if slot.startswith("initial") and np.any(own.get(name, 0)):
                 raise ValueError(f"{node.op_type} {node.name!r} begins at a state of its own ({slot}), not at zero")
+            if slot == "sequence_lens" and len(set(own.get(name, ()))) > 1:
+                raise ValueError(
+                    f"{node.op_type} {node.name!r} holds lengths of rows ({slot}), which lstmcore takes as mask="
+                )
     held = own | dict(weights or {})
     layers = list(_layers(nodes, held, dtype))
     if model is not None and not weights:
@@ -159,6 +163,16 @@ def _recurrent(node: onnx.NodeProto, held: Mapping[str, np.ndarray], dtype: str 
     D = 2 if direction == "bidirectional" else 1
     usual = USUAL[node.op_type]
     names = tuple(str.lower(name.decode()) for name in said.get("activations", [])) or usual * D
+    H = given["R"].shape[-1]
+    for what, got, wanted in (
+        ("activations", len(names), D * len(usual)), ("hidden_size", said.get("hidden_size", H), H),
+        *((f"directions in {slot}", len(given[slot]), D) for slot in ("W", "R", "B", "P") if slot in given),
+    ):  # fmt: skip
+        if got != wanted:
+            raise ValueError(
+                f"{node.op_type} {node.name!r} ({direction}) should have {what}: {wanted}, as its other parts have it; "
+                f"got {got}"
+            )
     functions = _functions(names, said)
     options: Plain = {"reverse": direction == "reverse", "clip": _decimal(said["clip"]) if "clip" in said else None}
     if cell == "lstm":
@@ -231,11 +245,11 @@ def _prove_node(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Proof:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
     try:
         session = _session(model)
-    except Exception as reason:  # whatever onnxruntime lacks: RNN in float64, say
+        if session is None:
+            return Proof(None, "onnxruntime is not installed (pip install onnxruntime)")
+        (y,) = session.run(None, {"X": x, "sequence_lens": LENGTHS.astype("int32")})
+    except Exception as reason:  # whatever onnxruntime lacks: LSTM in float64, say
         return Proof(None, f"onnxruntime does not run it ({reason!s:.100})")
-    if session is None:
-        return Proof(None, "onnxruntime is not installed (pip install onnxruntime)")
-    (y,) = session.run(None, {"X": x, "sequence_lens": LENGTHS.astype("int32")})
     error = compare([own.predict(x, mask=mask_from_lengths(LENGTHS, T))[0]], [_joined(y)], float(np.finfo(kind).eps))
     return Proof(error, "run beside onnxruntime on random input of unequal lengths")
 
@@ -263,7 +277,9 @@ def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Pr
         for reading in readings(layers):
             try:
                 got = chain(reading).to(engine="reference").predict(x)[0]
-                error_ = compare([got], [raw if got.ndim == 4 else joined], float(np.finfo(got.dtype).eps))
+                final = raw.transpose(1, 0, 2).reshape(raw.shape[1], -1) if raw.ndim == 3 else raw  # Y_h (D, B, H)
+                theirs = raw if got.ndim == 4 else final if got.ndim == 2 else joined
+                error_ = compare([got], [theirs], float(np.finfo(got.dtype).eps))
             except ValueError:  # parts that do not fit, or Differs
                 continue
             note = ", batch first there: here x is (T, B, I)" if first else ""

@@ -28,10 +28,10 @@ from lstmcore.layers import Layer, ReLU, Sigmoid, Softmax, Tanh
 TORCH = re.compile(r"^(?:(.*)\.)?(?:weight|bias)_([ih]h|hr)(?:_l\d+(?:_reverse)?)?$")
 BLOCKS = {4: "lstm", 3: "gru", 1: "rnn"}
 HINTS = {  # what torch says of a file -> what it is
-    "TorchScript": " (a program of TorchScript: save torch.jit.load(path).state_dict())",
-    "ScriptObject": " (a quantised model: save module.state_dict() before it is quantised)",
-    "quantize": " (a quantised model: save module.state_dict() before it is quantised)",
-    "eights_only": " (save module.state_dict(), not the module)",
+    "TorchScript": "a program of TorchScript: save torch.jit.load(path).state_dict()",
+    "ScriptObject": "a quantised model: save module.state_dict() before it is quantised",
+    "quantize": "a quantised model: save module.state_dict() before it is quantised",
+    "Unsupported global": "save module.state_dict(), not the module",
 }
 TAILS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
 
@@ -53,6 +53,9 @@ def read(
     flat = dict(_flat(arrays))
     if not flat:
         raise ValueError("there is no array in it")
+    for name, value in flat.items():
+        if not hasattr(value, "shape") and not hasattr(value, "get_value"):
+            raise TypeError(f"`{name}` should be an array; got {type(value).__name__}")
     layout = layout or _layout(flat)
     if layout == "torch":
         layers = _torch(flat, dtype, cell, options)
@@ -97,18 +100,20 @@ def _safetensors(path: Path) -> dict[str, object]:
 
 
 def _pieces(index: Path) -> dict[str, object]:
-    """The tensors of .safetensors files that lie beside an index, {"weight_map": {name: file}}."""
+    """The tensors of .safetensors or .bin files that lie beside an index, {"weight_map": {name: file}}."""
     try:
         files = json.loads(index.read_bytes())["weight_map"]
         names = sorted(set(files.values()))
-        if not all(name == Path(name).name and name.endswith(".safetensors") for name in names):
+        if not all(name == Path(name).name and name.endswith((".safetensors", ".bin")) for name in names):
             raise ValueError(f"it names {names[:3]}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is damaged, or no index of .safetensors files: {error!s:.200}") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise ValueError(f"{index} wants {', '.join(missing)} beside it, which is not there")
-    held = {key: value for name in names for key, value in _safetensors(index.parent / name).items()}
+    held: dict[str, object] = {}
+    for name in names:
+        held |= (_checkpoint if name.endswith(".bin") else _safetensors)(index.parent / name)
     if held.keys() != files.keys():
         raise ValueError(
             f"{index} and the files beside it name other tensors: {sorted(held.keys() ^ files.keys())[:6]}"
@@ -135,14 +140,25 @@ def _checkpoint(path: Path) -> Mapping[str, object]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch raises of a file that is not as it was written, or would be executed
-        reason = str(error).split("\n")[0]
         hint = next((words for part, words in HINTS.items() if part in str(error)), "")
-        raise ValueError(f"{path} is damaged, or holds more than tensors{hint}: {reason!s:.200}") from error
+        reason = hint or str(error).split("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is damaged, or holds more than tensors: {reason:.200}") from error
+
+    def tensors(value: object) -> bool:
+        return isinstance(value, Mapping) and all(isinstance(v, torch.Tensor) for v in value.values())
+
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
-    if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise ValueError(f"{path} should hold a state_dict, tensors by name; got {type(held).__name__}")
+    if not tensors(held):
+        inner = [v for v in held.values() if tensors(v) and v] if isinstance(held, Mapping) else []
+        if len(inner) == 1:
+            return inner[0]
+        got = [f"{k}: {type(v).__name__}" for k, v in held.items()] if isinstance(held, Mapping) else []
+        raise ValueError(
+            f"{path} should hold a state_dict, tensors by name; got {', '.join(got[:8]) or type(held).__name__}"
+            + ("; hand over one of them, as torch.load(path, weights_only=True) has it" if len(inner) > 1 else "")
+        )
     return held
 
 
@@ -176,7 +192,10 @@ def _layout(arrays: Mapping[str, object]) -> str:
         )
     if {"kernel"} <= last:
         return "tf1"
-    raise ValueError(f"whose names are these? {', '.join(names[:6])}; pass layout=, one of {', '.join(LAYOUTS)}")
+    named = feature({key: np.empty(shape(value)) for key, value in arrays.items()})
+    raise ValueError(
+        named or f"whose names are these? {', '.join(names[:6])}; pass layout=, one of {', '.join(LAYOUTS)}"
+    )
 
 
 def _cell(arrays: Mapping[str, object], layout: str) -> str:
@@ -229,6 +248,10 @@ def _torch(
     arrays: Mapping[str, object], dtype: str | None, cell: str | None, options: Mapping[str, object]
 ) -> list[Layer]:
     """The parts of a state_dict, in its order."""
+    for key, value in arrays.items():
+        if "parametrizations." in key:
+            raise ValueError(f"{feature({key: np.empty(shape(value))})}, which cannot be read from arrays alone")
+    arrays = _once(arrays)
     groups: dict[str, dict[str, object]] = {}
     for key, value in arrays.items():
         found = TORCH.match(key)
@@ -242,13 +265,22 @@ def _torch(
         if named:
             raise ValueError(f"{path + ': ' if path else ''}{named}, which cannot be read from arrays alone")
         if any(TORCH.match(key) for key in group):
-            K = {shape(v)[0] // shape(v)[1] for k, v in group.items() if k.startswith("weight_hh")}
+            K = {shape(v)[0] // shape(v)[-1] for k, v in group.items() if k.startswith("weight_hh") and shape(v)}
             kind = cell or ("lstm" if projected else BLOCKS.get(K.pop() if len(K) == 1 else 0))
             if kind is None:
+                sizes = {k: shape(v) for k, v in group.items() if k.startswith("weight_hh")}
+                turned = any(size[1:] and size[0] < size[1] for size in sizes.values())
                 raise ValueError(
-                    f"`{path}.weight_hh` should be (4H, H), (3H, H) or (H, H): which cell is it? Pass cell="
+                    f"{path + ': ' if path else ''}weight_hh should be (4H, H), (3H, H) or (H, H); got {sizes}: "
+                    + ("each matrix is transposed, hand over value.T" if turned else "which cell is it? Pass cell=")
                 )
             _must_be_said("torch", kind, options)
+            matrices = [key for key in group if key.startswith(("weight_ih", "weight_hh"))]
+            gone = sorted({key.replace("weight_", "bias_") for key in matrices} - set(group))
+            if gone and any(key.startswith("bias_") for key in group) and all(TORCH.match(key) for key in group):
+                raise ValueError(
+                    f"{path + ': ' if path else ''}{', '.join(gone)} missing, beside biases that are there"
+                )
             said: Plain = {"proj_size": projected} | _renamed(options)
             layers += recurrent(group, "torch", kind, dtype=dtype, **said)
         elif set(group) <= {"weight", "bias"} and len(shape(group.get("weight"))) == 2:
@@ -259,6 +291,16 @@ def _torch(
                 f"{held} is no Linear, Embedding or recurrent layer: lstmcore has no layer of these arrays"
             )
     return layers
+
+
+def _once(arrays: Mapping[str, object]) -> dict[str, object]:
+    """Without the second names that Paddle gives the arrays of its layers, `0.cell.weight_ih` beside `weight_ih_l0`."""
+
+    def first(key: str) -> str:
+        way = {"_bw": "_reverse"}
+        return re.sub(r"(\d+)\.cell(_[fb]w)?\.(\w+)$", lambda m: f"{m[3]}_l{m[1]}{way.get(m[2], '')}", key)
+
+    return {key: value for key, value in arrays.items() if first(key) == key or first(key) not in arrays}
 
 
 def _widths(group: Mapping[str, object]) -> tuple[int, int, bool] | None:

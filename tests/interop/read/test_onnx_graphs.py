@@ -179,3 +179,47 @@ def test_weights_that_are_not_there(onnx):
     made, _ = node(onnx)
     with pytest.raises(ValueError, match="the graph does not hold its W and R; pass weights="):
         read(made)
+
+
+def test_what_contradicts_itself_is_not_read(onnx):
+    """Attributes that do not fit the arrays, and lengths that stand in the graph."""
+    make, rng = onnx.helper.make_node, np.random.default_rng(0)
+    held = {"W": rng.standard_normal((1, 16, 3)).astype("f4"), "R": rng.standard_normal((1, 16, 4)).astype("f4")}
+    for said, words in (
+        ({"hidden_size": 5}, "should have hidden_size: 4, as its other parts have it; got 5"),
+        ({"activations": ["HardSigmoid"]}, "should have activations: 3, as its other parts have it; got 1"),
+        ({"direction": "bidirectional"}, "should have directions in W: 2, as its other parts have it; got 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read(make("LSTM", ["X", "W", "R"], ["Y"], **said), weights=held)
+    two = {name: np.concatenate([value, value]) for name, value in held.items()}
+    with pytest.raises(ValueError, match="should have directions in W: 1, as its other parts have it; got 2"):
+        read(make("LSTM", ["X", "W", "R"], ["Y"], hidden_size=4), weights=two)
+    wide, said = {name: value.astype("f8") for name, value in held.items()}, []
+    read(make("LSTM", ["X", "W", "R"], ["Y"], hidden_size=4), weights=wide, tell=said.append)
+    assert "unproved: each recurrent node onnxruntime does not run it" in said[0]
+
+
+@pytest.mark.parametrize("outputs", [["", "Y_h"], ["Y"]])
+def test_the_final_state_alone(onnx, onnxruntime, outputs):
+    """Y_h (D, B, H), as exporters have it; and lengths that stand in the graph, which no reading of it gives."""
+    rng, value = np.random.default_rng(0), onnx.helper.make_tensor_value_info
+    held = {"W": rng.standard_normal((2, 16, 3)).astype("f4"), "R": rng.standard_normal((2, 16, 4)).astype("f4")}
+    lengths = [] if outputs[0] == "" else ["lengths"]
+    held |= {"lengths": np.array([5, 7, 1], "int32")} if lengths else {}
+    node = onnx.helper.make_node(
+        "LSTM", ["X", "W", "R", *[""] * bool(lengths), *lengths], outputs, hidden_size=4, direction="bidirectional"
+    )
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("X", 1, ["T", "B", 3])], [value(outputs[-1], 1, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in held.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    if lengths:
+        with pytest.raises(ValueError, match=r"holds lengths of rows \(sequence_lens\), which lstmcore takes as mask="):
+            read(model)
+        return
+    said = []
+    back = read(model, tell=said.append)
+    assert "; proved: the graph run beside onnxruntime" in said[0]
+    assert repr(back).count("return_sequences=False") == 2
