@@ -115,7 +115,7 @@ def test_imports_go_downward():
 def test_train_has_storeys_of_its_own():
     """What stands side by side knows nothing of each other."""
     storeys = (
-        ("update", "files", "data", "interrupt", "metrics", "segments", "truncated"),
+        ("update", "files", "data", "interrupt", "metrics", "recorded_cpu", "segments", "truncated"),
         ("run",),
         ("callbacks",),
         ("loop",),

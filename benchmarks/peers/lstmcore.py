@@ -61,12 +61,18 @@ class Trainer:
             head.params[name] = value
         self.model, self.cache, self.clip = lc.Stack([lstm, head]), None, recipe.clip
         self.adam = lc.Adam(recipe.lr, recipe.beta1, recipe.beta2, recipe.eps)
+        self.step = lc.RecordedStep(self.model, lc.softmax_cross_entropy, self.adam, recipe.clip)
 
     def place(self, batch: Batch) -> tuple:
         return batch.x, batch.targets, batch.mask()
 
     def update(self, batch: tuple) -> float:
         x, targets, mask = batch
+        if self.step is not None:
+            try:
+                return float(self.step(x, targets, mask))
+            except RuntimeError:  # a mask, another engine, or units that threads share: nothing was changed
+                self.step = None
         logits, _, self.cache = self.model.forward(x, mask=mask, reuse=self.cache)
         loss, dlogits = lc.softmax_cross_entropy(logits, targets)
         _, _, grads = self.model.backward(dlogits, lc.train.without_dx(self.model, self.cache))

@@ -19,6 +19,7 @@ from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
+from lstmcore.train.recorded_cpu import Recorded
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
 from lstmcore.train.update.clip import clip_by_global_norm
@@ -102,6 +103,8 @@ def fit(
     run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size, metrics or {})
     if resume is not None:
         run.state = resume
+    plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
+    recorded = Recorded(model, run.rng) if plain else None
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
 
     def stop() -> None:
@@ -111,7 +114,7 @@ def fit(
         with interruptible(stop):
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
-                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate)
+                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate, recorded)
                 if run.ended is None:
                     _finish_epoch(run, through, loss, carry_state)
                     _call(watchers, "on_epoch", run)
@@ -126,6 +129,12 @@ def fit(
                 ends.callback(_call, [watcher], "on_end", run)
     seconds = sum(row["seconds"] for row in run.history) + run.seconds
     return {"ended": run.ended, "step": run.step, "seconds": seconds, "epochs": run.history}
+
+
+def _is_ours(hook: object) -> bool:
+    """A loss or callback of this library: none keeps an array of the step, over which the next one writes, and none
+    changes a parameter in the middle of it."""
+    return getattr(hook, "__module__", "").startswith("lstmcore.")
 
 
 def _check_places(model: object, loss: object, opt: object) -> None:
@@ -175,6 +184,7 @@ def _train_epoch(
     watchers: list[Callback],
     carry_state: bool,
     accumulate: int,
+    recorded: Recorded | None,
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     began = time.perf_counter() - run.seconds
@@ -182,7 +192,7 @@ def _train_epoch(
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        total, items = _gradients(run, through, loss, group, carry_state)
+        total, items = _gradients(run, through, loss, group, carry_state, recorded)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
@@ -212,7 +222,7 @@ def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
 
 
 def _gradients(
-    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool
+    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool, recorded: Recorded | None
 ) -> tuple[float, float]:
     """Loss and gradients of one update, as of one batch that holds the whole group; ends at a loss that is not finite.
 
@@ -221,15 +231,25 @@ def _gradients(
     total, items = 0.0, 0.0
     sums: dict[str, Array] = {}
     for batch in group:
-        y, last, run.cache = through.forward(batch.x, run.carried, batch.mask, run.rng, reuse=run.cache)
-        run.batch, run.y, run.carried = batch, y, last if carry_state else None
+        passes = recorded.of(batch.x) if recorded is not None and batch.mask is None else None
+        if passes is None:
+            spare = None if recorded is not None and recorded.owns(run.cache) else run.cache
+            y, last, run.cache = through.forward(batch.x, run.carried, batch.mask, run.rng, reuse=spare)
+            run.carried = last if carry_state else None
+        else:
+            y, run.cache = passes.forward(batch.x), passes.cache
+        run.batch, run.y = batch, y
         valid, mask = _valid(y, batch.mask)
         n = items_of(loss, valid, y, batch.targets, mask)
         value, dy = loss(y, batch.targets, mask)
         run.loss = float(value)
         if not math.isfinite(run.loss):
             return total, items
-        _, _, run.grads = through.backward(dy, without_dx(through, run.cache))
+        if passes is None:
+            _, _, run.grads = through.backward(dy, without_dx(through, run.cache))
+        else:
+            passes.backward(dy)
+            run.grads = passes.grads
         total, items = total + run.loss * n, items + n
         if len(group) > 1:
             sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}

@@ -1,7 +1,8 @@
-"""One training step on a GPU, recorded and run again: forward, loss, backward, clipping and update by one launch.
+"""One training step, recorded and run again: forward, loss, backward, clipping and update.
 
 A step of a small model is some thirty kernels of a few microseconds each, and Python takes longer to ask for one than
-the GPU takes to run it. Recorded as a CUDA graph, all together cost one call.
+the GPU takes to run it. Recorded as a CUDA graph, all together cost one call. On a CPU what is recorded is the row of
+calls of compiled code: recorded_cpu.py.
 """
 
 import copy
@@ -17,7 +18,8 @@ from lstmcore.layers.initialise import Seed, generator
 from lstmcore.ops.recurrence.gpu.fused import fused_gpu
 from lstmcore.train.data.batches import Batch
 from lstmcore.train.metrics import Loss
-from lstmcore.train.update.clip import check_limit, clip_on_gpu
+from lstmcore.train.recorded_cpu import Passes, Unrecorded
+from lstmcore.train.update.clip import check_limit, clip_by_global_norm, clip_on_gpu
 from lstmcore.train.update.optimizer import Optimizer, Ready
 
 
@@ -34,17 +36,21 @@ class RecordedStep:
 
     but the first call records them, and each call copies its batch to the place where the recorded step reads it, and
     launches that. `value`, the loss, is an array () on the GPU; the host does not wait for it. A later float(value)
-    does.
+    does. On a CPU it is an array of NumPy.
 
     clip: limit on the global norm of the gradients. rng: draws the dropout masks, None, an int or a NumPy Generator;
     they are drawn on the host before each step, in the order of the lines above. `opt.lr` may change between steps.
 
     All batches must be alike in shape and dtype; what else does not fit the model or the loss raises at the first call
-    as it does there, before anything is changed. Values are looked at in the first batch only: later a class out of
-    range, or a mask without a valid item, shows as a loss of NaN, and an embedding's index out of range not at all.
+    as it does there, before anything is changed. On a GPU values are looked at in the first batch only: later a class
+    out of range, or a mask without a valid item, shows as a loss of NaN, and an embedding's index out of range not at
+    all. On a CPU the loss looks at its targets in every step.
 
     What cannot be recorded raises RuntimeError at the first call, and nothing is changed: a loss or a layer of your own
-    that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call).
+    that looks at a value, or that calls cuBLAS (`@`; lstmcore.ops.matmul.product is what layers here call). On a CPU:
+    batches with a mask, layers other than Stack, LSTM, GRU, RNN, Linear and Dropout, layers on another engine than
+    "fused-cpu", and those whose units are shared by threads, where Python takes no time that counts. `fit` records by
+    itself what it can.
     """
 
     model: Layer
@@ -57,12 +63,17 @@ class RecordedStep:
         if clip is not None:
             check_limit("clip", clip)
         self.model, self.loss, self.opt, self.clip = model, loss, opt, clip
-        self._draws = _Draws(generator(rng))
+        self._rng = generator(rng)
+        self._draws = _Draws(self._rng)
         self._batch: Batch | None = None  # where the recorded step reads
+        self._passes: Passes | None = None  # on a CPU
+        self._ready: dict[str, Ready] = {}  # on a GPU
 
     def __call__(self, x: Array, targets: Array, mask: Array | None = None) -> Array:
-        """One step. x, targets, mask: arrays on the GPU, as those of the first call. Returns the loss, ()."""
+        """One step. x, targets, mask: arrays beside the parameters, as in the first call. Returns the loss, ()."""
         batch = Batch(x, targets, mask)
+        if all(type(w) is np.ndarray for w in self.model.params.values()):
+            return self._on_cpu(batch)
         if self._batch is None:
             self._record(batch)
         else:
@@ -77,12 +88,30 @@ class RecordedStep:
         self._graph.launch()
         return namespace(x).asarray(self._graph.result, copy=True)  # the next step writes over its own
 
+    def _on_cpu(self, batch: Batch) -> Array:
+        if self._passes is None or self._batch is None:
+            if batch.mask is not None:
+                raise RuntimeError("this step cannot be recorded, and nothing was changed: the batch has a mask")
+            try:
+                self._batch, self._passes = batch, Passes(self.model, batch.x, self._rng)
+            except Unrecorded as error:
+                raise RuntimeError(f"this step cannot be recorded, and nothing was changed: {error}") from error
+        else:
+            self._check(batch, self._batch)
+        y = self._passes.forward(batch.x)
+        value, dy = self.loss(y, batch.targets, None)
+        self._passes.backward(dy)
+        if self.clip is not None:
+            clip_by_global_norm(self._passes.grads, self.clip)
+        self.opt.step(self.model.params, self._passes.grads)
+        return value
+
     def _record(self, batch: Batch) -> None:
         """Rehearses the step, which changes nothing, and records it."""
         if not is_array(batch.x) or library_name(batch.x) != "cupy":
             raise TypeError(
                 f"`x` should be an array of cupy, since steps are recorded on a GPU; got {library_name(batch.x)} "
-                "(lc.to_gpu(model), cupy.asarray(x); on the host a step is best made as it is)"
+                "(the model lies there: cupy.asarray(x), or lc.to_cpu(model))"
             )
         from lstmcore.ops.gpu.graph import Graph
 

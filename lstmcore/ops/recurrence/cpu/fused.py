@@ -12,7 +12,7 @@ Numba is imported at the first call that computes.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -46,6 +46,67 @@ class Buffers(NamedTuple):
     clean: np.ndarray  # (T, B) bool: the steps of gates and x that hold zeros; without a mask (0, B)
 
 
+class ForwardArguments(NamedTuple):
+    """What the forward kernel takes: see loop.py."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    state0: tuple[np.ndarray, ...]
+    states: np.ndarray
+    gates: np.ndarray
+    y: np.ndarray
+    x_kept: np.ndarray
+    clean: np.ndarray
+    W_ih: np.ndarray
+    W_hh: np.ndarray
+    bias: np.ndarray
+    packed: np.ndarray
+    groups: np.ndarray
+    panels: np.ndarray
+    joined: bool
+    edges: np.ndarray
+    parts: int
+    chunk: int
+    counters: np.ndarray
+
+
+class BackwardArguments(NamedTuple):
+    """Likewise, of the backward kernel."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    dy: np.ndarray
+    states: np.ndarray
+    gates: np.ndarray
+    W_ih: np.ndarray
+    W_hh: np.ndarray
+    packed: np.ndarray
+    dstate: tuple[np.ndarray, ...]
+    dstate0: np.ndarray
+    dx: np.ndarray
+    sums: np.ndarray
+    shared: np.ndarray
+    edges: np.ndarray
+    parts: int
+    unit_panels: int
+    input_panels: int
+    chunk: int
+    counters: np.ndarray
+
+
+Arguments = TypeVar("Arguments", ForwardArguments, BackwardArguments)
+
+
+class Tasks(NamedTuple, Generic[Arguments]):
+    """What `threads.run` takes."""
+
+    kernel: Callable
+    arguments: Arguments
+    tasks: int
+    scratch: int  # bytes for each
+    meeting: int
+
+
 def forward(
     cell: Cell,
     x: np.ndarray,  # (T, B, I)
@@ -57,7 +118,7 @@ def forward(
 ) -> Cache:
     """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
     (T, B, I), H, dtype = x.shape, state0[0].shape[-1], x.dtype
-    p = _planned(_machine(), cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
+    p = planned(cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
     key = (cell, x.shape, H, dtype, mask is None)
     if reuse is not None and isinstance(reuse.private, Buffers) and reuse.private.key == key:
         buffers = reuse.private
@@ -88,7 +149,7 @@ def predict(
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
     (T, B, I), H, dtype = x.shape, state0[0].shape[-1], x.dtype
-    p = _planned(_machine(), cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
+    p = planned(cell, whole or T, B, I, H, DTYPES[dtype], mask is not None)
     states = np.empty((len(state0), 2, B, H), dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), dtype)
     _, x_kept, clean = p.unkept
@@ -110,14 +171,31 @@ def _run(
     clean: np.ndarray,
 ) -> None:
     """The forward kernel, for `forward` and `predict`."""
+    run(forward_tasks(cell, p, x, params, state0, mask, states, gates_kept, y, x_kept, clean))
+
+
+def forward_tasks(
+    cell: Cell,
+    p: "Plan",
+    x: np.ndarray,
+    params: Mapping[str, np.ndarray],
+    state0: tuple[np.ndarray, ...],
+    mask: np.ndarray | None,
+    states: np.ndarray,
+    gates_kept: np.ndarray,
+    y: np.ndarray,
+    x_kept: np.ndarray,
+    clean: np.ndarray,
+) -> Tasks[ForwardArguments]:
+    """Likewise, to be run."""
     machine, dtype = _machine(), x.dtype
-    arguments = (
+    arguments = ForwardArguments(
         _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]),
         states, gates_kept, y, x_kept, clean,
         params["W_ih"], params["W_hh"], bias_of(cell, params), np.empty(p.forward_packed, dtype), *p.weights[:3],
         p.edges, p.parts, p.forward_chunk, np.zeros(p.forward_counters, np.int64),
     )  # fmt: skip
-    machine.run(machine.kernel(cell, DTYPES[dtype], "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
+    return Tasks(machine.kernel(cell, DTYPES[dtype], "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
 
 
 def backward(
@@ -141,7 +219,7 @@ class InPieces:
 
     def __init__(self, cell: Cell, shape: tuple[int, ...], H: int, dtype: np.dtype, masked: bool):
         self.cell, (self.T, B, I) = cell, shape
-        self.plan = p = _planned(_machine(), cell, self.T, B, I, H, DTYPES[dtype], masked)
+        self.plan = p = planned(cell, self.T, B, I, H, DTYPES[dtype], masked)
         self.chunk = p.backward_chunk
         self.sums = np.zeros((len(p.edges) - 1, I + 1 + H, len(cell.gates), H), dtype)  # every tile sums for itself
 
@@ -170,6 +248,19 @@ class InPieces:
         cache: Cache,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """dx and dstate0 of a piece, the last one first. The weights' gradients are added to the sums."""
+        tasks = self.tasks(dy, dstate, params, cache)
+        run(tasks)
+        dx, dstate0 = tasks.arguments.dx, tasks.arguments.dstate0
+        return dx if cache.dx_wanted else dx[:0], tuple(dstate0)
+
+    def tasks(
+        self,
+        dy: np.ndarray | None,
+        dstate: tuple[np.ndarray, ...],
+        params: Mapping[str, np.ndarray],
+        cache: Cache,
+    ) -> Tasks[BackwardArguments]:
+        """Likewise, to be run. It writes dx (T, B, I), or (0, B, I) where that spares time, and dstate0 (S, B, H)."""
         x, mask, states, kept = cache.x, cache.mask, cast(Buffers, cache.private).states, cache.gates
         T, B, I = x.shape
         H = kept.shape[-1]
@@ -181,15 +272,15 @@ class InPieces:
         dstate0 = np.empty((len(dstate), B, H), x.dtype)
         dx = np.empty((T if cache.dx_wanted or not p.input_panels else 0, B, I), x.dtype)  # or else it costs nothing
         shared = np.empty(p.da_bytes, np.uint8)
-        arguments = (
+        arguments = BackwardArguments(
             _rows(x), p.real if mask is None else mask, p.no_dy if dy is None else _rows(dy), states, kept,
             W_ih, W_hh if p.input_panels else np.concatenate((W_hh, W_ih)), np.empty(p.backward_packed, x.dtype),
             tuple([_rows(ds) for ds in dstate]), dstate0, dx, self.sums, shared,
             p.edges, p.parts, p.unit_panels, p.input_panels, p.backward_chunk,
             np.zeros(p.backward_counters, np.int64),
         )  # fmt: skip
-        machine.run(machine.kernel(self.cell, dtype, "backward"), arguments, p.tasks, p.backward_scratch, p.parts)
-        return dx if cache.dx_wanted else dx[:0], tuple(dstate0)
+        kernel = machine.kernel(self.cell, dtype, "backward")
+        return Tasks(kernel, arguments, p.tasks, p.backward_scratch, p.parts)
 
     def gradients(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The gradient of every parameter, once all pieces are undone."""
@@ -202,6 +293,11 @@ class InPieces:
             "W_hh": gates.join(total[I + 1 :], cell.recurrent_blocks),  # (20)
             **{name: gates.join(total[I], blocks) for name, blocks in cell.biases.items()},  # (19)
         }
+
+
+def run(tasks: Tasks) -> None:
+    """Does them all, on as many threads as wanted."""
+    _machine().run(*tasks)
 
 
 class Machine(NamedTuple):
@@ -222,8 +318,9 @@ def _machine() -> Machine:
     return Machine(run, thread_count, can_meet, kernel, plan)
 
 
-def _planned(machine: Machine, cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool) -> "Plan":
+def planned(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool) -> "Plan":
     """The plan, for one thread where its parts could not run at the same time."""
+    machine = _machine()
     alone = machine.plan(cell, T, B, I, H, dtype, masked, 1)
     if not alone.divisible:
         return alone

@@ -63,7 +63,7 @@ def test_every_argument_has_its_own_place(calls, masked):
     assert all(np.shares_memory(back["dstate"], d) for d in dstate0)
     assert back["dx"] is dx
     assert back["sums"].shape[1:] == (I + 1 + H, K, H)
-    planned = fused._planned(fused._machine(), lc.LSTM.cell, T, B, I, H, "float32", masked)
+    planned = fused.planned(lc.LSTM.cell, T, B, I, H, "float32", masked)
     for call, way in ((ahead, "forward"), (back, "backward")):
         assert (call["parts"], call["chunk"]) == (planned.parts, getattr(planned, f"{way}_chunk"))
         assert len(call["counters"]) == getattr(planned, f"{way}_counters")
