@@ -14,7 +14,7 @@ from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.program import OWN
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
-from lstmcore.debug.diagnose.suspects import fitted, in_layers, limits, suspects, truncations
+from lstmcore.debug.diagnose.suspects import fitted, forgotten, in_layers, limits, suspects, truncations
 from lstmcore.debug.diagnose.trial import Bench, residual, with_loss_settled
 from lstmcore.debug.mistakes import Mistake
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER, turned_over
@@ -219,10 +219,22 @@ class _Ladder:
                 case, bench = self.reading.case, self.bench
                 more = (*fitted(case, bench.numbers()), *truncations(case), *limits(bench))
                 self.search.run((mistake,) for mistake in more)
+            if not self.search.found(1) and self.function:
+                self._judge_as_plain()
             if not self.search.found(1):
                 layers = locate(self.bench, self.bench.numbers()).layers
                 self.search.run((mistake,) for mistake in in_layers(self.known, layers))
         return self.search.found(1)
+
+    def _judge_as_plain(self) -> None:
+        """Whether the way back is still that of the plain function: then that is the mistake."""
+        (*others, last) = self.function or ()
+        half = forgotten(last) if last is not None else None
+        if half is not None:
+            search = Search(Bench(self.reading, tuple(others)), self.tell)
+            search.run([(half,)])
+            if search.found(1):
+                self.function, self.bench, self.search = tuple(others), search.bench, search
 
     def verdict(self, search: bool) -> Diagnosis:
         reading, bench, function = self.reading, self.bench, self.function or ()

@@ -45,7 +45,7 @@ class Forward:
         single = tuple(bench.case.state) == tuple(f"{name}0" for name in self.cell.states)  # one layer, one direction
         self.order = (*self.cell.gates, *self.cell.states[::-1], "y") if single else ("y",)
         self.final = bench.case.top if steps.get("y", bench.case.x).ndim == 2 else ()
-        self.seen: Numbers = {n: steps[n].astype(float) for n in self.order if n in steps}
+        self.seen: Numbers = {n: self._real(steps[n].astype(float)) for n in self.order if n in steps}
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
         """The same arrays with these mistakes. Raises what a program with two mistakes may raise."""
@@ -116,4 +116,9 @@ class Forward:
         if len(self.order) > 1:
             arrays |= {name: s[1:] for name, s in zip(self.cell.states, cache.states)}
             arrays |= {gate: cache.gates[:, :, k] for k, gate in enumerate(self.cell.gates)}
-        return {n: arrays[n] for n in self.seen}
+        return {n: self._real(arrays[n]) for n in self.seen}
+
+    def _real(self, a: Number) -> Number:
+        """Zero on padding, where some keep the state and some give zeros: nobody reads it."""
+        mask = self.bench.case.mask
+        return a if mask is None or a.ndim == 2 else a * mask[:, :, None]

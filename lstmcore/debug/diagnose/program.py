@@ -21,13 +21,17 @@ from lstmcore.interop.layouts import Part
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int, ...]
 WORDS = {"forget": "f", "input": "i", "output": "o", "candidate": "g", "cand": "g", "cell": "g",
-         "update": "z", "reset": "r", "hidden": "h"}  # fmt: skip
+         "update": "z", "reset": "r", "hidden": "h", "matrix": "", "write": "", "bias": "b"}  # fmt: skip
 LETTERS = {"lstm": {"i": "i", "f": "f", "g": "g", "c": "g", "a": "g", "o": "o"},
            "gru": {"z": "z", "r": "r", "n": "n", "h": "n", "c": "n", "g": "n"}}  # fmt: skip
 FUSED = {"lstm": "ifgo", "gru": "rzn", "rnn": "n"}
 OWN = "a program of its own"
 PEEPHOLE = (
     r"(?:p|v|peep(?:holes?)?|w_?c|w_?peep(?:holes?)?)_?([ifo])?_?(?:c|diag)?|w_?([ifo])_?(?:c|diag|peep(?:holes?)?)"
+)
+NAMES = (  # which letter is the gate: Wf, W_xf, U_f, b_f, W_fh; then forgetMatrix, inputHidden, forget_b
+    r"(?:w(?:eights?)?|u|r|v|b|kernel)_?[xhi]?_?([a-z])_?[xh]?",
+    r"([a-z])_?[xhwub]?",
 )
 PLAIN: Mapping[str, object] = MappingProxyType({})
 BEFORE = "a GRU whose reset gate comes before the product"
@@ -177,8 +181,11 @@ def _gate(key: str, cell: str) -> str | None:
         name = name.replace(word, letter)
     *path, last = re.split(r"[./\[\]]+", re.sub(r"_?gates?", "", name))
     name = "_".join([last, *filter(None, path)])
-    found = re.fullmatch(r"(?:w(?:eights?)?|u|r|v|b(?:ias)?|kernel)_?([xhi])?_?([a-z])_?([xh])?", name)
-    return LETTERS[cell].get(found[2]) if found else None
+    for pattern in NAMES:
+        found = re.fullmatch(pattern, name)
+        if found and found[1] in LETTERS[cell]:
+            return LETTERS[cell][found[1]]
+    return None
 
 
 def _speaks_of_h(key: str) -> bool:

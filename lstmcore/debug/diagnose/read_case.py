@@ -106,6 +106,8 @@ def _read(
     x, dy, layout = given.x, given.dy, given.layout
     if mask is not None and x.ndim == 3:
         mask = np.asarray(to_numpy(mask))
+        if given.x_axes[0] == 1 and mask.shape == x.shape[1::-1]:
+            mask = mask.T  # batch first, as x was
         check_mask(mask, x)
         x, dy = _padding_finite(x, mask), _padding_finite(dy, mask)
     x, dy = _wide("x", x, unit), _wide("dy", dy, unit)
@@ -132,7 +134,7 @@ def _read(
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
     case = Case(given.weights, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
     case = case._replace(options=given.options)
-    case = case._replace(dropout=_dropout(dropout, case, unit), steps=_steps(seen, given.axes, case))
+    case = case._replace(dropout=_dropout(dropout, case, given, unit), steps=_steps(seen, given.axes, case))
     got, transposed = _gradients(case, given.grads)
     written = precisions({**got, **case.steps})
     real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
@@ -255,14 +257,15 @@ def _states(
     return {name: given.get(name, np.zeros((B, widths[name]))) for name in names}
 
 
-def _dropout(given: Mapping[str, Array], case: Case, unit: float) -> dict[str, np.ndarray]:
-    """The masks, each in the shape of what it multiplies."""
-    shapes, masks = {"x": case.x.shape, "y": case.dy.shape}, {}
-    for name, value in given.items():
+def _dropout(masks: Mapping[str, Array], case: Case, given: Arranged, unit: float) -> dict[str, np.ndarray]:
+    """The masks, each in the shape of what it multiplies, its axes turned likewise."""
+    shapes, axes, answer = {"x": case.x.shape, "y": case.dy.shape}, {"x": given.x_axes, "y": given.axes}, {}
+    for name, value in masks.items():
         if name not in shapes:
             raise KeyError(f"`dropout` should hold masks of x or y; got {name!r}")
         value = np.asarray(to_numpy(value))
         mask = _wide(f"dropout[{name!r}]", value.astype(float) if value.dtype == bool else value, unit)
+        mask = mask.transpose(axes[name]) if mask.ndim == 3 == len(axes[name]) else mask
         if mask.shape not in (shapes[name], shapes[name][-2:]):
             raise ValueError(f"`dropout[{name!r}]` should be {shapes[name]} or {shapes[name][-2:]}; got {mask.shape}")
         scales = np.unique(mask[mask != 0])
@@ -271,8 +274,8 @@ def _dropout(given: Mapping[str, Array], case: Case, unit: float) -> dict[str, n
                 f"`dropout[{name!r}]` should hold zeros and one scale, 1 / (1 - p); got {len(scales)} other numbers, "
                 f"{scales.min():g} to {scales.max():g} (the values after dropout, not the mask?)"
             )
-        masks[name] = np.broadcast_to(mask, shapes[name])
-    return masks
+        answer[name] = np.broadcast_to(mask, shapes[name])
+    return answer
 
 
 def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.debug.diagnose.trial import Bench, Numbers, residual, same, within
-from lstmcore.debug.mistakes import MISTAKES, Mistake
+from lstmcore.debug.mistakes import MISTAKES, VARIANT_MISTAKES, Mistake
 from lstmcore.debug.mistakes.mistake import GIVEN, READ
 
 PAIRS = 500  # how many pairs are run at most
@@ -145,7 +145,7 @@ def _moves_all(numbers: Numbers, right: Numbers) -> bool:
     return all(np.any(numbers[key] != right[key]) or not np.any(right[key]) for key in right)
 
 
-KNOWN = frozenset(MISTAKES)
+KNOWN = frozenset((*MISTAKES, *VARIANT_MISTAKES))
 OFTEN = 2000  # sets of mistakes between two words of how far it is
 CLOSEST = 5  # this many of the nearest are compared with their own rounding bound
 CLOSE = 1e-6  # residuals nearer to each other than this may be of the same numbers; the numbers then decide

@@ -4,7 +4,18 @@ import numpy as np
 
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.trial import Bench
-from lstmcore.debug.mistakes import CLIPPED, ENGINE, LSTM, MISTAKES, Mistake, clipped, cut, truncated
+from lstmcore.debug.mistakes import (
+    CLIPPED,
+    ENGINE,
+    LSTM,
+    MISTAKES,
+    VARIANT_MISTAKES,
+    Mistake,
+    clipped,
+    cut,
+    is_ahead,
+    truncated,
+)
 from lstmcore.debug.mistakes.around_layers import clipped_by_value, scaled
 from lstmcore.debug.mistakes.dropout import drawn_anew
 from lstmcore.debug.mistakes.wild import clipped_arrays, decayed
@@ -16,7 +27,17 @@ GOLDEN = (5**0.5 - 1) / 2
 def suspects(case: Case) -> list[Mistake]:
     """The mistakes of the catalogue that this case has room for."""
     have = _properties(case)
-    return [m for m in MISTAKES if m.cell in (None, case.cell) and have.issuperset(m.needs)]
+    every = (*MISTAKES, *VARIANT_MISTAKES)
+    return [m for m in every if m.cell in (None, case.cell) and have.issuperset(m.needs)]
+
+
+def forgotten(function: Mistake) -> Mistake | None:
+    """Another function whose way back is still that of the plain one; None if nothing changed there."""
+    ahead = [is_ahead(edit) for edit in function.edits]
+    if all(ahead) or not any(ahead):
+        return None
+    name = function.name.replace(", forward and backward", "")
+    return function.only(is_ahead)._replace(name=f"{name}, but the way back is that of the plain step")
 
 
 def in_layers(known: list[Mistake], layers: tuple[str, ...]) -> list[Mistake]:
@@ -111,5 +132,6 @@ def _properties(case: Case) -> set[str]:
         "final": case.dy.ndim == 2,
         "outputs": case.dy.ndim == 3,
         **{f"dropout {name}": True for name in case.dropout},
+        **dict.fromkeys(case.options, True),
     }
     return {name for name, true in found.items() if true}

@@ -16,6 +16,7 @@ import numpy as np
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.diagnose.program import BEFORE, PLAIN, Own, in_words, programs
+from lstmcore.debug.diagnose.several import several
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 
 Arrays = dict[str, np.ndarray]
@@ -31,7 +32,8 @@ class Arranged(NamedTuple):
     dy: np.ndarray
     weights: Arrays
     grads: Arrays
-    axes: tuple[int, ...]  # where the axes of dy came from: other arrays of its shape are turned likewise
+    x_axes: tuple[int, ...]  # where the axes of x came from, and of dy: other arrays of their shape are turned likewise
+    axes: tuple[int, ...]
     notes: tuple[str, ...] = ()  # in words, where it was guessed
     open_order: bool = False  # the names do not tell the order of the gates
     options: Mapping[str, object] = PLAIN  # of the cell
@@ -69,12 +71,13 @@ def arrangements(
             notes = (f"the names are those of layout {other!r}",)
             own = [own[0]._replace(layout=rows[other], open_order=True)]
         else:
-            own = list(programs(weights, grads, x.shape, dy.shape)) or own
+            found = list(programs(weights, grads, x.shape, dy.shape))
+            own = found or list(several(weights, grads, x.shape, dy.shape)) or own
     for o, (xs, dys) in ((one, axes) for one in own for axes in _axes(x, dy, one.I, one.H)):
         moved = {**o.grads, "x": o.grads["x"].transpose(xs)} if _alike(o.grads, "x", x, xs) else o.grads
         said = (*notes, *([o.how] if o.how else []), *_said(xs, dys, x, dy))
         yield Arranged(
-            o.layout, o.cell, _along(x, xs), _along(dy, dys), o.weights, moved, dys, said, o.open_order, o.options,
+            o.layout, o.cell, _along(x, xs), _along(dy, dys), o.weights, moved, xs, dys, said, o.open_order, o.options,
             o.function,
         )  # fmt: skip
 
@@ -104,7 +107,9 @@ def _same_names(grads: Arrays, weights: Arrays) -> Arrays:
 def _flat_biases(arrays: Arrays) -> Arrays:
     """Vectors that are columns or rows, as vectors."""
     return {
-        key: a.reshape(-1) if a.ndim == 2 and 1 in a.shape and re.match(r"(.*[._/])?d?[bpv]|.*peep", key.lower()) else a
+        key: a.reshape(-1)
+        if a.ndim == 2 and 1 in a.shape and re.match(r"(.*[._/])?d?[bpv]|.*(peep|bias)", key.lower())
+        else a
         for key, a in arrays.items()
     }
 

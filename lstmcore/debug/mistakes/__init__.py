@@ -24,9 +24,10 @@ from lstmcore.debug.mistakes.loop import (
     truncated,
 )
 from lstmcore.debug.mistakes.mistake import ENGINE, GRU, LSTM, RNN, Edit, Mistake
-from lstmcore.debug.mistakes.mutant import Mutant, mutant
+from lstmcore.debug.mistakes.mutant import Mutant, is_ahead, mutant
 from lstmcore.debug.mistakes.small import SMALL
 from lstmcore.debug.mistakes.step import DERIVATIVES, GRU_AND_RNN, OTHER_CELLS, PARTNERS, PATHS
+from lstmcore.debug.mistakes.variants import VARIANT_MISTAKES
 from lstmcore.debug.mistakes.wild import WILD
 
 MISTAKES = (
@@ -44,11 +45,13 @@ __all__ = [
     "LSTM",
     "MISTAKES",
     "RNN",
+    "VARIANT_MISTAKES",
     "Edit",
     "Mistake",
     "Mutant",
     "clipped",
     "cut",
+    "is_ahead",
     "mutant",
     "truncated",
 ]

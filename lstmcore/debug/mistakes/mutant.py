@@ -31,7 +31,7 @@ class Mutant:
         around = modules[AROUND]
         self.supports, self.prepare = self.loop.supports, around.prepare
         self.hand_over, self._run = around.hand_over, around.run
-        ahead = tuple(m for m in mistakes if any(_is_ahead(edit) for edit in m.edits))
+        ahead = tuple(m for m in mistakes if any(is_ahead(edit) for edit in m.edits))
         self._ahead = None if ahead == mistakes else mutant(*ahead)  # runs the way forward just as this one
         self._last: tuple[tuple[object, ...], Cache] | None = None
 
@@ -99,7 +99,7 @@ def remade(cell: Cell, make_step: Callable[..., Steps]) -> Cell:
     return twin
 
 
-def _is_ahead(edit: Edit) -> bool:
+def is_ahead(edit: Edit) -> bool:
     """Whether it may change the way forward: it stands before the way back, or outside an engine."""
     back = WAY_BACK.get(edit.module)
     return back is not None and not 0 <= _source(edit.module).find(back) < _source(edit.module).find(edit.right)
@@ -117,18 +117,19 @@ WAY_BACK = {LOOP: "def backward(", PRODUCTS: "def contract(", **dict.fromkeys(ST
 def in_variant(cell: Cell, mistakes: tuple[Mistake, ...]) -> Callable[..., Steps] | None:
     """How a variant makes its step, with those mistakes that are made in a cell's step; None: as it does.
 
-    A line of the plain step is looked for as the variants have it. Raises ValueError where they do not have it.
+    A line of the plain step is looked for as the variants have it, one of their own as it stands. Raises ValueError
+    where they do not have it.
     """
-    edits = [edit for mistake in mistakes for edit in mistake.edits if edit.module in (LSTM, GRU, RNN)]
     name, made_by = type(cell.make_step).__module__, cell.make_step
+    edits = [edit for mistake in mistakes for edit in mistake.edits if edit.module in (LSTM, GRU, RNN, name)]
     if not edits:
         return None
     before, kind, text = _source(name).partition(f"class {type(made_by).__name__}")
-    for _, right, wrong in edits:
-        right = as_in_variants(right)
+    for module, right, wrong in edits:
+        right, wrong = (right, wrong) if module == name else (as_in_variants(right), as_in_variants(wrong))
         if not kind or text.count(right) != 1:
             raise ValueError(f"the variant has no line {right!r}")
-        text = text.replace(right, as_in_variants(wrong))
+        text = text.replace(right, wrong)
     return getattr(_made(name, before + kind + text), type(made_by).__name__)(**vars(made_by))
 
 
@@ -144,7 +145,7 @@ IN_VARIANTS = (
     (r"= sigmoid\(a_", "= sigma(a_"), (r"= tanh\(a_", "= phi(a_"), (r"\btanh\(c\)", "psi(c)"),
     (r"\b(\w) \* \(one - \1\)", r"gate_slope(\1)"), (r"\(one - ([gn]) \* \1\)", r"slope(\1)"),
     (r"\(one - tanh_c \* tanh_c\)", "cell_slope(psi_c)"), (r"\btanh_c\b", "psi_c"),
-    (r"\b(sigmoid|tanh)\(", r"maths.\1("),
+    (r"\b(sigmoid|tanh)\(", r"maths.\1("), (r"z, n, m, h_prev\)", "z, n, h_prev)"),
 )  # fmt: skip
 
 

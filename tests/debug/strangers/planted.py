@@ -244,6 +244,75 @@ PLANTED = {
         ("dr = drh * h * r * (1 - r)", "dr = drh * h", "GRU: sigma' of the reset gate is missing"),
     ],
     "gru_joint.py": [("dn = dh * z * (1 - n**2)", "dn = dh * z", "GRU: tanh' of the candidate is missing")],
+    "printed.py": [
+        ("dc * c[t] * f * (1 - f)", "dc * c[t + 1] * f * (1 - f)", C_NOW),
+        ("dh = U.T @ da", "dh = np.zeros(H, F)", NO_CARRY),
+        ("dU += np.outer(da, h[t])", "dU += np.outer(da, h[t + 1])", H_NOW),
+    ],
+    "matrices_of_steps.py": [
+        ("dc * Cs[:, t - 1 : t] * f", "dc * Cs[:, t : t + 1] * f", C_NOW),
+        ('dhn = dhn + M["Wh" + k].T @ d[k]', 'dhn = dhn + M["Wh" + k] @ d[k]',
+         "W_hh not transposed on the way back, block by block"),
+        ("dcn = dc * f", "dcn = dc", NO_F),
+    ],
+    "keras_three.py": [
+        ("dc * c * slope(zf)", "dc * c_new * slope(zf)", C_NOW),
+        ("gr += h.T @ dz", "gr += h.T @ dz / B", "dW_hh is averaged over the batch"),
+        ("recurrent_kernel.T, dc * act(zf)", "recurrent_kernel.T, dc", NO_F),
+        ("slope = lambda v: ((v > -3) & (v < 3)) / 6", "slope = lambda v: act(v) * (1 - act(v))",
+         "hard sigmoid a / 6 + 1/2 in the three gates, but the way back is that of the plain step"),
+    ],
+    "square.py": [
+        ("(1 - np.tanh(cn) ** 2)", "(1 - cn**2)", "tanh' of c taken at c instead of tanh(c)"),
+        ("db += d.sum(0)", "db = d.sum(0)", "db is overwritten at each step, not added up: only step 0 is left"),
+        ("dh = dz[:, N:]", "dh = dz[:, :N]", "W_ih for W_hh on the way back to h_{t-1}"),
+    ],
+    "graves.py": [
+        ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
+        (' + do * P["W_co"]\n', "\n", "peepholes: dc misses what comes through the output gate"),
+        ("(do * n).sum(0)", "(do * c).sum(0)", "peepholes: c_{t-1} for c_t in the output gate's"),
+        ('dc = dc * f + di * P["W_ci"]', 'dc = dc + di * P["W_ci"]', NO_F),
+    ],
+    "six_matrices.py": [
+        ("dc = dc * (1 - i)", "dc = dc * i", "the carry of dc takes the input gate for the forget gate"),
+        ("dc * (g - c) * i", "dc * g * i", "coupled gates: the input gate misses what comes through the other"),
+        ("dc * i * (1 - g**2)", "dc * i * (1 - g)", "tanh' of the candidate without its square (1 - g)"),
+    ],
+    "gru_two.py": [
+        ("dz = dh * (n - hp)", "dz = dh * (hp - n)", "GRU: the update gate the wrong way round"),
+        ("dhp = dh * (1 - z) + drh * r", "dhp = dh * (1 - z) + drh", "GRU: the reset gate is left out of dh_{t-1}"),
+        ('("h", dn, r * hp)', '("h", dn, hp)', "GRU: the reset gate is left out of dW_hn (h_{t-1} for r h_{t-1})"),
+        ("dn = dh * z * (1 - n * n)", "dn = dh * z", "GRU: tanh' of the candidate is missing"),
+    ],
+    "gru_float32.py": [
+        ("dr = dn * m * r", "dr = dn * h[t] * r", "GRU: h_{t-1} for the recurrent part in dr"),
+        ("dh = dh * z + dhh @ w_hh", "dh = dhh @ w_hh", "GRU: the direct path to h_{t-1} is dropped"),
+    ],
+    "own_ways.py": [
+        ("dxf + dxb[::-1]", "dxf + dxb", "dx of the backward direction is not turned back in time"),
+        ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
+    ],
+    "front.py": [
+        ("k * c * f * (1 - f)", "k * n * f * (1 - f)", C_NOW),
+        ("db += d.sum(0)", "db += d.mean(0)", "db is averaged over the batch"),
+    ],
+    "chunk.py": [
+        ("dWh += d.T @ h\n", "dWh += d.T @ h if t else 0\n", "the first step is left out of dW_hh"),
+        ("dh, dc = d @ weight_hh, dc * f", "dh, dc = d @ weight_hh, dc", NO_F),
+    ],
+    "half.py": [
+        ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
+        ("db += d.sum(0)", "db += d.sum(0) / B", "db is averaged over the batch"),
+    ],
+    "objects.py": [
+        ('p * c[t][j] * a["forget"]', 'p * c[t + 1][j] * a["forget"]', C_NOW),
+        ('dc[j] = p * a["forget"][j]', "dc[j] = p", NO_F),
+        ('d[g + "Hidden"][j][k] += e[g][j] * h[t][k]', 'd[g + "Hidden"][j][k] += e[g][j] * h[t + 1][k]', H_NOW),
+    ],
+    "layers.py": [
+        ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
+        ('dh, dc = d @ P[f"U{l}"].T, dc * f', 'dh, dc = d @ P[f"U{l}"].T, dc * f if l else dc', NO_F + " (in layer 0 alone)"),
+    ],
 }  # fmt: skip
 
 

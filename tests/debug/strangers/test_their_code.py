@@ -45,6 +45,10 @@ FUNCTIONS = {
     "projected.py": "an LSTM with a projection of h to 4",
     "coupled.py": "an LSTM with coupled gates, i = 1 - f",
     "gru_cho.py": "a GRU whose reset gate comes before the product",
+    "keras_three.py": "hard sigmoid a / 6 + 1/2 in the three gates",
+    "graves.py": "an LSTM with peepholes",
+    "six_matrices.py": "an LSTM with coupled gates, f = 1 - i",
+    "gru_two.py": "a GRU whose reset gate comes before the product",
     "gru_joint.py": "a GRU whose reset gate comes before the product",
 }
 
