@@ -16,6 +16,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
+from lstmcore.debug.show.picture import COLOURS, PLAIN, legend, panels
 from lstmcore.layers import tree
 from lstmcore.ops import gates
 from lstmcore.ops.losses import softmax_cross_entropy, squared_error
@@ -307,17 +308,17 @@ def save(folder: Path, result: Result, options: Options) -> None:
 
 def draw(path: Path, result: Result) -> None:
     """The losses, and the codes that the first and the best network tell. Raises ImportError without matplotlib."""
-    figure, (loss, codes) = finished.figure(panels=2)
+    figure, (loss, codes) = panels(4.6, 3.4)
     for k, trial in enumerate(result.trials):
-        rows, style = trial.history["epochs"], "-" if k < 10 else "--"  # the ten colours, and again
+        rows, style = trial.history["epochs"], ("-", "--", ":")[k // len(COLOURS) % 3]  # the colours, and again
         loss.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], style, label=trial.name)
-    loss.axhline(VARIANCE, color="black", lw=0.8, ls=":")
-    loss.set(xlabel="updates", ylabel="squared codes (cross-entropy: nats)", title="dotted: the variance, 11.9167")
-    loss.legend(fontsize="xx-small", framealpha=0.4)
+    loss.axhline(VARIANCE, color=PLAIN, ls=":")
+    loss.set(xlabel="updates (dotted: the variance, 11.9167)", ylabel="squared codes (cross-entropy: nats)")
+    legend(loss)
     letters = np.arange(READ + 36) % len(LETTERS)
     codes.plot(CODES[letters[1:]], "k.", label="true")
     for trial in (result.trials[0], *([] if result.best is result.trials[0] else [result.best])):
         codes.plot(told(outputs(trial.model, letters[:-1], trial.options), trial.options), label=trial.name)
     codes.set(xlabel="letter", ylabel="code of the next letter", ylim=(CODES[0] - 3, CODES[-1] + 3))
-    codes.legend(fontsize="xx-small")
+    legend(codes)
     finished.write_picture(path, figure)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain, State
+from lstmcore.debug.show.picture import PLAIN, panels
 from lstmcore.debug.trees import tree_map
 from lstmcore.layers import tree
 from lstmcore.ops.cells import CELLS
@@ -224,14 +225,13 @@ def save(folder: Path, result: Result, options: Options) -> None:
 
 def draw(path: Path, result: Result) -> None:
     """The loss over the epochs, and the errors over the number of ones. Raises ImportError without matplotlib."""
-    figure, (loss, accuracy) = finished.figure(panels=2)
+    figure, (loss, accuracy, learnt) = panels(2.8, 2.4, 1.8)
     finished.draw_losses(loss, result.history, "cross-entropy (nats)")
     counts = np.arange(CLASSES)
-    accuracy.bar(counts, 100 * (1 - result.wrong / np.maximum(result.tested, 1)), color="tab:blue")
+    accuracy.bar(counts, 100 * (1 - result.wrong / np.maximum(result.tested, 1)))
     accuracy.set(xlabel="ones in the string", ylabel="right (%)", title=f"test error {100 * result.test_error:.3f} %")
-    for k in range(CLASSES):
-        accuracy.text(k, 2, str(result.learnt[k]), rotation=90, ha="center", color="white", fontsize=8)
-    accuracy.text(0.5, 0.5, "white: strings learnt from", transform=accuracy.transAxes, ha="center", color="white")
+    learnt.bar(counts, result.learnt, color=PLAIN)
+    learnt.set(xlabel="ones in the string", ylabel="learnt from", yscale="symlog")
     finished.write_picture(path, figure)
 
 

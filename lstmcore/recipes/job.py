@@ -24,6 +24,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain, library_name, to_library, to_numpy
+from lstmcore.debug.show.picture import COLOURS, PLAIN, legend, panels
 from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.data import batches
@@ -198,14 +199,6 @@ def plain(tree: object) -> object:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def figure(panels: int) -> "tuple[Figure, list[Axes]]":
-    """A matplotlib Figure and its axes, side by side. Raises ImportError without matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * panels, 4), layout="constrained")
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
-
-
 def write_picture(path: Path, figure: "Figure") -> None:
     """The figure as a PNG file, whole or not at all. Raises OSError where that cannot be."""
     picture = io.BytesIO()
@@ -220,23 +213,23 @@ def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
     epochs = [row["epoch"] for row in rows]
     for name in ("loss", "validation"):
         if rows and name in rows[0]:
-            axis.semilogy(epochs, [row[name] for row in rows], label=name)
+            axis.semilogy(epochs, [row[name] for row in rows], label="training" if name == "loss" else name)
     for k, name in enumerate(name for name in (rows[0] if rows else ()) if name not in TAKEN):
-        right, color = axis.twinx(), f"C{2 + k}"
+        right, color = axis.twinx(), COLOURS[(2 + k) % len(COLOURS)]
+        right.spines["top"].set_visible(False)
         right.plot(epochs, [row[name] for row in rows], "--", color=color)
         right.set_ylabel(name, color=color)
         right.spines["right"].set_position(("outward", 45 * k))
-    axis.set(xlabel="epoch", ylabel=unit, title="training loss")
-    if rows and "validation" in rows[0]:
-        axis.legend()
+    axis.set(xlabel="epoch", ylabel=unit)
+    legend(axis)
 
 
 def draw_range_test(path: Path, found: RangeTest) -> None:
     """The loss over the learning rate. Raises ImportError without matplotlib."""
-    picture, (axis,) = figure(panels=1)
-    axis.loglog(found.lrs, found.losses, color="tab:blue", lw=0.5, alpha=0.5, label="loss of each batch")
-    axis.loglog(found.lrs, found.smoothed, color="tab:blue", label="smoothed")
-    axis.axvline(found.fastest, color="black", lw=0.8, ls=":", label=f"falls fastest: {found.fastest:.1g}")
-    axis.set(xlabel="learning rate", ylabel="loss", title=found.ended)
-    axis.legend()
+    picture, (axis,) = panels(3.4)
+    axis.loglog(found.lrs, found.losses, color=PLAIN, lw=0.5, label="loss of each batch")
+    axis.loglog(found.lrs, found.smoothed, color=COLOURS[0], label="smoothed")
+    axis.axvline(found.fastest, color=COLOURS[1], ls=":", label=f"falls fastest: {found.fastest:.1g}")
+    axis.set(xlabel="learning rate", ylabel="loss")
+    legend(axis, columns=3)
     write_picture(path, picture)

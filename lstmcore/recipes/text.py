@@ -13,6 +13,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
+from lstmcore.debug.show.picture import PLAIN, panels
 from lstmcore.layers import tree
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
@@ -311,10 +312,10 @@ def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, Sequenc
 
 def draw(path: Path, result: Result) -> None:
     """The losses over the epochs, and the two counts beside them. Raises ImportError without matplotlib."""
-    figure, (axis,) = finished.figure(panels=1)
+    figure, (axis,) = panels(3.4)
     finished.draw_losses(axis, result.history, f"nats per {result.level}")
     for name, nats in (("single symbols, counted", result.unigram), ("pairs, counted", result.bigram)):
-        axis.axhline(nats, color="black", lw=0.8, ls=":")
-        axis.text(1, nats, name, va="bottom", fontsize=8)
+        axis.axhline(nats, color=PLAIN, ls=":")
+        axis.text(1, nats, name, va="bottom")
     axis.set(yscale="linear", title=f"held back: {result.nats:.3f} nats, {result.bits:.3f} bits per {result.level}")
     finished.write_picture(path, figure)

@@ -13,6 +13,8 @@ import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, is_array, to_numpy
 from lstmcore.debug.compare.trace import trace, traced
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import PLAIN, legend, panels
 from lstmcore.debug.show.tables import paragraphs, table
 from lstmcore.debug.step.rounding import sum_error
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
@@ -86,15 +88,16 @@ class Comparison:
 
     def picture(self) -> "Figure":
         """The largest difference of each step, per array. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, (axis,) = panels(1, height=4)
+        figure, (axis,) = panels(3.0)
         for name, curve in self.curves.items():
             axis.plot(np.where(curve > 0, curve, np.nan), ".-", label=name)
-        axis.axhline(self.ulps, color="grey", ls=":")
-        axis.set(yscale="log", xlabel="step", ylabel="units in the last place")
-        axis.legend(fontsize="x-small", ncols=3)
+        axis.axhline(self.ulps, color=PLAIN, ls=":")
+        steps = max(map(len, self.curves.values()), default=1)
+        axis.set(yscale="log", xlabel="step", ylabel="units in the last place", xlim=(-0.5, steps - 0.5))
+        legend(axis, columns=3)
         return figure
+
+    _repr_html_ = notebook
 
 
 def compare(

@@ -18,6 +18,7 @@ from lstmcore.debug.diagnose.suspects import fitted, forgotten, in_layers, limit
 from lstmcore.debug.diagnose.trial import Bench, residual, with_loss_settled
 from lstmcore.debug.mistakes import Mistake
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER, turned_over
+from lstmcore.debug.show.page import notebook
 from lstmcore.interop import Layout
 
 
@@ -80,6 +81,8 @@ class Diagnosis:
             lines.append(f"the next best, {self.runner_up.residual:.1e} away: {names}")
         lines.append(f"next: {self.next}")
         return "\n".join(line for line in lines if line)
+
+    _repr_html_ = notebook
 
     @property
     def next(self) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 from lstmcore.arrays import Array, namespace
 from lstmcore.debug.flow.measure import LayerFlow, Update, layer_flow, norm
 from lstmcore.debug.flow.words import calm, layer_worries, update_worries
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import legend, panels
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.layers import Layer
@@ -98,21 +100,22 @@ class Flow:
 
     def picture(self) -> "Figure":
         """Curves of |dh| and |dc| and of the gates' ends, per layer. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, axes = panels(2 * len(self.layers))
-        for k, layer in enumerate(self.layers):
+        figure, axes = panels(*[2.2] * (2 * len(self.layers)))
+        for arriving, ends, layer in zip(axes[::2], axes[1::2], self.layers):
+            title = f"{layer.name or 'the layer'}, {layer.direction}"
             for name, values in layer.dstates.items():
-                axes[2 * k].plot(np.where(values > 0, values, np.nan), label=f"|{name}|")
-            axes[2 * k].set(yscale="log", xlabel="step", title=f"{layer.name or 'layer'}, {layer.direction}")
-            for j, gate in enumerate(layer.gates):
+                arriving.plot(np.where(values > 0, values, np.nan), label=f"|{name}|")
+            arriving.set(yscale="log", xlabel=f"step ({title})", ylabel="norm")
+            for k, gate in enumerate(layer.gates):
                 if gate in layer.ends:
-                    line = axes[2 * k + 1].plot(layer.low[:, j], label=f"{layer.words[gate]}, low end")[0]
-                    axes[2 * k + 1].plot(layer.high[:, j], ls="--", color=line.get_color(), label="high end")
-            axes[2 * k + 1].set(xlabel="step", ylabel="fraction of values", ylim=(-0.02, 1.02))
-            for axis in axes[2 * k : 2 * k + 2]:
-                axis.legend(fontsize="x-small", ncols=4)
+                    line = ends.plot(layer.low[:, k], label=layer.words[gate])[0]
+                    ends.plot(layer.high[:, k], ls="--", color=line.get_color())
+            ends.set(xlabel=f"step ({title})", ylabel="at low end; high: dashed", ylim=(-0.02, 1.02))
+            legend(arriving, columns=4)
+            legend(ends, columns=4)
         return figure
+
+    _repr_html_ = notebook
 
 
 def flow(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from lstmcore.arrays import Array, State, library_name, namespace, to_library, to_numpy
 from lstmcore.debug.gradcheck.numeric import central_difference, complex_step, directions, epsilon
+from lstmcore.debug.show.page import notebook
 from lstmcore.debug.trees import cast, leaves, named, tree_map
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import state_names
@@ -66,6 +67,8 @@ class GradCheck:
             )
         verdict = "every gradient is right" if self.ok else f"WRONG: {self.worst_at}"
         return "\n".join([*lines, f"worst relative error {self.worst:.1e}: {verdict}"])
+
+    _repr_html_ = notebook
 
 
 def gradcheck(

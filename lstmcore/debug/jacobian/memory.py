@@ -11,6 +11,8 @@ import numpy as np
 
 from lstmcore.arrays import Array
 from lstmcore.debug.jacobian.jacobian import lyapunov_exponents, memory_horizon, singular_values
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import PLAIN, panels
 from lstmcore.debug.show.tables import paragraphs, spans, table
 from lstmcore.debug.step.visits import StepOptions, Upstream, Visit, run_step
 from lstmcore.layers import Layer
@@ -76,17 +78,18 @@ class Memory:
 
     def picture(self) -> "Figure":
         """The singular values over the steps, per layer, rows averaged. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, axes = panels(len(self.layers))
+        figure, axes = panels(*[2.4] * len(self.layers))
         for axis, layer in zip(axes, self.layers):
             with np.errstate(divide="ignore"):
                 means = np.exp(np.log(layer.singular).mean(axis=1))  # geometric: (T - start + 1, n)
             axis.plot(np.where(means > 0, means, np.nan), lw=0.8)
-            axis.axhline(self.fraction, color="black", ls=":")
+            axis.axhline(self.fraction, color=PLAIN, ls=":")
             title = f"{layer.name or 'the layer'}, {layer.direction}"
-            axis.set(yscale="log", xlabel="steps", ylabel="singular values", title=title)
+            axis.set(yscale="log", xlabel="steps", ylabel="singular values")
+            axis.set_title(title, fontsize="medium")
         return figure
+
+    _repr_html_ = notebook
 
 
 def memory(

@@ -14,6 +14,8 @@ import numpy as np
 
 from lstmcore.arrays import Array, to_numpy
 from lstmcore.debug.ledger.parts import Entry, at_padding, recurrent_entries, rowwise_entries
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import heat_map, panels
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.layers import Embedding, Layer, Linear
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MUCH = 0.9  # "most of it" in words
+SIGNS = ("WRONG", "no gradient", "not finite")  # of a finding that is a cause for worry
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Ledger:
     def findings(self) -> tuple[str, ...]:
         """The answer in words."""
         return tuple(_findings(self))
+
+    @property
+    def worries(self) -> tuple[str, ...]:
+        """The findings that are a cause for worry."""
+        return tuple(text for text in self.findings if any(sign in text for sign in SIGNS))
 
     def __str__(self) -> str:
         parts = [paragraphs(self.findings)]
@@ -84,17 +92,16 @@ class Ledger:
         return "\n\n".join(parts)
 
     def picture(self) -> "Figure":
-        """A heat map per weight: norms over steps and gates. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, axes = panels(len(self.entries))
-        for axis, entry in zip(axes, self.entries):
-            labels = [f"{g}, {p}" if len(entry.paths) > 1 else g for g in entry.gates for p in entry.paths]
-            image = axis.imshow(entry.norms.reshape(len(entry.norms), -1).T, aspect="auto", interpolation="nearest")
-            axis.set(title=f"d{entry.name}: norm of each part", xlabel="step")
-            axis.set_yticks(range(len(labels)), labels)
-            figure.colorbar(image, ax=axis)
+        """A heat map per weight: norms over steps, gates and paths. Needs matplotlib; returns its Figure."""
+        drawn = [(entry, np.argwhere(entry.reached)) for entry in self.entries]
+        figure, axes = panels(*(0.9 + 0.22 * len(parts) for _, parts in drawn))
+        for axis, (entry, parts) in zip(axes, drawn):
+            names = [", ".join([entry.gates[k], *[entry.paths[p]][: len(entry.paths) - 1]]) for k, p in parts]
+            heat_map(axis, entry.norms[:, parts[:, 0], parts[:, 1]], names, "norm")
+            axis.set_title(f"d{entry.name}: norm of each part", fontsize="medium")
         return figure
+
+    _repr_html_ = notebook
 
 
 def ledger(

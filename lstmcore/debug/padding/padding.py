@@ -20,6 +20,8 @@ from lstmcore.arrays import Array, State, namespace, to_numpy
 from lstmcore.debug.padding.batch import Function, PaddedBatch, Results
 from lstmcore.debug.padding.culprit import name_mistakes
 from lstmcore.debug.padding.rules import Rule, longer, poison, rows_alone, zeros
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import BAD, COLOURS, PLAIN, kinds, panels
 from lstmcore.debug.show.tables import paragraphs, table
 from lstmcore.debug.trees import cast, named, tree_map
 from lstmcore.layers import Layer
@@ -55,14 +57,12 @@ class PaddingProof:
 
     def picture(self) -> "Figure":
         """A map of steps and rows: real, padding, and where a rule is broken. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, (axis,) = panels(1)
-        axis.imshow(
-            np.where(self.wrong, 2, self.mask).T, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=2
-        )
-        axis.set(title="real steps (green), padding (dark), a broken rule (yellow)", xlabel="step", ylabel="row")
+        figure, (axis,) = panels(1.2 + 0.15 * min(self.mask.shape[1], 12))
+        state = np.where(self.wrong, 2, self.mask)
+        kinds(axis, state, [("padding", PLAIN), ("real step", COLOURS[0]), ("a broken rule", BAD)])
         return figure
+
+    _repr_html_ = notebook
 
 
 def padding(

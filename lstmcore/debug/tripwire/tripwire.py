@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from lstmcore.arrays import Array, namespace, to_numpy
+from lstmcore.debug.show.page import notebook
+from lstmcore.debug.show.picture import BAD, COLOURS, kinds, panels
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.debug.tripwire.backward import backward_pass
 from lstmcore.debug.tripwire.forward import given, output, steps_forward
@@ -60,13 +62,13 @@ class Tripwire:
 
     def picture(self) -> "Figure":
         """A map per recurrent layer: which steps of which rows are finite. Needs matplotlib; returns its Figure."""
-        from lstmcore.debug.show.picture import panels
-
-        figure, axes = panels(len(self.finite))
+        figure, axes = panels(*[1.8] * len(self.finite))
         for axis, (name, finite) in zip(axes, self.finite.items()):
-            axis.imshow(finite.T, aspect="auto", interpolation="nearest", cmap="RdYlGn", vmin=0, vmax=1)
-            axis.set(title=f"{name or 'the layer'}: finite (green) or not (red)", xlabel="step", ylabel="row")
+            kinds(axis, 1 * finite, [("not finite", BAD), ("finite", COLOURS[0])])
+            axis.set_xlabel(f"step ({name or 'the layer'})")
         return figure
+
+    _repr_html_ = notebook
 
 
 def tripwire(

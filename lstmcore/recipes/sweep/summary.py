@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lstmcore.debug.show.picture import COLOURS, legend, panels
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.sweep.memory import Trial
 from lstmcore.recipes.sweep.space import Space, told
@@ -101,7 +102,7 @@ def draw(path: Path, space: Space, found: list[Configuration]) -> None:
 
     Raises ImportError without matplotlib.
     """
-    figure, axes = finished.figure(panels=max(1, len(space.swept)))
+    figure, axes = panels(*[3.4] * max(1, len(space.swept)))
     for axis, name in zip(axes, space.swept or {"": ()}):
         _panel(axis, name, space, [c for c in found if math.isfinite(c.mean)])
     finished.write_picture(path, figure)
@@ -119,7 +120,7 @@ def _panel(axis: "Axes", name: str, space: Space, found: list[Configuration]) ->
     for k, (rest, line) in enumerate(sorted(lines.items())):
         line.sort(key=lambda c: places.get(told(c.values.get(name)), 0))
         at = [places.get(told(c.values.get(name)), 0) for c in line]
-        colour, style = f"C{k % 10}", "-" if k < 10 else "--"  # the ten colours, and again
+        colour, style = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]  # the colours, and again
         axis.plot(at, [c.mean for c in line], style, color=colour, label=rest or None)
         for x, c in zip(at, line):
             axis.plot([x] * len(c.scores), c.scores, ".", color=colour, alpha=0.5)
@@ -130,6 +131,5 @@ def _panel(axis: "Axes", name: str, space: Space, found: list[Configuration]) ->
     scores = [score for c in found for score in c.scores]
     if scores and min(scores) > 0 and max(scores) >= 10 * min(scores):
         axis.set_yscale("log")
-    axis.set(xlabel=name, ylabel=space.metric, title=f"{space.recipe}: points are seeds, lines their means")
-    if len(lines) > 1:
-        axis.legend(fontsize="xx-small", framealpha=0.4)
+    axis.set(xlabel=name, ylabel=f"{space.metric} (points: seeds; line: mean)")
+    legend(axis)

@@ -1,12 +1,8 @@
 """The small tools that the others print and draw with."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from lstmcore.debug.report.svg import curves, heat_map
-from lstmcore.debug.show.picture import panels
 from lstmcore.debug.show.tables import bars, paragraphs, percent, spans, table
 from lstmcore.debug.step.zero import ZERO
 
@@ -50,26 +46,3 @@ def test_zero_is_a_symbol():
     assert ZERO + a is a
     assert a + ZERO is a
     assert ZERO * ZERO + ZERO is ZERO
-
-
-def test_heat_map():
-    text = heat_map(np.array([[0.0, 1.0], [np.nan, 0.25]]), ["i <", "f"], ["0", "1"])
-    assert text.count("<rect") == 4
-    assert 'fill="#ffffff"><title>i &lt;, step 0: 0</title>' in text
-    assert 'fill="#08306b"><title>i &lt;, step 1: 1</title>' in text  # the largest is the darkest
-    assert 'fill="#dc2626"><title>f, step 0: nan</title>' in text
-    assert text.count("<rect") == heat_map(np.zeros((2, 2)), ["a", "b"], ["0", "1"]).count('fill="#ffffff"')
-
-
-def test_curves():
-    text = curves({"a": np.array([1.0, 10.0, 0.0, 100.0]), "b": np.array([np.nan] * 4)}, list("0123"), log=True)
-    assert text.count("<polyline") == 2  # zero cuts the line in two, and b has no point
-    assert "1.0e+00" in text
-    assert "1.0e+02" in text
-    assert "nothing to draw" in curves({"a": np.zeros(3)}, list("012"), log=True)
-
-
-def test_pictures_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'pictures need matplotlib: pip install "lstmcore\[plot\]"'):
-        panels(1)
