@@ -5,6 +5,7 @@ from lstmcore.layers.batch_first import BatchFirst
 from lstmcore.layers.bidirectional import Bidirectional
 from lstmcore.layers.dropout import Dropout
 from lstmcore.layers.embedding import Embedding
+from lstmcore.layers.frozen import freeze
 from lstmcore.layers.kinds import from_config, register
 from lstmcore.layers.last import Last
 from lstmcore.layers.layer import Layer, to_cpu, to_gpu
@@ -39,6 +40,7 @@ __all__ = [
     "Softmax",
     "Stack",
     "Tanh",
+    "freeze",
     "from_config",
     "of_cell",
     "register",

@@ -2,9 +2,11 @@
 
 import operator
 from collections.abc import Iterator, Mapping, MutableMapping, ValuesView
-from typing import Protocol
+from typing import Any, Protocol
 
-from lstmcore.arrays import Array
+import numpy as np
+
+from lstmcore.arrays import Array, library_name
 from lstmcore.shapes import check_like
 
 _size = operator.attrgetter("size")
@@ -14,9 +16,12 @@ class Params(MutableMapping[str, Array]):
     """name -> the layer's own array. Assigning a key copies into the array; another shape or dtype is refused.
 
     Keys can be neither added nor removed. A container's Params holds the very arrays of its parts.
+    frozen: nobody can write to the arrays; `prepared` is what engines have made of such weights, else None.
     """
 
-    def __init__(self, arrays: dict[str, Array]):
+    def __init__(self, arrays: dict[str, Array], frozen: bool = False):
+        arrays = {name: _fixed(a) for name, a in arrays.items()} if frozen else arrays
+        self.prepared: dict[object, Any] | None = {} if frozen else None
         self._arrays, self._shapes = arrays, [a.shape for a in arrays.values()]
         self.sizes: tuple[int, ...] = tuple(map(_size, arrays.values()))
 
@@ -39,8 +44,17 @@ class Params(MutableMapping[str, Array]):
 
     def __setitem__(self, name: str, value: Array) -> None:
         array = self[name]
+        if self.prepared is not None:
+            raise TypeError(
+                f"parameter {name!r} is frozen: change it in the model that lc.freeze was given, and freeze that again "
+                "(model.to() gives a twin that can be changed)"
+            )
         check_like(name, value, tuple(array.shape), "the shape of the parameter", array)
         array[...] = value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies, and files of pickle, are frozen too, and are prepared for by themselves."""
+        return Params, (self._arrays, self.prepared is not None)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"parameter {name!r} cannot be removed: the layer needs it")
@@ -59,6 +73,13 @@ class Params(MutableMapping[str, Array]):
 
     def __repr__(self) -> str:
         return "Params(" + ", ".join(f"{name} {tuple(a.shape)}" for name, a in self._arrays.items()) + ")"
+
+
+def _fixed(a: Array) -> Array:
+    """A copy in memory that is never written to, that of `bytes`; `a` itself if it lies in such memory."""
+    if type(a) is not np.ndarray:
+        raise TypeError(f"lc.freeze takes models with NumPy arrays; got one of {library_name(a)} (see lc.to_cpu)")
+    return a if type(a.base) is bytes else np.ndarray(a.shape, a.dtype, a.tobytes())
 
 
 class HasParams(Protocol):

@@ -21,6 +21,8 @@ from lstmcore.ops.recurrence.directions import Backward, Forward
 from lstmcore.ops.recurrence.recomputed import Kept, Recomputed
 from lstmcore.shapes import check_array, check_cache, check_like, check_pieces, check_sequence, check_size, check_state
 
+SHAPES = 256  # of x, for which frozen weights keep what is laid out
+
 
 class Recurrent(Layer):
     """A layer that runs a cell over time. `engine` None means the fastest available; the cache says which ran.
@@ -149,8 +151,15 @@ class Recurrent(Layer):
         self, x: Array, state: State | None = None, mask: Array | None = None
     ) -> tuple[Array, tuple[Array, ...]]:
         """x (T, B, I) -> y, final state, as `forward` gives them, with no cache kept."""
-        given = self.before_forward(x, state, mask)
-        return self.after_predict(*self.own_engine().predict(self.cell, *given[:4]))
+        found = None if mask is not None else self._sooner(x, state)
+        if found is None:
+            given, engine, prepared = self.before_forward(x, state, mask), self.own_engine(), self.params.prepared
+            found = engine.predict(self.cell, *given[:4])
+            if prepared is not None and mask is None and hasattr(engine, "ready"):
+                if len(prepared) > SHAPES:
+                    prepared.clear()
+                prepared[self.engine, id(self.cell), x.shape] = engine.ready(self.cell, self.params, x)
+        return self.after_predict(*found)
 
     def after_predict(self, y: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """What `predict` makes of an engine's answer."""
@@ -158,10 +167,21 @@ class Recurrent(Layer):
 
     def step(self, x: Array, state: State | None = None) -> tuple[Array, tuple[Array, ...]]:
         """One step of a stream: x (B, I), state -> h (B, H), the next state."""
-        check_array("x", x, self.params["W_ih"])
-        check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_ih"])
-        _, state = self.predict(x[None, ...], state)
-        return state[0], state
+        found = self._sooner(x[None], state, False) if type(x) is np.ndarray else None
+        if found is None:
+            check_array("x", x, self.params["W_ih"])
+            check_like("x", x, (*x.shape[:1], self.input_size), "(B, I), as W_ih fixes I,", self.params["W_ih"])
+            found = self.predict(x[None, ...], state)
+        return found[1][0], found[1]
+
+    def _sooner(self, x: Array, state: State | None, y_wanted: bool = True) -> tuple[Array, tuple[Array, ...]] | None:
+        """`predict` with frozen weights, by what the engine has laid out for this shape; None if it has not, or if x or
+        the state are not quite as they should be. It holds the cell, whose id therefore stays its own."""
+        prepared = self.params.prepared
+        if not prepared:
+            return None
+        ready = prepared.get((self.engine, id(self.cell), getattr(x, "shape", None)))
+        return None if ready is None else ready.predict(x, state, y_wanted)
 
     def to(self, dtype: Dtype | None = None, engine: EngineName = None, array: str | None = None) -> Self:
         twin = super().to(dtype, engine, array)

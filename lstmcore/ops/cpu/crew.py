@@ -9,7 +9,7 @@ The box is int64 numbers, a cache line apart, named by its address. Its argument
 therefore closes the box and waits until no helper is inside before it returns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from lstmcore.ops.cpu.barrier import add_number, arrive, linger, load_number, store_number, take, wait
 from lstmcore.ops.cpu.jitable import jitable
-from lstmcore.ops.cpu.vector import INT64
+from lstmcore.ops.cpu.vector import INT64, at
 
 PATIENCE = 5000  # looks, about a millisecond: helpers should not go to sleep between the passes of a training step
 LINE = 8  # numbers in a cache line
@@ -95,15 +95,55 @@ def watch(box):
             looks += 1
 
 
-def shared(signature: numba.core.typing.Signature) -> Callable:
+def laid_out() -> Callable:
+    """The function, to be compiled, that lays out arguments of a task, for `shared`: (address, *arguments) -> bytes
+    that they take; address 0: nothing is written. Whoever calls it keeps the arrays alive.
+    """
+
+    @intrinsic
+    def store(typing, address, arguments):
+        def generate(context, builder, _, operands):
+            address, content = operands
+            for k, kind in enumerate(arguments):
+                if isinstance(kind, types.Array):  # what counts the array's users lives as long as this call alone
+                    array = context.make_array(kind)(context, builder, builder.extract_value(content, k))
+                    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+                    content = builder.insert_value(content, array._getvalue(), k)
+            with builder.if_then(builder.icmp_signed("!=", address, INT64(0))):
+                builder.store(content, at(builder, address, content.type), align=8)
+            return INT64(context.get_abi_sizeof(content.type))
+
+        return types.intp(address, arguments), generate
+
+    def lay_out(address, *arguments):
+        return store(address, arguments)
+
+    return lay_out
+
+
+def shared(signature: numba.core.typing.Signature, given: Sequence[int] = ()) -> Callable:
     """The function, to be compiled, that does all tasks of a call: (address of the machine code of a task, *arguments,
     box, tasks, helpers, memory, bytes of it for each) -> how many failed.
 
-    signature: of a task, which are the arguments, the number of the task, and its memory.
+    signature: of a task, which are the arguments, the number of the task, and its memory. given: if only these
+    arguments differ from call to call, by their places; in place of the first one come where `laid_out` has put all
+    others, and these.
     """
-    given_types = types.Tuple([types.intp, *signature.args[:-2]])  # type: ignore[attr-defined]
+    every = signature.args[:-2]
+    free = [every[place] for place in given] if given else [*every]
+    bound = types.Tuple([kind for place, kind in enumerate(every) if place not in given])  # type: ignore[attr-defined]
+    given_types = types.Tuple([types.intp, *([types.intp] if given else []), *free])  # type: ignore[attr-defined]
     addresses = types.UniTuple(types.intp, 2)  # type: ignore[attr-defined]
     count = len(given_types)
+
+    def merged(context, builder, values):
+        """All arguments in their order, at the place of a call."""
+        if not given:
+            return values
+        place, *values = values
+        kind = context.get_value_type(bound)
+        known = iter(cgutils.unpack_tuple(builder, builder.load(at(builder, place, kind), align=8)))
+        return [values[given.index(k)] if k in given else next(known) for k in range(len(every))]
 
     @intrinsic
     def publish(typing, given):
@@ -117,6 +157,7 @@ def shared(signature: numba.core.typing.Signature) -> Callable:
             arguments, task, memory = function.args
             content = body.load(body.inttoptr(arguments, operands[0].type.as_pointer()))
             code, *values = cgutils.unpack_tuple(body, content)
+            values = merged(context, body, values)
             kind = context.call_conv.get_function_type(signature.return_type, signature.args).as_pointer()
             status, _ = context.call_conv.call_function(
                 body, body.inttoptr(code, kind), signature.return_type, signature.args, [*values, task, memory]

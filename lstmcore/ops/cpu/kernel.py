@@ -24,7 +24,7 @@ from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
 from lstmcore.ops.cpu import disk
-from lstmcore.ops.cpu.crew import shared
+from lstmcore.ops.cpu.crew import laid_out, shared
 from lstmcore.ops.cpu.identity import UnknownContent, identity, named
 from lstmcore.ops.cpu.jitable import FLAGS
 from lstmcore.ops.cpu.target import target
@@ -74,6 +74,20 @@ def compile_tasks(function: Callable, name: str, signature: numba.core.typing.Si
     kernel = functools.partial(compile_kernel(shared(signature), f"{name}-tasks", every), address)
     kernel.one_task = one_task  # type: ignore[attr-defined]  # its code must live as long as its address
     return kernel
+
+
+def compile_again(kernel: Callable, name: str, given: tuple[int, ...]) -> tuple[Callable, Callable]:
+    """For a kernel of `compile_tasks` that is called again and again with most of its arguments the same: a function
+    that lays those out in memory, (address, *arguments) -> bytes, and the kernel that finds them there: (address, *the
+    arguments that are `given`, by their places), and as the other one from there on.
+    """
+    (signature,) = kernel.one_task.nopython_signatures  # type: ignore[attr-defined]
+    every = signature.args[:-2]
+    kept = types.Tuple([kind for place, kind in enumerate(every) if place not in given])  # type: ignore[attr-defined]
+    lay_out = compile_kernel(laid_out(), f"{name}-lay-out", types.intp(types.intp, kept))
+    taken = types.Tuple([types.intp] * 2 + [every[place] for place in given] + [types.intp] * 5)  # type: ignore[attr-defined]
+    again = compile_kernel(shared(signature, given), f"{name}-again", types.intp(taken))
+    return lay_out, functools.partial(again, *kernel.args)  # type: ignore[attr-defined]
 
 
 def compile_called(function: Callable, name: str, signature: numba.core.typing.Signature) -> Callable:

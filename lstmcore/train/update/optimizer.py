@@ -158,6 +158,11 @@ class Optimizer:
         if memory is None:
             if not dtype_name(w.dtype).startswith("float"):
                 raise TypeError(f"`params[{name!r}]` should be float32 or float64 to be trained; got {w.dtype}")
+            if not getattr(w.flags, "writeable", True):
+                raise ValueError(
+                    f"parameter {name!r} cannot be written to (a model of lc.freeze? train the model that it was made "
+                    "of, or model.to(), a twin that can be changed)"
+                )
             memory = {"t": 0} | {slot: namespace(w).zeros_like(w) for slot in self.slots}
         arrays = (w, *[memory[slot] for slot in self.slots])
         if ready is not None and ready.memory is memory and all(map(operator.is_, ready.arrays, arrays)):

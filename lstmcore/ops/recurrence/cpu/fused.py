@@ -20,10 +20,12 @@ from lstmcore.arrays import dtype_name
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
+from lstmcore.ops.recurrence.cpu.arguments import BackwardArguments, ForwardArguments
 from lstmcore.ops.recurrence.products import bias_of
 
 if TYPE_CHECKING:
     from lstmcore.ops.recurrence.cpu.plan import Plan
+    from lstmcore.ops.recurrence.cpu.ready import Ready
 
 NAME = "fused-cpu"
 LIBRARY = "numpy"
@@ -44,54 +46,6 @@ class Buffers(NamedTuple):
     y: np.ndarray  # (T, B, H); without a mask (0, B, H), for then the outputs are states[0, 1:]
     x: np.ndarray  # (T, B, I); without a mask (0, B, I), for then the given x is kept
     clean: np.ndarray  # (T, B) bool: the steps of gates and x that hold zeros; without a mask (0, B)
-
-
-class ForwardArguments(NamedTuple):
-    """What the forward kernel takes: see loop.py."""
-
-    x: np.ndarray
-    mask: np.ndarray
-    state0: tuple[np.ndarray, ...]
-    states: np.ndarray
-    gates: np.ndarray
-    y: np.ndarray
-    x_kept: np.ndarray
-    clean: np.ndarray
-    W_ih: np.ndarray
-    W_hh: np.ndarray
-    bias: np.ndarray
-    packed: np.ndarray
-    groups: np.ndarray
-    panels: np.ndarray
-    joined: bool
-    edges: np.ndarray
-    parts: int
-    chunk: int
-    counters: np.ndarray
-
-
-class BackwardArguments(NamedTuple):
-    """Likewise, of the backward kernel."""
-
-    x: np.ndarray
-    mask: np.ndarray
-    dy: np.ndarray
-    states: np.ndarray
-    gates: np.ndarray
-    W_ih: np.ndarray
-    W_hh: np.ndarray
-    packed: np.ndarray
-    dstate: tuple[np.ndarray, ...]
-    dstate0: np.ndarray
-    dx: np.ndarray
-    sums: np.ndarray
-    shared: np.ndarray
-    edges: np.ndarray
-    parts: int
-    unit_panels: int
-    input_panels: int
-    chunk: int
-    counters: np.ndarray
 
 
 Arguments = TypeVar("Arguments", ForwardArguments, BackwardArguments)
@@ -157,6 +111,20 @@ def predict(
     return y, tuple(states[:, T % 2])
 
 
+def ready(cell: Cell, params: Mapping[str, np.ndarray], x: np.ndarray) -> "Ready | None":
+    """What does `predict` sooner for arrays like x, with weights that cannot change (layers/frozen.py). A call has been
+    made, which has packed them; None if it was made otherwise than the next one would be."""
+    (T, B, I), H, dtype = x.shape, params["W_hh"].shape[0], x.dtype
+    ask = functools.partial(planned, cell, T, B, I, H, DTYPES[dtype], False)
+    p = ask()
+    states, y = np.empty((len(cell.states), 2, B, H), dtype), np.empty((T, B, H), dtype)
+    state0 = (np.zeros((B, H), dtype),) * len(cell.states)
+    arguments = forward_tasks(cell, p, x, params, state0, None, states, p.no_gates, y, *p.unkept[1:]).arguments
+    if arguments.unpacked:
+        return None
+    return _machine().ready(cell, p, arguments, ask if p.divisible or p.parts > 1 else None)
+
+
 def _run(
     cell: Cell,
     p: "Plan",
@@ -171,7 +139,11 @@ def _run(
     clean: np.ndarray,
 ) -> None:
     """The forward kernel, for `forward` and `predict`."""
-    run(forward_tasks(cell, p, x, params, state0, mask, states, gates_kept, y, x_kept, clean))
+    tasks = forward_tasks(cell, p, x, params, state0, mask, states, gates_kept, y, x_kept, clean)
+    run(tasks)
+    prepared = getattr(params, "prepared", None)
+    if prepared is not None:  # now that it is whole: another thread may be at work with the same weights
+        prepared[cell, p.parts] = tasks.arguments.packed
 
 
 def forward_tasks(
@@ -188,11 +160,14 @@ def forward_tasks(
     clean: np.ndarray,
 ) -> Tasks[ForwardArguments]:
     """Likewise, to be run."""
-    machine, dtype = _machine(), x.dtype
+    machine, dtype, (groups, panels, joined, _) = _machine(), x.dtype, p.weights
+    packed = (getattr(params, "prepared", None) or {}).get((cell, p.parts))  # of weights that cannot change
+    unpacked = len(panels) if packed is None else 0
+    packed = np.empty(p.forward_packed, dtype) if packed is None else packed
     arguments = ForwardArguments(
         _rows(x), p.real if mask is None else mask, tuple([_rows(s) for s in state0]),
         states, gates_kept, y, x_kept, clean,
-        params["W_ih"], params["W_hh"], bias_of(cell, params), np.empty(p.forward_packed, dtype), *p.weights[:3],
+        params["W_ih"], params["W_hh"], bias_of(cell, params), packed, groups, panels, unpacked, joined,
         p.edges, p.parts, p.forward_chunk, np.zeros(p.forward_counters, np.int64),
     )  # fmt: skip
     return Tasks(machine.kernel(cell, DTYPES[dtype], "forward"), arguments, p.tasks, p.forward_scratch, p.parts)
@@ -306,6 +281,7 @@ class Machine(NamedTuple):
     can_meet: Callable[[int], bool]
     kernel: "Callable[[Cell, str, str], Callable]"
     plan: "Callable[[Cell, int, int, int, int, str, bool, int], Plan]"
+    ready: "type[Ready]"
 
 
 @functools.cache
@@ -314,8 +290,9 @@ def _machine() -> Machine:
     from lstmcore.ops.cpu.threads import can_meet, run, thread_count
     from lstmcore.ops.recurrence.cpu.kernels import kernel
     from lstmcore.ops.recurrence.cpu.plan import plan
+    from lstmcore.ops.recurrence.cpu.ready import Ready
 
-    return Machine(run, thread_count, can_meet, kernel, plan)
+    return Machine(run, thread_count, can_meet, kernel, plan, Ready)
 
 
 def planned(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool) -> "Plan":

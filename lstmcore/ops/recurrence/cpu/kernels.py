@@ -42,7 +42,7 @@ def kernel(cell: Cell, dtype: str, way: str) -> Callable:
         "forward": {
             "state0": states, "states": made(4), "gates": made(4), "y": made(3), "x_kept": made(3), "clean": mask,
             "bias": given(1, "C"), "groups": table(weights_cpu.GROUPS), "panels": table(weights_cpu.PANELS),
-            "joined": types.boolean,
+            "unpacked": count, "joined": types.boolean,
         },
         "backward": {
             "dy": given(3), "states": given(4, "C"), "gates": given(4, "C"), "dstate_end": states, "dstate": made(3),

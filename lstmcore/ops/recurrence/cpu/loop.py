@@ -55,6 +55,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         packed,  # memory for the weights as the products read them
         groups,  # of the units
         panels,  # of the packed weights
+        unpacked,  # how many of them are still to be packed: all, or none
         joined,  # whether the blocks of a row of `a` are: see weights.py
         edges,  # (tiles + 1,): the first row of each tile, and B
         parts,
@@ -82,7 +83,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
 
-        pack(len(panels), address(counters) + COUNTER, panels, W_ih, W_hh, bias, packed)
+        pack(unpacked, address(counters) + COUNTER, panels, W_ih, W_hh, bias, packed)
         for s in range(S):
             for b in range(row_first, row_end):
                 here, given = address(states) + s * state_size + b * state_row, address(state0[s])
