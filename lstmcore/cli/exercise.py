@@ -1,4 +1,4 @@
-"""`lstmcore exercise`: ten lines of backpropagation to write, and what is said of them."""
+"""`lstmcore exercise`: a step of a cell to write, forward or back, and what is said of it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,23 @@ import typer
 
 from lstmcore import debug
 from lstmcore.cli.talk import or_complain, say
+from lstmcore.debug.exercise import EXERCISES
 
 EPILOG = "Example: lstmcore exercise backward.py; fill in the lines; lstmcore exercise backward.py"
 
 
-def exercise(file: Annotated[Path, typer.Argument(help="Written if it is not there; judged if it is.")]) -> None:
-    """Write a backward pass with ten lines missing, or judge yours, line by line. Exits with 1 if not right."""
+def exercise(
+    file: Annotated[Path, typer.Argument(help="Written if it is not there; judged if it is.")],
+    which: Annotated[str, typer.Option(help=f"Of {', '.join(EXERCISES)}.")] = "lstm backward",
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Write the file with its lines as they should be.")
+    ] = False,
+) -> None:
+    """Write a step with its lines missing, or judge yours, line by line. Exits with 1 if not right."""
     if not or_complain(file.exists):
-        or_complain(lambda: debug.write_exercise(file))
-        say(f"{file} is written; fill in its ten lines, then: lstmcore exercise {file}")
+        or_complain(lambda: debug.write_exercise(file, which, answers))
+        todo = "its lines are there" if answers else "fill in its lines"
+        say(f"{file} is written; {todo}, then: lstmcore exercise {file}")
         return
     answer = or_complain(lambda: debug.judge_exercise(file))
     print(answer)

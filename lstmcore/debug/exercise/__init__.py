@@ -1,5 +1,5 @@
-"""A backward pass with ten lines missing, and what is said of those that somebody writes."""
+"""A step of a cell with its lines missing, and what is said of those that somebody writes."""
 
-from lstmcore.debug.exercise.exercise import Exercise, judge_exercise, write_exercise
+from lstmcore.debug.exercise.exercise import EXERCISES, Exercise, judge_exercise, write_exercise
 
-__all__ = ["Exercise", "judge_exercise", "write_exercise"]
+__all__ = ["EXERCISES", "Exercise", "judge_exercise", "write_exercise"]

@@ -1,7 +1,7 @@
-"""An exercise: the step back of an LSTM with its ten lines missing, and what is said of those that somebody writes.
+"""Exercises: a step of a cell, forward or back, with its lines missing, and what is said of those that somebody writes.
 
 Each line is judged by itself, from the writer's own numbers before it: one wrong line makes no other wrong. The right
-lines, and wrong ones that people write, are the package's own text: ops/cells/lstm.py and the catalogue of mistakes.
+lines, and wrong ones that people write, are the package's own text: ops/cells/ and the catalogue of mistakes.
 """
 
 import ast
@@ -15,27 +15,46 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lstmcore import layers
 from lstmcore.arrays import Plain
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
 from lstmcore.debug.mistakes import MISTAKES
-from lstmcore.debug.mistakes.mistake import LSTM
 from lstmcore.debug.show.tables import table
-from lstmcore.layers import LSTM as Layer
-from lstmcore.ops.cells import lstm
+from lstmcore.ops.activation import sigmoid
 from lstmcore.ops.cells.cell import Step
 from lstmcore.ops.recurrence import reference
 
-GIVEN = ("dh", "dc", "i", "f", "g", "o", "c_prev", "c")
-SHAPE = (5, 3, 4, 6)  # T, B, I, H of the LSTM that the lines are tried in
+EXERCISES = ("rnn forward", "rnn backward", "lstm forward", "lstm backward", "gru forward", "gru backward")
+SHAPE = (5, 3, 4, 6)  # T, B, I, H of the layer that the lines are tried in
+MATHS: Plain = {"one": 1, "tanh": np.tanh, "sigmoid": sigmoid}
 
 
 class Missing(NamedTuple):
-    """One of the ten lines."""
+    """One of the lines."""
 
     name: str  # what it gives
     right: str  # "dc + dh * o * (one - tanh_c * tanh_c)"
     equation: int
     hint: str
+
+
+class Task(NamedTuple):
+    """An exercise, as it is read off the cell's own text."""
+
+    cell: str
+    way: str  # forward or backward
+    given: tuple[str, ...]  # what the function takes
+    lines: dict[str, Missing]  # by name, in order
+    body: tuple[str, ...]  # every line of the function, those that are given too
+    gives: str  # what it returns
+
+    @property
+    def module(self) -> str:
+        return f"lstmcore.ops.cells.{self.cell}"
+
+    @property
+    def head(self) -> str:
+        return f"step_{self.way}({', '.join(self.given)})"
 
 
 class Row(NamedTuple):
@@ -65,45 +84,63 @@ class Exercise(NamedTuple):
 
 
 @cache
-def _source() -> str:
-    return inspect.getsource(importlib.import_module(LSTM))
+def task(which: str) -> Task:
+    """One of EXERCISES. Raises ValueError for what is none."""
+    if which not in EXERCISES:
+        raise ValueError(f"an exercise should be one of {', '.join(EXERCISES)}; got {which!r}")
+    cell, way = which.split()
+    source = inspect.getsource(importlib.import_module(f"lstmcore.ops.cells.{cell}"))
+    head, text = source.split(f"def step_{way}(", 1)[1].split("):\n", 1)
+    *body, last = (line.strip() for line in text.split("\n\n", 1)[0].splitlines() if line.strip())
+    found = [re.fullmatch(r"(\w+) = (.*?)  # \((\d+)\) ?(.*)", line) for line in body]
+    lines = {m[1]: Missing(m[1], m[2], int(m[3]), m[4]) for m in found if m}
+    return Task(cell, way, tuple(head.split(", ")), lines, tuple(body), last.removeprefix("return "))
 
 
-def the_lines() -> tuple[Missing, ...]:
-    """The ten, as they stand in the cell."""
-    text = _source().split("def step_backward", 1)[1]
-    found = re.findall(r"^ +(\w+) = (.*?)  # \((\d+)\) ?(.*)$", text, re.MULTILINE)
-    return tuple(Missing(name, right, int(number), hint) for name, right, number, hint in found)
+def write_exercise(path: str | PathLike[str], which: str = "lstm backward", answers: bool = False) -> None:
+    """Writes the file: one of EXERCISES; with answers, as it should be.
 
-
-def write_exercise(path: str | PathLike[str]) -> None:
-    """Writes the file. Raises FileExistsError if there is one of that name: it may hold somebody's work."""
-    forward = _source().split("def step_forward", 1)[1].split("        return", 1)[0]
-    shown = "\n".join(f"    {line.strip()}" for line in forward.splitlines()[1:] if line.strip())
-    missing = "\n".join(f"    {line.name} = ...  # ({line.equation}) {line.hint}".rstrip() for line in the_lines())
+    Raises FileExistsError if there is one of that name, which may hold somebody's work; ValueError for what is none.
+    """
+    of = task(which)
+    if of.way == "forward":
+        about = f"One step: {len(of.lines)} lines are yours. All are arrays (B, H)."
+    else:
+        forward = "\n".join(f"    {_line(line, of, True)}" for line in task(f"{of.cell} forward").body)
+        about = (
+            f"The way back through one step: {len(of.lines)} lines are yours. The step forward is\n\n{forward}\n\n"
+            "All are arrays (B, H); dX is the gradient of the loss by X, of the shape of X. dh and dc came back from\n"
+            "step t+1 (and, in dh, from the output)."
+        )
+    squash = "def sigmoid(a):\n    return 1 / (1 + np.exp(-a))\n\n\n" if "sigmoid(" in "".join(of.body) else ""
+    lines = "\n".join(f"    {_line(line, of, answers)}" for line in of.body)
     with open(path, "x", encoding="utf-8") as file:
-        file.write(f'''"""The way back through one step of an LSTM: ten lines are yours.
+        file.write(f'''"""{of.cell.upper()}. {about}
 
-The step forward is, with numbers of the equations in docs/derivation.md,
-{shown}
-All are arrays (B, H); * multiplies number by number. dX is the gradient of the loss by X, of the shape of X. dh and dc
-are those of h and c as they came back from step t+1 (and, in dh, from the output). da_i is that of a_i, and so on.
+Numbers are the equations of docs/derivation.md.
 """
 
 import numpy as np
 
 
-def step_backward({", ".join(GIVEN)}):
-    tanh_c = np.tanh(c)
-{missing}
-    return da_i, da_f, da_g, da_o, dc_prev
+{squash}def {of.head}:
+{lines}
+    return {of.gives}
 ''')
+
+
+def _line(line: str, of: Task, answer: bool) -> str:
+    """As it stands in the file."""
+    missing = of.lines.get(line.split(" = ")[0])
+    if missing is None or answer:
+        return re.sub(r"\btanh\(", "np.tanh(", line).replace("one -", "1 -")
+    return f"{missing.name} = ...  # ({missing.equation}) {missing.hint}".rstrip()
 
 
 def judge_exercise(path: str | PathLike[str]) -> Exercise:
     """What is said of a file that write_exercise wrote and somebody filled in. It is run: it should be your own.
 
-    Raises OSError if there is no such file, ValueError if it is no Python, or has no function step_backward.
+    Raises OSError if there is no such file, ValueError if it is no Python, or has the function of no exercise.
     """
     with open(path, encoding="utf-8") as file:
         text = file.read()
@@ -113,24 +150,32 @@ def judge_exercise(path: str | PathLike[str]) -> Exercise:
         exec(compile(tree, str(path), "exec"), module)
     except Exception as error:  # whatever stands there
         raise ValueError(f"{path}: it cannot be run ({type(error).__name__}: {error})") from None
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "step_backward"]
-    if not functions or [a.arg for a in functions[-1].args.args] != list(GIVEN):
-        raise ValueError(f"{path}: it should hold step_backward({', '.join(GIVEN)})")
-    rows = _judged(functions[-1].body, module)
-    return Exercise(rows, _whole(module["step_backward"]) if all(row.verdict == "right" for row in rows) else "")
+    functions = {
+        f"{node.name}({ast.unparse(node.args)})": node for node in tree.body if isinstance(node, ast.FunctionDef)
+    }
+    found = [of for of in map(task, EXERCISES) if of.head in functions]
+    if not found:
+        raise ValueError(f"{path}: it should hold the function of an exercise, such as {task('lstm backward').head}")
+    of = found[-1]
+    rows = _judged(functions[of.head].body, of, module)
+    whole = _whole(of, module[f"step_{of.way}"]) if all(row.verdict == "right" for row in rows) else ""
+    return Exercise(rows, whole)
 
 
-def _judged(body: list[ast.stmt], module: Plain) -> tuple[Row, ...]:
+def _judged(body: list[ast.stmt], of: Task, module: Plain) -> tuple[Row, ...]:
     """Statement after statement, each over the writer's own numbers so far; the right ones where there are none."""
-    rng, lines = np.random.default_rng(0), {line.name: line for line in the_lines()}
-    numbers: Plain = {name: rng.uniform(0.1, 0.9, SHAPE[1::2]) for name in GIVEN}
-    numbers |= {"tanh_c": np.tanh(numbers["c"]), "one": 1}
+    rng, lines = np.random.default_rng(0), of.lines
+    numbers: Plain = {name: rng.uniform(0.1, 0.9, SHAPE[1::2]) for name in of.given}
+    for line in of.body:
+        if line.split(" = ")[0] not in lines:
+            exec(line, dict(MATHS), numbers)
+    again = [name for name in lines if name in of.given]  # given, and made again: what uses it should come after it
     rows: dict[str, Row] = {}
 
     def right(name: str) -> np.ndarray:
-        if name != "dc" and "dc" not in rows:  # every line that uses dc should come after it
-            return eval(lines[name].right, {**module, **numbers, "dc": eval(lines["dc"].right, {}, numbers)})
-        return eval(lines[name].right, {**module, **numbers})
+        now = {**MATHS, **numbers}
+        early = {other: eval(lines[other].right, now) for other in again if other != name and other not in rows}
+        return eval(lines[name].right, {**now, **early})
 
     for statement in body:
         target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
@@ -148,7 +193,7 @@ def _judged(body: list[ast.stmt], module: Plain) -> tuple[Row, ...]:
         if name in lines:
             assert want is not None
             verdict = _verdict(numbers[name], want)
-            known = "" if verdict in ("right", "missing") else _known(lines[name], numbers[name], had)
+            known = "" if verdict in ("right", "missing") else _known(of, lines[name], numbers[name], had)
             rows[name] = Row(lines[name], verdict, known)
             if not isinstance(numbers[name], np.ndarray):
                 numbers[name] = want
@@ -164,14 +209,14 @@ def _verdict(got: object, want: np.ndarray) -> str:
     return "right" if off <= ROUNDINGS * 2.0**-53 * scale else f"WRONG: off by {off / scale:.1e} of its largest number"
 
 
-def _known(line: Missing, got: object, numbers: Plain) -> str:
+def _known(of: Task, line: Missing, got: object, numbers: Plain) -> str:
     """The mistake of the catalogue that gives these numbers."""
     text = f"{line.name} = {line.right}"
     for mistake in MISTAKES:
-        if mistake.module == LSTM and len(mistake.edits) == 1 and mistake.right in text:
+        if mistake.module == of.module and len(mistake.edits) == 1 and mistake.right in text:
             wrong = dict(numbers)
             try:
-                exec(text.replace(mistake.right, mistake.wrong), {"np": np, "tanh": np.tanh}, wrong)
+                exec(text.replace(mistake.right, mistake.wrong), dict(MATHS), wrong)
             except Exception:  # a line that needs names that are not here
                 continue
             if isinstance(got, np.ndarray) and _verdict(got, wrong[line.name]) == "right":
@@ -179,22 +224,31 @@ def _known(line: Missing, got: object, numbers: Plain) -> str:
     return ""
 
 
-def _whole(step_backward: Step) -> str:
-    """The function in a whole LSTM, beside lstmcore's own."""
-    (T, B, I, H), rng = SHAPE, np.random.default_rng(1)
-    layer = Layer(I, H, dtype="float64", seed=0, engine="reference")
+def _whole(of: Task, step: Step) -> str:
+    """The function in a whole layer, beside lstmcore's own."""
+    (T, B, I, H), rng, kind = SHAPE, np.random.default_rng(1), of.cell.upper()
+    layer = getattr(layers, kind)(I, H, dtype="float64", seed=0, engine="reference")
     x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, H))
-    cache = layer.forward(x)[2]
-    cell = replace(lstm, make_step=lambda maths: (lstm.make_step(maths)[0], step_backward))
-    zeros = (np.zeros((B, H)),) * 2
+    cell, zeros = layer.cell, (np.zeros((B, H)),) * len(layer.cell.states)
+    ours = reference.forward(cell, x, layer.params, zeros, None)
+
+    def steps(maths: object) -> tuple[Step, Step]:
+        forward, backward = cell.make_step(maths)
+        return (step, backward) if of.way == "forward" else (forward, step)
+
+    other = replace(cell, make_step=steps)
     try:
-        theirs, ours = (reference.backward(c, dy, zeros, layer.params, cache) for c in (cell, lstm))
+        if of.way == "forward":
+            theirs = reference.forward(other, x, layer.params, zeros, None)
+            pairs, what = list(zip(theirs.states, ours.states)), "outputs"
+        else:
+            got, want = (reference.backward(c, dy, zeros, layer.params, ours) for c in (other, cell))
+            pairs, what = [(got[0], want[0]), *((got[2][name], want[2][name]) for name in want[2])], "gradients"
     except Exception as error:  # somebody's function
         return f"it cannot be run in a loop ({type(error).__name__}: {error})"
-    pairs = [(theirs[0], ours[0]), *((theirs[2][name], ours[2][name]) for name in ours[2])]
     off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs)
     if off <= ROUNDINGS * 2.0**-53:
-        return f"right: the gradients of a whole LSTM made with it are lstmcore's (off by {off:.1e})"
+        return f"right: the {what} of a whole {kind} made with it are lstmcore's (off by {off:.1e})"
     return (
         f"WRONG, though each line is right by itself (off by {off:.1e}): a name is used before its line, or the return"
     )

@@ -1,10 +1,10 @@
-"""The ten lines: missing, right, each of them wrong, and all of it at the command line."""
+"""The lines: missing, right, each of them wrong, and all of it at the command line."""
 
 import pytest
 from command import called
 
 from lstmcore.debug import judge_exercise, write_exercise
-from lstmcore.debug.exercise.exercise import the_lines
+from lstmcore.debug.exercise.exercise import EXERCISES, task
 
 SOLUTION = {  # as a student may write them, in his own way
     "dc": "dc + o * dh * (1 - np.tanh(c) ** 2)", "do": "tanh_c * dh", "dg": "i * dc", "di": "g * dc",
@@ -35,7 +35,7 @@ def filled(path, answers):
 
 
 def test_ten_lines_are_missing(path):
-    assert [line.equation for line in the_lines()] == list(range(8, 18))
+    assert [line.equation for line in task("lstm backward").lines.values()] == list(range(8, 18))
     answer = judge_exercise(path)
     assert not answer.ok
     assert [row.verdict for row in answer.rows] == ["missing"] * 10
@@ -83,17 +83,63 @@ def test_lines_in_a_wrong_order(path):
     assert [row.line.name for row in answer.rows if row.verdict != "right"] == ["di"]
 
 
+@pytest.mark.parametrize("which", EXERCISES)
+def test_six_exercises_and_their_answers(which, tmp_path):
+    """As it is written nothing is right; with the answers, which run, all is; and a wrong whole is no right one."""
+    write_exercise(tmp_path / "mine.py", which)
+    lines = task(which).lines
+    answer = judge_exercise(tmp_path / "mine.py")
+    assert [(row.line.name, row.verdict) for row in answer.rows] == [(name, "missing") for name in lines]
+    assert not answer.ok
+    write_exercise(tmp_path / "answers.py", which, answers=True)
+    answer = judge_exercise(tmp_path / "answers.py")
+    assert answer.ok, str(answer)
+    assert f"of a whole {which.split()[0].upper()} made with it are lstmcore's" in answer.whole
+    text = (tmp_path / "answers.py").read_text(encoding="utf-8")
+    given = task(which).gives
+    other = "(dn,)" if given == "(da_n,)" else ", ".join(["2 * " + given.split(", ")[-1]] * (given.count(",") + 1))
+    (tmp_path / "answers.py").write_text(text.replace(f"return {given}", f"return {other}"), encoding="utf-8")
+    answer = judge_exercise(tmp_path / "answers.py")
+    assert not answer.ok
+    assert answer.whole.startswith("WRONG, though each line is right by itself")
+
+
+def test_the_six_are_all_equations_of_the_three_cells():
+    numbers = [line.equation for which in EXERCISES for line in task(which).lines.values()]
+    assert sorted(numbers) == [*range(2, 18), *range(26, 42)]
+
+
+def test_an_unknown_exercise_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"one of rnn forward, .*, gru backward; got 'lstm sideways'"):
+        write_exercise(tmp_path / "a.py", "lstm sideways")
+    assert not (tmp_path / "a.py").exists()
+
+
+def test_a_known_mistake_of_a_gru(tmp_path):
+    write_exercise(tmp_path / "a.py", "gru backward", answers=True)
+    text = (tmp_path / "a.py").read_text(encoding="utf-8")
+    (tmp_path / "a.py").write_text(text.replace("dz = dh * (h_prev - n)", "dz = dh * (n - h_prev)"), encoding="utf-8")
+    row = next(row for row in judge_exercise(tmp_path / "a.py").rows if row.line.name == "dz")
+    assert row.known
+
+
 def test_at_the_command_line(tmp_path):
     path = tmp_path / "backward.py"
     first = called("exercise", str(path))
     assert first.returncode == 0
-    assert "fill in its ten lines" in first.stdout
+    assert "fill in its lines, then" in first.stdout
     assert called("exercise", str(path)).returncode == 1
     filled(path, SOLUTION)
     assert called("exercise", str(path)).returncode == 0
+    ended = called("exercise", str(tmp_path / "gru.py"), "--which", "gru forward", "--answers")
+    assert "its lines are there" in ended.stdout
+    assert called("exercise", str(tmp_path / "gru.py")).returncode == 0
+    ended = called("exercise", str(tmp_path / "new.py"), "--which", "gru")
+    assert ended.returncode == 2
+    assert "an exercise should be one of" in ended.stderr
     for text, complaint in (
         ("1 +", "it cannot be run (SyntaxError"),
-        ("x = 1", "it should hold step_backward(dh, dc, i"),
+        ("x = 1", "it should hold the function of an exercise, such as step_backward(dh, dc, i"),
     ):
         path.write_text(text)
         ended = called("exercise", str(path))
