@@ -41,9 +41,7 @@ bare: .venv-bare/done
 	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
 
 questions: .venv/dev
-	$(BIN)/python -m pytest -q -s -k questions tests/test_documents.py
-	$(BIN)/python -m benchmarks.wall
-	$(BIN)/lstmcore train alphabet --as-posted --cure
+	$(BIN)/python -m benchmarks.questions
 
 figures: .venv/dev
 	$(BIN)/python docs/figures/draw.py

@@ -106,6 +106,14 @@ def test_the_text_cites_only_what_it_defines():
     assert cited(TEXT) == set(DEFINED)
 
 
+def test_the_blocks_hold_every_equation():
+    """Each stands in a comment of a block that asserts it; those of section 17 are proved by gradcheck, as variants."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+    said = "\n".join(re.findall(r"#[^\n]*|\"\"\".*?\"\"\"", code, re.DOTALL))
+    variants = next(section for section in re.split(r"^## ", TEXT, flags=re.MULTILINE) if section.startswith("17. "))
+    assert set(DEFINED) - cited(said) == {int(n) for n in re.findall(r"^\((\d+)\) ", variants, re.MULTILINE)}
+
+
 def test_kernels_in_cuda_cite_only_what_is_defined():
     files = [path for kind in ("*.cu", "*.cuh") for path in sorted((ROOT / "lstmcore").rglob(kind))]
     assert files

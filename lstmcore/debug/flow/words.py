@@ -20,13 +20,17 @@ def calm(layer: LayerFlow) -> str:
     """What is said of a layer in which nothing is wrong."""
     name = f"{layer.name}: " if layer.name else ""
     if not len(layer.linked()):
-        swapped = f"; {SWAPPED}" if len(layer.order) == 1 and layer.rows[0] > 1 else ""
-        return f"{name}nothing is handed on: there is but one step, and nothing is learnt about time{swapped}"
+        return name + _one_step(layer)
     rate = f"{name}nothing vanishes or explodes: gradients change by {layer.rate:.2f} per step"
     if layer.reach.min() >= FADED:
         return rate
     steps = int(np.argmax(layer.reach[::-1] < FADED))
     return f"{rate}, and a thousandth is left after {steps} steps"
+
+
+def _one_step(layer: LayerFlow) -> str:
+    swapped = f"; {SWAPPED}" if len(layer.order) == 1 and layer.rows[0] > 1 else ""
+    return f"nothing is handed on: there is but one step, and nothing is learnt about time{swapped}"
 
 
 def layer_worries(layer: LayerFlow) -> Iterator[str]:
@@ -54,6 +58,8 @@ def layer_worries(layer: LayerFlow) -> Iterator[str]:
             told.append(f"{name_of_gate} stuck at one end in {_units(units)}")
     if len(layer.dead):
         told.append(f"dead: no gradient reaches the weights of {_units(layer.dead)}")
+    if told and len(layer.order) == 1:
+        told.insert(0, _one_step(layer))
     yield from (f"{name}{line}" for line in told)
 
 

@@ -235,6 +235,14 @@ def test_a_batch_of_single_steps_is_asked_about():
     assert not any("swapped" in line for line in alone)
 
 
+def test_a_batch_of_single_steps_is_asked_about_where_more_is_wrong():
+    """As in the question of the alphabet: codes near 100, forty rows of one step."""
+    x = np.full((1, 40, 1), 100.0)
+    said = lc.debug.flow(lc.LSTM(1, 20, dtype="float64", seed=0), x).findings
+    assert any(line.startswith("candidate saturated") for line in said)
+    assert any("there is but one step" in line and "are batch and time swapped?" in line for line in said)
+
+
 def test_a_zero_gradient_of_many_steps_has_another_cause():
     x = np.random.default_rng(0).standard_normal((5, 4, 2)).astype("float32")
     nothing = lambda y: (0.0, np.zeros_like(y))  # noqa: E731
