@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Plain
+from lstmcore.debug.normed import Norm
 from lstmcore.interop import Layout
 from lstmcore.ops.cells import CELLS, Cell, variant
 from lstmcore.train.files.npz import FLOATING, Kind, open_npz
@@ -38,12 +39,13 @@ class Case(NamedTuple):
     dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
     steps: Mapping[str, np.ndarray] = MappingProxyType({})  # (T, B, H) each, of "y", "c", "i", ..., "dh", "da_i", ...
     options: Mapping[str, object] = MappingProxyType({})  # of the cell: peepholes, ...; not in a file, the weights tell
+    norm: Norm | None = None  # layer normalisation; not in a file, weights or outputs tell
     loss: Mapping[str, object] = MappingProxyType({})  # in place of dy: "kind", "targets", ..., as `diagnose` takes it
 
     @property
     def kind(self) -> Cell:
         """The cell with its options; not of a file that leaves it to the shapes."""
-        return variant(CELLS[self.cell], **self.options)
+        return self.norm.cell if self.norm else variant(CELLS[self.cell], **self.options)
 
     @property
     def upstream(self) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from lstmcore.debug.diagnose.forward import Forward
 from lstmcore.debug.diagnose.head import judge_head
 from lstmcore.debug.diagnose.lines import judge
 from lstmcore.debug.diagnose.locate import Place, locate
+from lstmcore.debug.diagnose.norms import normed_without_gains, with_forms_settled
 from lstmcore.debug.diagnose.program import OWN
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.search import Search, Suspicion
@@ -131,9 +132,10 @@ def diagnose(
     """Says whether gradients are right, and if not which mistake, or which two, give exactly these numbers.
 
     weights, grads: dicts of arrays in the layout named (lstmcore.interop.LAYOUTS), of one layer, both directions, or a
-    stack; grads may be partial, and may hold "x", "h0", "c0". Arrays of one layer may also have names of somebody's
-    own, (out, in) or (in, out), fused or a matrix per gate over [h, x], [x, h] or each alone: what the shapes leave
-    open is tried, and said in `notes`. x (T, B, I); dy the gradient of all outputs, (T, B, D H), or of the final states
+    stack; grads may be partial, and may hold "x", "h0", "c0". Arrays may also have names of somebody's own (layers told
+    apart by a number in them, directions by a word), (out, in) or (in, out), fused or a matrix per gate over [h, x],
+    [x, h] or each alone, and gains of layer norm (gamma, beta): what the shapes leave open is tried, and said in
+    `notes`. x (T, B, I); dy the gradient of all outputs, (T, B, D H), or of the final states
     h alone, (B, D H); mask (T, B) bool. x and dy may have their axes in another order, batch first say. state, dstate:
     the initial state and the gradient of the final one: (h, c), each (B, H) or (layers * directions, B, H), or by name;
     None means zeros. cell: "lstm", "gru" or "rnn"; None tells it from the shapes.
@@ -160,11 +162,14 @@ def diagnose(
     Raises TypeError, KeyError or ValueError for what does not fit, and for NaN and infinities.
     """
     found = readings(weights, x, dy, grads, state, mask, dstate, layout, cell, dropout, y, steps, loss)
-    sound = [_Ladder(with_loss_settled(reading), tell) for reading in found]
+    found = with_forms_settled([with_loss_settled(reading) for reading in found])
+    sound = [_Ladder(reading, tell) for reading in found]
     best = next((ladder for ladder in sound if ladder.plain), None)  # the outputs tell, or the gradients
     best = best or next((ladder for ladder in sound if not ladder.forward.seen and ladder.search.right), None)
     others = [ladder for ladder in sound if ladder.forward.seen] if best is None else []
-    best = best or next((ladder for size in (1, 2) for ladder in others if ladder.another(size)), None)
+    best = best or next((ladder for ladder in others if ladder.another(1)), None)
+    best = best or next((way for ladder in others if (way := ladder.normed())), None)
+    best = best or next((ladder for ladder in others if ladder.another(2)), None)
     inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
     if best is None and search and not inside and len(sound) > 1 and not sound[0].forward.seen:
         tell(str(sound[0].place))
@@ -206,6 +211,12 @@ class _Ladder:
         if function:
             self.of(function)
         return function is not None
+
+    def normed(self) -> "_Ladder | None":
+        """The same arrays as those of an LSTM with layer norm, if that gives the outputs."""
+        self.tell("the outputs are not those of a function known; looking for one with layer norm")
+        way = normed_without_gains(self.reading)
+        return None if way is None else _Ladder(way.reading, self.tell).of(way.order)
 
     def of(self, function: tuple[Mistake, ...]) -> "_Ladder":
         """Judges the gradients of this function from now on."""

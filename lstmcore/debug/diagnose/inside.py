@@ -36,6 +36,7 @@ def seen_inside(bench: Bench) -> Seen | None:
     if (
         case.cell != "lstm"
         or case.options
+        or case.norm is not None
         or tuple(case.state) != ("h0", "c0")
         or case.dy.ndim != 3
         or case.mask is not None
@@ -96,6 +97,7 @@ def ours(bench: Bench, arrays: Numbers) -> Numbers:
     """Arrays of the case's layout under lstmcore's names, gates in the order found; zeros for those not there."""
     case = bench.case
     every = {key: arrays.get(key, np.zeros(value.shape)) for key, value in case.weights.items()}
+    every = every if case.norm is None else case.norm.others(every)
     both = any("bw" in name for name in case.state)
     _, read = to_lstmcore(every, case.layout, case.cell, gradients=True, bidirectional=both, options=case.options)
     for order, mistake in zip(ORDERS, READ_IN_ORDER):

@@ -57,7 +57,7 @@ def locate(bench: Bench, right: Numbers) -> Place:
             step = int(np.nonzero(off["x"].any(axis=(1, 2)))[0].max())
             if "x" not in case.dropout:  # it hides a part of dx
                 named = _gates_of_dx(bench, deviation["x"][step], allowed["x"][step]) or named
-        elif "x" not in off and set(case.weights) <= set(off):
+        elif "x" not in off and case.norm is None and set(case.weights) <= set(off):
             step = _step_by_span(bench, deviation, allowed)
     step, named = _inside(bench) or (step, named)
     wrong, right_ones = ([key for key in off if off[key].any() == bad] for bad in (True, False))

@@ -36,7 +36,7 @@ class Precision(NamedTuple):
     def moved(self, a: np.ndarray | float) -> np.ndarray:
         """How far writing them down may have moved numbers like these: half a unit of the last place."""
         units = _units(np.abs(np.asarray(a)), self)
-        return np.maximum(units / 2, 2.0**-self.bits * np.abs(a) + (2.0**-25 if self.bits == 11 else 0))
+        return units / 2 + 2.0**-self.bits * np.abs(a) + (2.0**-25 if self.bits == 11 else 0)
 
     def fits(self, a: np.ndarray) -> bool:
         """Whether the numbers can have been written like this."""
@@ -85,8 +85,18 @@ def _precision(a: np.ndarray) -> Precision | None:
     if not found:
         return Precision(bits)
     text = max(found, key=lambda p: np.sum(np.log2(_units(numbers, p))))  # the shorter text explains more
+    half = next((bits for bits in (8, 11) if _kept_with(bits, text, numbers)), None)
     float32 = np.all(np.abs(numbers.astype(np.float32) - numbers) <= text.moved(numbers))
-    return text._replace(bits=24) if float32 else text
+    return text._replace(bits=half or 24) if half or float32 else text
+
+
+def _kept_with(bits: int, text: Precision, numbers: np.ndarray) -> bool:
+    """Whether printed numbers had so few bits before: each lies as near to one of these as printing moves it."""
+    grid = np.ldexp(1.0, np.frexp(numbers)[1] - bits)
+    moved = text.moved(numbers)
+    chance = np.minimum(2 * moved / grid, 1.0)
+    near = np.abs(np.round(numbers / grid) * grid - numbers) <= moved
+    return bool(np.all(near) and -np.sum(np.log2(chance)) >= EVIDENCE)
 
 
 def _units(numbers: np.ndarray, p: Precision) -> np.ndarray:

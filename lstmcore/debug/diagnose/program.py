@@ -33,7 +33,10 @@ NAMES = (  # which letter is the gate: Wf, W_xf, U_f, b_f, W_fh; then forgetMatr
     r"(?:w(?:eights?)?|u|r|v|b|kernel)_?[xhi]?_?([a-z])_?[xh]?",
     r"([a-z])_?[xhwub]?",
 )
+GAIN = r"gamma|gain|scale|(ln|norm).*(weight|[._][wg]$)|^g_|^alpha"
+SHIFT = r"beta|shift|(ln|norm).*(bias|[._]b$)"
 PLAIN: Mapping[str, object] = MappingProxyType({})
+NO_GAINS: Mapping[str, str] = MappingProxyType({})
 BEFORE = "a GRU whose reset gate comes before the product"
 
 
@@ -50,6 +53,7 @@ class Own(NamedTuple):
     how: str = ""  # in words, what was guessed
     options: Mapping[str, object] = PLAIN  # of the cell
     function: str = ""  # in words, where these make it another function
+    gains: Mapping[str, str] = NO_GAINS  # of layer normalisation: key -> which
 
 
 class Roles(NamedTuple):
@@ -62,6 +66,15 @@ class Roles(NamedTuple):
 
 def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Own]:
     """Every way to read these arrays as one layer; none if nothing fits."""
+    gains = _gains(weights, dy)
+    if gains:
+        plain = {key: a for key, a in weights.items() if key not in gains}
+        theirs = {key: a for key, a in grads.items() if key not in gains}
+        back = [{key: a for key, a in arrays.items() if key in gains} for arrays in (weights, grads)]
+        for own in programs(plain, theirs, x, dy):
+            if own.cell == "lstm" and not own.options:
+                yield own._replace(weights=own.weights | back[0], grads=own.grads | back[1], gains=gains)
+        return
     for flat, their_grads, how in _unfolded(weights, grads):
         found = _program(flat, x, dy)
         if found is None:
@@ -78,6 +91,20 @@ def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Ow
             yield one
             if cell == "gru":
                 yield one._replace(options={"reset": "before"}, function=BEFORE)
+
+
+def _gains(weights: Arrays, dy: Shape) -> dict[str, str]:
+    """The gains and shifts of layer normalisation, by their names: gamma_x, beta_h, ln_c.weight, norm_ih.bias."""
+    found = {}
+    for key, a in weights.items():
+        name = key.lower()
+        gain = bool(re.search(GAIN, name))
+        if a.ndim == 1 and (gain or re.search(SHIFT, name)) and len(a) in (*dy, *(4 * n for n in dy)):
+            of_c, of_h = len(a) in dy and len(a) // 4 not in dy, bool(re.search(r"(_h|hh|hid|rec|_?2)(_|\.|$)", name))
+            found[key] = (
+                f"{'gamma' if gain else 'beta'}_c" if of_c else f"gamma_{'h' if of_h else 'x'}" if gain else "beta"
+            )
+    return found
 
 
 def in_words(options: Mapping[str, object]) -> str:

@@ -11,6 +11,7 @@ from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.loss import Given, Loss, given_loss, read_loss
 from lstmcore.debug.diagnose.precision import Precision, computed, precisions
 from lstmcore.debug.diagnose.understand import Arranged, arrangements
+from lstmcore.debug.normed import FORMS, Norm
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
 from lstmcore.layers.tree import dotted, leaves
@@ -134,6 +135,8 @@ def _read(
     states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
     case = Case(given.weights, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
     case = case._replace(options=given.options)
+    if given.gains:
+        case = case._replace(norm=Norm(FORMS[0], given.gains))  # the outputs tell which form
     case = case._replace(dropout=_dropout(dropout, case, given, unit), steps=_steps(seen, given.axes, case))
     got, transposed = _gradients(case, given.grads)
     written = precisions({**got, **case.steps})
@@ -201,6 +204,7 @@ def _padding_finite(a: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _told_apart(given: Arranged, out: int) -> tuple[str, Layer]:
     """The cell, and the structure where the keys leave it open: the one that gives `out` columns."""
     arrays, layout, cell = given.weights, given.layout, given.cell
+    arrays = {key: a for key, a in arrays.items() if key not in given.gains}
     errors, found = [], []
     known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
     for name in [cell] if cell else [c for c in CELLS if known is None or c in known.cells]:

@@ -146,6 +146,10 @@ def tanh(a: Rounded) -> Rounded:
     return Rounded(value, a.variance * (1 - value**2) ** 2 + FUNCTION * value**2)
 
 
+def sqrt(a: Rounded) -> Rounded:
+    return a**0.5
+
+
 def sum(a: Rounded, axis: int | None = None) -> Rounded:
     n = a.size if axis is None else a.shape[axis]
     value, squares = np.sum(a.value, axis=axis), np.sum(a.value**2, axis=axis)

@@ -11,6 +11,7 @@ import numpy as np
 from lstmcore.arrays import Array, namespace
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.plan import from_lstmcore
+from lstmcore.debug.normed import GAINS
 from lstmcore.debug.trees import named
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer
@@ -39,10 +40,12 @@ def prepare(case: Case) -> Prepared:
 
 def in_lstmcore(case: Case, gradients: bool = False) -> dict[str, np.ndarray]:
     """The program's weights under lstmcore's names."""
-    both = len(case.top) == 2
-    return to_lstmcore(
-        case.weights, case.layout, case.cell, gradients=gradients, bidirectional=both, options=case.options
+    both, norm = len(case.top) == 2, case.norm
+    weights = case.weights if norm is None else norm.others(case.weights)
+    params = to_lstmcore(
+        weights, case.layout, case.cell, gradients=gradients, bidirectional=both, options=case.options
     )[1]
+    return params if norm is None else {**params, **norm.params(case.weights, len(params["b"]) // 4)}
 
 
 def run(
@@ -71,9 +74,10 @@ def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]
     """The gradients as the program keeps its weights; those of x and of the states under lstmcore's names."""
     grads = {**grads, "x": dropped(grads["x"], case.dropout.get("x"))}
     others = ("x", *case.state)
-    params = [name for name in grads if name not in others]
+    gains = {} if case.norm is None else {key: grads[name] for key, name in case.norm.gains.items()}
+    params = [name for name in grads if name not in (*others, *GAINS)]
     answer = from_lstmcore({name: grads[name] for name in params}, case.layout, case.cell, True, case.options)
-    answer |= {name: grads[name] for name in others}
+    answer |= {name: grads[name] for name in others} | gains
     return answer
 
 

@@ -60,7 +60,9 @@ class Bench:
             ours = self._numbers(tuple(m for m in mistakes if not m.afterwards))
             return self.handed(mistakes, ours)
         except BREAKS as error:
-            if len(self.base) + len(mistakes) < 2 and not self.case.options:  # a variant lacks some lines
+            if (
+                len(self.base) + len(mistakes) < 2 and not self.case.options and self.case.norm is None
+            ):  # a variant lacks some lines
                 raise
             names = " and ".join(mistake.name for mistake in (*self.base, *mistakes))
             raise ValueError(f"{names} cannot be made together: {error}") from error

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Plain
-from lstmcore.debug.diagnose.program import BEFORE, PLAIN, Own, in_words, programs
+from lstmcore.debug.diagnose.program import BEFORE, NO_GAINS, PLAIN, Own, in_words, programs
 from lstmcore.debug.diagnose.several import several
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 
@@ -38,6 +38,7 @@ class Arranged(NamedTuple):
     open_order: bool = False  # the names do not tell the order of the gates
     options: Mapping[str, object] = PLAIN  # of the cell
     function: str = ""  # in words, where these make it another function
+    gains: Mapping[str, str] = NO_GAINS  # of layer normalisation
 
 
 def arrangements(
@@ -78,7 +79,7 @@ def arrangements(
         said = (*notes, *([o.how] if o.how else []), *_said(xs, dys, x, dy))
         yield Arranged(
             o.layout, o.cell, _along(x, xs), _along(dy, dys), o.weights, moved, xs, dys, said, o.open_order, o.options,
-            o.function,
+            o.function, o.gains,
         )  # fmt: skip
 
 
@@ -108,7 +109,9 @@ def _flat_biases(arrays: Arrays) -> Arrays:
     """Vectors that are columns or rows, as vectors."""
     return {
         key: a.reshape(-1)
-        if a.ndim == 2 and 1 in a.shape and re.match(r"(.*[._/])?d?[bpv]|.*(peep|bias)", key.lower())
+        if a.ndim == 2
+        and 1 in a.shape
+        and re.match(r"(.*[._/])?d?[bpv]|.*(peep|bias|gamma|beta|gain|norm)", key.lower())
         else a
         for key, a in arrays.items()
     }

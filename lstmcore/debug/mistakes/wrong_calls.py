@@ -12,6 +12,7 @@ from lstmcore.interop import LAYOUTS, Layout
 from lstmcore.ops import gates
 
 Arrays = dict[str, np.ndarray]
+BLOCKED = "W_ih W_hh b gamma_x gamma_h beta"  # what has the gates side by side
 
 
 def clipped(a: Array, limit: float) -> Array:
@@ -73,12 +74,12 @@ def each(arrays: Arrays, kind: str, change: Callable[[np.ndarray], np.ndarray]) 
     return {name: change(a) if not kinds or name.rsplit(".")[-1] in kinds else a for name, a in arrays.items()}
 
 
-def in_order(arrays: Arrays, order: str, kinds: str = "W_ih W_hh b") -> Arrays:
+def in_order(arrays: Arrays, order: str, kinds: str = BLOCKED) -> Arrays:
     """What a program takes for i f g o, that reads blocks standing as i f g o as if they stood in `order`."""
     return _picked(arrays, tuple(order.index(g) for g in "ifgo"), kinds)
 
 
-def out_of_order(arrays: Arrays, order: str, kinds: str = "W_ih W_hh b") -> Arrays:
+def out_of_order(arrays: Arrays, order: str, kinds: str = BLOCKED) -> Arrays:
     """The way back: blocks that stand as i f g o put in `order`."""
     return _picked(arrays, tuple("ifgo".index(g) for g in order), kinds)
 

@@ -130,3 +130,11 @@ def test_every_mistake_knows_its_rounding(cell):
             with np.errstate(all="ignore"):
                 run = mutant(mistake).run(bench.model, *bench.rounded((mistake,)))
             assert all(a.variance.shape == a.value.shape for a in run.values()), mistake.name
+
+
+def test_half_precision_printed_with_decimals_is_half_precision():
+    half = np.random.default_rng(9).normal(size=40).astype(np.float16).astype(float)
+    (told,) = precisions({"b": np.round(half, 6)}).values()
+    assert (told.bits, told.decimals) == (11, 6)
+    (told,) = precisions({"b": np.round(np.random.default_rng(9).normal(size=40), 6)}).values()
+    assert told.bits != 11

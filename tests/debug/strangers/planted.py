@@ -309,6 +309,14 @@ PLANTED = {
         ('dc[j] = p * a["forget"][j]', "dc[j] = p", NO_F),
         ('d[g + "Hidden"][j][k] += e[g][j] * h[t][k]', 'd[g + "Hidden"][j][k] += e[g][j] * h[t + 1][k]', H_NOW),
     ],
+    "normed_each.py": [
+        ("dh, dc = d2 @ U.T, dc * f", "dh, dc = d2 @ U.T, dc", NO_F),
+        ("dU += h.T @ d2", "dU += h.T @ d2 / B", "dW_hh is averaged over the batch"),
+    ],
+    "normed_free.py": [
+        ("dc * g * i * (1 - i)", "dc * g * i", "sigma' of the input gate without its factor 1 - s"),
+        ("dh, dc = d @ U.T, dc * f", "dh, dc = d @ U.T, dc", NO_F),
+    ],
     "layers.py": [
         ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
         ('dh, dc = d @ P[f"U{l}"].T, dc * f', 'dh, dc = d @ P[f"U{l}"].T, dc * f if l else dc', NO_F + " (in layer 0 alone)"),

@@ -49,6 +49,9 @@ FUNCTIONS = {
     "graves.py": "an LSTM with peepholes",
     "six_matrices.py": "an LSTM with coupled gates, f = 1 - i",
     "gru_two.py": "a GRU whose reset gate comes before the product",
+    "normed_each.py": "an LSTM with layer norm (of each product; eps 1e-05)",
+    "normed_free.py": "an LSTM with layer norm (of the sum of both products and the bias, gate by gate, and of c where it is shown; "
+    "eps 1e-06)",
     "gru_joint.py": "a GRU whose reset gate comes before the product",
 }
 
