@@ -204,6 +204,11 @@ def test_loops_are_learnt_and_predicted(tmp_path):
     assert metrics["options"]["head"] == "last-state"
     assert metrics["options"]["widths"] == [6, 4]
     assert "mean per triple" in answer.stdout
+    assert len(answer.stdout.splitlines()) < 14  # what matters; the tables of residues and positions are in a file
+    lines = (tmp_path / "run" / "errors.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "by,which,residues,masked squared error,phi,psi"
+    assert len(lines) == 1 + len(metrics["by_residue"]) + len(metrics["by_position"])
+    assert float(lines[1].split(",")[3]) == next(iter(metrics["by_residue"].values()))["mse"]
     assert (tmp_path / "run" / "picture.png").is_file()
     told = called("predict", "loops", "run", "GPA", "AC", "--json", cwd=tmp_path).stdout.splitlines()
     assert [len(json.loads(line)["phi"]) for line in told] == [3, 2]

@@ -163,7 +163,9 @@ def hand_over(
         except OSError as error:
             trouble = in_words(error)
         else:
-            files = [*finished.FILES, *picture(lambda path: recipe.draw(path, result), keep.folder / "picture.png")]
+            tables = [recipe.TABLE] if hasattr(recipe, "TABLE") else []
+            drawn = picture(lambda path: recipe.draw(path, result), keep.folder / "picture.png")
+            files = [*finished.FILES, *tables, *drawn]
             predict = ["lstmcore", "predict", metrics["recipe"], str(keep.folder), *hint]
             written = f"{keep.folder}: {', '.join(files)}" + (f"; try: {shlex.join(predict)}" if hint else "")
     show(result, options)

@@ -213,7 +213,7 @@ def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
     epochs = [row["epoch"] for row in rows]
     for name in ("loss", "validation"):
         if rows and name in rows[0]:
-            axis.semilogy(epochs, [row[name] for row in rows], label="training" if name == "loss" else name)
+            axis.semilogy(epochs, [row[name] for row in rows], ".-", ms=3, label="training" if name == "loss" else name)
     for k, name in enumerate(name for name in (rows[0] if rows else ()) if name not in TAKEN):
         right, color = axis.twinx(), COLOURS[(2 + k) % len(COLOURS)]
         right.spines["top"].set_visible(False)

@@ -6,6 +6,7 @@ from lstmcore.train.callbacks.checkpoints import Checkpoints
 from lstmcore.train.callbacks.epoch_files import Records
 from lstmcore.train.callbacks.noise import GradientNoise, add_noise
 from lstmcore.train.callbacks.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
+from lstmcore.train.callbacks.tracker import Tracker
 from lstmcore.train.callbacks.watchers import TrainingWarning, watchers
 from lstmcore.train.data.batches import Batch, Batches, pad
 from lstmcore.train.data.stream import Stream
@@ -47,6 +48,7 @@ __all__ = [
     "Run",
     "Step",
     "Stream",
+    "Tracker",
     "TrainingWarning",
     "WarmUp",
     "accuracy",

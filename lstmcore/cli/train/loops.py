@@ -1,6 +1,5 @@
 """`lstmcore train loops`."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -108,7 +107,6 @@ def train_loops(
 
 
 def _show(result: loops.Result, options: loops.Options) -> None:
-    out.print(_details(result))
     out.print(_summary(result))
     say(
         f"masked squared error {result.score.mse:.4f} on {len(result.parts.tested):,} loops, learnt from "
@@ -143,24 +141,6 @@ def _summary(result: loops.Result) -> Table:
     for name, score in {**result.floors, "network": result.score}.items():
         style = "bold" if name == "network" else ""
         table.add_row(name, f"{score.mse:.3f}", *_degrees(score), style=style)
-    return table
-
-
-def _details(result: loops.Result) -> Table:
-    """By residue and by position, side by side."""
-    tested = result.parts.tested
-    beside = Table.grid(padding=(0, 4))
-    beside.add_row(
-        _errors("residue", scores.by_residue(result.predicted, tested)),
-        _errors("position", dict(enumerate(scores.by_position(result.predicted, tested), 1))),
-    )
-    return beside
-
-
-def _errors(what: str, rows: Mapping[str, scores.Score] | Mapping[int, scores.Score]) -> Table:
-    table = Table(what, "number", "error", "phi", "psi", box=None, header_style="bold")
-    for name, score in rows.items():
-        table.add_row(str(name), f"{score.residues:,}", f"{score.mse:.3f}", *_degrees(score))
     return table
 
 

@@ -35,7 +35,7 @@ def panels(*heights: float) -> "tuple[Figure, list[Axes]]":
     for axis in axes:
         axis.set_prop_cycle(color=COLOURS)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))  # steps and epochs
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # steps and epochs
     return figure, axes
 
 

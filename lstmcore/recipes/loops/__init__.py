@@ -7,6 +7,8 @@ models.py    the networks and their options
 floors.py    predictions that cost nothing          scores.py  errors, in degrees too       picture.py
 """
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -34,7 +36,9 @@ from lstmcore.recipes.loops.torsions import (
     one_hot,
 )
 from lstmcore.train.callbacks.watchers import ExplodingNorm, MeanCollapse, NotFinite, NothingLearnt, Tell, warn
+from lstmcore.train.files.atomic import write_atomically
 
+TABLE = "errors.csv"
 CHUNK = 512  # loops that are predicted together
 
 
@@ -143,8 +147,16 @@ def metrics(result: Result, options: Options) -> Plain:
 
 
 def save(folder: Path, result: Result, options: Options) -> None:
-    """Writes the files of a run (recipes/job.py) into the folder."""
+    """Writes the files of a run (recipes/job.py) into the folder, and the errors by residue and by position."""
     finished.save(folder, result.model, metrics(result, options), result.history)
+    tested, text = result.parts.tested, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["by", "which", "residues", "masked squared error", "phi", "psi"])  # degrees
+    residues = scores.by_residue(result.predicted, tested).items()
+    positions = enumerate(scores.by_position(result.predicted, tested), 1)
+    for by, rows in (("residue", residues), ("position", positions)):
+        writer.writerows([by, which, s.residues, s.mse, s.phi, s.psi] for which, s in rows)
+    write_atomically(folder / TABLE, text.getvalue().encode())
 
 
 def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, str]:
