@@ -3,9 +3,11 @@
     python -m benchmarks.questions
 
 The blocks of the pages run, and their assertions hold the figures around them. What takes longer stands on a page as a
-block of text: what a command prints. It is run and held to the page, number by number. Exits with 1 where one is off.
+block of text: what a command prints. It is run and held to the page, number by number. Tables of data that are not
+here are held to the rows that were measured. Exits with 1 where a figure is off.
 """
 
+import csv
 import re
 import sys
 import tempfile
@@ -13,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Protocol
 
 from benchmarks import wall
 from lstmcore.recipes import alphabet, count
 
+RESULTS = Path(__file__).parent / "results"
 QUESTIONS = Path(__file__).parents[1] / "docs" / "questions"
 # Engines and processors round differently, and a training magnifies it: a loss that has not settled moves by some
 # percent, an error of the wall, which stands there with three digits, in the third.
@@ -76,6 +80,68 @@ def off_the_alphabet(trials: Mapping[str, Told]) -> Iterator[str]:
             yield f"{name}: the page says {loss}, {right}; found {now}"
 
 
+def recorded() -> Iterator[str]:
+    """The tables of sections 1 to 5 of that page, which follow from rows of benchmarks/results/loops.csv; what does not
+    stand there as it follows. (The best floor's angles, in section 5, are in no row.)"""
+    with open(RESULTS / "loops.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    antibodies, other = "sabdab_hcdr_torsions", "bm5_loops_torsions"
+
+    def runs(column: str, data: str, **wanted: str) -> list[float]:
+        """A column of the runs, split by split; floors stand in every run of a split."""
+        of = {"split": "grouped", **wanted}
+        return [
+            float(next(r[column] for r in rows if r["data"] == data and r["seed"] == seed and of.items() <= r.items()))
+            for seed in sorted({r["seed"] for r in rows if r["data"] == data and of.items() <= r.items()})
+        ]
+
+    def listed(numbers: list[float]) -> str:
+        return ", ".join(f"{n:.3f}" for n in numbers)
+
+    def spread(numbers: list[float]) -> str:
+        return f"{mean(numbers):.3f} ± {stdev(numbers):.3f}"
+
+    step, q3 = {"contestant": "lstmcore", "topology": "layers"}, {"head": "last-state", "model": "q3"}
+    torch = {"contestant": "torch"}
+    per_tower = {"topology": "towers", "head": "per-step"}
+    lines = []
+    for name, column in (
+        ("constant mean", "constant"),
+        ("mean per residue", "residue"),
+        ("mean per triple: the residue and both neighbours", "triple"),
+        ("exact memory: the mean over equal sequences", "memory"),
+        ("nearest sequences of the same length", "nearest"),
+    ):
+        means = [runs(column, antibodies), runs(column, antibodies, split="random"), runs(column, other)]
+        lines.append(f"| {name} | {' | '.join(f'{mean(m):.3f}' for m in means)} |")
+    for name, kind, note in (("random split", "random", " (one run)"), ("grouped by sequence", "grouped", "")):
+        found = [
+            mean(runs(*of, split=kind, **more))
+            for of, more in ((("memory", antibodies), {}), (("mse", antibodies), step), (("mse", antibodies), q3))
+        ]
+        lines.append(f"| {name} | {' | '.join(f'{n:.3f}' for n in found)}{note} |")
+    for name, column, more, how in (
+        ("last states (`--model q3`), towers 256, 128, 64", "mse", q3, "{}"),
+        ("mean per residue", "residue", {}, "{}"),
+        ("per-step head on the same two towers", "mse", per_tower, "{} on the first"),
+        ("per-step, layers 64, 64", "mse", step, "**{}**"),
+    ):
+        both = " | ".join(how.format(listed(runs(column, data, **more))) for data in (antibodies, other))
+        lines.append(f"| {name} | {both} |")
+    for name, more, how in (
+        ("network of the question", q3, "{}"),
+        ("per-step", step, "**{}**"),
+        ("the same in PyTorch", torch, "{}"),
+    ):
+        cells = []
+        for data in (antibodies, other):
+            phi, psi = (mean(runs(angle, data, **more)) for angle in ("phi", "psi"))
+            cells.append(f"{how.format(spread(runs('mse', data, **more)))} | {phi:.0f}°, {psi:.0f}°")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    text = (QUESTIONS / "breaking-through-the-wall.md").read_text(encoding="utf-8")
+    yield from (f"breaking-through-the-wall: from loops.csv follows {line}" for line in lines if line not in text)
+
+
 def pages() -> Iterator[str]:
     """The blocks of all pages: an assertion that fails ends it."""
     sys.path.insert(0, str(QUESTIONS.parent))
@@ -106,7 +172,7 @@ def ones() -> Iterator[str]:
         yield f"count-the-ones: the page says below 0.1 %, found {error:.4%}"
 
 
-def main(parts: tuple[Callable[[], Iterator[str]], ...] = (pages, walls, letters, ones)) -> int:
+def main(parts: tuple[Callable[[], Iterator[str]], ...] = (pages, recorded, walls, letters, ones)) -> int:
     """Measures, prints the seconds of each part and what is off, and gives the exit code."""
     wrong: list[str] = []
     for part in parts:

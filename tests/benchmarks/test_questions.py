@@ -48,6 +48,16 @@ def test_the_table_of_the_alphabet():
     assert said.startswith("the page has ['as posted', 'read-out alone'")
 
 
+def test_tables_follow_from_recorded_rows(monkeypatch, tmp_path):
+    assert list(questions.recorded()) == []
+    rows = (questions.RESULTS / "loops.csv").read_text(encoding="utf-8")
+    (tmp_path / "loops.csv").write_text(rows.replace(",0.168287,", ",0.178287,"), encoding="utf-8")
+    monkeypatch.setattr(questions, "RESULTS", tmp_path)
+    said = list(questions.recorded())
+    assert [line for line in said if "| per-step, layers 64, 64 | **0.178, 0.169, 0.186**" in line]
+    assert len(said) == 3  # it stands in three tables
+
+
 def test_what_is_off_ends_it_with_1(capsys):
     assert questions.main((lambda: iter(["a: the page says 1, found 2"]),)) == 1
     assert "a: the page says 1, found 2" in capsys.readouterr().out
