@@ -245,6 +245,12 @@ def equinox(request: pytest.FixtureRequest, jax: ModuleType) -> ModuleType:
 
 
 @pytest.fixture
+def mpi4py(request: pytest.FixtureRequest) -> ModuleType:
+    """What talks to MPI; its wheel brings no launcher, that of MPICH does."""
+    return _peer(request, "mpi4py")
+
+
+@pytest.fixture
 def onnx(request: pytest.FixtureRequest) -> ModuleType:
     return _peer(request, "onnx")
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lstmcore
+from lstmcore.cli.ranks import first_alone, started
 from lstmcore.ops.cells import CELLS
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.job import Keep
@@ -116,7 +117,10 @@ def keeping(
 ) -> Iterator[Keep | None]:
     """Where the run is kept, once it is clear that nothing is lost there; no other process writes there meanwhile. Made
     now, so that a failure shows before the training."""
+    ranks = or_complain(started)
     if folder is None:
+        if ranks is not None and ranks.size > 1:
+            fail("several ranks need a folder, where the first of them writes: --out FOLDER", 2)
         if begin_from is not None:
             fail("--from needs a folder for what becomes of it: --out FOLDER", 2)
         if resume or overwrite:
@@ -127,18 +131,20 @@ def keeping(
         fail("--resume goes on with a run and --overwrite deletes it: one of the two", 2)
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     command = shlex.join(["lstmcore", *words, "--resume"])
-    keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}", begin_from=begin_from)
+    keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}", begin_from=begin_from, ranks=ranks)
     if begin_from is not None and begin_from.resolve() == folder.resolve():
         fail("--from RUN and --out FOLDER should differ; to go on with a run that was interrupted: --resume", 2)
     with contextlib.ExitStack() as held:
-        or_complain(lambda: held.enter_context(locked(folder)))
-        if keep.holds_a_run and not (resume or overwrite):
-            again = f"go on with it: {command}; or begin anew with --overwrite, or in another folder"
-            fail(f"{folder} holds a run; {again}", 2)
-        if resume and keep.holds_only_results:
-            fail(f"{folder} holds a model, but no checkpoint to go on from; --overwrite begins anew", 2)
-        if resume and not keep.holds_a_run:
-            tell(f"{folder} holds no run to go on with; one begins")
+        with first_alone(ranks) as first:
+            if first:
+                or_complain(lambda: held.enter_context(locked(folder)))
+                if keep.holds_a_run and not (resume or overwrite):
+                    again = f"go on with it: {command}; or begin anew with --overwrite, or in another folder"
+                    fail(f"{folder} holds a run; {again}", 2)
+                if resume and keep.holds_only_results:
+                    fail(f"{folder} holds a model, but no checkpoint to go on from; --overwrite begins anew", 2)
+                if resume and not keep.holds_a_run:
+                    tell(f"{folder} holds no run to go on with; one begins")
         yield keep
 
 
@@ -157,7 +163,7 @@ def hand_over(
     show: prints what came of it, from result and options. hint: what follows the folder in a `predict` to try next.
     """
     metrics, trouble, written = recipe.metrics(result, options), None, ""
-    if keep is not None:
+    if keep is not None and (keep.ranks is None or keep.ranks.first):
         try:
             recipe.save(keep.folder, result, options)
         except OSError as error:
@@ -171,7 +177,7 @@ def hand_over(
     show(result, options)
     if written:
         say(written)
-    if as_json:
+    if as_json and not out.quiet:
         print(json.dumps(finished.plain(metrics)))
     if trouble is not None:
         fail(trouble, 2)

@@ -55,6 +55,7 @@ class Keep:
     go_on: str = ""  # what to say about it when the run is interrupted
     every_seconds: float = 60.0  # between two checkpoints
     begin_from: Path | None = None  # the folder of a finished run, whose weights are the first ones
+    ranks: train.Ranks | None = None  # that train together; the first of them writes
 
     def part(self, name: str) -> "Keep":
         """The place of one training of several."""
@@ -72,16 +73,24 @@ class Keep:
         places = (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", f"{TRIALS}/*/{CHECKPOINTS}/step-*")
         return (self.folder / FILES[0]).exists() and not any(any(self.folder.glob(place)) for place in places)
 
+    @property
+    def about(self) -> Plain:
+        """What of it decides the outcome."""
+        begun = {} if self.begin_from is None else {"begins from": _digest_of(self.begin_from)}
+        return begun | ({"shares": self.ranks.shares} if self.ranks is not None and self.ranks.exact else {})
+
     def begin(self) -> "Keep":
         """Deletes, where that is wanted, what `Checkpoints` and `Records` have written here; to be done only once.
 
         The model and the metrics of a finished run stay until the new ones replace them.
         """
-        if self.overwrite:
+        if self.overwrite and (self.ranks is None or self.ranks.first):
             for folder in (self.folder, *(self.folder / TRIALS).glob("*")):
                 for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", *records.FILES):
                     for path in folder.glob(pattern):
                         path.unlink(missing_ok=True)
+        if self.ranks is not None:
+            self.ranks.from_first(None)  # the others wait
         return replace(self, overwrite=False)
 
 
@@ -129,7 +138,7 @@ class Job(Generic[Data]):
         saved = train.Checkpoints(
             keep.folder / CHECKPOINTS,
             every_seconds=keep.every_seconds,
-            about=self.about | ({} if keep.begin_from is None else {"begins from": _digest_of(keep.begin_from)}),
+            about=self.about | keep.about,
             tell=keep.tell,
             go_on=keep.go_on,
         )
@@ -140,7 +149,9 @@ class Job(Generic[Data]):
             step, epoch = state["counts"]["step"], state["counts"]["epoch"]
             keep.tell(f"{keep.folder}: goes on after {step:,} updates, {epoch} of {self.options['epochs']} epochs")
         kept = [*callbacks, records.Records(keep.folder, keep.tell), saved]
-        return end.judged(train.fit(*given, **self.options, callbacks=kept, progress=progress, resume=state))
+        return end.judged(
+            train.fit(*given, **self.options, callbacks=kept, progress=progress, resume=state, ranks=keep.ranks)
+        )
 
     def find_lr(self, progress: bool | None = None) -> RangeTest:
         """The range test of its learning rate; everything stays as it is."""

@@ -14,6 +14,7 @@ from lstmcore.train.files.model_file import load, save
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.loop import evaluate, fit
 from lstmcore.train.metrics import Counted, accuracy, mean_absolute_error, perplexity
+from lstmcore.train.ranks import Ranks
 from lstmcore.train.recorded_step import RecordedStep
 from lstmcore.train.run import History, Run
 from lstmcore.train.truncated import truncated_gradients
@@ -43,6 +44,7 @@ __all__ = [
     "Plateau",
     "RMSProp",
     "RangeTest",
+    "Ranks",
     "RecordedStep",
     "Records",
     "Run",

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from itertools import islice, starmap
+from typing import cast
+
+import numpy as np
 
 from lstmcore.arrays import Array, Plain, is_array, namespace
 from lstmcore.hints import hinted
@@ -19,6 +22,7 @@ from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
+from lstmcore.train.ranks import Ranks, SharedDraws, flat, rows_of_state, unflat
 from lstmcore.train.recorded_cpu import Recorded
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
@@ -47,6 +51,7 @@ def fit(
     accumulate: int = 1,
     segments: int | bool = False,
     metrics: Mapping[str, Metric] | None = None,
+    ranks: Ranks | None = None,
 ) -> History:
     """Trains `model` in place and returns the history, plain data:
 
@@ -83,6 +88,8 @@ def fit(
                 batch to rounding; dropout masks are drawn segment by segment. For models that read step by step:
                 ValueError for a Bidirectional, whose layers take recompute=True instead.
 
+    ranks       `Ranks(MPI.COMM_WORLD)`: one training on all of them, each with its rows of every batch (docs/scale.md).
+
     The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
     update is half done; a second Ctrl-C raises KeyboardInterrupt.
@@ -106,21 +113,29 @@ def fit(
     plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
     recorded = Recorded(model, run.rng) if plain else None
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
+    if ranks is not None:
+        _align(run, ranks)
+        watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
 
     def stop() -> None:
-        run.ended = "interrupted"
+        if ranks is not None:
+            ranks.asked_to_end = True
+        else:
+            run.ended = "interrupted"
 
     try:
         with interruptible(stop):
             _call(watchers, "on_start", run)
             while run.ended is None and run.epoch < epochs:
-                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate, recorded)
+                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate, recorded, ranks)
                 if run.ended is None:
                     _finish_epoch(run, through, loss, carry_state)
                     _call(watchers, "on_epoch", run)
         run.ended = run.ended or f"all {epochs} epochs done"
     except BaseException:
         run.whole = False
+        if ranks is not None:
+            ranks.failed()
         raise
     finally:
         run.ended = run.ended or "broken off by an error"
@@ -185,6 +200,7 @@ def _train_epoch(
     carry_state: bool,
     accumulate: int,
     recorded: Recorded | None,
+    ranks: Ranks | None,
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     began = time.perf_counter() - run.seconds
@@ -192,7 +208,10 @@ def _train_epoch(
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        total, items = _gradients(run, through, loss, group, carry_state, recorded)
+        if ranks is None:
+            total, items = _gradients(run, through, loss, group, carry_state, recorded)
+        else:
+            total, items, ending = _shared_gradients(run, through, loss, group, carry_state, ranks)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
@@ -206,6 +225,8 @@ def _train_epoch(
         run.loss_sum, run.items = run.loss_sum + total, run.items + items
         run.seconds, run.whole = time.perf_counter() - began, True
         _call(watchers, "on_batch", run)
+        if ranks is not None and ending:
+            run.ended = run.ended or "interrupted"
         if run.ended is not None:
             return
 
@@ -256,6 +277,57 @@ def _gradients(
     if len(group) > 1:
         run.loss, run.grads = total / items, {name: g / items for name, g in sums.items()}
     return total, items
+
+
+def _align(run: Run, ranks: Ranks) -> None:
+    """Checks that all ranks train alike, and gives them the random states of the first."""
+    ranks.check(run.model)
+    run.rng.bit_generator.state = ranks.from_first(run.rng.bit_generator.state)
+    if hasattr(run.batches, "state"):
+        run.batches.state = ranks.from_first(run.batches.state)
+    opt = {"kind": type(run.opt).__name__, "numbers": repr(run.opt), "memory": run.opt.state}
+    counts = (run.epochs, run.epoch, run.step, run.position)
+    ranks.same({"the model": [run.model.config(), run.model.params], "the optimizer": opt, "how far it is": counts,
+                "the training data": run.batches, "the validation data": run.validation})  # fmt: skip
+
+
+def _shared_gradients(
+    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool, ranks: Ranks
+) -> tuple[float, float, bool]:
+    """`_gradients`, where every rank takes its shares of the rows; and whether one was asked to end."""
+    total, params = np.zeros(3), run.model.params  # losses, items, who wants to end
+    sums: np.ndarray | None = None
+    for batch in group:
+        draws, parts, lasts = SharedDraws(run.rng, batch.x.shape[1]), [], []
+        for k, first, end in ranks.own(batch.x.shape[1]):
+            counts, grads = np.array([0.0, 0.0, ranks.asked_to_end]), None
+            if first < end:
+                x, some = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
+                some = None if some is None else np.ascontiguousarray(some[:, first:end])
+                rng = cast(np.random.Generator, draws.of(first, end))  # for those who draw masks it is one
+                state = rows_of_state(run.carried, first, end)
+                y, last, cache = through.forward(x, state, some, rng, reuse=ranks.caches.get(k))
+                ranks.caches[k] = cache
+                lasts.append(last)
+                targets = batch.targets[:, first:end, ...] if y.ndim > 2 else batch.targets[first:end, ...]
+                valid, mask = _valid(y, some)
+                if valid:
+                    n = items_of(loss, valid, y, targets, mask)
+                    value, dy = loss(y, targets, mask)
+                    counts[:2] = float(value) * n, n
+                    if math.isfinite(counts[0]):
+                        grads = flat(through.backward(dy, without_dx(through, cache))[2], params, float(n))
+            parts.append((counts, flat(params, params, 0) if grads is None else grads))
+        if not lasts:  # fewer rows than shares: draw what the others draw, for the generators to stay alike
+            rows = None if batch.mask is None else batch.mask[:, :1]
+            draw = cast(np.random.Generator, draws.of(0, 1))
+            through.forward(batch.x[:, :1, ...], rows_of_state(run.carried, 0, 1), rows, draw)
+        counts, gradient = ranks.total(parts)
+        run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if carry_state else None
+        total, sums = total + counts, gradient if sums is None else sums + gradient
+    run.loss = float(total[0] / total[1])
+    run.grads = unflat(cast(np.ndarray, sums) / float(total[1]), params)
+    return float(total[0]), float(total[1]), bool(total[2])
 
 
 def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:

@@ -2,7 +2,8 @@
 
 import typer
 
-from lstmcore.cli.talk import print_or_go_on
+from lstmcore.cli.ranks import started
+from lstmcore.cli.talk import err, or_complain, out, print_or_go_on
 from lstmcore.cli.train import alphabet, count, loops, series, text
 from lstmcore.train.interrupt import die_at_once
 
@@ -13,6 +14,9 @@ train = typer.Typer(help="Train a recipe: data, model, training, test, picture."
 def begin() -> None:
     die_at_once()  # before and after the training, which takes Ctrl-C itself
     print_or_go_on()
+    ranks = or_complain(started)
+    if ranks is not None and not ranks.first:
+        out.quiet = err.quiet = True  # the first one speaks
 
 
 train.command("count", epilog=count.EPILOG)(count.train_count)

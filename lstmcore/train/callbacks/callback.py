@@ -17,6 +17,8 @@ class Callback:
     it is saved with the run. A copy of parameters in it, {name: array}, is called "params".
     """
 
+    writes = False  # True: of several ranks only the first calls it
+
     def on_start(self, run: Run) -> None:
         """Before the first batch."""
 

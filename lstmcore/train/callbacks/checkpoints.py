@@ -45,6 +45,7 @@ class Checkpoints(Callback):
     compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
     """
 
+    writes = True
     folder: Path
     keep: int
     every_seconds: float | None

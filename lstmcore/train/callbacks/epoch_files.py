@@ -28,6 +28,7 @@ class Records(Callback):
 
     folder: Path
     tell: Tell
+    writes = True
 
     def __init__(self, folder: str | os.PathLike[str], tell: Tell = warn):
         self.folder, self.tell = Path(folder), tell

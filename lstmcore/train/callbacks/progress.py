@@ -9,6 +9,8 @@ from lstmcore.train.run import Run
 class Progress(Callback):
     """A bar on stderr with the epoch, the losses, the rate and the time left; at the end a sentence, how it ended."""
 
+    writes = True
+
     @staticmethod
     def wanted(progress: bool | None) -> bool:
         """None means: if somebody is looking. In a pipe or a file there is silence."""

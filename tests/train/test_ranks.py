@@ -1,0 +1,316 @@
+"""A training on many ranks: the same bits on 1, 2, 4 and 8 of them, and the gradient of the whole batch.
+
+Most ranks here are threads that exchange through a stand-in for a communicator; real ones, of mpiexec, are at the end.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from children import started
+
+import lstmcore as lc
+from lstmcore.train.ranks import Ranks, SharedDraws, in_pairs
+
+T, B, I, V = 6, 13, 3, 4  # 13 rows: shares of one and two
+
+
+class Exchange:
+    """What ranks that are threads have in common."""
+
+    def __init__(self, size):
+        self.size, self.barrier, self.places = size, threading.Barrier(size, timeout=60), [None] * size
+
+
+class Comm:
+    """The part of mpi4py's communicators that `Ranks` uses."""
+
+    def __init__(self, exchange, rank):
+        self.exchange, self.rank, self.size = exchange, rank, exchange.size
+
+    def allgather(self, value):
+        self.exchange.places[self.rank] = value
+        self.exchange.barrier.wait()
+        everything = list(self.exchange.places)
+        self.exchange.barrier.wait()
+        return everything
+
+    def Allgather(self, mine, theirs):
+        theirs[...] = self.allgather(mine.copy())
+
+    def bcast(self, value):
+        return self.allgather(value)[0]
+
+    def Abort(self, code):
+        self.exchange.barrier.abort()
+
+
+def on_ranks(size, do, failing=False, **options):
+    """do(ranks) on each rank; what each gives, or, where that is wanted, raises."""
+    exchange, results = Exchange(size), [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = do(Ranks(Comm(exchange, rank), **options))
+        except Exception as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, Exception) and not failing:
+            raise result
+    return results
+
+
+def data(per_step, seed=0, rows=40):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0 if not per_step else 1, T + 1, rows)
+    mask = np.arange(T)[:, None] < lengths
+    x = rng.standard_normal((T, rows, I)).astype("float32")
+    targets = rng.integers(0, V, (T, rows) if per_step else rows)
+    return lc.Batches(x, targets, mask, batch_size=B, seed=seed)
+
+
+def model_of(per_step, dropout=0.4):
+    return lc.Stack([lc.LSTM(I, 5, seed=0, return_sequences=per_step), lc.Dropout(dropout), lc.Linear(5, V, seed=1)])
+
+
+def training(per_step, epochs=3, **options):
+    def do(ranks):
+        model = model_of(per_step)
+        history = lc.fit(model, lc.softmax_cross_entropy, data(per_step), lc.AdamW(0.01), epochs=epochs, clip=0.5,
+                         rng=3, ranks=ranks, progress=False, **options)  # fmt: skip
+        return {name: w.copy() for name, w in model.params.items()}, [row["loss"] for row in history["epochs"]]
+
+    return do
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_the_same_bits_on_any_number_of_ranks(per_step):
+    ((want, losses),) = on_ranks(1, training(per_step))
+    for size in (2, 4, 8):
+        for params, row in on_ranks(size, training(per_step)):
+            assert row == losses
+            for name, w in want.items():
+                np.testing.assert_array_equal(params[name], w, err_msg=name)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_the_loss_and_gradient_of_the_whole_batch(per_step):
+    """One update by SGD without dropout: what `fit` does alone, to the rounding of a sum in another order."""
+    x, targets, mask = next(iter(data(per_step)))
+
+    def do(ranks):
+        model = model_of(per_step, dropout=0.0).to("float64")
+        history = lc.fit(model, lc.softmax_cross_entropy, [(x.astype("float64"), targets, mask)], lc.SGD(1.0),
+                         epochs=1, ranks=ranks, progress=False)  # fmt: skip
+        return model, history["epochs"][0]["loss"]
+
+    one, loss = do(None)
+    for two, shared in (*on_ranks(4, do), *on_ranks(1, do)):
+        assert shared == pytest.approx(loss, rel=1e-14)
+        for name, w in one.params.items():
+            # a sum of at most T B terms, none larger than 1 over the items, in two orders, and the update's rounding
+            np.testing.assert_allclose(two.params[name], w, rtol=0, atol=4 * T * B * 2.0**-53)
+
+
+def test_noise_is_that_of_one():
+    whole = np.random.default_rng(5)
+    want = [whole.random((T, B, 2)), whole.random((B, 3))]
+    draws = SharedDraws(np.random.default_rng(5), B)
+    for first, end in ((0, 4), (4, 13)):
+        share = draws.of(first, end)
+        np.testing.assert_array_equal(share.random((T, end - first, 2)), want[0][:, first:end])
+        np.testing.assert_array_equal(share.random((end - first, 3)), want[1][first:end])
+
+
+def test_state_is_carried_from_batch_to_batch():
+    rng = np.random.default_rng(0)
+    pieces = [(rng.standard_normal((T, 16, I)).astype("float32"), rng.integers(0, V, (T, 16))) for _ in range(4)]
+
+    def do(ranks):
+        model = model_of(True)
+        lc.fit(model, lc.softmax_cross_entropy, pieces, lc.Adam(), epochs=2, rng=3, ranks=ranks, carry_state=True,
+               progress=False)  # fmt: skip
+        return model.params
+
+    (want,) = on_ranks(1, do)
+    for params in on_ranks(4, do):
+        for name, w in want.items():
+            np.testing.assert_array_equal(params[name], w)
+
+
+def test_goes_on_with_another_number_of_ranks(tmp_path):
+    ((want, _),) = on_ranks(1, training(True, epochs=4))
+
+    def first(ranks):
+        return training(True, epochs=2, callbacks=[lc.Checkpoints(tmp_path, every_seconds=None)])(ranks)
+
+    on_ranks(4, first)
+    state = lc.Checkpoints(tmp_path).last()
+    assert state["counts"]["epoch"] == 2
+    for params, _ in on_ranks(
+        2, training(True, epochs=4, resume=state, callbacks=[lc.Checkpoints(tmp_path, every_seconds=None)])
+    ):
+        for name, w in want.items():
+            np.testing.assert_array_equal(params[name], w)
+
+
+def test_what_differs_between_ranks_is_found_before_the_first_update():
+    def do(ranks):
+        model = model_of(True)
+        before = model.params["0.W_hh"].copy()
+        batches = data(True, seed=ranks.rank)
+        try:
+            lc.fit(model, lc.softmax_cross_entropy, batches, lc.Adam(), epochs=1, ranks=ranks, progress=False)
+        finally:
+            np.testing.assert_array_equal(model.params["0.W_hh"], before)
+
+    for error in on_ranks(2, do, failing=True):
+        assert isinstance(error, ValueError)
+        assert "the training data should be the same on all ranks; on rank 1 it differs from rank 0's" in str(error)
+
+
+def test_all_end_together_when_one_is_asked_to():
+    class Ask(lc.Callback):
+        def __init__(self, ranks):
+            self.ranks = ranks
+
+        def on_batch(self, run):
+            self.ranks.asked_to_end = self.ranks.rank == 1 and run.step == 2
+
+    def do(ranks):
+        return lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=9, ranks=ranks,
+                      callbacks=[Ask(ranks)], progress=False)  # fmt: skip
+
+    for history in on_ranks(2, do):
+        assert (history["ended"], history["step"]) == ("interrupted", 3)
+
+
+def test_a_rank_that_fails_ends_all(capsys):
+    class Fail(lc.Callback):
+        def __init__(self, ranks):
+            self.ranks = ranks
+
+        def on_batch(self, run):
+            if self.ranks.rank == 1:
+                raise OSError("no such disk")
+
+    def do(ranks):
+        lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=9, ranks=ranks,
+               callbacks=[Fail(ranks)], progress=False)  # fmt: skip
+
+    first, second = on_ranks(2, do, failing=True)
+    assert isinstance(first, threading.BrokenBarrierError)
+    assert isinstance(second, OSError)
+    assert "lstmcore: rank 1 of 2 has failed, so all end; what was saved last stands." in capsys.readouterr().err
+
+
+def test_the_order_of_a_sum_follows_from_the_shares():
+    parts = [f"{k}" for k in range(8)]
+    add = "({}+{})".format
+    whole = in_pairs(parts, add)
+    for size in (2, 4):
+        each = 8 // size
+        assert in_pairs([in_pairs(parts[k * each : (k + 1) * each], add) for k in range(size)], add) == whole
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"comm": 3}, TypeError, "`comm` should be a communicator of mpi4py, such as MPI.COMM_WORLD; got 3"),
+        ({"shares": 6}, ValueError, "`shares` should be a power of two; got 6"),
+        ({"size": 3}, ValueError, "on 3 ranks the sum cannot be exact in 8 shares"),
+        ({"size": 16}, ValueError, "on 16 ranks the sum cannot be exact in 8 shares"),
+    ],
+)
+def test_what_is_refused(options, error, words):
+    comm = options.get("comm", Comm(Exchange(options.get("size", 1)), 0))
+    with pytest.raises(error, match=words):
+        Ranks(comm, shares=options.get("shares", 8))
+
+
+def test_noise_on_weights_is_refused():
+    model = lc.RecurrentDropout(lc.LSTM(I, 5), W_hh=0.2)
+    with pytest.raises(ValueError, match="drops weights, which ranks cannot share yet"):
+        Ranks(Comm(Exchange(1), 0)).check(model)
+
+
+# ---- real ranks ------------------------------------------------------------------------------------------------------
+
+TRAINING = """
+import hashlib, os, signal, sys
+import numpy as np
+from mpi4py import MPI
+import lstmcore as lc
+from test_ranks import data, model_of
+
+folder, kill_at = sys.argv[1], int(sys.argv[2])
+ranks = lc.Ranks(MPI.COMM_WORLD)
+
+class Killed(lc.Callback):
+    def on_gradients(self, run):
+        if run.step == kill_at and ranks.rank == ranks.size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+keep = lc.Checkpoints(folder, every_steps=1, every_seconds=None)
+model = model_of(True)
+lc.fit(model, lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=4, clip=0.5, rng=3, ranks=ranks, progress=False,
+       callbacks=[Killed(), keep], resume=keep.last())
+all_of_them = ranks.comm.gather(hashlib.sha256(b"".join(w.tobytes() for w in model.params.values())).hexdigest())
+if ranks.first:
+    print(*all_of_them)
+"""
+
+
+def mpiexec(size, *words, folder=None):
+    """What the processes say, and how they end."""
+    here = Path(__file__).parent
+    paths = os.pathsep.join(map(str, (here, here.parent, here.parent.parent)))
+    launcher = Path(sys.executable).with_name("mpiexec")  # beside this Python: the one that mpi4py belongs to
+    with started(
+        launcher, "-n", size, sys.executable, *words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"PYTHONPATH": paths, "NUMBA_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        said, errors = process.communicate(timeout=240)
+    return process.returncode, said, errors
+
+
+def test_real_ranks_are_killed_and_go_on(mpi4py, tmp_path):
+    """One of two is killed in the middle: both end, and what four and one then make of it are the bits of one alone."""
+    code, want, errors = mpiexec(1, "-c", TRAINING, tmp_path / "alone", -1)
+    assert code == 0, errors
+    began = time.monotonic()
+    code, said, _ = mpiexec(2, "-c", TRAINING, tmp_path / "kept", 5)
+    assert code == 9
+    assert said.count("BAD TERMINATION") == 1  # the launcher's own words
+    assert time.monotonic() - began < 30
+    assert lc.Checkpoints(tmp_path / "kept").last()["counts"]["step"] in (5, 6)  # the first may have gone on
+    code, said, errors = mpiexec(4, "-c", TRAINING, tmp_path / "kept", -1)
+    assert code == 0, errors
+    assert said.split() == want.split() * 4
+
+
+def test_the_command_line_on_ranks(mpi4py, tmp_path):
+    """The first rank writes and speaks; a folder that holds a run ends all, in one line."""
+    options = {"hidden": 2, "epochs": 1, "batch": 500, "examples": 500, "out": "run"}
+    words = ["-m", "lstmcore", "train", "count", *(f"--{name}={value}" for name, value in options.items())]
+    code, said, errors = mpiexec(2, *words, folder=tmp_path)
+    assert code == 0, errors
+    assert said.count("test error") == 1
+    assert lc.load(tmp_path / "run" / "model.safetensors").params
+    code, said, errors = mpiexec(2, *words, folder=tmp_path)
+    assert code == 2
+    assert (said + errors).count("holds a run") == 1
+    code, said, errors = mpiexec(2, *words[:-1], folder=tmp_path)
+    assert code == 2
+    assert (said + errors).count("several ranks need a folder, where the first of them writes: --out FOLDER") == 1
