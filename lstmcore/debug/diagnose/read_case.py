@@ -132,13 +132,18 @@ def _read(
     if dy.shape not in ((T, B, out), (B, out)):
         hint = " (batch first? the time axis comes first here)" if dy.shape[:2] == (B, T) != (T, B) else ""
         raise ValueError(f"`dy` should be {(T, B, out)}, or {(B, out)} for final states only; got {dy.shape}{hint}")
-    states = {key: _states(key, value, names, widths, B, unit) for key, value in (("state", state), ("dstate", dstate))}
+    columns = given.axes[1:] in ((2, 1), (0, 1))  # dy is (T, H, B), or (H, T, B): so are states (H, B)
+    states = {
+        key: _states(key, value, names, widths, B, unit, columns)
+        for key, value in (("state", state), ("dstate", dstate))
+    }
     case = Case(given.weights, x, dy, {}, states["state"], mask, states["dstate"], layout, cell, top)
     case = case._replace(options=given.options)
     if given.gains:
         case = case._replace(norm=Norm(FORMS[0], given.gains))  # the outputs tell which form
     case = case._replace(dropout=_dropout(dropout, case, given, unit), steps=_steps(seen, given.axes, case))
-    got, transposed = _gradients(case, given.grads)
+    grads = {key: g.T if columns and key in case.state and g.ndim == 2 else g for key, g in given.grads.items()}
+    got, transposed = _gradients(case, grads)
     written = precisions({**got, **case.steps})
     real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
     case = case._replace(grads={name: value.astype(np.float64) for name, value in got.items()})
@@ -234,6 +239,7 @@ def _states(
     widths: Mapping[str, int],
     B: int,
     unit: float,
+    columns: bool,
 ) -> dict[str, np.ndarray]:
     """Every state by its name; zeros where there is none."""
     if given is None:
@@ -254,6 +260,8 @@ def _states(
         if kind in given and given[kind].ndim == 3 and len(given[kind]) == len(below):
             given |= dict(zip(below, given.pop(kind)))
     for name in given:
+        if columns and given[name].ndim == 2:
+            given[name] = given[name].T
         if name not in names:
             raise KeyError(f"`{what}` should hold {', '.join(names)}; got {name!r}")
         if given[name].shape != (B, widths[name]):

@@ -1,4 +1,7 @@
-"""The recorder for an object with methods forward and backward: its attributes before and after tell what is what."""
+"""The recorder for an object with methods forward and backward: its attributes before and after tell what is what.
+
+Each is called once over all steps, or both are called once for each step (steps.py).
+"""
 
 import copy
 import importlib
@@ -26,7 +29,9 @@ from lstmcore.debug.record.names import (
     returned,
     whole,
 )
+from lstmcore.debug.record.steps import Whole, flat, is_a_step, sequence, summed
 
+ALONE = "your own forward: it cannot be run again by itself, as a cell"
 EVERY = 400  # numbers up to which each is moved by itself
 
 
@@ -37,6 +42,13 @@ class Pass(NamedTuple):
     results: dict[str, object]  # by the names in its return
     attributes: Arrays  # of the object, when it was over
     lists: Arrays  # attributes that hold a whole sequence
+
+
+class Pair:
+    """Two functions, forward and backward of a cell, as an object."""
+
+    def __init__(self, forward: Callable[..., object], backward: Callable[..., object]):
+        self.forward, self.backward = forward, backward
 
 
 class Methods:
@@ -55,7 +67,7 @@ class Methods:
                 f"got {type(thing).__name__} with {', '.join(has) or 'no methods'}"
             )
         self.names = [str(name) for name in found]
-        self.calls = dict.fromkeys(self.names, 0)
+        self.passes: dict[str, list[Pass]] = {name: [] for name in self.names}
 
     def attach(self) -> None:
         for kind, name in zip(("forward", "backward"), self.names):
@@ -67,31 +79,38 @@ class Methods:
 
     def _seen(self, kind: str, name: str, method: Callable[..., object]) -> Callable[..., object]:
         def run(*args: object, **kwargs: object) -> object:
-            self.calls[name] += 1
-            if kind == "forward" and self.calls[name] == 1:
+            if kind == "forward" and not self.passes[name]:
                 self.before = dict(arrays_in(self.thing))
+                handed = {k: v for k, v in arguments(method, args, kwargs).items() if isinstance(v, Mapping)}
+                self.before |= {k: a for k, a in arrays_in(handed, depth=2) if not _is_step(k)}
                 bare = copy.copy(self.thing)
                 for other in self.names:
                     vars(bare).pop(other, None)
                 self.twin, self.args = copy.deepcopy(bare), copy.deepcopy((args, kwargs))
+            if kind == "forward" and len(self.passes[name]) == 1:
+                self.second = copy.deepcopy((args, kwargs))
             given = copy.deepcopy(arguments(method, args, kwargs))
             result = method(*args, **kwargs)
             lists = {k: a for k, v in vars(self.thing).items() if (a := whole(v)) is not None}
             seen = Pass(given, copy.deepcopy(returned(method, result)), dict(arrays_in(self.thing)), lists)
             setattr(self, kind, seen)
+            self.passes[name].append(seen)
             return result
 
         return run
 
     def found(self) -> Found:
         """All of it, by name and shape."""
-        for name, count in self.calls.items():
+        counts = {name: len(passes) for name, passes in self.passes.items()}
+        ahead, back = ([(p.given, p.results) for p in self.passes[name]] for name in self.names)
+        stepwise = len(set(counts.values())) == 1 and len(ahead) > 1 and is_a_step(ahead, self._remembers)
+        for name, count in counts.items():
             if count == 0:
                 raise RuntimeError(f"{name} was not called inside the with block")
-            if count > 1:
+            if count > 1 and not stepwise:
                 raise RuntimeError(
-                    f"{name} was called {count} times: record one call over all steps and rows (of a cell that is "
-                    "called for each step, record the object that holds the loop)"
+                    f"{name} was called {count} times: record one call over all steps and rows, or of a cell as many "
+                    "calls back as forward, one for each step"
                 )
         weights, grads, sources = self._weights()
         if not weights:
@@ -100,6 +119,8 @@ class Methods:
                 f"no gradients of weights were found after {self.names[1]}: neither among its results nor the "
                 f"attributes (dW, grad_W, W_grad, grads['W'] for a weight W); seen were {', '.join(seen)}"
             )
+        if stepwise:
+            return self._by_steps(weights, grads, sources, sequence(ahead, back))
         given = {k: a for k, v in self.forward.given.items() if (a := whole(v)) is not None}
         x_name = next((k for k in called(given, INPUTS) if given[k].ndim > 1 and given[k].dtype.kind == "f"), "")
         x = given.get(x_name)
@@ -121,6 +142,35 @@ class Methods:
         unused = [k for k in self.before if k not in weights and k not in sources.values()]
         return Found(weights, grads, x, self.dy, y, states, {}, table(said, unused), self.own)
 
+    def _by_steps(self, weights: Arrays, grads: Arrays, sources: dict[str, str], run: Whole) -> Found:
+        """Of a cell that was called for each step."""
+        T, back = len(run.x), self.passes[self.names[1]]
+        returned_ones = [k for k, name in sources.items() if name in self.backward.results]
+        for key in returned_ones:
+            grads[key] = _shaped(np.sum([host(step.results[sources[key]]) for step in back], axis=0), weights[key])
+        kept = [k for k in sources if k not in returned_ones]
+        held, alone = summed([{k: p.attributes[sources[k]] for k in kept} for p in back], kept)
+        grads |= {k: _shaped(a, weights[k]) for k, a in held.items()}
+        grads |= {} if run.dx is None else {"x": run.dx}
+        added = set(returned_ones) | (set(kept) if alone else set())
+        y_name, how = run.said
+        said: list[tuple[str, str, np.ndarray | None]] = [
+            ("x", f"{run.x_name} of {self.names[0]}, called {T} times", run.x)
+        ]
+        said += [("y", f"{y_name} of {self.names[0]}", run.y), ("dy", how, run.dy)]
+        how_kept = {k: f"{sources[k]}{', added up' if k in added else ''}" for k in weights}
+        said += [(k, f"with its gradient {how_kept[k]}", weights[k]) for k in weights]
+        said += [(k, "given to the first step", a) for k, a in run.state.items()]
+        unused = [k for k in self.before if k not in weights and k not in sources.values()]
+        told = table(said, unused)
+        return Found(weights, grads, run.x, run.dy, run.y, run.state, run.dstate, told, lambda: ALONE)
+
+    def _remembers(self) -> bool:
+        """Whether a call gave something else than it gives in an object that was not called before."""
+        method, (args, kwargs) = getattr(copy.deepcopy(self.twin), self.names[0]), copy.deepcopy(self.second)
+        alone, seen = flat(returned(method, method(*args, **kwargs))), flat(self.passes[self.names[0]][1].results)
+        return any(not np.array_equal(alone[name], seen[name]) for name in seen if name in alone)
+
     def _weights(self) -> tuple[Arrays, Arrays, dict[str, str]]:
         """The arrays that have a gradient among the results or the attributes; the gradients; where these were."""
         able = {k: a for k, a in self.before.items() if a.dtype.kind == "f" and a.size > 1}
@@ -129,8 +179,7 @@ class Methods:
         for name, gradient in {**self.backward.attributes, **results}.items():
             weight = gradient_of(name, able)
             if weight and gradient.size == able[weight].size and gradient.dtype.kind == "f":
-                same = gradient.shape in (able[weight].shape, able[weight].shape[::-1])
-                grads[weight], sources[weight] = gradient if same else gradient.reshape(able[weight].shape), name
+                grads[weight], sources[weight] = _shaped(gradient, able[weight]), name
         return {k: able[k] for k in able if k in grads}, grads, sources
 
     def _outputs(self, lead: tuple[int, ...], weights: tuple[str, ...]) -> tuple[str, str, np.ndarray | None]:
@@ -211,6 +260,16 @@ class Methods:
         return (
             y[1:] if len(y) == shape[0] + 1 and tuple(y.shape[1:]) == shape[1:] else y[-1] if y.ndim > len(shape) else y
         )
+
+
+def _shaped(gradient: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """As the weight, or that transposed."""
+    return gradient if gradient.shape in (weight.shape, weight.shape[::-1]) else gradient.reshape(weight.shape)
+
+
+def _is_step(path: str) -> bool:
+    """Whether an array in what a call is given is of its step: x_t, or a state, whatever holds it."""
+    return path.split(".")[-1].lower() in (*INPUTS, *STATES)
 
 
 def _words(ok: bool, worst: float, at: str | None, how: str) -> str:

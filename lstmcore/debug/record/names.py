@@ -10,11 +10,12 @@ import numpy as np
 
 FORWARD = ("forward", "forward_pass", "forward_propagation", "forward_prop", "fprop", "fwd", "feedforward", "__call__")
 BACKWARD = ("backward", "backward_pass", "backpropagation", "backprop", "back_prop", "bprop", "bwd", "bptt")
-INPUTS = ("x", "xs", "input", "inputs", "x_seq", "seq", "sequence", "x_t", "data")
+INPUTS = ("x", "xs", "input", "inputs", "x_seq", "seq", "sequence", "x_t", "xt", "data")
 OUTPUTS = ("h", "hs", "y", "ys", "out", "output", "outputs", "hidden", "hidden_states", "h_seq", "h_states")
 UPSTREAM = ("dy", "dys", "dout", "dh", "dhs", "dh_seq", "grad", "grad_output", "grad_out", "grads", "delta", "upstream")
-INPUT_GRADIENTS = ("dx", "dxs", "d_x", "grad_x", "dinput", "dinputs", "grad_input")
+INPUT_GRADIENTS = ("dx", "dxs", "d_x", "grad_x", "dinput", "dinputs", "grad_input", "dxt", "dx_t")
 STATES = {"h0": "h0", "h_0": "h0", "h_prev": "h0", "hprev": "h0", "h_init": "h0", "h": "h0", "hidden": "h0",
+          "a0": "h0", "a_prev": "h0",
           "c0": "c0", "c_0": "c0", "c_prev": "c0", "cprev": "c0", "c_init": "c0", "c": "c0"}  # fmt: skip
 HOLDS_GRADIENTS = re.compile(r"d|grads?|gradients?|dparams|d_params|dweights|derivatives|deltas")
 ROLES = {"weight": "W", "w": "W", "kernel": "W", "u": "U", "bias": "b", "b": "b"}

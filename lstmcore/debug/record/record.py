@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from lstmcore.arrays import Plain
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.record.found import Found
-from lstmcore.debug.record.methods import Methods
+from lstmcore.debug.record.methods import Methods, Pair
 from lstmcore.debug.record.names import plain
 
 
@@ -42,6 +42,11 @@ class Record:
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """The thing itself: the way to call a function so that it is seen."""
         return self._thing(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("forward", "backward") and isinstance(self._thing, Pair):
+            return getattr(self._thing, name)
+        raise AttributeError(name)
 
     def __str__(self) -> str:
         return "\n".join(self.found.said)
@@ -104,7 +109,7 @@ def record(thing: Any) -> Iterator[Record]:
     thing, RuntimeError if no forward or no backward pass was seen.
     """
     recorder = _recorder(thing)
-    seen = Record(getattr(recorder, "call", thing))
+    seen = Record(getattr(recorder, "call", getattr(recorder, "thing", thing)))
     recorder.attach()
     try:
         yield seen
@@ -117,4 +122,4 @@ def _recorder(thing: object) -> Recorder:
     bases = [base.__module__.split(".")[0] for base in type(thing).__mro__]
     if "torch" in bases or (callable(thing) and not hasattr(thing, "__dict__")) or type(thing).__name__ == "function":
         return importlib.import_module("lstmcore.debug.record.torch_parts").Parts(thing)
-    return Methods(thing)
+    return Methods(Pair(*thing) if isinstance(thing, tuple) and len(thing) == 2 else thing)

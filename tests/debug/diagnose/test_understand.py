@@ -94,3 +94,22 @@ def test_square_matrices_leave_a_question_not_a_wrong_verdict():
             answer = lc.debug.diagnose(weights, x, DY, grads, y=seen)
             assert answer.ok, f"{rows}: {answer}"
             assert f"matrices over [{', '.join(rows)}]" in answer.notes
+
+
+def test_states_and_masks_are_turned_as_x_and_dy_are():
+    """Samples as columns, states (H, B) with them; and dropout masks batch first, as x and dy are."""
+    h0, c0 = (rng.standard_normal((B, H)) for _ in "hc")
+    y, _, cache = LSTM.forward(X, (h0, c0))
+    dx, (dh0, dc0), grads = LSTM.backward(DY, cache)
+    names = {"W_ih": "W", "W_hh": "U", "b": "b"}
+    weights, theirs = ({names[k]: a for k, a in arrays.items()} for arrays in (WEIGHTS, grads))
+    theirs |= {"x": dx.swapaxes(1, 2), "h0": dh0.T, "c0": dc0.T}
+    x, dy, y = (a.swapaxes(1, 2) for a in (X, DY, y))
+    answer = lc.debug.diagnose(weights, x, dy, theirs, state=(h0.T, c0.T), y=y)
+    assert answer.ok, str(answer)
+
+    mask = (rng.random((T, B, H)) < 0.7) / 0.7
+    _, _, grads = LSTM.backward(DY * mask, CACHE)
+    dropout = {"y": mask.swapaxes(0, 1)}
+    answer = lc.debug.diagnose(WEIGHTS, X.swapaxes(0, 1), DY.swapaxes(0, 1), grads, dropout=dropout, y=Y.swapaxes(0, 1))
+    assert answer.ok, str(answer)
