@@ -172,7 +172,9 @@ class RecurrentDropout(Layer):
         """Drawn in this order: h, W_hh, what stays, state by state, and g."""
         W_hh, (T, B) = self.layer.params["W_hh"], x.shape[:2]
         h = dropout_scale(rng, (B, W_hh.shape[0]), self.h, W_hh) if self.h and rng is not None else None
-        W = dropout_scale(rng, tuple(W_hh.shape), self.W_hh, W_hh) if self.W_hh and rng is not None else None
+        W = None
+        if self.W_hh and rng is not None:  # drawn in one row: whoever deals out rows of a batch leaves it whole
+            W = namespace(x).reshape(dropout_scale(rng, (W_hh.size,), self.W_hh, W_hh), tuple(W_hh.shape))
         stays: list[Array | float | None] = []
         for name, width in zip(self.layer.states, self.layer.cell.widths(self.layer.hidden_size)):
             p = {"h": self.zoneout_h, "c": self.zoneout_c}.get(name, 0.0)

@@ -299,6 +299,7 @@ def _shared_gradients(
     sums: np.ndarray | None = None
     for batch in group:
         draws, parts, lasts = SharedDraws(run.rng, batch.x.shape[1]), [], []
+        per_step = getattr(run.batches, "per_step", tuple(batch.targets.shape[:2]) == tuple(batch.x.shape[:2]))
         for k, first, end in ranks.own(batch.x.shape[1]):
             counts, grads = np.array([0.0, 0.0, ranks.asked_to_end]), None
             if first < end:
@@ -309,10 +310,10 @@ def _shared_gradients(
                 y, last, cache = through.forward(x, state, some, rng, reuse=ranks.caches.get(k))
                 ranks.caches[k] = cache
                 lasts.append(last)
-                targets = batch.targets[:, first:end, ...] if y.ndim > 2 else batch.targets[first:end, ...]
+                targets = batch.targets[:, first:end, ...] if per_step else batch.targets[first:end, ...]
                 valid, mask = _valid(y, some)
-                if valid:
-                    n = items_of(loss, valid, y, targets, mask)
+                n = items_of(loss, valid, y, targets, mask) if valid else 0
+                if n:
                     value, dy = loss(y, targets, mask)
                     counts[:2] = float(value) * n, n
                     if math.isfinite(counts[0]):
@@ -325,6 +326,8 @@ def _shared_gradients(
         counts, gradient = ranks.total(parts)
         run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if carry_state else None
         total, sums = total + counts, gradient if sums is None else sums + gradient
+    if not total[1]:
+        raise ValueError("a batch should have a valid item; one is masked everywhere")
     run.loss = float(total[0] / total[1])
     run.grads = unflat(cast(np.ndarray, sums) / float(total[1]), params)
     return float(total[0]), float(total[1]), bool(total[2])

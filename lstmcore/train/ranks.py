@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lstmcore.arrays import Array, is_array, library_name, to_numpy
-from lstmcore.layers import Layer, RecurrentDropout
+from lstmcore.layers import BatchFirst, Layer
 from lstmcore.layers.tree import walk
 
 Value = TypeVar("Value")
@@ -40,7 +40,7 @@ class Ranks:
     """
 
     def __init__(self, comm: Any, exact: bool = True, shares: int = 8):
-        if not all(hasattr(comm, name) for name in ("rank", "size", "allgather", "Allgather", "Abort")):
+        if not all(hasattr(comm, name) for name in ("rank", "size", "allgather", "Sendrecv", "Abort")):
             raise TypeError(f"`comm` should be a communicator of mpi4py, such as MPI.COMM_WORLD; got {comm!r:.80}")
         if isinstance(shares, bool) or not isinstance(shares, int) or shares < 1 or shares & (shares - 1):
             raise ValueError(f"`shares` should be a power of two; got {shares!r}")
@@ -75,12 +75,17 @@ class Ranks:
             self.comm.Allreduce(counts, both[0], op=MPI.SUM)
             self.comm.Allreduce(flat, both[1], op=MPI.SUM)
             return both
-        gathered = []
-        for mine in (counts, flat):
-            theirs = np.empty((self.size, mine.size), mine.dtype)
-            self.comm.Allgather(mine, theirs)
-            gathered.append(in_pairs(list(theirs), operator.add))
-        return gathered[0], gathered[1]
+        return self._in_pairs(counts), self._in_pairs(flat)
+
+    def _in_pairs(self, mine: np.ndarray) -> np.ndarray:
+        """The sum over all ranks, of neighbours first, then of neighbouring pairs (recursive doubling: Thakur et al.
+        2005, section 4.2): log2 N exchanges. a + b has the bits of b + a, so all ranks end with the same."""
+        distance = 1
+        while distance < self.size:
+            theirs = np.empty_like(mine)
+            self.comm.Sendrecv(mine, self.rank ^ distance, recvbuf=theirs, source=self.rank ^ distance)
+            mine, distance = mine + theirs, 2 * distance
+        return mine
 
     def states(self, own: list[Any]) -> Any:
         """The state of the whole batch, (B, H) each, from those of the shares."""
@@ -103,12 +108,15 @@ class Ranks:
         return self.comm.bcast(value)
 
     def check(self, model: Layer) -> None:
-        """Raises ValueError for a model that is not on a CPU, and for a layer whose noise is not drawn row by row."""
+        """Raises ValueError for a model that is not on a CPU, and for one whose batch is not the second axis."""
         if any(library_name(w) != "numpy" for w in model.params.values()):
             raise ValueError("ranks exchange arrays of NumPy; the model lies on a GPU (lc.to_cpu(model))")
         for name, layer in walk(model):
-            if isinstance(layer, RecurrentDropout) and layer.W_hh:
-                raise ValueError(f"{layer!r} ({name or 'the model'}) drops weights, which ranks cannot share yet")
+            if isinstance(layer, BatchFirst):
+                raise ValueError(
+                    f"ranks deal out the second axis, the batch; {layer!r} ({name or 'the model'}) has it first (hand "
+                    "over its model and time-major arrays)"
+                )
 
     def failed(self) -> None:
         """Ends all ranks, because of the exception that is under way on this one: the others would wait for ever."""
@@ -136,11 +144,13 @@ class SharedDraws:
         return self
 
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
-        """As that of a generator: shape (..., rows, width)."""
+        """As that of a generator: shape (..., rows, width), or (n,), which is the same for all rows."""
+        whole = len(shape) < 2
         if self.next == len(self.drawn):
-            self.drawn.append(self.rng.random((*shape[:-2], self.B, shape[-1])))
+            self.drawn.append(self.rng.random(shape if whole else (*shape[:-2], self.B, shape[-1])))
         self.next += 1
-        return self.drawn[self.next - 1][..., self.rows, :]
+        drawn = self.drawn[self.next - 1]
+        return drawn if whole else drawn[..., self.rows, :]
 
 
 def in_pairs(parts: list[Value], add: Callable[[Value, Value], Value]) -> Value:

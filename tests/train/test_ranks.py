@@ -8,13 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import reals
 from children import started
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import answer
 
 import lstmcore as lc
+from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
 from lstmcore.train.ranks import Ranks, SharedDraws, in_pairs
 
 T, B, I, V = 6, 13, 3, 4  # 13 rows: shares of one and two
@@ -40,8 +46,8 @@ class Comm:
         self.exchange.barrier.wait()
         return everything
 
-    def Allgather(self, mine, theirs):
-        theirs[...] = self.allgather(mine.copy())
+    def Sendrecv(self, mine, dest, recvbuf, source):
+        recvbuf[...] = self.allgather(mine.copy())[source]
 
     def bcast(self, value):
         return self.allgather(value)[0]
@@ -239,10 +245,86 @@ def test_what_is_refused(options, error, words):
         Ranks(comm, shares=options.get("shares", 8))
 
 
-def test_noise_on_weights_is_refused():
-    model = lc.RecurrentDropout(lc.LSTM(I, 5), W_hh=0.2)
-    with pytest.raises(ValueError, match="drops weights, which ranks cannot share yet"):
+def test_a_model_with_the_batch_first_is_refused():
+    model = lc.BatchFirst(lc.LSTM(I, 5))
+    with pytest.raises(ValueError, match="ranks deal out the second axis, the batch; BatchFirst"):
         Ranks(Comm(Exchange(1), 0)).check(model)
+
+
+def test_a_batch_without_a_valid_item_is_refused():
+    x = np.zeros((T, 3, I), "float32")
+    batch = (x, np.zeros((T, 3), int), np.zeros((T, 3), bool))
+    with pytest.raises(ValueError, match="a batch should have a valid item; one is masked everywhere"):
+        on_ranks(1, lambda ranks: lc.fit(model_of(True), lc.softmax_cross_entropy, [batch], lc.SGD(1.0), epochs=1,
+                                         ranks=ranks, progress=False))  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["per-step", "per-row"])
+def test_loops_with_undefined_targets_and_noise_of_every_kind(head):
+    """Targets of each step, some of them undefined, in a share all of them, under a head per step or per row."""
+    rng = np.random.default_rng(1)
+    x, targets = rng.standard_normal((T, B, I)).astype("float32"), rng.standard_normal((T, B, 4)).astype("float32")
+    targets[:, :2] = UNDEFINED  # a share without an item
+    loss = lc.train.Counted(masked_squared_error, lambda y, targets, mask: int((targets != UNDEFINED).sum()))
+    batches = lc.Batches(x, targets, np.ones((T, B), bool), batch_size=B, per_step=True, shuffle=False)
+
+    def do(ranks):
+        noisy = lc.RecurrentDropout(lc.LSTM(I, 5, seed=0), h=0.2, W_hh=0.3, zoneout_c=0.1)
+        last = [] if head == "per-step" else [lc.Last()]
+        width = 4 if head == "per-step" else 4 * T
+        model = lc.Stack([noisy, *last, lc.Dropout(0.3), lc.Linear(5, width, seed=1)])
+        lc.fit(model, loss, batches, lc.SGD(0.5), epochs=2, rng=3, ranks=ranks, progress=False)
+        return model.params
+
+    one = do(None)
+    (want,) = on_ranks(1, do)
+    for name, w in want.items():  # two updates by float32 sums of at most T B terms of size 1 over the items
+        np.testing.assert_allclose(w, one[name], rtol=0, atol=8 * T * B * 2.0**-24, err_msg=name)
+    for params in on_ranks(4, do):
+        for name, w in want.items():
+            np.testing.assert_array_equal(params[name], w, err_msg=name)
+
+
+class Gradients(lc.Callback):
+    """Keeps them."""
+
+    def on_gradients(self, run):
+        self.kept = {name: g.copy() for name, g in run.grads.items()}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=10), st.integers(1, 3), st.sampled_from([1, 2, 4, 8]),
+    st.integers(0, 99),
+)  # fmt: skip
+def test_the_oracles_gradient_of_the_whole_batch(lengths, pieces, size, seed):
+    """Rows of any lengths, also none, on ranks and in micro-batches: the gradient of the mean over all valid items, by
+    the scalar oracle, to 1e-12 of its largest number, to which engines are held as well."""
+    rng = np.random.default_rng(seed)
+    rows, lengths = len(lengths), [3, *lengths[1:]]
+    mask = np.arange(3)[:, None] < np.array(lengths)
+    x, targets = rng.standard_normal((3, rows, 2)), rng.standard_normal((3, rows, 3))
+    edges = sorted({0, rows, *rng.integers(0, rows + 1, pieces - 1).tolist()})
+    cuts = [slice(a, b) for a, b in pairwise(edges) if mask[:, a:b].any()]
+
+    def layer():
+        return lc.LSTM(2, 3, dtype="float64", seed=seed, engine="reference")
+
+    def do(ranks):
+        keep = Gradients()
+        batches = [(x[:, c], targets[:, c], mask[:, c]) for c in cuts]
+        lc.fit(layer(), lc.squared_error, batches, lc.SGD(0.1),
+               epochs=1, accumulate=3, ranks=ranks, callbacks=[keep], progress=False)  # fmt: skip
+        return keep.kept
+
+    params = {name: w.tolist() for name, w in layer().params.items()}
+    problem = (("lstm", 2, 3), params, x.tolist(), (np.zeros((rows, 3)).tolist(),) * 2, mask.tolist())
+    y = reals(answer(*problem, np.zeros((3, rows, 3)).tolist(), None), "value")["y"]
+    dy = np.where(mask[..., None], 2 * (y - targets), 0) / (3 * mask.sum())
+    want = reals(answer(*problem, dy.tolist(), None), "value")["grads"]
+    for grads in on_ranks(size, do):
+        for name, g in grads.items():
+            np.testing.assert_allclose(g, want[name], rtol=0, atol=1e-12 * np.abs(want[name]).max(), err_msg=name)
 
 
 # ---- real ranks ------------------------------------------------------------------------------------------------------
