@@ -62,10 +62,11 @@ seeds: .venv/demo
 bench: .venv/peers .venv/demo
 	$(BIN)/python -m benchmarks $(ARGS)
 
-scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle)
+scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle dm-haiku mlx tinygrad mxnet)
 	$(BIN)/python -m benchmarks.scoreboard
-	for peer in paddlepaddle:paddle openvino:openvino tract:tract; do \
-	  $(BIN)/python -m benchmarks.scoreboard $${peer#*:}=.peers/$${peer%:*}/bin/python; done
+	for peer in paddlepaddle:paddle openvino:openvino openvino:openvino:layout1 tract:tract dm-haiku:haiku mlx:mlx \
+	            tinygrad:tinygrad mxnet:mxnet; do \
+	  $(BIN)/python -m benchmarks.scoreboard $${peer#*:}=.peers/$${peer%%:*}/bin/python; done
 
 gpu:
 	$(PYTHON) -m benchmarks.gpu $(PART) --out $(OUT)
@@ -94,9 +95,13 @@ gpu:
 	.venv-bare/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
+PEER_dm-haiku := dm-haiku jax
+PEER_mlx := 'mlx[cpu]' 'numpy>=2.0'
+PEER_mxnet := mxnet 'numpy<1.24'
+
 .peers/%/done: # an environment of its own for each: they want other versions of things
 	$(PYTHON) -m venv .peers/$*
-	.peers/$*/bin/pip install --quiet $* onnx safetensors 'numpy>=2.0'
+	.peers/$*/bin/pip install --quiet safetensors $(or $(PEER_$*),$* onnx 'numpy>=2.0')
 	@touch $@
 
 clean:

@@ -22,9 +22,36 @@ ROOT = Path(__file__).parent.parent
 ROWS, PAGE = ROOT / "benchmarks/results/scoreboard.jsonl", ROOT / "docs/scoreboard.md"
 EVERY = (
     "lstmcore:reference", "lstmcore:fused-cpu", "torch", "keras:torch", "keras:torch:unroll", "keras:jax",
-    "keras:jax:unroll", "keras:numpy", "keras:numpy:unroll", "flax", "equinox", "paddle", "onnxruntime",
-    "onnx-reference", "openvino", "tract",
+    "keras:jax:unroll", "keras:jax:kernel", "keras:numpy", "keras:numpy:unroll", "flax", "flax:nnx", "equinox", "haiku",
+    "mlx", "tinygrad", "paddle", "mxnet", "onnxruntime", "onnx-reference", "onnx-reference:layout1", "openvino",
+    "openvino:layout1", "tract",
 )  # fmt: skip
+CLAIMS = (  # what is known of an engine, the features that have to meet, and of which cells
+    ("bidirect, sequence_length and initial states together: gradients", "paddle", "bidirectional lengths state0", ""),
+    ("unroll=True ignores zero_output_for_mask", "keras:jax:unroll", "lengths", ""),
+    ("unroll=True ignores zero_output_for_mask", "keras:numpy:unroll", "lengths", ""),
+    ("unroll, go_backwards and a mask together", "keras:torch:unroll", "lengths reverse", ""),
+    ("go_backwards on the way for accelerators, with JAX's stand-in", "keras:jax:kernel", "reverse", "lstm"),
+    ("a row of length 0 has the carry of all steps", "flax", "empty", ""),
+    ("NaN in the padding makes dW NaN", "flax", "lengths nan", ""),
+    ("constant peepholes are dropped", "openvino", "peepholes", "lstm"),
+    ("input_forget is ignored", "openvino", "coupled_f", "lstm"),
+    ("layout=1", "openvino:layout1", "", ""),
+    ("reverse", "tract", "reverse", "rnn"),
+    ("reverse", "tract", "reverse", "gru"),
+    ("clip is ignored", "tract", "clip_a", ""),
+    ("input_forget is ignored", "tract", "coupled_f", ""),
+    ("activations are ignored", "tract", "softsign", ""),
+    ("sequence_lens is ignored", "onnx-reference", "lengths", ""),
+    ("clip is ignored", "onnx-reference", "clip_a", ""),
+    ("input_forget is ignored", "onnx-reference", "coupled_f", ""),
+    ("activations are ignored", "onnx-reference", "softsign", ""),
+    ("Affine without alpha and beta", "onnxruntime", "affine", ""),
+    ("ScaledTanh without alpha and beta", "onnxruntime", "scaled_tanh", ""),
+    ("ThresholdedRelu without alpha", "onnxruntime", "thresholded_relu", ""),
+    ("use_sequence_length is ignored on the CPU", "mxnet", "lengths", ""),
+)
+CLEAN = ("torch", "equinox", "haiku", "mlx")
 HEAD = """# Scoreboard
 
 Engines held to [the golden pack](pack.md) by [`lstmcore certify`](certify.md), one process each. An engine is counted
@@ -68,9 +95,28 @@ def page(rows: list[dict]) -> str:
     for r in rows:
         if r["bad"]:
             text += f"\n## {r['engine']}\n\n" + "".join(f"- {line}\n" for line in causes(r["bad"]))
+    text += known(rows)
     scripts = sorted((ROOT / "docs/scoreboard").glob("*.py"))
     text += "\n## In the peers' own terms\n\nScripts of at most 15 lines, which need only the peer:\n\n"
     return text + "".join(f"- [{path.name}](scoreboard/{path.name}): {_said(path)}\n" for path in scripts)
+
+
+def known(rows: list[dict]) -> str:
+    """What is known of engines, each found again or not; and those of which nothing wrong is known."""
+    pack, by_engine = read_pack(), {r["engine"]: r for r in rows}
+    text = "\n## Known faults, looked for\n\n| fault | engine | |\n|---|---|---|\n"
+    for claim, engine, features, cell in CLAIMS:
+        bad = [
+            (case, verdict) for case, verdict, _ in by_engine.get(engine, {"bad": []})["bad"]
+            if set(features.split()) <= set(pack[case].features) and cell in ("", pack[case].cell)
+        ]  # fmt: skip
+        counts = ", ".join(f"{sum(v == kind for _, v in bad)} {kind}" for kind in BAD if any(v == kind for _, v in bad))
+        said = f"found: {counts}, `{bad[0][0]}` first" if bad else "not found" if engine in by_engine else "not tried"
+        text += f"| {claim} | {engine} | {said} |\n"
+    for engine in CLEAN:
+        said = f"{len(by_engine[engine]['bad'])} bad cases" if engine in by_engine else "not tried"
+        text += f"| none | {engine} | {said} |\n"
+    return text
 
 
 def causes(bad: list[list[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lstmcore.cli.talk import JsonOption, err, fail, or_complain, picture, print_or_go_on, tell
 from lstmcore.debug.certify import Verdict, report
 from lstmcore.debug.certify import certify as certified
+from lstmcore.interop.host import HALVES
 from lstmcore.train.files.atomic import write_atomically
 
 EPILOG = """Examples:
@@ -29,7 +30,9 @@ The page docs/certify.md shows how to write `lstm` of mine.py in ten lines."""
 def certify(
     engine: Annotated[str, typer.Argument(help="torch, keras:BACKEND, ..., program:COMMAND or module:function.")],
     only: Annotated[list[str] | None, typer.Option(help="Cases whose names hold this word; may be told again.")] = None,
-    dtype: Annotated[str, typer.Option(help="float64 or float32; by default what the engine computes in.")] = "",
+    dtype: Annotated[
+        str, typer.Option(help="float64, float32, float16 or bfloat16; by default what the engine computes in.")
+    ] = "",
     expected: Annotated[
         Path | None, typer.Option(help="JSON, case -> wrong, ignored or crash: failures that are known.")
     ] = None,
@@ -43,11 +46,11 @@ def certify(
 
     Each case agrees, is refused (the engine has no such layer), ignored (it gives the numbers of the case without an
     option), wrong, or a crash; ambiguous is what the standards leave open. Exits with 1 where a case is ignored, wrong
-    or a crash and was not expected to be, or was expected to be and is not.
+    or a crash and was not expected to be, or was expected to be and is not; and where nothing could be judged.
     """
     print_or_go_on()
-    if dtype not in ("", "float64", "float32"):
-        fail(f"`--dtype` should be float64 or float32; got {dtype!r}", 2)
+    if dtype not in ("", "float64", "float32", *HALVES):
+        fail(f"`--dtype` should be float64, float32, float16 or bfloat16; got {dtype!r}", 2)
     known = {} if expected is None else or_complain(lambda: report.read_expected(expected))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -70,4 +73,6 @@ def certify(
         tell("\n".join(unexpected) or f"as expected: {len(known)} known failures")
     if as_json:
         print(json.dumps(report.plain(score)))
+    if not score.judged:
+        fail(f"nothing was judged: all {len(score.verdicts)} cases were refused, or are ambiguous")
     raise typer.Exit(1 if unexpected else 0)

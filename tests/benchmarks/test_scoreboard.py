@@ -12,10 +12,18 @@ def test_the_page_is_that_of_the_rows():
 
 
 def test_who_is_right_has_no_bad_case():
-    """No false alarm: torch, Equinox, and lstmcore itself."""
+    """No false alarm: torch, Equinox, Haiku, MLX, and lstmcore itself."""
     bad = {r["engine"]: r["bad"] for r in ROWS}
-    for engine in ("torch", "equinox", "lstmcore:reference"):
+    for engine in (*scoreboard.CLEAN, "lstmcore:reference"):
         assert bad[engine] == []
+
+
+def test_what_is_known_is_found():
+    """Every fault that is known of an engine is found by its name."""
+    said = scoreboard.known(ROWS)
+    assert len(scoreboard.CLAIMS) == said.count("| found: ")
+    assert "not found" in scoreboard.known([{**row, "bad": []} for row in ROWS])
+    assert "not tried" in scoreboard.known([])
 
 
 def test_causes_are_the_fewest_features_that_meet():

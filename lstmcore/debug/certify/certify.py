@@ -37,6 +37,11 @@ class Score:
         return sum(v.verdict == verdict for v in self.verdicts)
 
     @property
+    def judged(self) -> list[Verdict]:
+        """Cases that say something about the engine."""
+        return [v for v in self.verdicts if v.verdict not in ("refused", "ambiguous")]
+
+    @property
     def bad(self) -> list[Verdict]:
         """Cases in which the numbers are wrong, or there are none."""
         return [v for v in self.verdicts if v.verdict in BAD]

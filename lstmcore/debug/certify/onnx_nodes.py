@@ -78,6 +78,19 @@ def node_of(case: Golden, pack: Mapping[str, Golden], dtype: str = "float32") ->
     return Node(case.cell.upper(), said, ordered, {n: np.ascontiguousarray(a, dtype) for n, a in outputs.items()})
 
 
+def batch_first(node: Node) -> Node:
+    """The same node with layout = 1: X (B, T, I), states (B, D, H), Y (B, T, D, H)."""
+    turned = {"X": 1, "initial_h": 1, "initial_c": 1, "Y": 2, "Y_h": 1, "Y_c": 1}  # where its batch stands
+    inputs, outputs = (
+        {
+            name: np.ascontiguousarray(np.moveaxis(a, turned[name], 0)) if name in turned else a
+            for name, a in held.items()
+        }
+        for held in (node.inputs, node.outputs)
+    )
+    return node._replace(attributes=node.attributes | {"layout": 1}, inputs=inputs, outputs=outputs)
+
+
 def model_of(node: Node) -> "onnx.ModelProto":
     """The node as an onnx.ModelProto. Raises ImportError where onnx is not installed."""
     import onnx

@@ -31,7 +31,7 @@ def words(score: Score, refused: bool = False) -> str:
 
 def badge(score: Score) -> str:
     """One line: 'torch 2.13.0: 120 of 120 agree, 61 refused'."""
-    tried = [v for v in score.verdicts if v.verdict not in ("refused", "ambiguous")]
+    tried = score.judged
     counts = [f"{score.count(v)} {v}" for v in VERDICTS[1:] if score.count(v)]
     name = " ".join(filter(None, (score.engine, score.version)))
     only = "" if any(not v.missing for v in tried) else " (outputs alone)" if tried else ""

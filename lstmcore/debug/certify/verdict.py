@@ -26,23 +26,26 @@ class Verdict(NamedTuple):
     missing: tuple[str, ...] = ()  # the results that the engine did not give
 
 
-def judge(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden]) -> Verdict:
+def judge(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden], half: str = "") -> Verdict:
     """The results of an engine, by the names of `case.results`; what it does not give is not judged.
 
-    The tolerance is that of the dtype in which y came, float64 for any wider one. y and dx at masked steps are not
-    looked at: engines leave there what they like.
+    half: "float16" or "bfloat16", what the engine computed in where its results came in something wider; else the
+    tolerance is that of the dtype in which y came. y and dx at masked steps are not looked at: engines leave there what
+    they like; but `found` may hold "broken", a promise of the engine's own about them that it did not keep.
     """
     names = sorted(case.results, key=lambda name: RESULTS.index(name.split("/")[0]))
     got = {name: np.asarray(found[name]) for name in names if name in found}
     missing = tuple(name for name in case.results if name not in got)
     if not got:
         return Verdict(case.name, "crash", f"no result; known are {', '.join(case.results)}", missing=missing)
-    dtype = str(next(iter(got.values())).dtype)
+    dtype = half or str(next(iter(got.values())).dtype)
     if dtype not in case.tolerance:
         return Verdict(case.name, "ambiguous", f"the case has no tolerance for {dtype}", missing=missing)
     errors = {name: _errors(case, name, a, dtype) for name, a in got.items()}
     worst = max(float(np.max(e, initial=0.0)) for e in errors.values())
     wrong = tuple(name for name, e in errors.items() if not np.all(e <= 1.0))
+    if not wrong and "broken" in found:
+        return Verdict(case.name, "wrong", str(found["broken"]), worst, ("y",), missing)
     if not wrong:
         return Verdict(case.name, "agree", "", worst, (), missing)
     if all(name.split("/")[0] in case.ambiguous or name in case.ambiguous for name in wrong):

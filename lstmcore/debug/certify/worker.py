@@ -15,6 +15,7 @@ from lstmcore.debug.certify.engines import engine
 from lstmcore.debug.certify.named import named
 from lstmcore.debug.certify.pack import read_pack
 from lstmcore.debug.certify.verdict import Refused, Verdict, judge
+from lstmcore.interop.host import HALVES
 
 NAMES = 3  # cases of an engine that are given to diagnose: each is seconds of search
 REFUSES = re.compile(r"[\w ]*(unsupported|not supported|not implemented|unknown activation)[\w ]*", re.IGNORECASE)
@@ -37,7 +38,7 @@ def main() -> None:
         case = pack[line.strip()]
         try:
             found = made.run(case)
-            verdict = judge(case, found, pack)
+            verdict = judge(case, found, pack, made.dtype if made.dtype in HALVES else "")
             outputs = any(name.split("/")[0] in ("y", "state") for name in verdict.wrong)
             if verdict.verdict == "wrong" and not outputs and names_left:
                 name = named(case, found)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lstmcore.debug.certify import program
 from lstmcore.debug.certify.pack import Golden
+from lstmcore.interop.host import HALVES
 
 Theirs: TypeAlias = Any  # a tensor, layer or model of a peer
 Run: TypeAlias = Callable[[Golden], Mapping[str, object]]
@@ -26,9 +27,16 @@ ENGINES = {  # name -> its file, and the dtype in which it is asked unless one i
     "openvino": ("onnx_files", "float32"),
     "tract": ("onnx_files", "float32"),
     "paddle": ("paddle_layers", "float64"),
+    "haiku": ("haiku_cells", "float64"),
+    "mlx": ("mlx_layers", "float32"),
+    "mxnet": ("mxnet_layers", "float32"),
+    "tinygrad": ("tinygrad_cells", "float32"),
 }
 
-WORDS = ("lstmcore", "keras")  # those that take words behind their name
+WORDS = ("lstmcore", "keras", "flax", "onnxruntime", "onnx-reference", "openvino")  # that take words behind their name
+
+
+HALF = ("torch", "flax", "equinox", "haiku", "mlx")  # those that can be asked for float16 and bfloat16
 
 
 class Engine(NamedTuple):
@@ -58,6 +66,8 @@ def engine(name: str, dtype: str = "") -> Engine:
         words = [word for word in rest.split(":") if word]
         if words and kind not in WORDS:
             raise ValueError(f"{kind} takes no more words; got {name!r}")
+        if dtype in HALVES and kind not in HALF:
+            raise ValueError(f"{kind} is not asked for {dtype} here; {', '.join(HALF)} are")
         version, run = importlib.import_module(f"{__name__}.{file}").engine(kind, dtype or usual, *words)
         return Engine(name, version, dtype or usual, run)
     if not rest:

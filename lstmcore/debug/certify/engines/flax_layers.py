@@ -1,4 +1,4 @@
-"""Flax linen: nn.RNN over its cells, with seq_lengths, by jax's own derivatives."""
+"""Flax: RNN over its cells, with seq_lengths, by jax's own derivatives; of linen, and as flax:nnx of nnx."""
 
 from functools import partial
 from types import ModuleType
@@ -14,13 +14,44 @@ from lstmcore.debug.certify.verdict import Refused
 CELLS = {"lstm": "OptimizedLSTMCell", "gru": "GRUCell", "rnn": "SimpleCell"}
 
 
-def engine(kind: str, dtype: str) -> tuple[str, Run]:
+def engine(kind: str, dtype: str, *words: str) -> tuple[str, Run]:
+    if set(words) - {"nnx"}:
+        raise ValueError(f"after flax may stand nnx; got {':'.join(words)}")
     import flax
     import flax.linen
+    import flax.nnx
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    return flax.__version__, partial(_run, flax.linen, jax, dtype)
+    layer = partial(_nnx, flax.nnx) if words else partial(_linen, flax.linen)
+    return flax.__version__, partial(_run, layer, jax, dtype)
+
+
+def _linen(nn: ModuleType, case: Golden, dtype: str, width: int, backwards: bool) -> Theirs:
+    """What runs one layer: (its arrays by the names of linen, x, initial carry, lengths) -> the final carry, y."""
+    cell = getattr(nn, CELLS[case.cell])(case.H, dtype=dtype, param_dtype=dtype)
+    run = nn.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
+
+    def call(weights: Theirs, x: Theirs, begin: Theirs, lengths: Theirs) -> Theirs:
+        return run.apply({"params": {"cell": weights}}, x, initial_carry=begin, seq_lengths=lengths)
+
+    return call
+
+
+def _nnx(nnx: ModuleType, case: Golden, dtype: str, width: int, backwards: bool) -> Theirs:
+    if case.cell == "gru":
+        raise Refused("no bias b_hn in a GRUCell")
+    kind = {"lstm": "LSTMCell", "rnn": "SimpleCell"}[case.cell]
+    cell = getattr(nnx, kind)(width, case.H, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))
+    made = nnx.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
+    names = {"if": "if_"} if case.cell == "lstm" else {"i": "dense_i", "h": "dense_h"}
+
+    def call(weights: Theirs, x: Theirs, begin: Theirs, lengths: Theirs) -> Theirs:
+        graph, held, rest = nnx.split(made, nnx.Param, ...)
+        nnx.replace_by_pure_dict(held, {"cell": {names.get(name, name): part for name, part in weights.items()}})
+        return nnx.merge(graph, held, rest)(x, initial_carry=begin, seq_lengths=lengths)
+
+    return call
 
 
 def _nested(flat: dict[str, np.ndarray]) -> Plain:
@@ -40,7 +71,7 @@ def _flat(tree: Theirs, before: str = "") -> dict[str, np.ndarray]:
     return {name: a for key, part in tree.items() for name, a in _flat(part, f"{before}{key}/").items()}
 
 
-def _run(nn: ModuleType, jax: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
+def _run(layer: Theirs, jax: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
     only(case)
     for there, why in (
         (case.topology == "towers", "no independent towers"),
@@ -48,7 +79,6 @@ def _run(nn: ModuleType, jax: ModuleType, dtype: str, case: Golden) -> dict[str,
     ):
         if there:
             raise Refused(why)
-    cell = getattr(nn, CELLS[case.cell])(case.H, dtype=dtype, param_dtype=dtype)
     lengths = None if case.lengths is None else jax.numpy.asarray(case.lengths)
     x = np.ascontiguousarray(case.x.astype(dtype).swapaxes(0, 1))
     weights = [
@@ -65,9 +95,9 @@ def _run(nn: ModuleType, jax: ModuleType, dtype: str, case: Golden) -> dict[str,
             for d in range(per):
                 at = k * per + d
                 backwards = case.direction == "reverse" or case.places[at].endswith("bw")
-                run = nn.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
+                run = layer(case, dtype, x.shape[-1], backwards)
                 begin = tuple(reversed(given[at])) if case.cell == "lstm" else given[at][0]  # Flax's carry is (c, h)
-                end, y = run.apply({"params": {"cell": weights[at]}}, x, initial_carry=begin, seq_lengths=lengths)
+                end, y = run(weights[at], x, begin, lengths)
                 outputs.append(y)
                 last += reversed(end) if case.cell == "lstm" else [end]
             x = jax.numpy.concatenate(outputs, axis=-1)

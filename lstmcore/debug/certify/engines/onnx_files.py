@@ -1,4 +1,7 @@
-"""What runs ONNX files: onnxruntime, onnx's own ReferenceEvaluator, OpenVINO, tract. Outputs alone."""
+"""What runs ONNX files: onnxruntime, onnx's own ReferenceEvaluator, OpenVINO, tract. Outputs alone.
+
+onnxruntime:layout1 and so on put the batch first, by the attribute layout = 1.
+"""
 
 import importlib.metadata
 import tempfile
@@ -10,7 +13,7 @@ import numpy as np
 
 from lstmcore.debug.certify import read_pack
 from lstmcore.debug.certify.engines import Run, Theirs
-from lstmcore.debug.certify.onnx_nodes import model_of, node_of
+from lstmcore.debug.certify.onnx_nodes import batch_first, model_of, node_of
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
@@ -18,19 +21,26 @@ Arrays = dict[str, np.ndarray]
 Session = Callable[[Theirs, Arrays, list[str]], list[np.ndarray]]  # (model, inputs, names of outputs) -> outputs
 
 
-def engine(kind: str, dtype: str) -> tuple[str, Run]:
+def engine(kind: str, dtype: str, *words: str) -> tuple[str, Run]:
+    if set(words) - {"layout1"}:
+        raise ValueError(f"after {kind} may stand layout1, the batch first; got {':'.join(words)}")
     version, session = {
         "onnxruntime": _onnxruntime, "onnx-reference": _reference, "openvino": _openvino, "tract": _tract,
     }[kind]()  # fmt: skip
-    return version, partial(_run, session, dtype, read_pack())
+    return version, partial(_run, session, dtype, bool(words), read_pack())
 
 
-def _run(session: Session, dtype: str, pack: Mapping[str, Golden], case: Golden) -> dict[str, object]:
+def _run(session: Session, dtype: str, first: bool, pack: Mapping[str, Golden], case: Golden) -> dict[str, object]:
     try:
         node = node_of(case, pack, dtype)
     except ValueError as error:
         raise Refused(str(error)) from None
+    node = batch_first(node) if first else node
     outputs = dict(zip(node.outputs, session(model_of(node), node.inputs, list(node.outputs))))
+    if outputs["Y"].shape != node.outputs["Y"].shape:
+        return {"y": outputs["Y"]}
+    if first:  # Y (B, T, D, H), Y_h (B, D, H)
+        outputs = {name: np.moveaxis(a, 0, 2 if name == "Y" else 1) for name, a in outputs.items()}
     found: dict[str, object] = {"y": outputs["Y"].swapaxes(1, 2).reshape(case.T, case.B, -1)}
     for k, place in enumerate(case.places):
         found |= {f"state/{place}.{s}": outputs[f"Y_{s}"][k] for s in case.states}

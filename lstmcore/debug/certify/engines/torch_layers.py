@@ -3,9 +3,11 @@
 from functools import partial
 from types import ModuleType
 
+import numpy as np
+
 from lstmcore.arrays import Plain
-from lstmcore.debug.certify.engines import Run
-from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
+from lstmcore.debug.certify.engines import Run, Theirs
+from lstmcore.debug.certify.engines.weights import dy, on_host, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
@@ -43,20 +45,25 @@ def _run(torch: ModuleType, dtype: str, case: Golden) -> dict[str, object]:
         with torch.no_grad():
             for there, key in names[place].items():
                 getattr(module, there).copy_(torch.from_numpy(theirs(case, place, "torch")[key]))
-    x = torch.tensor(case.x.astype(dtype), requires_grad=True)
-    state = [torch.tensor(s, requires_grad=True) for s in states(case, "state0", dtype)]
+    host, kind = on_host(dtype), getattr(torch, dtype)
+    x = torch.tensor(case.x.astype(host), dtype=kind, requires_grad=True)
+    state = [torch.tensor(s, dtype=kind, requires_grad=True) for s in states(case, "state0", host)]
     given = tuple(state) if case.cell == "lstm" else state[0]
     pack, pad = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
     fed = x if case.lengths is None else pack(x, case.lengths, enforce_sorted=False)
     y, last = module(fed, given)
     y = y if case.lengths is None else pad(y, total_length=case.T)[0]
     last = last if case.cell == "lstm" else (last,)
-    upstream = [torch.from_numpy(dy(case, dtype)), *map(torch.from_numpy, states(case, "dstate", dtype))]
+    upstream = [torch.from_numpy(a).to(kind) for a in (dy(case, host), *states(case, "dstate", host))]
     torch.autograd.backward([y, *last], upstream)
-    found: dict[str, object] = {"y": y.detach().numpy(), "dx": x.grad.numpy()}
+
+    def array(tensor: Theirs) -> np.ndarray:
+        return tensor.detach().to(getattr(torch, host)).numpy()
+
+    found: dict[str, object] = {"y": array(y), "dx": array(x.grad)}
     for k, place in enumerate(case.places):
         for s, end, begin in zip(case.states, last, state):
-            found |= {f"state/{place}.{s}": end[k].detach().numpy(), f"dstate0/{place}.{s}": begin.grad[k].numpy()}
-        gradients = {key: getattr(module, there).grad.numpy() for there, key in names[place].items()}
+            found |= {f"state/{place}.{s}": array(end[k]), f"dstate0/{place}.{s}": array(begin.grad[k])}
+        gradients = {key: array(getattr(module, there).grad) for there, key in names[place].items()}
         found |= ours(case, place, "torch", gradients)
     return found

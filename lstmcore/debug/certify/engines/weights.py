@@ -6,17 +6,19 @@ import numpy as np
 
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
-from lstmcore.interop import from_lstmcore, to_lstmcore
+from lstmcore.interop import Layout, from_lstmcore, to_lstmcore
+from lstmcore.interop.host import HALVES
 
 
-def theirs(case: Golden, place: str, layout: str) -> dict[str, np.ndarray]:
+def theirs(case: Golden, place: str, layout: str | Layout) -> dict[str, np.ndarray]:
     """The weights of one layer and direction, as one layer of the layout."""
     return from_lstmcore(case.part("weights", place), layout, case.cell, options=_options(case))
 
 
-def ours(case: Golden, place: str, layout: str, gradients: Mapping[str, object]) -> dict[str, np.ndarray]:
+def ours(case: Golden, place: str, layout: str | Layout, gradients: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The gradients of one layer of the layout, by the names of the pack."""
-    found = to_lstmcore(gradients, layout, case.cell, gradients=True, options=_options(case))[1]
+    wide = "float32" if any(str(g.dtype) in HALVES for g in gradients.values()) else None
+    found = to_lstmcore(gradients, layout, case.cell, gradients=True, dtype=wide, options=_options(case))[1]
     return {f"dweights/{place}.{name}": found[name] for name in case.part("weights", place)}
 
 
@@ -25,6 +27,11 @@ def only(case: Golden, *options: str) -> None:
     for option in case.options:
         if option not in options:
             raise Refused(f"no {option}")
+
+
+def on_host(dtype: str) -> str:
+    """What NumPy holds the numbers of a dtype in: float32 holds every half."""
+    return "float32" if dtype in HALVES else dtype
 
 
 def states(case: Golden, group: str, dtype: str) -> list[np.ndarray]:
