@@ -8,7 +8,8 @@
 # make docs    builds the site into build/site, to be read without a network, and checks its links
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
-# make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch"
+# make avx2    the compiled engine as a processor without AVX-512 has it
+# make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch --threads 1,2,4" ISA=avx2
 # make scoreboard  other engines held to the golden pack, each in an environment of its own: docs/scoreboard.md
 # make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
 
@@ -22,7 +23,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick bare nightly questions figures docs lint seeds bench scoreboard gpu clean
+.PHONY: demo test quick avx2 bare nightly questions figures docs lint seeds bench scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -36,6 +37,11 @@ quick: .venv/dev lint
 
 nightly: .venv/dev
 	$(BIN)/python -m pytest --nightly --timeout=14400 $(if $(DATA),--data $(DATA)) $(ARGS)
+
+avx2: .venv/dev
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma $(BIN)/python -m pytest -q \
+	  -k 'test_tile and float32 or (every_cut or accuracy) and lstm and not float64' \
+	  tests/ops/cpu/test_tile.py tests/ops/recurrence/cpu/test_fused.py
 
 bare: .venv-bare/done
 	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
@@ -60,7 +66,7 @@ seeds: .venv/demo
 	  $(BIN)/lstmcore train count --seed $$seed --out runs/count-$$seed --overwrite --goal 0.001 --json | tail -n 1; done
 
 bench: .venv/peers .venv/demo
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(if $(ISA),--isa $(ISA)) $(ARGS)
 
 scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle dm-haiku mlx tinygrad mxnet)
 	$(BIN)/python -m benchmarks.scoreboard

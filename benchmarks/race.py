@@ -1,5 +1,6 @@
 """The race: `python -m benchmarks`. Writes CSV rows, and prints the table of report.py at the end."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,13 @@ from benchmarks.truth import truth
 from lstmcore.ops import cells
 from lstmcore.ops.recurrence import choose
 
+CAPS = {  # what the libraries are told to compute without anything newer: all but onnxruntime can be told
+    "avx2": {
+        "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma", "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    },
+}  # fmt: skip
 FLOOR = Contestant("product", "benchmarks.peers.product")
 
 
@@ -53,6 +61,7 @@ def run(
     seconds: float,
     threads: int,
     out: Path,
+    isa: str = "",
 ) -> list[rows.Row]:
     """Races everybody over shapes and modes; rows go into the CSV file as they come. The first entrant is the base."""
     processes, absent = start([FLOOR, *entrants], threads)
@@ -75,6 +84,7 @@ def run(
                         results, entrants[0].name, floor_result)
                     for entrant in entrants
                 ]  # fmt: skip
+                fresh = [one._replace(machine=f"{one.machine}, as {isa}") for one in fresh] if isa else fresh
                 rows.append(out, fresh)
                 written += fresh
                 typer.echo(report.line(fresh), err=True)
@@ -135,7 +145,8 @@ def command(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     rounds: Annotated[int, typer.Option(min=1, help="Turns of everybody.")] = 7,
     seconds: Annotated[float, typer.Option(min=0, help="The length of a turn, at least three calls.")] = 0.3,
-    threads: Annotated[int | None, typer.Option(min=1, help="For everybody; by default one per core.")] = None,
+    threads: Annotated[str, typer.Option(help="For everybody, such as 1,2,4; by default one per core.")] = "",
+    isa: Annotated[str, typer.Option(help="avx2: nobody uses anything newer (but onnxruntime, which stays out).")] = "",
     out: Annotated[Path, typer.Option(help="CSV file that the rows are added to.")] = Path("runs/bench.csv"),
     pictures: Annotated[Path | None, typer.Option(help="Folder for pictures of this file.")] = None,
 ) -> None:
@@ -144,13 +155,20 @@ def command(
         unknown = set(listed(modes)) - set(MODES)
         if unknown or dtype not in ("float32", "float64"):
             raise ValueError(f"`modes` should be some of {', '.join(MODES)}, `dtype` float32 or float64")
-        entrants = contestants(listed(engines) or [fastest_engine()], listed(peers), python or [])
+        if isa and isa not in CAPS:
+            raise ValueError(f"`isa` should be one of {', '.join(CAPS)}; got {isa!r}")
+        os.environ.update(CAPS.get(isa, {}))
+        invited = [name for name in listed(peers) if not (isa and name == "onnxruntime")]
+        entrants = contestants(listed(engines) or [fastest_engine()], invited, python or [])
+        counts = [int(count) for count in listed(threads)] or [machine.cores()]
+        if min(counts) < 1:
+            raise ValueError(f"`threads` should be 1 or more; got {threads}")
         chosen = shapes.choose(shape_names)
     except ValueError as error:
         typer.echo(f"benchmarks: {error}", err=True)
         raise typer.Exit(2) from None
-    written = run(entrants, chosen, listed(modes), dtype, rounds, seconds, threads or machine.cores(), out)
-    print(report.table(written))
+    for count in counts:
+        print(report.table(run(entrants, chosen, listed(modes), dtype, rounds, seconds, count, out, isa)))
     if pictures is not None:
         report.draw(rows.read(out), pictures)
 

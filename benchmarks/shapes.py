@@ -44,10 +44,20 @@ SWEEPS = {
     "H": {f"H{H}": Shape(32, 32, 64, H) for H in (8, 24, 64, 100, 256, 512, 1024)},
 }
 
+# Models in service: few rows, often one step at a time.
+SERVED = {
+    f"served-{T}-{B}-{H}": Shape(T, B, I, H)
+    for H, I in ((64, 32), (256, 64), (512, 128), (1024, 256))
+    for B in (1, 4, 32)
+    for T in (1, 35, 50, 128)
+}
+
 TINY = Shape(2, 2, 2, 2)  # to get started with; not timed
 
 SHAPES = NAMED | PADDED | SWEEPS["T"] | SWEEPS["B"] | SWEEPS["H"]
-GROUPS = {"named": NAMED, "padded": PADDED} | {f"sweep-{axis}": shapes for axis, shapes in SWEEPS.items()}
+GROUPS = {"named": NAMED, "padded": PADDED, "served": SERVED} | {
+    f"sweep-{axis}": shapes for axis, shapes in SWEEPS.items()
+}
 
 
 def choose(text: str) -> dict[str, Shape]:
@@ -58,8 +68,8 @@ def choose(text: str) -> dict[str, Shape]:
             chosen |= SHAPES
         elif name in GROUPS:
             chosen |= GROUPS[name]
-        elif name in SHAPES:
-            chosen[name] = SHAPES[name]
+        elif name in SHAPES | SERVED:
+            chosen[name] = (SHAPES | SERVED)[name]
         else:
             raise ValueError(f"`shapes` should name some of {', '.join([*GROUPS, *SHAPES])}, or be all; got {name!r}")
     return chosen

@@ -1,4 +1,4 @@
-"""lstmcore itself, on one of its engines (the variant)."""
+"""lstmcore itself, on one of its engines (the variant); "fused-cpu-frozen" is that engine on a frozen model."""
 
 import numpy as np
 
@@ -11,12 +11,15 @@ class Peer:
     modes = ("forward", "full", "train")
 
     def __init__(self, threads: int, variant: str):
-        self.engine = variant  # its threads follow OMP_NUM_THREADS and NUMBA_NUM_THREADS, which worker.py sets
+        self.engine, self.frozen = variant.removesuffix("-frozen"), variant.endswith("-frozen")
+        self.modes = ("forward",) if self.frozen else Peer.modes
+        # its threads follow OMP_NUM_THREADS and NUMBA_NUM_THREADS, which worker.py sets
         self.version = lc.__version__
-        lc.LSTM(1, 1, engine=variant)  # an engine that is not there complains now
+        lc.LSTM(1, 1, engine=self.engine)  # an engine that is not there complains now
 
     def forward(self, problem: Problem) -> Job:
         lstm, x, mask = self._lstm(problem), problem.batch.x, problem.batch.mask()
+        lstm = lc.freeze(lstm) if self.frozen else lstm
 
         def results(outcome):
             y, (h, c) = outcome

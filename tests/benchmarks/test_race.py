@@ -47,6 +47,24 @@ def test_a_race(tmp_path):
     assert "**full, float32**" in done.stdout
 
 
+def test_a_race_with_less(tmp_path):
+    """Two numbers of threads, a frozen model, and no instructions beyond AVX2."""
+    out = tmp_path / "rows.csv"
+    done = shell(
+        "benchmarks", "--shapes", "served-1-1-64", "--modes", "forward", "--engines", "reference,reference-frozen",
+        "--threads", "1,2", "--peers", "onnxruntime", "--isa", "avx2", "--rounds", 1, "--seconds", 0, "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = rows.read(out)
+    assert [(r.threads, r.contestant) for r in written] == [
+        (threads, f"lstmcore {engine}") for threads in (1, 2) for engine in ("reference", "reference-frozen")
+    ]  # onnxruntime cannot be told
+    for row in written:
+        assert row.machine.endswith(", as avx2")
+        assert row.ratio > 0
+        assert (row.T, row.B, row.I, row.H) == (1, 1, 32, 64)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -56,6 +74,8 @@ def test_a_race(tmp_path):
             ("--peers", "theano"),
             "a peer should be one of torch, jax, tensorflow, tensorflow-xla, onnxruntime; got 'theano'",
         ),
+        (("--isa", "sse9"), "`isa` should be one of avx2; got 'sse9'"),
+        (("--threads", "2,0"), "`threads` should be 1 or more; got 2,0"),
         (("--python", "torch"), "`python` should be LIBRARY=PATH"),
     ],
 )
