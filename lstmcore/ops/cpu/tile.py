@@ -24,10 +24,11 @@ from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_called
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.target import target
-from lstmcore.ops.cpu.vector import INT64, at, fuse, llvm_type, prefetch, spread
+from lstmcore.ops.cpu.vector import INT64, ask_for, at, fuse, llvm_type, prefetch, spread
 
 SUMS = 24 if target().registers == 32 else 12  # vectors in registers
 TILE_ROWS = 12
+FAR = 4096  # bytes from one row to the next: a page
 
 
 def panel_vectors() -> int:
@@ -55,8 +56,8 @@ def product(dtype: str) -> Callable:
     k: the next panel of weights too many for the cache arrives while this one is in use.
     """
     tile = _tile(dtype)
-    lanes = vectors(dtype).lanes
-    lines = lanes * vectors(dtype).size / 64  # cache lines of one vector
+    lanes, size = vectors(dtype).lanes, vectors(dtype).size
+    lines = lanes * size / 64  # cache lines of one vector
 
     def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead):
         width = (columns + lanes - 1) // lanes
@@ -66,6 +67,10 @@ def product(dtype: str) -> Callable:
             first = i * rows // tiles
             height = (i + 1) * rows // tiles - first
             wanted = ahead + i * depth * 64 if i < width * lines else B
+            if init_row > FAR:  # rows that lie in different pages: asked for now, they are there when the sum is
+                for m in range(first, first + height):
+                    for byte in range(0, columns * size, 64):
+                        ask_for(init + m * init_row + byte)
             tile(
                 height, width, columns - (width - 1) * lanes, depth,
                 A + first * a_row, a_row, a_step, B, b_step, wanted,

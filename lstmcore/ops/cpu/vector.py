@@ -62,6 +62,17 @@ def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
     builder.call(function, [builder.inttoptr(address, pointer), INT32(0), INT32(2), INT32(1)])  # to read, level 2, data
 
 
+@intrinsic
+def ask_for(typing, address):
+    """`prefetch`, for kernels."""
+
+    def generate(context, builder, signature, operands):
+        prefetch(builder, operands[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
 def _call(builder: ir.IRBuilder, name: str, *operands: ir.Value) -> ir.Value:
     """One of LLVM's lane by lane functions, such as fabs."""
     vector = operands[0].type

@@ -25,7 +25,7 @@ class Contract(NamedTuple):
     """layout: columns of a block of the factors, distances of its rows and from one block to the next."""
 
     gather: Callable  # (factors of a row, layout, x of a row, I, h_prev of a row, H)
-    add: Callable  # (sums, I, H, rows, factors, layout, da, its row, memory for a panel, part, parts)
+    add: Callable  # (sums, I, H, rows, factors, layout, da, its row, memory for panels, part, parts)
 
 
 def contract(cell: Cell, dtype: str) -> Contract:
@@ -67,30 +67,35 @@ def contract(cell: Cell, dtype: str) -> Contract:
         factor_columns, factor_row, factor_block = layout
         M, sums_row = I + 1 + H, K * H * size
         packed = M >= MANY and da_row > PAGED
+        panel_size = DEPTH * WIDTH * lanes * size if factor_columns < M else 0  # 0: each is read once, and overwritten
         for q in range(0, rows, DEPTH):
             depth = min(DEPTH, rows - q)
             for first, count, with_x, with_h in feeds:
                 m_first, m_end = 0 if with_x else I, M if with_h else I + 1  # and the sum for a bias
                 N = count * H
                 panels = (-(-N // lanes) + WIDTH * parts - 1) // (WIDTH * parts) * parts
-                for p in range(part * panels // parts, (part + 1) * panels // parts):
-                    u, width = panel_range(p, N, lanes, panels)
-                    columns = min(width * lanes, N - u * lanes)
-                    da_here, da_distance = da + q * da_row + (first * H + u * lanes) * size, da_row
-                    if packed:
-                        pack(panel, da_here, da_row, depth, columns, 0, width)
-                        da_here, da_distance = panel, width * lanes * size
-                    m = m_first
-                    while m < m_end:
-                        block, column = m // factor_columns, m % factor_columns
-                        height = min(m_end - m, factor_columns - column)
+                p_first, p_end = part * panels // parts, (part + 1) * panels // parts
+                da_here = da + q * da_row + first * H * size
+                m = m_first
+                while m < m_end:  # rows outside: a block of the factors stays in the cache for all columns
+                    block, column = m // factor_columns, m % factor_columns
+                    height = min(m_end - m, factor_columns - column)
+                    for p in range(p_first, p_end):
+                        u, width = panel_range(p, N, lanes, panels)
+                        columns = min(width * lanes, N - u * lanes)
                         here = sums + m * sums_row + (first * H + u * lanes) * size
+                        there, distance = da_here + u * lanes * size, da_row
+                        if packed:
+                            place, distance = panel + (p - p_first) * panel_size, width * lanes * size
+                            if m == m_first:
+                                pack(place, there, da_row, depth, columns, 0, width)
+                            there = place
                         product(
                             height, columns, depth,
                             factors + block * factor_block + q * factor_row + column * size, size, factor_row,
-                            da_here, da_distance, here, sums_row, here, sums_row, da_here,
+                            there, distance, here, sums_row, here, sums_row, there,
                         )  # fmt: skip
-                        m += height
+                    m += height
 
     return Contract(gather, add)
 

@@ -35,7 +35,7 @@ def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
 @jitable
 def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
     """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
-    rows of dh_prev, with `beside` columns of dx beside it, and of da; places of the factors, dh_prev, da and one panel;
+    rows of dh_prev, with `beside` columns of dx beside it, and of da; places of factors, dh_prev, da and its panels;
     the end.
     """
     width = FACTORS if (I + 1 + H) * size > PAGED else I + 1 + H
@@ -46,7 +46,8 @@ def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
     dh = -(-(I + 1 + H) // width) * factor_block
     da = line(dh + rows * dh_row) + lanes * size
     panel = da + rows * chunk * da_row
-    end = panel + max(rows * chunk, DEPTH) * WIDTH * lanes * size
+    panels = -(-K * H // (lanes * WIDTH)) if da_row > PAGED else 1  # of da, where it is packed
+    end = panel + max(rows * chunk, DEPTH * panels) * WIDTH * lanes * size
     return (width, factor_row, factor_block), dh_row, da_row, 0, dh, da, panel, end
 
 
