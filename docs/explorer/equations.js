@@ -4,6 +4,8 @@ import temml from "temml";
 const SECTION = /^## (.*)$/;
 const EQUATION = /^\((\d+)\)\s+(.*)$/;
 
+const SHOWN = [[1, 43], [63, 64], [78, 91], [113, 118]]; // cells, masks, the loss, peepholes: what the page may cite
+
 /** number -> { math, text, gloss, section }, of the blocks of equations in the text. */
 export function equations(markdown) {
   const found = {};
@@ -13,7 +15,7 @@ export function equations(markdown) {
     if (line.startsWith("```")) inside = line === "```text";
     section = SECTION.exec(line)?.[1] ?? section;
     const equation = inside && EQUATION.exec(line);
-    if (!equation) continue;
+    if (!equation || !SHOWN.some(([first, last]) => first <= equation[1] && equation[1] <= last)) continue;
     const [text, ...gloss] = equation[2].replace(/^(\S+) +=/, "$1 =").split(/ {3,}/);
     found[equation[1]] = { math: mathml(text), text, gloss: gloss.join("; "), section };
   }

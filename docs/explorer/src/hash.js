@@ -3,16 +3,16 @@ export function written(page) {
   const parts = [page.asked];
   if (page.key !== page.data.first) parts.push(`cell=${page.key}`);
   if (page.masked && page.data.steps[page.key].plain) parts.push("padding");
-  if (page.tab !== "edit") parts.push(`tab=${page.tab}`);
+  if (page.tab !== "tour") parts.push(`tab=${page.tab}`);
   return `#${parts.join("&")}`;
 }
 
 export function reading(page, hash) {
   const [asked, ...rest] = decodeURIComponent(hash.slice(1)).split("&");
   const given = new Map(rest.map((each) => each.split("=")));
-  const key = given.get("cell") ?? page.key;
+  const key = given.get("cell") ?? page.data.first;
   if (page.data.steps[key] && (key !== page.key || given.has("padding") !== page.masked)) page.choose(key, given.has("padding"));
-  if (given.has("tab")) page.tab = given.get("tab");
+  page.tab = given.get("tab") ?? "tour";
   const equation = /^eq(\d+)$/.exec(asked);
   if (equation) {
     const t = Number(given.get("t") ?? page.t);

@@ -11,7 +11,7 @@ export class Page {
   t = $state(0);
   unit = $state(0);
   moment = $state(Infinity); // how many moments have passed; Infinity: all
-  tab = $state("edit");
+  tab = $state("tour");
   mistake = $state(null); // of the catalogue, while "break it" shows it
 
   graph = $derived.by(() => this.open(this.key, this.masked));
@@ -92,10 +92,12 @@ export class Page {
     return 0;
   }
 
-  /** The name that says most: that of the number's own step, not that under which the next one knows it. */
-  nameOf(number) {
+  /** The name that says most: that under which the lines of step t know it, or that of the number's own step. */
+  nameOf(number, t = -1) {
     const names = this.graph.namesOf[number];
-    return names.find((name) => !/^\w_prev\[|_along\[|^dproduct\[/.test(name)) ?? names[0];
+    const own = names.find((name) => /^\w_prev\[|_along\[/.test(name) && parts(name).index[0] === t);
+    const plain = names.find((name) => !/^\w_prev\[|_along\[|^dproduct\[/.test(name));
+    return own ?? plain ?? names[0];
   }
 }
 
@@ -103,6 +105,7 @@ export class Page {
 function namedOperands(graph, number) {
   const found = new Set();
   const look = (id, top) => {
+    if (graph.kinds[id] === "constant") return;
     if (!top && (graph.namesOf[id].length || !graph.of[id].length)) found.add(id);
     else graph.of[id].forEach((k) => look(k, false));
   };

@@ -6,7 +6,7 @@ export function shown(v) {
   if (Number.isNaN(v)) return "NaN";
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
-  const text = size === 0 ? "0" : size < 5e-4 || size >= 1e4 ? v.toExponential(1).replace("e", "e") : v.toFixed(4);
+  const text = Number.isInteger(v) && size < 1e4 ? String(v) : size < 5e-4 || size >= 1e4 ? v.toExponential(1) : v.toFixed(4);
   return text.replaceAll("-", "−");
 }
 

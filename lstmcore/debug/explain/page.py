@@ -13,6 +13,7 @@ from lstmcore.arrays import Plain
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.read_case import readings
 from lstmcore.debug.diagnose.trial import Bench, with_loss_settled
+from lstmcore.debug.explain.broken import broken
 from lstmcore.debug.explain.examples import EXAMPLES, example
 from lstmcore.debug.explain.graph import PACKAGE, Graph, Step, graph
 from lstmcore.layers import Recurrent
@@ -35,7 +36,8 @@ class Explanation:
         traced = {key: {"title": title, "plain": plain and plain.plain(), "masked": masked.plain()}
                   for key, (title, plain, masked) in self.steps.items()}  # fmt: skip
         graphs = [g for _, *both in self.steps.values() for g in both if g is not None]
-        return {"first": self.first, "steps": traced, "sources": _sources(graphs)}
+        mistakes = [each.plain() for each in broken()]
+        return {"first": self.first, "steps": traced, "sources": _sources(graphs), "broken": mistakes}
 
     def html(self) -> str:
         """The page."""

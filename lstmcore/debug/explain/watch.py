@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lstmcore.debug.explain.scalars import Lines, Scalars
+from lstmcore.debug.explain.scalars import ENGINE, Lines, Scalars
 from lstmcore.ops.cells import Cell
 
 HELPERS = ("matmul.py", "gates.py", "activation.py", "activations.py")  # a line of theirs says little by itself
@@ -54,7 +54,7 @@ class Watch:
             return self._of_function
         watched = {"step_forward": self._in_step, "step_backward": self._in_step, "_steps": self._in_loop,
                    "backward": self._in_loop, "contract": self._behind_loop}  # fmt: skip
-        if function not in watched or "/ops/" not in frame.f_code.co_filename.replace("\\", "/"):
+        if function not in watched or not frame.f_code.co_filename.startswith(ENGINE):
             return None
         return self._each_line(frame, watched[function])
 
@@ -111,7 +111,7 @@ class Watch:
         if frame.f_code.co_name == "_steps":
             given = {"state": cell.states, "gates_t": cell.gates}
         else:
-            from_43 = "(43)" in linecache.getline(frame.f_code.co_filename, line)
+            from_43 = value is not frame.f_locals.get("new")  # the last line of the loop; the other one is (43)
             last = tuple(f"d{state}{'' if from_43 else '_prev'}" for state in cell.states)
             given = {"dstate": last[:1] if from_43 else last, "da_t": tuple(f"d{a}" for a in self.blocks),
                      "dproduct": ("dproduct",)}  # fmt: skip
