@@ -264,7 +264,7 @@ try {
         const whole = (width === 360 && scheme === "light") || (width === 1440 && scheme === "dark");
         if (whole || tab === "tour") {
           if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
-          const { violations } = await page.evaluate(() => window.axe.run());
+          const { violations } = await page.evaluate((where) => window.axe.run(where ?? document), tab === "tour" ? null : "#lab");
           for (const { id, nodes } of violations) found.push(`${scheme} ${width} ${tab}: ${id}, ${nodes.length} times: ${nodes[0].html.slice(0, 200)} ${nodes[0].failureSummary}`);
         }
       }

