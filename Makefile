@@ -4,6 +4,7 @@
 #              what it left out   ARGS="--seconds 100": with slower ones
 # make nightly the suite with many more random trials    ARGS="tests/test_properties.py": a part of it
 # make bare    without Numba: what array code alone must get right
+# make lowest  with the lowest versions that pyproject.toml allows: on Python 3.11 or 3.12, which they were made for
 # make questions  every figure of docs/questions, measured again     make figures: draws docs/figures again
 # make docs    builds the site into build/site, to be read without a network, and checks its links
 # make lint    style and types
@@ -23,7 +24,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick avx2 bare nightly questions figures docs lint seeds bench scoreboard gpu clean
+.PHONY: demo test quick avx2 bare lowest nightly questions figures docs lint seeds bench scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -45,6 +46,10 @@ avx2: .venv/dev
 
 bare: .venv-bare/done
 	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
+
+lowest: .venv-lowest/done
+	.venv-lowest/bin/python -m pytest -q -k 'not fused or fused-cpu-lstm' tests/test_trajectory.py \
+	  tests/train/files/test_checkpoint.py tests/cli/test_verbs.py
 
 questions: .venv/dev
 	$(BIN)/python -m benchmarks.questions
@@ -97,8 +102,16 @@ gpu:
 
 .venv-bare/done: pyproject.toml
 	$(PYTHON) -m venv .venv-bare
-	.venv-bare/bin/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15' 'safetensors>=0.5' pytest pytest-timeout hypothesis
+	.venv-bare/bin/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15.4' 'safetensors>=0.5' pytest pytest-timeout hypothesis
 	.venv-bare/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
+LOWEST := import tomllib; asked = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+  print(*(each.partition(";")[0].replace(">=", "==") for each in asked))
+.venv-lowest/done: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet pytest pytest-timeout hypothesis $$($(PYTHON) -c '$(LOWEST)')
+	.venv-lowest/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
 PEER_dm-haiku := dm-haiku jax
@@ -111,4 +124,4 @@ PEER_mxnet := mxnet 'numpy<1.24'
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-bare .peers runs
+	rm -rf .venv .venv-bare .venv-lowest .peers runs

@@ -363,15 +363,15 @@ def test_a_cell_whose_gates_stand_in_another_order_is_told_and_others_do_not_mat
         load(saved)
 
 
-def test_a_stack_of_ten_thousand_layers(tmp_path):
-    """Nothing is drawn for weights that come from the file, and no part is compared with all others: 2 s of the
-    processor, and 38 s before; 12 s leave room for a slow machine."""
-    model = lc.Stack([lc.RNN(1, 1, seed=0) for _ in range(10_000)])
+def test_a_stack_of_four_thousand_layers(tmp_path):
+    """Nothing is drawn for weights that come from the file, and no part is compared with all others: less than 1 s of
+    the processor, and 6 s if each is; 4 s leave room for a slow machine."""
+    model = lc.Stack([lc.RNN(1, 1, seed=0) for _ in range(4_000)])
     save(tmp_path / "m", model)
     begin = time.process_time()
     twin = load(tmp_path / "m")
-    assert time.process_time() - begin < 12
-    np.testing.assert_array_equal(twin.params["9999.W_ih"], model.params["9999.W_ih"])
+    assert time.process_time() - begin < 4
+    np.testing.assert_array_equal(twin.params["3999.W_ih"], model.params["3999.W_ih"])
 
 
 def test_layers_nested_too_deep_are_refused(saved, tmp_path):
