@@ -136,7 +136,14 @@ def _escaped(text: str) -> str:
     return "``".join(parts)
 
 
+def explorer(app: Sphinx, error: Exception | None) -> None:
+    """The page on which every number answers, beside the others."""
+    if error is None and app.builder.format == "html":
+        lstmcore.debug.explain().save(Path(app.outdir) / "explorer.html")
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("build-finished", explorer)
     app.connect("doctree-read", shows)
     app.connect("doctree-read", anchors)
     app.connect("html-page-context", comments)
