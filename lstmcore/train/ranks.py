@@ -11,6 +11,7 @@ the bits are the same on 1, 2, 4, ... up to `shares` ranks.
 """
 
 import hashlib
+import math
 import operator
 import sys
 import traceback
@@ -131,26 +132,38 @@ class Ranks:
 
 
 class SharedDraws:
-    """Draws noise for whole batches, and gives each share its rows: what N ranks draw is what one draws."""
+    """Draws noise for the rows of a share as for a whole batch: what N ranks draw is what one draws.
+
+    Every share begins where the batch began. A number takes one step of PCG64, so the generator jumps over those of
+    other rows (O'Neill 2014, section 4.3.1), and a rank draws no more than its own; another generator draws them all.
+    """
 
     def __init__(self, rng: np.random.Generator, B: int):
-        self.rng, self.B = rng, B
-        self.drawn: list[np.ndarray] = []
-        self.rows, self.next = slice(0, B), 0
+        self.rng, self.B, self.rows = rng, B, slice(0, B)
+        self.start = rng.bit_generator.state
+
+    @property
+    def bit_generator(self) -> np.random.BitGenerator:
+        return self.rng.bit_generator
 
     def of(self, first: int, end: int) -> "SharedDraws":
         """For these rows, from the first draw on."""
-        self.rows, self.next = slice(first, end), 0
+        self.rng.bit_generator.state, self.rows = self.start, slice(first, end)
         return self
 
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
         """As that of a generator: shape (..., rows, width), or (n,), which is the same for all rows."""
-        whole = len(shape) < 2
-        if self.next == len(self.drawn):
-            self.drawn.append(self.rng.random(shape if whole else (*shape[:-2], self.B, shape[-1])))
-        self.next += 1
-        drawn = self.drawn[self.next - 1]
-        return drawn if whole else drawn[..., self.rows, :]
+        if len(shape) < 2:
+            return self.rng.random(shape)
+        (*outer, _, width), bits = shape, self.rng.bit_generator
+        if not isinstance(bits, np.random.PCG64):
+            return self.rng.random((*outer, self.B, width))[..., self.rows, :]
+        drawn = np.empty((math.prod(outer), self.rows.stop - self.rows.start, width))
+        for part in drawn:
+            bits.advance(self.rows.start * width)
+            self.rng.random(out=part)
+            bits.advance((self.B - self.rows.stop) * width)
+        return drawn.reshape(*outer, *drawn.shape[1:])
 
 
 def in_pairs(parts: list[Value], add: Callable[[Value, Value], Value]) -> Value:

@@ -129,14 +129,26 @@ def test_the_loss_and_gradient_of_the_whole_batch(per_step):
             np.testing.assert_allclose(two.params[name], w, rtol=0, atol=4 * T * B * 2.0**-53)
 
 
-def test_noise_is_that_of_one():
-    whole = np.random.default_rng(5)
-    want = [whole.random((T, B, 2)), whole.random((B, 3))]
-    draws = SharedDraws(np.random.default_rng(5), B)
-    for first, end in ((0, 4), (4, 13)):
-        share = draws.of(first, end)
-        np.testing.assert_array_equal(share.random((T, end - first, 2)), want[0][:, first:end])
-        np.testing.assert_array_equal(share.random((end - first, 3)), want[1][first:end])
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937])
+def test_noise_is_that_of_one(kind):
+    whole, rng = (np.random.Generator(kind(5)) for _ in range(2))
+    want = [whole.random((T, B, 2)), whole.random((B, 3)), whole.random(7), whole.random((1, B, 4))]
+    draws = SharedDraws(rng, B)
+    for first, end in ((0, 4), (4, 13), (12, 13)):
+        share, n = draws.of(first, end), end - first
+        np.testing.assert_array_equal(share.random((T, n, 2)), want[0][:, first:end])
+        np.testing.assert_array_equal(share.random((n, 3)), want[1][first:end])
+        np.testing.assert_array_equal(share.random((7,)), want[2])
+        np.testing.assert_array_equal(share.random((1, n, 4)), want[3][:, first:end])
+    np.testing.assert_array_equal(rng.random(5), whole.random(5))  # and the next batch goes on from there
+
+
+def test_segments_on_ranks():
+    ((want, losses),) = on_ranks(1, training(True, epochs=2, segments=2))
+    for params, row in on_ranks(4, training(True, epochs=2, segments=2)):
+        assert row == losses
+        for name, w in want.items():
+            np.testing.assert_array_equal(params[name], w, err_msg=name)
 
 
 def test_state_is_carried_from_batch_to_batch():
