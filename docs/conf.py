@@ -1,5 +1,6 @@
 """The site: `make docs` builds it from these pages and the docstrings, to be read without a network."""
 
+import functools
 import itertools
 import re
 import sys
@@ -46,6 +47,22 @@ EQUATIONS = {
 }
 
 
+PLACE = '<a class="equation" id="eq-{0}" href="#eq-{0}">({0})</a>'
+SEEN = '<a class="seen" href="{}" title="see it in numbers" aria-label="see it in numbers">↗</a>'
+
+
+@functools.cache
+def played() -> dict[str, str]:
+    """A link to where the explorer shows each equation, by the first number that it gave."""
+    found: dict[str, str] = {}
+    for key, (_, *both) in lstmcore.debug.explain().steps.items():
+        for graph, padding in zip(both, ("", "&amp;padding")):
+            for first, _ in graph.names.values() if graph else ():
+                number = str(next((line.equation for line in graph.lines(first) if line.equation), ""))
+                found.setdefault(number, SEEN.format(f"explorer.html#eq{number}&amp;cell={key}{padding}"))
+    return found
+
+
 def shows(app: Sphinx, doctree: nodes.document) -> None:
     """What a block shows stands below it, unless the page tells it in the next block."""
     page = Path(app.env.doc2path(app.env.docname))
@@ -80,7 +97,7 @@ def anchors(app: Sphinx, doctree: nodes.document) -> None:
             continue
         slugs |= {f"eq-{number}": (node.line or 0, f"eq-{number}", f"({number})") for number in numbers}
         text = node.astext().replace("&", "&amp;").replace("<", "&lt;")
-        text = EQUATION.sub(r'<a class="equation" id="eq-\1" href="#eq-\1">(\1)</a>', text)
+        text = EQUATION.sub(lambda m: PLACE.format(m[1]) + played().get(m[1], ""), text)
         node.replace_self(nodes.raw("", f'<div class="highlight"><pre>{text}</pre></div>', format="html"))
     for text in list(doctree.findall(nodes.Text)):
         above = text.parent

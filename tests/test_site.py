@@ -1,5 +1,6 @@
 """The site: what its pages gain over the text, and that a link which leads nowhere is found. `make docs` builds all."""
 
+import html
 import json
 import os
 import re
@@ -70,6 +71,15 @@ def test_every_equation_is_a_place_and_its_mentions_and_comments_lead_there(site
     assert '../../../../derivation.html#eq-13">(13)' in (site / "_modules/lstmcore/ops/cells/lstm.html").read_text(
         "utf-8"
     )
+
+
+def test_an_equation_of_the_explorer_leads_there(site):
+    page = html.unescape((site / "derivation.html").read_text(encoding="utf-8"))
+    for equation in ("eq12&cell=lstm", "eq25&cell=lstm&padding", "eq30&cell=gru", "eq38&cell=rnn"):
+        number = equation[2:].partition("&")[0]
+        place = rf'id="eq-{number}" href="#eq-{number}">\({number}\)</a><a class="seen" href="explorer.html#{equation}"'
+        assert re.search(place, page), equation
+    assert (site / "explorer.html").exists()
 
 
 def test_docstrings_are_read_as_plain_text(site):
