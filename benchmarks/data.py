@@ -20,8 +20,9 @@ from itertools import starmap
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # one thread each, for CPU time counts threads that wait
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+if __name__ == "__main__":  # whoever only reads this keeps its threads
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # one thread each, for CPU time counts threads that wait
+        os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

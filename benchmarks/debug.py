@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # CPU time counts threads that wait; to be said before they start
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+if __name__ == "__main__":  # whoever only reads this keeps its threads
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # CPU time counts threads that wait; to be said before they start
+        os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
 import typer  # noqa: E402

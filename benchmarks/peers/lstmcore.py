@@ -12,7 +12,8 @@ class Peer:
 
     def __init__(self, threads: int, variant: str):
         self.engine, self.frozen = variant.removesuffix("-frozen"), variant.endswith("-frozen")
-        self.modes = ("forward",) if self.frozen else Peer.modes
+        if self.frozen:
+            self.modes = ("forward",)
         # its threads follow OMP_NUM_THREADS and NUMBA_NUM_THREADS, which worker.py sets
         self.version = lc.__version__
         lc.LSTM(1, 1, engine=self.engine)  # an engine that is not there complains now

@@ -15,9 +15,10 @@ def explain(
     case: Annotated[
         Path | None, typer.Argument(help="A small step of your own, T * H <= 12: see docs/case-format.md.")
     ] = None,
-    page: Annotated[Path, typer.Option("--out", parser=named, metavar="FILE", help="The HTML page to write.")] = Path(
-        "lstm.html"
-    ),
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", parser=named, metavar="FILE", help="The HTML page to write; by default lstm.html."),
+    ] = None,
     cell: Annotated[str, typer.Option(help=f"What it opens with: {', '.join(debug.EXAMPLES)}.")] = "lstm",
     row: Annotated[int, typer.Option(min=0, help="Of a case: which row of the batch.")] = 0,
 ) -> None:
@@ -26,4 +27,5 @@ def explain(
         answer = or_complain(lambda: debug.explain(cell))
     else:
         answer = or_complain(lambda: debug.explain_case(debug.load_case(case), row, case.name))
-    say(f"{or_complain(lambda: answer.save(page))} is written: open it in a browser")
+    written = or_complain(lambda: answer.save(page or Path("lstm.html")))
+    say(f"{written} is written: open it in a browser")

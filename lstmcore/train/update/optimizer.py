@@ -158,7 +158,7 @@ class Optimizer:
         if memory is None:
             if not dtype_name(w.dtype).startswith("float"):
                 raise TypeError(f"`params[{name!r}]` should be float32 or float64 to be trained; got {w.dtype}")
-            if not getattr(w.flags, "writeable", True):
+            if isinstance(w, np.ndarray) and not w.flags.writeable:
                 raise ValueError(
                     f"parameter {name!r} cannot be written to (a model of lc.freeze? train the model that it was made "
                     "of, or model.to(), a twin that can be changed)"
