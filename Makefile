@@ -48,7 +48,7 @@ bare: .venv-bare/done
 	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
 
 lowest: .venv-lowest/done
-	.venv-lowest/bin/python -m pytest -q -k 'not fused or fused-cpu-lstm' tests/test_trajectory.py \
+	.venv-lowest/bin/python -m pytest -q -k '(not fused or fused-cpu-lstm) and not processes' tests/test_trajectory.py \
 	  tests/train/files/test_checkpoint.py tests/cli/test_verbs.py
 
 questions: .venv/dev

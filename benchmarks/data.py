@@ -24,18 +24,18 @@ if __name__ == "__main__":  # whoever only reads this keeps its threads
     for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # one thread each, for CPU time counts threads that wait
         os.environ[f"{library}_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import typer  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
 
-import lstmcore as lc  # noqa: E402
-from benchmarks import machine, rows  # noqa: E402
-from benchmarks.machine import cli  # noqa: E402
-from benchmarks.sets import SETS, Set, Work  # noqa: E402
-from lstmcore.layers import Layer  # noqa: E402
-from lstmcore.train.data.batches import Batch, Data  # noqa: E402
-from lstmcore.train.metrics import Loss  # noqa: E402
+import lstmcore as lc
+from benchmarks import machine, rows
+from benchmarks.machine import cli
+from benchmarks.sets import SETS, Set, Work
+from lstmcore.layers import Layer
+from lstmcore.train.data.batches import Batch, Data
+from lstmcore.train.metrics import Loss
 
 CLIP = 1.0
 LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {  # means over all that they are given

@@ -10,17 +10,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-if __name__ == "__main__":  # whoever only reads this keeps its threads
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # CPU time counts threads that wait; to be said before they start
+if __name__ == "__main__":  # CPU time counts threads that wait: to be said before they start
+    for library in (
+        "OMP",
+        "OPENBLAS",
+        "MKL",
+        "NUMBA",
+    ):  # CPU time counts threads that wait; to be said before they start
         os.environ[f"{library}_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402
-import typer  # noqa: E402
+import numpy as np
+import typer
 
-import lstmcore as lc  # noqa: E402
-from benchmarks import machine, rows, shapes  # noqa: E402
-from benchmarks.machine import cli  # noqa: E402
-from benchmarks.shapes import Shape  # noqa: E402
+import lstmcore as lc
+from benchmarks import machine, rows, shapes
+from benchmarks.machine import cli
+from benchmarks.shapes import Shape
 
 TOOLS = ("ledger", "flow", "tripwire")
 LIMIT = 3.0  # what a tool may cost at the shape "peptide", in plain steps

@@ -205,9 +205,11 @@ def test_gradcheck_everywhere(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_both_engines_agree(kind, dtype):
+def test_both_engines_agree(kind, dtype, nightly):
     """Each engine's error is at most that of sums of H + I terms through T steps, which gains of about 1 do not grow:
     4 sqrt(T (H + I)) roundings of numbers of size 1, on both sides, is 60; a factor of 4 is left for the gains."""
+    if dtype == "float32" and not nightly:
+        pytest.skip("with --nightly: both cells are compiled anew for it, 25 s")
     x, mask = (a.astype(dtype) if a.dtype == float else a for a in problem())
     answers = []
     for engine in ("reference", "fused-cpu"):

@@ -25,7 +25,6 @@ MODELS = {
     "float64": functools.partial(model_of, [lc.LSTM], 3, 7, dtype="float64"),
     "GRU": functools.partial(model_of, [lc.GRU], 4, 9),
     "RNN": functools.partial(model_of, [lc.RNN], 4, 9, sequences=True),
-    "peepholes": functools.partial(model_of, [lc.LSTM], 4, 9, coupled="f"),
     "two layers, a head per step, dropout": functools.partial(
         model_of, [lc.LSTM, lc.LSTM], 20, 24, sequences=True, dropout=0.4
     ),

@@ -114,12 +114,12 @@ def test_a_result_that_is_all_zeros_agrees_with_zeros(mine):
 
 def test_a_crash_costs_one_case(mine):
     names = ["lstm-dstate", "lstm-reverse", "lstm-bidirectional"]
-    score = certify("mine:falls", only=[*names, "lstm-long"], seconds=20)
+    score = certify("mine:falls", only=[*names, "lstm-long"], seconds=10)
     said = {v.case: v for v in score.verdicts}
     assert {case for case, v in said.items() if v.verdict == "crash"} == set(names)
     assert "ended with code 7" in said["lstm-dstate"].words
     assert said["lstm-reverse"].words == "ZeroDivisionError: by nothing"
-    assert said["lstm-bidirectional"].words == "no answer within 20 s"
+    assert said["lstm-bidirectional"].words == "no answer within 10 s"
     assert {v.verdict for case, v in said.items() if case not in names} <= {"agree", "ambiguous"}
 
 

@@ -69,7 +69,7 @@ def truth():
             traced = graph(cell, example(cell, bool(masked)))
             values[key][way] = {name: traced.value(name) for name in traced.names}
             lines[key][way] = {name: said(traced, k) for name, (_, k) in traced.names.items()}
-            for _ in range(25):
+            for _ in range(8):
                 edits.append(edited(key, cell, bool(masked), rng))
     return {"values": values, "lines": lines, "edits": edits, "long": long(), "chunks": chunks()}
 

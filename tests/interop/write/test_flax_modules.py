@@ -46,7 +46,7 @@ MODELS = {
     "gru": lambda: lc.GRU(I, H, seed=0),
     "grus": lambda: both(lc.GRU),
 }  # fmt: skip
-BY_DAY = (("nnx", "stack"), ("linen", "final states"), ("nnx", "grus"))
+BY_DAY = (("linen", "final states"), ("nnx", "grus"))
 
 
 def filled(model, dtype="float32"):
