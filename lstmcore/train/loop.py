@@ -16,7 +16,7 @@ from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_kind, check_pieces
-from lstmcore.train.callbacks.callback import Callback, check_callbacks
+from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
@@ -148,8 +148,9 @@ def fit(
 
 def _is_ours(hook: object) -> bool:
     """A loss or callback of this library: none keeps an array of the step, over which the next one writes, and none
-    changes a parameter in the middle of it."""
-    return getattr(hook, "__module__", "").startswith("lstmcore.")
+    changes a parameter in the middle of it. Not one that somebody has put a function of their own into."""
+    own = {*HOOKS, "function"} & getattr(hook, "__dict__", {}).keys()
+    return getattr(hook, "__module__", "").startswith("lstmcore.") and all(_is_ours(vars(hook)[name]) for name in own)
 
 
 def _check_places(model: object, loss: object, opt: object) -> None:

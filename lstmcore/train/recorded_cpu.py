@@ -73,6 +73,8 @@ class Passes:
         lay_out = KINDS.get(type(layer))
         if lay_out is None:
             raise Unrecorded(f"{layer!r} is not one of {', '.join(kind.__name__ for kind in KINDS)}")
+        if METHODS[type(layer)] != _methods(type(layer)) or {"forward", "backward"} & vars(layer).keys():
+            raise Unrecorded(f"a method of {layer!r} was replaced")
         return lay_out(self, layer, x)
 
 
@@ -195,6 +197,13 @@ def _dropout(passes: Passes, layer: Dropout, x: Array) -> Plan:
 KINDS: dict[type, Callable[..., Plan]] = {
     Stack: _stack, LSTM: _recurrent, GRU: _recurrent, RNN: _recurrent, Linear: _linear, Dropout: _dropout,
 }  # fmt: skip
+
+
+def _methods(kind: type[Layer]) -> tuple[object, object]:
+    return kind.forward, kind.backward
+
+
+METHODS = {kind: _methods(kind) for kind in KINDS}  # what is laid out here
 
 
 def _fill(out: Array, function: Callable[..., Array], *given: object) -> None:

@@ -401,6 +401,7 @@ def test_the_command_line_on_ranks(mpi4py, tmp_path):
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 0, errors
     assert said.count("test error") == 1
+    assert errors.count("2 ranks of MPI, 8 shares of every batch: the same bits on 1, 2, 4 or 8") == 1
     assert lc.load(tmp_path / "run" / "model.safetensors").params
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 2

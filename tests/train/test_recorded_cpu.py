@@ -163,6 +163,33 @@ def test_fit_records_to_the_same_bits(name, monkeypatch):
         np.testing.assert_array_equal(results[1][0][name], w)
 
 
+def _put_in():
+    callback = lc.Callback()
+    callback.on_batch = lambda run: None
+    return callback
+
+
+@pytest.mark.parametrize("kind", ["a loss inside Counted", "a hook on an instance", "a method on an instance", "plain"])
+def test_what_somebody_has_put_in_is_asked(kind, monkeypatch):
+    """A function of one's own inside a class of the library is one's own: it may keep what it sees."""
+    from lstmcore.train import Counted, recorded_cpu
+
+    laid_out, passes, asked = [], recorded_cpu.Passes, []
+    monkeypatch.setattr(recorded_cpu, "Passes", lambda *given: laid_out.append(passes(*given)) or laid_out[-1])
+    model, loss, callbacks = MODELS["LSTM"](), lc.softmax_cross_entropy, []
+    if kind == "a loss inside Counted":
+        loss = Counted(lambda y, t, mask: lc.softmax_cross_entropy(y, t, mask), lambda y, t, mask: len(t))
+    elif kind == "a hook on an instance":
+        callbacks = [_put_in()]
+    elif kind == "a method on an instance":
+        lstm, backward = model.layers[0], model.layers[0].backward
+        lstm.backward = lambda *given: asked.append(backward(*given)) or asked[-1]
+    data = list(batches(model, 3, 6))
+    lc.fit(model, loss, data, lc.Adam(), epochs=1, callbacks=callbacks)
+    assert len(laid_out) == (kind == "plain")
+    assert [dx.shape for dx, _, _ in asked] == [(T, 3, 1)] * (6 if kind == "a method on an instance" else 0)
+
+
 def test_fit_trains_what_cannot_be_recorded():
     model = lc.Stack([lc.LSTM(2, 4, seed=0), lc.ReLU(), lc.Linear(4, V, seed=1)])
     data = [(np.ones((T, 3, 2), "float32"), np.ones((T, 3), int))] * 8

@@ -3,7 +3,7 @@
 import typer
 
 from lstmcore.cli.ranks import started
-from lstmcore.cli.talk import err, or_complain, out, print_or_go_on
+from lstmcore.cli.talk import err, or_complain, out, print_or_go_on, tell
 from lstmcore.cli.train import alphabet, count, loops, series, text
 from lstmcore.train.interrupt import die_at_once
 
@@ -17,6 +17,9 @@ def begin() -> None:
     ranks = or_complain(started)
     if ranks is not None and not ranks.first:
         out.quiet = err.quiet = True  # the first one speaks
+    if ranks is not None:
+        same = "the same bits on 1, 2, 4 or 8" if ranks.exact else "equal to rounding on another number"
+        tell(f"{ranks.size} ranks of MPI, {ranks.shares} shares of every batch: {same}")
 
 
 train.command("count", epilog=count.EPILOG)(count.train_count)

@@ -85,10 +85,10 @@ def forward(
         buffers = Buffers(key, states, kept, *outputs)
     _, states, kept, y, x_kept, clean = buffers
     if mask is None:
-        _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean)
+        run(forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean))
         return Cache(x, tuple(states), kept, mask, NAME, buffers, None, states[0, 1:])
     was_clean, clean[...] = clean.copy(), False  # if this call is interrupted, nothing is known to be clean
-    _run(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean)
+    run(forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean))
     np.logical_not(mask, out=clean)  # what was masked is clean already: clearing it again would be half the work
     return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
 
@@ -107,7 +107,7 @@ def predict(
     states = np.empty((len(state0), 2, B, H), dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), dtype)
     _, x_kept, clean = p.unkept
-    _run(cell, p, x, params, state0, mask, states, p.no_gates, y, x_kept, clean)
+    run(forward_tasks(cell, p, x, params, state0, mask, states, p.no_gates, y, x_kept, clean))
     return y, tuple(states[:, T % 2])
 
 
@@ -125,27 +125,6 @@ def ready(cell: Cell, params: Mapping[str, np.ndarray], x: np.ndarray) -> "Ready
     return _machine().ready(cell, p, arguments, ask if p.divisible or p.parts > 1 else None)
 
 
-def _run(
-    cell: Cell,
-    p: "Plan",
-    x: np.ndarray,
-    params: Mapping[str, np.ndarray],
-    state0: tuple[np.ndarray, ...],
-    mask: np.ndarray | None,
-    states: np.ndarray,
-    gates_kept: np.ndarray,
-    y: np.ndarray,
-    x_kept: np.ndarray,
-    clean: np.ndarray,
-) -> None:
-    """The forward kernel, for `forward` and `predict`."""
-    tasks = forward_tasks(cell, p, x, params, state0, mask, states, gates_kept, y, x_kept, clean)
-    run(tasks)
-    prepared = getattr(params, "prepared", None)
-    if prepared is not None:  # now that it is whole: another thread may be at work with the same weights
-        prepared[cell, p.parts] = tasks.arguments.packed
-
-
 def forward_tasks(
     cell: Cell,
     p: "Plan",
@@ -159,7 +138,7 @@ def forward_tasks(
     x_kept: np.ndarray,
     clean: np.ndarray,
 ) -> Tasks[ForwardArguments]:
-    """Likewise, to be run."""
+    """The forward kernel, for `forward` and `predict`, to be run."""
     machine, dtype, (groups, panels, joined, _) = _machine(), x.dtype, p.weights
     packed = (getattr(params, "prepared", None) or {}).get((cell, p.parts))  # of weights that cannot change
     unpacked = len(panels) if packed is None else 0

@@ -156,14 +156,14 @@ def test_buffers_hold_nothing_of_another_mask(cut):
 def test_a_call_broken_off_leaves_nothing_that_looks_clean(monkeypatch):
     call = Call("lstm", 6, 17, 9, 37, mask=some_mask(6, 17))
     want, cache = call.run()
-    kernels = fused_cpu._run
+    kernels = fused_cpu.run
 
     def interrupted(*arguments):
         kernels(*arguments)
         raise KeyboardInterrupt
 
     call.mask = ~call.mask
-    monkeypatch.setattr(fused_cpu, "_run", interrupted)
+    monkeypatch.setattr(fused_cpu, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         call.run(reuse=cache)
     monkeypatch.undo()
