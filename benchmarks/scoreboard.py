@@ -106,9 +106,11 @@ def known(rows: list[dict]) -> str:
     pack, by_engine = read_pack(), {r["engine"]: r for r in rows}
     text = "\n## Known faults, looked for\n\n| fault | engine | |\n|---|---|---|\n"
     for claim, engine, features, cell in CLAIMS:
+        every = {case: verdict for case, verdict, _ in by_engine.get(engine, {"bad": []})["bad"]}
         bad = [
-            (case, verdict) for case, verdict, _ in by_engine.get(engine, {"bad": []})["bad"]
+            (case, verdict) for case, verdict in every.items()
             if set(features.split()) <= set(pack[case].features) and cell in ("", pack[case].cell)
+            and not (features and every.get(pack[case].cell) == verdict)  # as bad without the features
         ]  # fmt: skip
         counts = ", ".join(f"{sum(v == kind for _, v in bad)} {kind}" for kind in BAD if any(v == kind for _, v in bad))
         said = f"found: {counts}, `{bad[0][0]}` first" if bad else "not found" if engine in by_engine else "not tried"

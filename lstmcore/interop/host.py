@@ -39,6 +39,8 @@ def _on_host(key: str, given: object, dtype: str | None) -> np.ndarray:
         raise TypeError(f"`{key}` cannot be read as an array: {error}") from error
     if not hasattr(value, "dtype") or array.dtype.name not in (*HALVES, *COMPUTED):
         raise TypeError(f"`{key}` should hold floating-point numbers; got {name}")
+    if dtype is not None and array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        raise TypeError(f"`{key}` is {name}: as {dtype} it would lose its imaginary part")
     return array.astype(array.dtype.newbyteorder("=") if dtype is None else dtype, copy=dtype is not None)
 
 

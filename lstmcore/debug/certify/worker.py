@@ -18,7 +18,10 @@ from lstmcore.debug.certify.verdict import Refused, Verdict, judge
 from lstmcore.interop.host import HALVES
 
 NAMES = 3  # cases of an engine that are given to diagnose: each is seconds of search
-REFUSES = re.compile(r"[\w ]*(unsupported|not supported|not implemented|unknown activation)[\w ]*", re.IGNORECASE)
+REFUSES = re.compile(
+    r"[\w ]*(unsupported|not supported|no training support|not implemented|only available|unknown activation)[\w ]*",
+    re.IGNORECASE,
+)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ NAMES = (  # which letter is the gate: Wf, W_xf, U_f, b_f, W_fh; then forgetMatr
     r"(?:w(?:eights?)?|u|r|v|b|kernel)_?[xhi]?_?([a-z])_?[xh]?",
     r"([a-z])_?[xhwub]?",
 )
-GAIN = r"gamma|gain|scale|(ln|norm).*(weight|[._][wg]$)|^g_|^alpha"
+GAIN = r"gamma|gain|scale|(ln|norm).*(weight|[._][wg]$)|^g_(?!b)|^alpha"
 SHIFT = r"beta|shift|(ln|norm).*(bias|[._]b$)"
 PLAIN: Mapping[str, object] = MappingProxyType({})
 NO_GAINS: Mapping[str, str] = MappingProxyType({})

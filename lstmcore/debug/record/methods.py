@@ -5,7 +5,7 @@ Each is called once over all steps, or both are called once for each step (steps
 
 import copy
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +24,13 @@ from lstmcore.debug.record.names import (
     arrays_in,
     called,
     gradient_of,
+    held_in,
     host,
     is_array,
     returned,
     whole,
 )
-from lstmcore.debug.record.steps import Whole, flat, is_a_step, sequence, summed
+from lstmcore.debug.record.steps import Whole, flat, is_a_step, sequence
 
 ALONE = "your own forward: it cannot be run again by itself, as a cell"
 EVERY = 400  # numbers up to which each is moved by itself
@@ -83,12 +84,11 @@ class Methods:
                 self.before = dict(arrays_in(self.thing))
                 handed = {k: v for k, v in arguments(method, args, kwargs).items() if isinstance(v, Mapping)}
                 self.before |= {k: a for k, a in arrays_in(handed, depth=2) if not _is_step(k)}
-                bare = copy.copy(self.thing)
-                for other in self.names:
-                    vars(bare).pop(other, None)
-                self.twin, self.args = copy.deepcopy(bare), copy.deepcopy((args, kwargs))
+                self.twin, self.args = copy.deepcopy((self._bare(), (args, kwargs)))
             if kind == "forward" and len(self.passes[name]) == 1:
                 self.second = copy.deepcopy((args, kwargs))
+            if kind == "backward" and len(self.passes[name]) == 1:
+                self.before_second = copy.deepcopy((self._bare(), args, kwargs))
             given = copy.deepcopy(arguments(method, args, kwargs))
             result = method(*args, **kwargs)
             lists = {k: a for k, v in vars(self.thing).items() if (a := whole(v)) is not None}
@@ -149,7 +149,9 @@ class Methods:
         for key in returned_ones:
             grads[key] = _shaped(np.sum([host(step.results[sources[key]]) for step in back], axis=0), weights[key])
         kept = [k for k in sources if k not in returned_ones]
-        held, alone = summed([{k: p.attributes[sources[k]] for k in kept} for p in back], kept)
+        alone = bool(kept) and self._writes_over([sources[k] for k in kept])
+        each = [{k: p.attributes[sources[k]] for k in kept} for p in back]
+        held = {k: np.sum([one[k] for one in each], axis=0) if alone else each[-1][k] for k in kept}
         grads |= {k: _shaped(a, weights[k]) for k, a in held.items()}
         grads |= {} if run.dx is None else {"x": run.dx}
         added = set(returned_ones) | (set(kept) if alone else set())
@@ -164,6 +166,23 @@ class Methods:
         unused = [k for k in self.before if k not in weights and k not in sources.values()]
         told = table(said, unused)
         return Found(weights, grads, run.x, run.dy, run.y, run.state, run.dstate, told, lambda: ALONE)
+
+    def _bare(self) -> object:
+        """The object as it was, without what watches its methods."""
+        bare = copy.copy(self.thing)
+        for name in self.names:
+            vars(bare).pop(name, None)
+        return bare
+
+    def _writes_over(self, names: Sequence[str]) -> bool:
+        """Whether the second call back forgets the gradients that the first left in these attributes."""
+        thing, args, kwargs = copy.deepcopy(self.before_second)
+        for name, a in held_in(thing):
+            if name in names:
+                (a.detach() if hasattr(a, "detach") else a)[...] += 1
+        getattr(thing, self.names[1])(*args, **kwargs)
+        left, seen = dict(arrays_in(thing)), self.passes[self.names[1]][1].attributes
+        return all(np.array_equal(left[name], seen[name]) for name in names)
 
     def _remembers(self) -> bool:
         """Whether a call gave something else than it gives in an object that was not called before."""

@@ -5,6 +5,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,14 @@ FILLERS = re.compile(r"_?(gate|layer|linear|lin|fc|dense|proj)_?")
 
 
 def arrays_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str, np.ndarray]]:
-    """(path, array) of every array in attributes, dicts, lists and tuples: "W", "params.Wf", "cell.0.b"."""
+    """(path, array) of every array in attributes, dicts, lists and tuples: "W", "params.Wf", "cell.0.b"; copies."""
+    return ((at, host(a)) for at, a in held_in(tree, path, depth))
+
+
+def held_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """The same, the arrays and tensors themselves."""
     if is_array(tree):
-        yield path, host(tree)
+        yield path, tree
         return
     if depth == 0:
         return
@@ -37,7 +43,7 @@ def arrays_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[st
     elif (hasattr(tree, "__dict__") and not callable(tree)) or (depth == 3 and hasattr(tree, "__dict__")):
         inside = vars(tree).items()
     for key, value in inside:
-        yield from arrays_in(value, f"{path}.{key}" if path else str(key), depth - 1)
+        yield from held_in(value, f"{path}.{key}" if path else str(key), depth - 1)
 
 
 def is_array(value: object) -> bool:

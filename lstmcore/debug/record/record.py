@@ -92,6 +92,10 @@ class Record:
         except (KeyError, ValueError, TypeError) as error:
             told = error.args[0] if error.args else error
             raise type(error)(f"{told}\nseen were\n{self}") from None
+        added = [line.split()[0] for line in found.said if ", added up " in line]
+        if added:
+            words = f"each call back gave {', '.join(added)} anew: added up here, as the loop around it has to"
+            answer = replace(answer, notes=(*answer.notes, words))
         if answer.forward not in ("", "right") or (not answer.ok and not answer.names):
             return replace(answer, own=found.own())
         return answer
@@ -103,10 +107,11 @@ def record(thing: Any) -> Iterator[Record]:
 
     thing: a torch.nn.Module that runs it by hand, with a Linear on top or without, or a cell (x_t, its state) that is
     called for each step and handed what it gave; a torch function whose arguments are x and the weights, to be called
-    as seen(x, ...); or an object with methods forward and backward, over NumPy arrays or torch tensors. It should run
-    forward once, over all steps, and backward once. Names may be anything: what is a weight is told by its gradient,
-    and the rest by name and shape; `print(seen)` tells all that was understood. Raises TypeError for another kind of
-    thing, RuntimeError if no forward or no backward pass was seen.
+    as seen(x, ...); or an object with methods forward and backward, or the two functions (forward, backward), over
+    NumPy arrays or torch tensors: each is called once over all steps or, a cell, once for each step, as often back as
+    forward. Gradients that each call gives anew are added up, and the answer says so. Names may be anything: what is a
+    weight is told by its gradient, and the rest by name and shape; `print(seen)` tells all that was understood. Raises
+    TypeError for another kind of thing, RuntimeError if no forward or no backward pass was seen, or not as often.
     """
     recorder = _recorder(thing)
     seen = Record(getattr(recorder, "call", getattr(recorder, "thing", thing)))

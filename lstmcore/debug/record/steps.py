@@ -55,17 +55,6 @@ def sequence(forward: Sequence[Call], backward: Sequence[Call]) -> Whole:
     return Whole(x_name, x, y, dy, dx, state, dstate, (y_name, how))
 
 
-def summed(passes: list[Arrays], like: Sequence[str]) -> tuple[Arrays, bool]:
-    """Gradients kept in attributes, after each call back: as the last call left them, or, where each call wrote its
-    own over the last one's, added up; and whether they were."""
-    last = passes[-1]
-    matrices = [last[k] for k in like if k in last and last[k].ndim == 2 and min(last[k].shape) > 1]
-    rank = max((np.linalg.matrix_rank(a.astype(float)) for a in matrices), default=0)
-    first = max((np.linalg.matrix_rank(passes[0][k].astype(float)) for k in like if passes[0][k].ndim == 2), default=0)
-    alone = bool(matrices) and len(passes) > 1 and rank <= first < max(min(a.shape) for a in matrices)
-    return ({k: np.sum([p[k] for p in passes], axis=0) for k in like} if alone else {k: last[k] for k in like}), alone
-
-
 def flat(given: Given) -> Arrays:
     """Arrays by name; those of a tuple by "name.0", "name.1"."""
     found: Arrays = {}
@@ -87,15 +76,15 @@ def _links(passes: Sequence[Call]) -> dict[str, str]:
     links: dict[str, str] = {}
     for name in steps[0][0] if len(steps) > 1 else ():
         for result in steps[0][1]:
-            pairs = ((late[0].get(name), early[1].get(result)) for early, late in pairwise(steps))
-            if result not in links.values() and all(_same(a, b) for a, b in pairs):
+            pairs = [(late[0].get(name), early[1].get(result)) for early, late in pairwise(steps)]
+            if result not in links.values() and all(_same(a, b) for a, b in pairs) and any(np.any(a) for a, _ in pairs):
                 links[name] = result
                 break
     return links
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return a is not None and b is not None and a.shape == b.shape and bool(a.any()) and np.array_equal(a, b)
+    return a is not None and b is not None and np.array_equal(a, b)
 
 
 def _h_first(links: Mapping[str, str]) -> list[str]:
@@ -125,6 +114,9 @@ def _upstream(
     name = fresh[0]
     carried = [k for k, a in results.items() if a.shape == shape and not _is_of_c(k) and k not in links.values()]
     carried = [k for k in carried if not re.match(r"d?x", k.lower().replace("_", ""))]
+    carried = [k for k in carried if not re.fullmatch(r"result \d+", k)][:1] or carried
+    if len(carried) > 1:
+        return None, dstate, "not found"  # which of them came from dh, which from dx, no name tells
     if not carried:
         return np.array([step[0][name] for step in back[::-1]]), dstate, f"{name} of each call"
     dy = [given[name]]

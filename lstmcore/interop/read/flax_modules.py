@@ -60,6 +60,12 @@ def _kind(module: object) -> str:
     return "" if first in (None, nnx.Module, linen.Module) else first.__name__
 
 
+def _in_order(module: linen.Module) -> bool:
+    """Whether somebody's own module holds its parts in `layers`, one after the other, and not a number or sizes."""
+    parts = getattr(module, "layers", None)
+    return isinstance(parts, list | tuple) and all(isinstance(p, linen.Module) or callable(p) for p in parts)
+
+
 def _layers(module: Any, tree: Tree, dtype: str | None, path: str) -> Iterator[Layer]:
     kind = _kind(module)
     if kind in CELLS:
@@ -81,7 +87,7 @@ def _layers(module: Any, tree: Tree, dtype: str | None, path: str) -> Iterator[L
     elif kind == "List":
         for k, part in enumerate(module):
             yield from _layers(part, tree.get(k, {}), dtype, f"{path}[{k}]")
-    elif isinstance(module, linen.Module) and (kind == "Sequential" or (not kind and hasattr(module, "layers"))):
+    elif isinstance(module, linen.Module) and (kind == "Sequential" or (not kind and _in_order(module))):
         for k, part in enumerate(module.layers):
             yield from _layers(part, tree.get(f"layers_{k}", {}), dtype, f"{path}.layers[{k}]")
     elif kind in ("Linear", "Dense"):

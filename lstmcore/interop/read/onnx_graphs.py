@@ -63,11 +63,15 @@ def read(
     alone = isinstance(graph, onnx.NodeProto)
     nodes = [graph] if alone else list(graph.node)
     own = {} if alone else _held(graph)
+    values = () if alone else (*graph.input, *graph.value_info)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
     for node in nodes if own else ():
         for slot, name in zip(SLOTS, node.input if node.op_type in CELLS else ()):
             if slot.startswith("initial") and np.any(own.get(name, 0)):
                 raise ValueError(f"{node.op_type} {node.name!r} begins at a state of its own ({slot}), not at zero")
-            if slot == "sequence_lens" and len(set(own.get(name, ()))) > 1:
+            x = node.input[0]
+            sizes = shapes[x][:1] if x in shapes else [size for shape in shapes.values() for size in shape]  # T is one
+            if slot == "sequence_lens" and set(own.get(name, ())) - set(sizes):
                 raise ValueError(
                     f"{node.op_type} {node.name!r} holds lengths of rows ({slot}), which lstmcore takes as mask="
                 )

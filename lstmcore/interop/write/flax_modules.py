@@ -46,8 +46,8 @@ def to_flax(model: Layer) -> nnx.Module:
     """The model as a module of nnx, with these weights; batch first, as Flax has it: (B, T, I), or classes (B, T).
 
     One recurrent layer that gives all its outputs is nnx.RNN or nnx.Bidirectional itself, whose outputs beyond
-    seq_lengths are of no use; another model is a module whose call(x, seq_lengths=None) gives zero there. Raises
-    ValueError for a layer or an option that nnx lacks: a GRU's b_hn, say, which linen has.
+    seq_lengths are of no use; another model is a module whose call(x, seq_lengths=None) gives zero there. Dropout rests
+    until module.train(). Raises ValueError for a layer or an option that nnx lacks: a GRU's b_hn, say, which linen has.
     """
     made = _made(model, nnx)
     parts = [part for part, _ in made]
@@ -55,6 +55,7 @@ def to_flax(model: Layer) -> nnx.Module:
     state = nnx.state(module, nnx.Param)
     nnx.replace_by_pure_dict(state, tree)
     nnx.update(module, state)
+    module.eval()
     return module
 
 

@@ -105,6 +105,38 @@ def test_gradients_that_each_call_writes_anew_are_added_up():
     seen = recorded(Cell("="))
     assert seen.diagnose().ok
     assert "W        with its gradient dW, added up" in str(seen)
+    assert "each call back gave W, b anew: added up here, as the loop around it has to" in str(seen.diagnose())
+
+
+@pytest.mark.parametrize("bug", ["", "="])
+@pytest.mark.parametrize("rows", [2, 9])
+def test_whether_gradients_are_written_anew_is_tried(monkeypatch, rows, bug):
+    """With as many rows as inputs and units one call's dW has full rank; a dy of zero leaves the first ones zero."""
+    wide, late = np.random.default_rng(7), np.random.default_rng(8).normal(size=(T, rows, H))
+    late[-2:] = 0
+    monkeypatch.setitem(globals(), "B", rows)
+    monkeypatch.setitem(globals(), "X", wide.normal(size=(T, rows, I)))
+    for dy in (late, late + 1):
+        monkeypatch.setitem(globals(), "DY", dy)
+        seen = recorded(Cell(bug))
+        assert seen.diagnose().ok, f"{seen.diagnose()}\n{seen}"
+        assert ("added up" in str(seen)) == (bug == "=")
+
+
+def test_results_that_nothing_tells_apart_are_asked_for():
+    """As many inputs as units: what comes back for x and for h is alike, and neither has a name."""
+    cell, g = Cell(), np.random.default_rng(6)
+    cell.W = g.normal(0, 0.6, (2 * H, 4 * H))
+    cell.dW = np.zeros_like(cell.W)
+    h = c = dh = dc = np.zeros((B, H))
+    x, dy = g.normal(size=(2, T, B, H))
+    with lc.debug.record(cell) as seen:
+        for x_t in x:
+            h, c = cell.forward(x_t, h, c)
+        for d in dy[::-1]:
+            _, dh, dc = cell.backward(dh + d, dc)
+    with pytest.raises(ValueError, match="dy"):
+        seen.diagnose()
 
 
 def forward_step(xt, a_prev, c_prev, parameters):

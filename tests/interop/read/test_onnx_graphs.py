@@ -1,5 +1,6 @@
 """Nodes and graphs of ONNX: those that ONNX tests itself with, and what onnxruntime computes."""
 
+import contextlib
 import importlib
 
 import numpy as np
@@ -207,6 +208,7 @@ def test_the_final_state_alone(onnx, onnxruntime, outputs):
     held = {"W": rng.standard_normal((2, 16, 3)).astype("f4"), "R": rng.standard_normal((2, 16, 4)).astype("f4")}
     lengths = [] if outputs[0] == "" else ["lengths"]
     held |= {"lengths": np.array([5, 7, 1], "int32")} if lengths else {}
+    short = np.array([5, 5, 5], "int32")  # the same for all, and perhaps not all of T
     node = onnx.helper.make_node(
         "LSTM", ["X", "W", "R", *[""] * bool(lengths), *lengths], outputs, hidden_size=4, direction="bidirectional"
     )
@@ -218,6 +220,12 @@ def test_the_final_state_alone(onnx, onnxruntime, outputs):
     if lengths:
         with pytest.raises(ValueError, match=r"holds lengths of rows \(sequence_lens\), which lstmcore takes as mask="):
             read(model)
+        graph.initializer[2].CopyFrom(onnx.numpy_helper.from_array(short, "lengths"))
+        for T in ("T", 6, 5):
+            graph.input[0].CopyFrom(value("X", 1, [T, 3, 3]))
+            model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+            with pytest.raises(ValueError, match="holds lengths") if T != 5 else contextlib.nullcontext():
+                read(model)
         return
     said = []
     back = read(model, tell=said.append)
