@@ -14,8 +14,10 @@ def freeze(model: Model) -> Model:
     `predict` and `step` give the same bits, sooner: "fused-cpu" puts the weights into the order of its products once,
     not in every call. That pays most where rows and steps are few. An assignment to a parameter raises TypeError, a
     write to its array ValueError, `setflags(write=True)` too; training goes on with the model itself. Raises TypeError
-    for arrays on a GPU.
+    for arrays on a GPU, and for what is no layer.
     """
+    if not hasattr(model, "parts"):
+        raise TypeError(f"lc.freeze takes a layer, or a model made of layers; got {model!r:.80}")
     parts = {name: freeze(part) for name, part in model.parts.items()}
     twin = model.rebuilt(parts)
     of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}

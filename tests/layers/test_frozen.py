@@ -190,3 +190,8 @@ def test_arrays_of_other_libraries_are_refused():
     model.params._arrays["b"] = Elsewhere()
     with pytest.raises(TypeError, match=r"lc\.freeze takes models with NumPy arrays; got one of"):
         lc.freeze(model)
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(TypeError, match=r"lc.freeze takes a layer, or a model made of layers; got \{'a': 1\}"):
+        lc.freeze({"a": 1})

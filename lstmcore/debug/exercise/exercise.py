@@ -140,7 +140,8 @@ def _line(line: str, of: Task, answer: bool) -> str:
 def judge_exercise(path: str | PathLike[str]) -> Exercise:
     """What is said of a file that write_exercise wrote and somebody filled in. It is run: it should be your own.
 
-    Raises OSError if there is no such file, ValueError if it is no Python, or has the function of no exercise.
+    Raises OSError if there is no such file, ValueError if it is no Python, or has the function of no exercise, or
+    of several.
     """
     with open(path, encoding="utf-8") as file:
         text = file.read()
@@ -148,15 +149,20 @@ def judge_exercise(path: str | PathLike[str]) -> Exercise:
         tree = ast.parse(text)
         module: Plain = {"__name__": "exercise"}
         exec(compile(tree, str(path), "exec"), module)
-    except Exception as error:  # whatever stands there
+    except (Exception, SystemExit) as error:  # whatever stands there
         raise ValueError(f"{path}: it cannot be run ({type(error).__name__}: {error})") from None
     functions = {
-        f"{node.name}({ast.unparse(node.args)})": node for node in tree.body if isinstance(node, ast.FunctionDef)
+        f"{node.name}({', '.join(each.arg for each in node.args.args)})": node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
     }
     found = [of for of in map(task, EXERCISES) if of.head in functions]
     if not found:
         raise ValueError(f"{path}: it should hold the function of an exercise, such as {task('lstm backward').head}")
-    of = found[-1]
+    if len(found) > 1:
+        which = ", ".join(f"{of.cell} {of.way}" for of in found)
+        raise ValueError(f"{path}: it should hold the function of one exercise; it holds {which}: a file for each")
+    (of,) = found
     rows = _judged(functions[of.head].body, of, module)
     whole = _whole(of, module[f"step_{of.way}"]) if all(row.verdict == "right" for row in rows) else ""
     return Exercise(rows, whole)
@@ -186,7 +192,7 @@ def _judged(body: list[ast.stmt], of: Task, module: Plain) -> tuple[Row, ...]:
         had = dict(numbers)
         try:
             exec(compile(ast.Module([statement], []), "<line>", "exec"), {**module, **numbers}, numbers)
-        except Exception as error:  # somebody's line
+        except (Exception, SystemExit) as error:  # somebody's line
             if name in lines:
                 rows[name], numbers[name] = Row(lines[name], f"{type(error).__name__}: {error}"), want
             continue
@@ -197,7 +203,9 @@ def _judged(body: list[ast.stmt], of: Task, module: Plain) -> tuple[Row, ...]:
             rows[name] = Row(lines[name], verdict, known)
             if not isinstance(numbers[name], np.ndarray):
                 numbers[name] = want
-    return tuple(rows.get(name, Row(line, "missing")) for name, line in lines.items())
+    stored = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    unseen = dict.fromkeys(stored, "not judged: give it a line of its own, name = ...")
+    return tuple(rows.get(name, Row(line, unseen.get(name, "missing"))) for name, line in lines.items())
 
 
 def _verdict(got: object, want: np.ndarray) -> str:

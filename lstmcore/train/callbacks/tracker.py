@@ -32,6 +32,8 @@ class Tracker(Callback):
     ValueError for an `every` that is no positive number.
     """
 
+    writes = True
+
     def __init__(self, log: Log | Writer, every: int | None = None, tell: Tell = warn):
         if not callable(log) and not hasattr(log, "add_scalar"):
             raise TypeError(

@@ -134,6 +134,9 @@ def test_at_the_command_line(tmp_path):
     ended = called("exercise", str(tmp_path / "gru.py"), "--which", "gru forward", "--answers")
     assert "its lines are there" in ended.stdout
     assert called("exercise", str(tmp_path / "gru.py")).returncode == 0
+    ended = called("exercise", str(tmp_path / "gru.py"), "--which", "lstm forward")
+    assert ended.returncode == 2
+    assert "--which and --answers are for a file that is still to be written" in ended.stderr.replace("\n", " ")
     ended = called("exercise", str(tmp_path / "new.py"), "--which", "gru")
     assert ended.returncode == 2
     assert "an exercise should be one of" in ended.stderr
@@ -151,3 +154,31 @@ def test_what_is_no_array_is_said(path):
     filled(path, SOLUTION | {"do": "np.sum(dh)"})
     row = next(row for row in judge_exercise(path).rows if row.line.name == "do")
     assert row.verdict.startswith("WRONG: it should be an array (3, 6); got ()")
+
+
+def test_a_file_of_two_functions_is_not_judged_by_one(path, tmp_path):
+    write_exercise(tmp_path / "forward.py", "lstm forward")
+    path.write_text(path.read_text() + (tmp_path / "forward.py").read_text())
+    with pytest.raises(ValueError, match="function of one exercise; it holds lstm forward, lstm backward: a file for"):
+        judge_exercise(path)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_file_that_leaves_is_said(path, code):
+    path.write_text(f"import sys\nsys.exit({code})\n" + path.read_text())
+    with pytest.raises(ValueError, match=rf"it cannot be run \(SystemExit: {code}\)"):
+        judge_exercise(path)
+
+
+def test_lines_that_cannot_be_judged_are_not_called_missing(tmp_path):
+    """And type hints are no other function."""
+    file = tmp_path / "answers.py"
+    write_exercise(file, answers=True)
+    text = file.read_text().replace("(dh, dc", "(dh: np.ndarray, dc")
+    file.write_text(text)
+    assert judge_exercise(file).ok
+    lines = {line.strip().split(" = ")[0]: line for line in text.splitlines()}
+    file.write_text(text.replace(lines["dg"], "    dg, di = dc * i, dc * g").replace(lines["di"] + "\n", ""))
+    verdicts = {row.line.name: row.verdict for row in judge_exercise(file).rows}
+    assert verdicts["dg"] == verdicts["di"] == "not judged: give it a line of its own, name = ..."
+    assert verdicts["df"] == "right"

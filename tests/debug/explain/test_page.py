@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from command import called
 
 import lstmcore as lc
 
@@ -69,3 +70,20 @@ def test_what_does_not_fit_is_refused(options, row, text):
 def test_an_unknown_cell_is_refused():
     with pytest.raises(ValueError, match=r"`cell` should be one of lstm, gru, rnn, .*; got 'ltsm'"):
         lc.debug.explain("ltsm")
+
+
+def test_the_command_loses_no_case_and_passes_over_no_option(tmp_path):
+    case, _ = made()
+    path = tmp_path / "case.npz"
+    lc.debug.save_case(path, case)
+    before = path.read_bytes()
+    for words, complaint in (
+        ((path, "--out", path), "is the case itself: the page needs a file of its own"),
+        ((path, "--cell", "gru"), "--cell is for the page without a case"),
+        (("--row", "1"), "--row is of a case"),
+    ):
+        ended = called("explain", *map(str, words))
+        assert ended.returncode == 2
+        assert complaint in ended.stderr.replace("\n", " ")
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["case.npz"]

@@ -16,6 +16,10 @@ def trained(tracker, **options):
     return lc.fit(model, lc.squared_error, BATCHES, lc.SGD(0.1), epochs=2, callbacks=[tracker], rng=0, **options)
 
 
+def test_of_several_ranks_the_first_hands_on():
+    assert lc.train.Tracker(print).writes
+
+
 def test_every_epoch_and_every_so_many_updates():
     seen = []
     tracker = lc.train.Tracker(lambda metrics, step: seen.append((step, metrics)), every=2)
