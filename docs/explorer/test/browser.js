@@ -134,6 +134,8 @@ const tests = {
 
   async "the address holds what is seen"(page) {
     await go(page, "#dc[1,1]&cell=gru&tab=mask");
+    await go(page, "#dc[1,1]&cell=gru&tab=mask", "#W_hh[0,2]&tab=edit"); // the page's own writing comes between
+    assert.equal(await page.evaluate(() => window.lstmcore.page.key), "gru");
     await go(page, "#eq12&t=2&cell=lstm");
     await page.waitForFunction(() => /^#dc_prev\[2,/.test(decodeURIComponent(location.hash)));
     await go(page, "#W_hh[1,3]&tab=tour");
@@ -209,15 +211,16 @@ const tests = {
 };
 
 /** Opens an address of the page, with nothing edited. */
-async function go(page, hash) {
+async function go(page, hash, between) {
   await page.evaluate(() => (window.lstmcore.page.edits = new Map()));
-  await page.evaluate((to) => {
+  await page.evaluate(([to, between]) => {
     history.replaceState(null, "", "#"); // the page writes its address a little later
     return new Promise((resolve) => {
       addEventListener("hashchange", () => setTimeout(resolve), { once: true });
       location.hash = to;
+      if (between) history.replaceState(null, "", between);
     });
-  }, hash);
+  }, [hash, between]);
 }
 
 /** Presses Tab until the button with that text has the focus. */
