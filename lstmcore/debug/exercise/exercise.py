@@ -8,7 +8,7 @@ import ast
 import importlib
 import inspect
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from os import PathLike
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from lstmcore import layers
 from lstmcore.arrays import Plain
 from lstmcore.debug.gradcheck.gradcheck import ROUNDINGS
 from lstmcore.debug.mistakes import MISTAKES
+from lstmcore.debug.show.page import notebook
 from lstmcore.debug.show.tables import table
 from lstmcore.ops.activation import sigmoid
 from lstmcore.ops.cells.cell import Step
@@ -65,7 +66,8 @@ class Row(NamedTuple):
     known: str = ""  # the mistake of the catalogue that it is
 
 
-class Exercise(NamedTuple):
+@dataclass(frozen=True)
+class Exercise:
     """The answer. Prints as a table."""
 
     rows: tuple[Row, ...]
@@ -81,6 +83,8 @@ class Exercise(NamedTuple):
         cells = [[f"({r.line.equation})", r.line.name, r.verdict, r.known] for r in self.rows]
         said = [table(["", "line", "", ""], cells), f"{right} of {len(self.rows)} lines are right"]
         return "\n".join([*said, *([f"the whole step: {self.whole}"] if self.whole else [])])
+
+    _repr_html_ = notebook
 
 
 @cache

@@ -4,6 +4,7 @@ import json
 import linecache
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from lstmcore.layers import Recurrent
 TEMPLATE = Path(__file__).with_name("page.html")
 SLOT = "@@DATA@@"  # where it takes the numbers
 LARGEST = 12  # T * H that a page shows
+FRAME = "width: 100%; height: 800px; border: 1px solid #8885"
 AROUND = 4  # lines of source that are shown before and behind one that made a number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Small training steps, each without and with a mask; the first is the one that the page opens with."""
 
@@ -43,6 +45,14 @@ class Explanation:
         """The page."""
         data = json.dumps(self.plain(), separators=(",", ":")).replace("<", "\\u003c")
         return TEMPLATE.read_text(encoding="utf-8").replace(SLOT, data)
+
+    def __repr__(self) -> str:
+        titles = ", ".join(title for title, *_ in self.steps.values())
+        return f'<Explanation of {titles}: save("lstm.html") writes the page>'
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page, in a frame of its own."""
+        return f'<iframe title="every number answers" style="{FRAME}" srcdoc="{escape(self.html())}"></iframe>'
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the page to `path`, and returns the path."""

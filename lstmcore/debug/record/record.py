@@ -19,6 +19,7 @@ from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.record.found import Found
 from lstmcore.debug.record.methods import Methods, Pair
 from lstmcore.debug.record.names import plain
+from lstmcore.debug.show.page import notebook
 
 
 class Recorder(Protocol):
@@ -50,6 +51,8 @@ class Record:
 
     def __str__(self) -> str:
         return "\n".join(self.found.said)
+
+    _repr_html_ = notebook
 
     def diagnose(self, **given: Any) -> Diagnosis:
         """`lc.debug.diagnose` of what was found. given: its arguments, for what was not found or is known better.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import Array, State, to_numpy
+from lstmcore.debug.show.page import notebook
 from lstmcore.debug.show.tables import table
 from lstmcore.debug.step.visits import Upstream
 from lstmcore.layers import Layer
@@ -39,6 +40,8 @@ class Truncation:
         rows = [[r.name, f"{r.norm:.2e}", f"{r.bias:.1e}", f"{r.cosine:+.4f}"] for r in self.rows]
         title = f"every {self.k1} steps, {self.k2} steps back: {self.bias:.1e} of the full gradient is missing"
         return table(["parameter", "full", "bias", "cosine"], rows, title)
+
+    _repr_html_ = notebook
 
 
 def truncation(

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
+from lstmcore.debug.show.page import notebook
 from lstmcore.debug.show.tables import table
 from lstmcore.debug.trees import named
 from lstmcore.debug.watch.agreement import Row, agreement
@@ -126,6 +127,8 @@ class Watch:
             )
         lines += [f"cannot be replayed: {text}" for text in self.obstacles] + [f"note: {text}" for text in self.notes]
         return "\n".join(lines)
+
+    _repr_html_ = notebook
 
     def _printed(self) -> list[Row]:
         """All rows; of many calls what is wrong, and the worst of each kind."""

@@ -37,6 +37,15 @@ def test_the_page_holds_the_examples_and_needs_no_network():
     assert not re.search(r"""(src|href)=["']?https?:|@import|url[(]http""", html)
 
 
+def test_in_a_notebook_it_is_a_frame_and_its_text_is_short():
+    page = lc.debug.explain()
+    shown = page._repr_html_()
+    assert shown.startswith("<iframe ")
+    assert shown.count("<") == 2  # all of the page is escaped
+    assert "every number answers" in shown
+    assert repr(page) == '<Explanation of LSTM, GRU, plain RNN, LSTM with peepholes: save("lstm.html") writes the page>'
+
+
 def test_a_case_is_shown(tmp_path):
     mask = np.array([[True, True], [True, False], [True, True]])
     for given in (None, mask):

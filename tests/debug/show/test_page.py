@@ -47,6 +47,16 @@ def test_what_is_wrong_is_marked():
     assert 'class="bad"' not in lc.debug.tripwire(lstm(), X)._repr_html_()
 
 
+def test_every_answer_that_prints_is_shown_in_a_notebook():
+    answers = [each for each in map(lc.debug.__dict__.get, lc.debug.__all__) if isinstance(each, type)]
+    printing = [each for each in answers if "__str__" in vars(each)]
+    assert {lc.debug.Truncation, lc.debug.Watch, lc.debug.Record, lc.debug.Exercise, lc.debug.Report} <= {*printing}
+    assert [each.__name__ for each in printing if not hasattr(each, "_repr_html_")] == []
+    shown = lc.debug.truncation(lstm(), X, np.ones((5, 2, 4), "float32"), 2)._repr_html_()
+    assert "every 2 steps, 2 steps back" in shown
+    assert 'class="bad"' not in shown
+
+
 def test_an_answer_of_text_alone_has_the_colour_of_its_verdict():
     right = lc.debug.gradcheck(lstm(), X)
     assert "every gradient is right" in right._repr_html_()
