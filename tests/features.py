@@ -1,6 +1,6 @@
 """What lstmcore has, as models, and the systems that they go to and come back from: the table of docs/features.md.
 
-    python tests/features.py > docs/features.md      with torch, keras, onnx and onnxruntime
+    python tests/features.py > docs/features.md      with torch, keras, onnx, onnxruntime, flax and equinox
 
 Every entry is found by running: the model is written, the other system runs what was written on rows of unequal
 lengths where it can, its outputs are held to lstmcore's, and what was written is read back and held to the model.
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import lstmcore as lc
-from lstmcore.interop import read, to_keras, to_onnx, to_torch
+from lstmcore.interop import read, to_equinox, to_keras, to_onnx, to_torch
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import leaves
 
@@ -111,6 +111,13 @@ class Other:
 
     def run(self, written, model: Layer, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray: ...
 
+    def read(self, written, tell: Callable[[str], object]) -> Layer:
+        return read(written, tell=tell)
+
+    def words(self, written) -> str:
+        """Where it went, if there are two places."""
+        return ""
+
 
 class Torch(Other):
     name = "torch"
@@ -162,18 +169,76 @@ class Onnx(Other):
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         return session.run(None, {"x": x} | ({} if lengths is None else {"lengths": lengths.astype("int32")}))[0]
 
+    def read(self, written, tell):
+        return read(written[0], tell=tell)
 
-SYSTEMS: tuple[Other, ...] = (Torch(), Keras(), Onnx())
+
+class Flax(Other):
+    """nnx, and linen where nnx has it not. Without jit, which would compile every loop of every shape anew."""
+
+    name = "Flax"
+
+    def write(self, model):
+        try:
+            return lc.interop.to_flax(model), None
+        except ValueError:
+            return lc.interop.to_linen(model)
+
+    def run(self, written, model, x, lengths):
+        import jax
+
+        module, variables = written
+        call = module if variables is None else lambda *given, **said: module.apply(variables, *given, **said)
+        first = isinstance(model, lc.BatchFirst)
+        with jax.disable_jit():
+            y = np.asarray(call(x if first else np.ascontiguousarray(x.swapaxes(0, 1)), seq_lengths=lengths))
+        if lengths is not None and type(module).__name__ in ("RNN", "Bidirectional"):  # of no use beyond them
+            y = y * (np.arange(T) < lengths[:, None]).reshape(B, T, *[1] * (y.ndim - 2))
+        return y if first or y.ndim == 2 else y.swapaxes(0, 1)
+
+    def read(self, written, tell):
+        import jax
+
+        module, variables = written
+        with jax.disable_jit():
+            return read(module, tell=tell, **({} if variables is None else {"params": variables}))
+
+    def words(self, written):
+        return "" if written[1] is None else " (linen)"
+
+
+class Equinox(Other):
+    """A cell, which is called step by step and row by row."""
+
+    name = "Equinox"
+
+    def write(self, model):
+        return to_equinox(model)
+
+    def run(self, written, model, x, lengths):
+        first, inner = isinstance(model, lc.BatchFirst), getattr(model, "model", model)
+        steps = x.swapaxes(0, 1) if first else x
+        y, zero = np.zeros((T, B, H), x.dtype), np.zeros(H, x.dtype)
+        final = np.zeros((B, H), x.dtype)
+        for b in range(B):
+            state = (zero, zero) if inner.cell.name == "lstm" else zero
+            for t in range(T if lengths is None else lengths[b]):
+                state = written(steps[t, b], state)
+                y[t, b] = final[b] = state[0] if isinstance(state, tuple) else state
+        return final if not inner.return_sequences else y.swapaxes(0, 1) if first else y
+
+
+SYSTEMS: tuple[Other, ...] = (Torch(), Keras(), Onnx(), Flax(), Equinox())
 
 
 def entry(feature: str, system: Other) -> tuple[str, str]:
-    """What the table says, and why: "both" (written, run there, and read back), "writes", or "" (refused by name)."""
+    """What the table says, and why: "reads, writes" (run there, and read back), "writes", or "no" (refused by name)."""
     model = made(feature)
     x = given(model)
     try:
         written = system.write(model)
     except ValueError as refusal:
-        return "", str(refusal)
+        return "no", str(refusal)
     want = model.predict(x)[0]
     assert np.abs(system.run(written, model, x, None) - want).max() < SINGLE
     if system.lengths:
@@ -182,14 +247,14 @@ def entry(feature: str, system: Other) -> tuple[str, str]:
         assert np.abs(system.run(written, model, x, LENGTHS) - want).max() < SINGLE
     said: list[str] = []
     try:
-        back = read(written[0] if isinstance(written, tuple) else written, tell=said.append)
+        back = system.read(written, said.append)
     except ValueError as refusal:
-        return "writes", str(refusal)
+        return "writes" + system.words(written), str(refusal)
     assert "; proved: " in said[0], said
     core = model.model if isinstance(model, lc.BatchFirst) else model
     for name, value in core.params.items():
         assert any(np.array_equal(value, other) for other in back.params.values()), name
-    return "both", said[0]
+    return "reads, writes" + system.words(written), said[0]
 
 
 def engines(feature: str) -> str:
@@ -201,21 +266,23 @@ def engines(feature: str) -> str:
 HEAD = """# What lstmcore has, and where it goes
 
 Each entry was found by running, and a test finds it again: what lstmcore writes (`lc.to_torch`, `lc.interop.to_keras`,
-`lc.interop.to_onnx`, `lstmcore convert`), the other system runs, on rows of unequal lengths where it takes such, and
-gives the same outputs to the rounding of float32; what was written is read back (`lc.interop.read`) with every matrix
-the same bit for bit. "no": the system has not got it, and writing is refused by the name of the feature.
+`lc.interop.to_onnx`, `lc.interop.to_flax`, `lc.interop.to_linen`, `lc.interop.to_equinox`, `lstmcore convert`), the
+other system runs, on rows of unequal lengths where it takes such, and gives the same outputs to the rounding of
+float32; what was written is read back (`lc.interop.read`) with every matrix the same bit for bit. "no": the system has
+not got it, or lstmcore does not write it there; it is refused by the name of the feature.
+
+Flax is nnx, or linen where nnx has it not (a GRU whose `b_hn` is zero goes to nnx as well). Equinox has cells and no
+layers over time: what is written there is called step by step. Dropout is in nobody's outputs when a model is used, and
+ONNX leaves it out.
 
 """
 
 
 def page() -> str:
     rows = [["feature", "runs on", *(system.name for system in SYSTEMS)]]
-    rows += [[f, engines(f), *(WORDS[entry(f, system)[0]] for system in SYSTEMS)] for f in FEATURES]
+    rows += [[f, engines(f), *(entry(f, system)[0] for system in SYSTEMS)] for f in FEATURES]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return HEAD + "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
-
-
-WORDS = {"both": "reads, writes", "writes": "writes", "": "no"}
 
 
 if __name__ == "__main__":

@@ -87,6 +87,28 @@ def readings(layers: list[Layer]) -> Iterator[list[Layer]]:
                 yield [*layers[:k], _final(other), *layers[k + 1 :]]
 
 
+def reads_itself(layers: list[Layer]) -> bool:
+    """Whether each layer takes what the one before it gives."""
+    try:
+        Stack(layers).to(engine="reference").predict(inputs(Stack(layers)))
+    except (ValueError, TypeError, StopIteration):
+        return False
+    return True
+
+
+def orders(layers: list[Layer]) -> Iterator[list[int]]:
+    """The places of the layers in every order worth trying: as they are, and, where they cannot read each other so, in
+    every other order in which they can. What has no parameters stays behind what it stands behind."""
+    yield list(range(len(layers)))
+    begins = [k for k, layer in enumerate(layers) if layer.params or k == 0]
+    groups = [list(range(a, b)) for a, b in itertools.pairwise([*begins, len(layers)])]
+    if len(groups) < 7 and not reads_itself(layers):
+        for some in itertools.permutations(groups):
+            order = list(itertools.chain(*some))
+            if reads_itself([layers[k] for k in order]):
+                yield order
+
+
 class Found(NamedTuple):
     """The layers whose outputs are those that were to be found."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmcore.arrays import Plain
-from lstmcore.interop.proof import Proof
+from lstmcore.interop.proof import Proof, reads_itself
 from lstmcore.layers import Layer
 
 # The library that something belongs to -> the file that reads it.
@@ -97,6 +97,11 @@ def read(
             )
         model, proof = importlib.import_module(OBJECTS[library]).read(thing, **_said(given))
         name = type(thing).__name__
+    if proof.error is None and not reads_itself([model]):
+        raise ValueError(
+            f"the parts of {name} do not read each other in the order in which they stand, {model!r}: hand over its "
+            "recurrent layers one by one"
+        )
     tell(f"{name} read as {model!r}; {proof}")
     return model
 

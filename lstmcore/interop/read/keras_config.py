@@ -66,6 +66,8 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
         return [embedding(arrays[0], dtype, name)]
     if kind == "Dropout":
         return [_dropout(name, config)]
+    if kind == "SpatialDropout1D":
+        return [Dropout(config["rate"], per_sequence=True)]
     if kind in ("Activation", "Softmax", "ReLU"):
         return _function(name, config["activation"] if kind == "Activation" else kind.lower())
     if kind == "Masking":

@@ -286,7 +286,7 @@ def _torch(
         elif set(group) <= {"weight", "bias"} and len(shape(group.get("weight"))) == 2:
             layers.append(_dense(path, group, layers, dtype, {**arrays}))
         else:
-            held = ", ".join(f"{path}.{key} {shape(value)}" for key, value in group.items())
+            held = ", ".join(f"{f'{path}.{key}'.strip('.')} {shape(value)}" for key, value in group.items())
             raise ValueError(
                 f"{held} is no Linear, Embedding or recurrent layer: lstmcore has no layer of these arrays"
             )

@@ -16,7 +16,7 @@ from torch import nn
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.build import chain, embedding, linear, recurrent
-from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, found_by_running, inputs
+from lstmcore.interop.proof import LENGTHS, Differs, Proof, T, compare, flat, found_by_running, inputs, orders
 from lstmcore.layers import Dropout, Layer, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.masking import mask_from_lengths
 
@@ -42,7 +42,7 @@ def read(module: nn.Module, dtype: str | None) -> tuple[Layer, Proof]:
     twin, eps = _twin(module)
     left_out: list[str] = []
     layers, wide = list(_parts(module, dtype, left_out)), list(_parts(twin, None if eps < SINGLE else dtype, []))
-    if isinstance(twin, RECURRENT):
+    if isinstance(twin, RECURRENT) and any(type(twin).forward is kind.forward for kind in RECURRENT):
         return chain(layers), _prove_layer(twin, chain(wide).to(engine="reference"), eps)
     if isinstance(twin, CELLS):
         return chain(layers), _prove_cell(twin, chain(wide).to(engine="reference"), eps)
@@ -71,6 +71,12 @@ def _parts(module: nn.Module, dtype: str | None, left_out: list[str], path: str 
         for name, child in module.named_children():
             if name != "parametrizations":
                 yield from _parts(child, dtype, left_out, f"{path}.{name}".strip("."))
+    elif _own(module) and type(module).__module__.split(".")[0] != "torch":
+        names = ", ".join(f"`{name}` {tuple(p.shape)}" for name, p in module.named_parameters(recurse=False))
+        raise ValueError(
+            f"`{path or 'module'}` is a {type(module).__name__}, which has parameters of its own ({names}): "
+            "what they are for only its forward says. Read its recurrent layers one by one"
+        )
     elif next(module.parameters(), None) is not None:
         raise ValueError(f"`{path or 'module'}` is a {type(module).__name__}, which lstmcore lacks")
     else:
@@ -150,10 +156,18 @@ def _prove_layer(theirs: nn.RNNBase, ours: Layer, eps: float) -> Proof:
 
 def _prove_cell(theirs: nn.Module, ours: Layer, eps: float) -> Proof:
     x = inputs(ours)[0]
-    with _evaluating(theirs):
-        state = theirs(torch.from_numpy(x))
-    last = ours.step(x)[1]
-    error = compare(flat(last), [part.numpy() for part in (state if isinstance(state, tuple) else (state,))], eps)
+    try:
+        with _evaluating(theirs):
+            state = theirs(torch.from_numpy(x))
+        want = [part.numpy() for part in (state if isinstance(state, tuple) else (state,))]
+    except Exception as reason:  # whatever somebody's own forward raises or gives
+        return Proof(None, f"it gives no state on {x.shape} alone ({reason!s:.100})")
+    try:
+        error = compare(flat(ours.step(x)[1]), want, eps)
+    except ValueError as reason:
+        raise Differs(
+            f"{type(theirs).__name__} gives something else than a cell of its parameters: {reason}"
+        ) from reason
     return Proof(error, "one step beside torch on random input")
 
 
@@ -161,20 +175,26 @@ def _prove_model(
     theirs: nn.Module, layers: list[Layer], wide: list[Layer], left_out: list[str], eps: float
 ) -> tuple[Layer, Proof]:
     """Which reading of the parts gives what the module gives."""
-    x, order = inputs(chain(wide)), _order(theirs)
-    given = torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1)) if order else x)
-    try:
-        with _evaluating(theirs):
-            answer = theirs(given)
-        while isinstance(answer, tuple | list):
-            answer = answer[0]
-        want = answer.numpy()
-    except Exception as reason:  # whatever somebody's own forward raises
-        return chain(layers), Proof(None, f"its forward does not run on {tuple(given.shape)} alone ({reason!s:.100})")
-    want = want.swapaxes(0, 1) if order and want.ndim > 2 else want
-    found = found_by_running(layers, wide, x, want, eps)
-    if found is not None:
-        return chain(found.layers), Proof(found.error, f"run beside torch on random input{order}{found.note}")
+    first, failed = _order(theirs), ""
+    for order in orders(wide):
+        x = inputs(chain(wide[k] for k in order))
+        given = torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1)) if first else x)
+        try:
+            with _evaluating(theirs):
+                answer = theirs(given)
+            while isinstance(answer, tuple | list):
+                answer = answer[0]
+            want = answer.numpy()
+        except Exception as reason:  # whatever somebody's own forward raises
+            failed = failed or f"its forward does not run on {tuple(given.shape)} alone ({reason!s:.100})"
+            continue
+        failed = ""
+        want = want.swapaxes(0, 1) if first and want.ndim > 2 else want
+        found = found_by_running([layers[k] for k in order], [wide[k] for k in order], x, want, eps)
+        if found is not None:
+            return chain(found.layers), Proof(found.error, f"run beside torch on random input{first}{found.note}")
+    if failed:
+        return chain(layers), Proof(None, failed)
     unknown = f"; parts left out: {', '.join(left_out)}" if left_out else ""
     raise Differs(
         f"{type(theirs).__name__} gives something else than its parts in order, {chain(layers)!r} (its forward does "

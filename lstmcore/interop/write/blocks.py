@@ -8,7 +8,7 @@ import numpy as np
 from lstmcore.arrays import Plain
 from lstmcore.interop.convert import from_lstmcore
 from lstmcore.interop.host import on_host
-from lstmcore.layers import BatchFirst, Bidirectional, Dropout, Layer, Recurrent, Reversed, Stack
+from lstmcore.layers import BatchFirst, Bidirectional, Dropout, Last, Layer, Recurrent, Reversed, Stack
 from lstmcore.ops.cells import CELLS, options_of
 from lstmcore.ops.cells.activations import Spec, checked
 
@@ -62,8 +62,10 @@ def blocks(model: Layer, joined: bool = True) -> list[Block]:
     """
     found: list[Block] = []
     for layer in _flat(model):
-        if isinstance(layer, Dropout) and layer.per_sequence:
-            raise ValueError(f"{layer!r} draws one mask for all steps, which torch, Keras and ONNX lack")
+        if isinstance(layer, Dropout) and layer.per_sequence and any(map(_ends, found)):
+            layer = Dropout(layer.p)  # of one step
+        if joined and isinstance(layer, Dropout) and layer.per_sequence:
+            raise ValueError(f"{layer!r} draws one mask for all steps, which torch lacks")
         run = _run(layer)
         below = found[-2] if joined and len(found) > 1 and isinstance(found[-1], Dropout) else None
         between = found[-1].p if isinstance(below, Run) and isinstance(found[-1], Dropout) else 0.0
@@ -82,6 +84,11 @@ def blocks(model: Layer, joined: bool = True) -> list[Block]:
 def time_major(model: Layer) -> tuple[Layer, bool]:
     """The model, without what puts the batch first around it, and whether that was there."""
     return (model.model, True) if isinstance(model, BatchFirst) else (model, False)
+
+
+def _ends(block: Block) -> bool:
+    """Whether one step comes out of it."""
+    return isinstance(block, Last) or (isinstance(block, Run) and not block.return_sequences)
 
 
 def _flat(model: Layer) -> Iterator[Layer]:

@@ -154,7 +154,7 @@ def _parts(block: Block, room: ModuleType) -> Iterator[Made]:
         arrays = {"kernel": params["W"]} | ({"bias": params["b"]} if block.bias else {})
         yield kind(*given, use_bias=block.bias, **sizes, **rngs), arrays
     elif isinstance(block, Dropout):
-        yield room.Dropout(block.p, **rngs), {}
+        yield room.Dropout(block.p, broadcast_dims=(1,) if block.per_sequence else (), **rngs), {}
     elif type(block) in FUNCTIONS:
         yield FUNCTIONS[type(block)], {}
     else:
@@ -198,8 +198,8 @@ def _arrays(arrays: dict[str, np.ndarray], run: Run, room: ModuleType) -> Plain:
     if room is nnx and run.cell == "gru":
         if np.any(arrays.pop("hn/bias")):
             raise ValueError(
-                f"{run.layers[0]!r} has a bias b_hn that is not zero, which the GRUCell of nnx lacks; that of linen "
-                "has it (lc.interop.to_linen)"
+                f"{run.layers[0]!r} has a bias b_hn that is not zero, which the GRUCell of Flax's nnx lacks; that of "
+                "linen has it (lc.interop.to_linen)"
             )
         sides = {f"{side}/{part}": [f"{side}{gate}/{part}" for gate in ORDER["gru"]]
                  for side, part in (("i", "kernel"), ("i", "bias"), ("h", "kernel"))}  # fmt: skip

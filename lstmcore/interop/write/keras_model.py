@@ -74,7 +74,7 @@ def _layer(kinds: ModuleType, block: Block) -> "keras.Layer":
     if isinstance(block, Embedding):
         return kinds.Embedding(block.classes, block.output_size)
     if isinstance(block, Dropout):
-        return kinds.Dropout(block.p)
+        return (kinds.SpatialDropout1D if block.per_sequence else kinds.Dropout)(block.p)
     if type(block) not in FUNCTIONS:
         raise ValueError(f"{block!r} is a layer that a keras.Sequential lacks")
     return kinds.Activation(FUNCTIONS[type(block)])  # type: ignore[index]

@@ -143,6 +143,42 @@ def test_a_forward_that_does_something_else_is_not_believed(torch):
         read(Sentence.make(torch, "backwards"))
 
 
+def test_parts_made_in_another_order_than_they_run(torch):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(H, 4)
+            self.dropout = torch.nn.Dropout(0.1)
+            self.rnn = torch.nn.GRU(I, H)
+
+        def forward(self, x):
+            return self.fc(self.rnn(x)[0])
+
+    said = []
+    model = read(Model(), tell=said.append)
+    assert "; proved: run beside torch" in said[0]
+    assert repr(model) == f"Stack([GRU({I}, {H}), Linear({H}, 4), Dropout(0.1)])"
+    apart = torch.nn.ModuleList([torch.nn.Linear(4, H), torch.nn.Linear(5, H)])  # no order is one
+    with pytest.raises(ValueError, match="the parts of ModuleList do not read each other in the order in which they"):
+        read(apart)
+
+
+def test_a_forward_of_ones_own_is_run(torch):
+    """A layer of torch by its class, and not by what it computes."""
+
+    class Half(torch.nn.LSTM):
+        def forward(self, x, hx=None):
+            return super().forward(x / 2, hx)
+
+    class Cell(torch.nn.GRUCell):
+        def forward(self, x, hx=None):
+            return 1 - super().forward(x, hx)
+
+    for kind, words in ((Half, "its parts in order"), (Cell, "a cell of its parameters")):
+        with pytest.raises(Differs, match=f"{kind.__name__} gives something else than {words}"):
+            read(kind(I, H))
+
+
 def test_a_forward_that_wants_more_leaves_it_unproved(torch):
     class Model(torch.nn.Module):
         def __init__(self):
@@ -159,9 +195,16 @@ def test_a_forward_that_wants_more_leaves_it_unproved(torch):
 
 def test_what_lstmcore_has_not_is_called_by_its_name(torch):
     nn = torch.nn
+
+    class Learned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.h0 = nn.GRU(I, H), nn.Parameter(torch.zeros(H))
+
     for module, text in [
         (nn.Sequential(nn.Linear(I, H), nn.BatchNorm1d(H)), "`1` is a BatchNorm1d, which lstmcore lacks"),
         (nn.Sequential(nn.Embedding(4, I, max_norm=1.0)), "`0` is an Embedding with max_norm"),
+        (Learned(), r"`module` is a Learned, which has parameters of its own \(`h0` \(3,\)\): what they are for only"),
     ]:
         with pytest.raises(ValueError, match=text):
             read(module)

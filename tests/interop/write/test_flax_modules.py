@@ -133,7 +133,7 @@ def test_float64(jax, flax, equinox):
 def test_what_they_have_not_is_called_by_its_name(flax, equinox):
     plain = lc.LSTM(I, H, seed=0)
     for write, model, words in [
-        (to_flax, filled(lc.GRU(I, H)), r"a bias b_hn that is not zero, which the GRUCell of nnx lacks; .*to_linen"),
+        (to_flax, filled(lc.GRU(I, H)), r"a bias b_hn that is not zero, which the GRUCell of Flax.s nnx .*to_linen"),
         (to_flax, lc.LSTM(I, H, peepholes=True), "has peepholes=True, which Flax lacks"),
         (to_linen, lc.LSTM(I, H, bias=False), "has bias=False, which Flax lacks"),
         (to_linen, lc.LSTM(I, H, activation="relu"), "has two activations, of the candidate and of c; Flax has one"),
