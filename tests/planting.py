@@ -53,27 +53,31 @@ def random_step(
     final: bool = False,
     dtype: str = "float32",
     dropout: str = "",
+    layers: int = 1,
 ) -> Step:
     """A layer, or both directions, with random weights, states, mask and upstream gradients. shape: T, B, I, H.
 
-    dropout: "x", "y" or "xy": on the inputs, on the outputs.
+    dropout: "x", "y" or "xy": on the inputs, on the outputs; "0", "01", ...: on what layers below the top give.
     """
     rng = np.random.default_rng(seed)
     T, B, I, H = shape
     make = {"lstm": lc.LSTM, "gru": lc.GRU, "rnn": lc.RNN}[cell]
-    model = lc.Bidirectional(make(I, H), make(I, H)) if both else make(I, H)
+    out = H * (1 + both)
+    each = [lc.Bidirectional(make(n, H), make(n, H)) if both else make(n, H) for n in (I, *[out] * (layers - 1))]
+    model = lc.Stack(each) if layers > 1 else each[0]
     params = {name: 0.8 * rng.standard_normal(p.shape) for name, p in model.params.items()}
     weights = from_lstmcore(params, layout, cell)
     weights = {n: w + 0.3 * rng.standard_normal(w.shape) if n.startswith(SUMMED) else w for n, w in weights.items()}
     kinds = ("h0", "c0") if cell == "lstm" else ("h0",)
-    names = [d + kind for d in (("fw.", "bw.") if both else ("",)) for kind in kinds]
+    below = [f"{k}." for k in range(layers)] if layers > 1 else [""]
+    names = [k + d + kind for k in below for d in (("fw.", "bw.") if both else ("",)) for kind in kinds]
     masks = {
         "none": None,
         "right": np.arange(T)[:, None] < np.append(T, rng.integers(1, max(T, 2), size=B - 1)),
         "gaps": rng.random((T, B)) < 0.7,
     }
-    out = H * (1 + both)
     shapes = {"x": (T, B, I), "y": (B, out) if final else (T, B, out)}
+    shapes |= {str(k): (T, B, out) for k in range(layers - 1)}
     kept = {name: rng.random(shapes[name]) < 0.6 for name in dropout}
     parts = (
         weights,

@@ -36,7 +36,9 @@ class Case(NamedTuple):
     layout: str | Layout = "lstmcore"
     cell: str = ""  # "lstm", "gru", "rnn"; empty: the shapes tell
     top: tuple[str, ...] = ()  # the names of the top layer's h0, one per direction; not in a file, the weights tell
-    dropout: Mapping[str, np.ndarray] = MappingProxyType({})  # "x", "y": what inputs and outputs were multiplied with
+    dropout: Mapping[str, np.ndarray] = MappingProxyType(
+        {}
+    )  # "x", "y", "0": what inputs, outputs, layer 0's were multiplied with
     steps: Mapping[str, np.ndarray] = MappingProxyType({})  # (T, B, H) each, of "y", "c", "i", ..., "dh", "da_i", ...
     options: Mapping[str, object] = MappingProxyType({})  # of the cell: peepholes, ...; not in a file, the weights tell
     norm: Norm | None = None  # layer normalisation; not in a file, weights or outputs tell

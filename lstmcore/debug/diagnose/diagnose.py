@@ -140,8 +140,9 @@ def diagnose(
     the initial state and the gradient of the final one: (h, c), each (B, H) or (layers * directions, B, H), or by name;
     None means zeros. cell: "lstm", "gru" or "rnn"; None tells it from the shapes.
     dropout: the masks of a program with dropout around the layers, "x" (T, B, I) for the inputs and "y", as dy, for the
-    outputs; (B, .) for one mask at all steps. They hold what values are multiplied with, 0 or 1 / (1 - p). x is then
-    the input before dropout, and grads["x"] its gradient; dy is the gradient of what dropout leaves of the outputs.
+    outputs, or between them, "0" (T, B, D H) for what layer 0 gives to the next; (B, .) for one mask at all steps. They
+    hold what values are multiplied with, 0 or 1 / (1 - p). x is then the input before dropout, and grads["x"] its
+    gradient; dy is the gradient of what dropout leaves of the outputs.
     y: the outputs, as dy; they tell which function it is, and gradients are then judged for that one. steps: more that
     was seen inside the loop of one layer, (T, B, H) each: "c" and the gates "i", "f", "g", "o"; of the way back "da_i",
     "da_f", "da_g", "da_o", the gradients of the pre-activations, and "dh" and "dc", those of the states with all that

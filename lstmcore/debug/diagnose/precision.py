@@ -111,5 +111,7 @@ def _units(numbers: np.ndarray, p: Precision) -> np.ndarray:
 
 def _told(p: Precision, numbers: np.ndarray) -> bool:
     """Whether the numbers fit, and would not all fit by chance."""
+    if not p.fits(numbers[:FEW]):  # most do not
+        return False
     chance = np.minimum(8 * 2.0**-p.bits * numbers / _units(numbers, p), 1.0)
     return bool(-np.sum(np.log2(chance)) >= EVIDENCE and chance.min() < 1 / 8 and p.fits(numbers))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lstmcore.arrays import Array, State, to_numpy
+from lstmcore.debug.between import DroppedStack
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.loss import Given, Loss, given_loss, read_loss
 from lstmcore.debug.diagnose.precision import Precision, computed, precisions
@@ -141,7 +142,10 @@ def _read(
     case = case._replace(options=given.options)
     if given.gains:
         case = case._replace(norm=Norm(FORMS[0], given.gains))  # the outputs tell which form
-    case = case._replace(dropout=_dropout(dropout, case, given, unit), steps=_steps(seen, given.axes, case))
+    between = {str(k): sum(map(_width, _top(part).values())) for k, part in enumerate(_layers(model)[:-1])}
+    masks = _dropout(dropout, between, case, given, unit)
+    model = _with_dropout(model, masks)
+    case = case._replace(dropout=masks, steps=_steps(seen, given.axes, case))
     grads = {key: g.T if columns and key in case.state and g.ndim == 2 else g for key, g in given.grads.items()}
     got, transposed = _gradients(case, grads)
     written = precisions({**got, **case.steps})
@@ -269,16 +273,22 @@ def _states(
     return {name: given.get(name, np.zeros((B, widths[name]))) for name in names}
 
 
-def _dropout(masks: Mapping[str, Array], case: Case, given: Arranged, unit: float) -> dict[str, np.ndarray]:
-    """The masks, each in the shape of what it multiplies, its axes turned likewise."""
-    shapes, axes, answer = {"x": case.x.shape, "y": case.dy.shape}, {"x": given.x_axes, "y": given.axes}, {}
+def _dropout(
+    masks: Mapping[str, Array], between: Mapping[str, int], case: Case, given: Arranged, unit: float
+) -> dict[str, np.ndarray]:
+    """The masks, each in the shape of what it multiplies, its axes turned likewise. between: the widths of layers."""
+    shapes = {"x": case.x.shape, "y": case.dy.shape} | {k: (*case.x.shape[:2], width) for k, width in between.items()}
+    axes = dict.fromkeys(between, given.axes if len(given.axes) == 3 else given.x_axes)
+    axes |= {"x": given.x_axes, "y": given.axes}
+    answer = {}
     for name, value in masks.items():
         if name not in shapes:
-            raise KeyError(f"`dropout` should hold masks of x or y; got {name!r}")
+            known = " or ".join([*shapes][:2]) + "".join(f", or {k} (what layer {k} gives)" for k in between)
+            raise KeyError(f"`dropout` should hold masks of {known}; got {name!r}")
         value = np.asarray(to_numpy(value))
         mask = _wide(f"dropout[{name!r}]", value.astype(float) if value.dtype == bool else value, unit)
         mask = mask.transpose(axes[name]) if mask.ndim == 3 == len(axes[name]) else mask
-        if mask.shape not in (shapes[name], shapes[name][-2:]):
+        if mask.ndim and mask.shape not in (shapes[name], shapes[name][-2:]):
             raise ValueError(f"`dropout[{name!r}]` should be {shapes[name]} or {shapes[name][-2:]}; got {mask.shape}")
         scales = np.unique(mask[mask != 0])
         if len(scales) > 1 or np.any(scales < 0):
@@ -288,6 +298,21 @@ def _dropout(masks: Mapping[str, Array], case: Case, given: Arranged, unit: floa
             )
         answer[name] = np.broadcast_to(mask, shapes[name])
     return answer
+
+
+def _with_dropout(model: Layer, masks: Mapping[str, np.ndarray]) -> Layer:
+    """The stack with these masks between its layers, and ones where only other layers have one."""
+    layers = _layers(model)
+    given = [masks.get(str(k)) for k in range(len(layers) - 1)]
+    shape = next((mask.shape for mask in given if mask is not None), None)
+    if shape is None:
+        return model
+    scales = [np.ones(shape) if mask is None else mask for mask in given]
+    return DroppedStack(layers, (*scales, *([masks["y"]] if masks.get("y", np.ones(0)).shape == shape else [])))
+
+
+def _layers(model: Layer) -> tuple[Layer, ...]:
+    return model.layers if isinstance(model, Stack) else (model,)
 
 
 def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -120,6 +120,7 @@ def _properties(case: Case) -> set[str]:
     layout = LAYOUTS[case.layout] if isinstance(case.layout, str) else case.layout
     blocks = [g for part in layout.cells[case.cell] if part.of == "b" for g in part.blocks]
     H = {name.rsplit(".", 1)[0] if "." in name else "": value.shape[1] for name, value in case.state.items()}
+    masks = [mask.shape for name, mask in case.dropout.items() if name != "x"]
     found = {
         case.cell: True,
         "mask": case.mask is not None and not case.mask.all(),
@@ -132,6 +133,8 @@ def _properties(case: Case) -> set[str]:
         "final": case.dy.ndim == 2,
         "outputs": case.dy.ndim == 3,
         **{f"dropout {name}": True for name in case.dropout},
+        "dropout between": any(map(str.isdigit, case.dropout)),
+        "several masks": len(masks) > 1 == len(set(masks)),
         **dict.fromkeys(case.options, True),
     }
     return {name for name, true in found.items() if true}

@@ -74,7 +74,8 @@ def arrangements(
         else:
             found = list(programs(weights, grads, x.shape, dy.shape))
             own = found or list(several(weights, grads, x.shape, dy.shape)) or own
-    for o, (xs, dys) in ((one, axes) for one in own for axes in _axes(x, dy, one.I, one.H)):
+    ways = [(one, axes) for one in own for axes in _axes(x, dy, one.I, one.H)]
+    for o, (xs, dys) in sorted(ways, key=lambda way: way[1][0] != way[1][1]):  # turned alike first, in every way
         moved = {**o.grads, "x": o.grads["x"].transpose(xs)} if _alike(o.grads, "x", x, xs) else o.grads
         said = (*notes, *([o.how] if o.how else []), *_said(xs, dys, x, dy))
         yield Arranged(

@@ -1,10 +1,21 @@
-"""Mistakes with dropout around the layers: masks that are not those of the way there.
+"""Mistakes with dropout around the layers and between them: masks that are not those of the way there.
 
 A mask holds what its values were multiplied with, zero or 1 / (1 - p). On the inputs it acts twice, on x and on dx; on
-the outputs dy alone feels it, since dy is given.
+the outputs dy alone feels it, since dy is given. Between layers it acts both ways.
 """
 
-from lstmcore.debug.mistakes.mistake import AROUND, DROPPED_DX, DROPPED_DY, DROPPED_X, GIVEN, Edit, Mistake
+import re
+
+from lstmcore.debug.mistakes.mistake import (
+    AROUND,
+    BETWEEN,
+    DROPPED_DX,
+    DROPPED_DY,
+    DROPPED_X,
+    GIVEN,
+    Edit,
+    Mistake,
+)
 
 WRONG = {  # in place of `m`, the mask
     "is not applied": "np.ones_like(m)",
@@ -20,6 +31,17 @@ WRONG_STEP = {
     "is that of step 0, at every step": "m[:1]",
     "is reshaped, not transposed, from batch first": "batch_first_reshaped(m)",
 }
+OF_ANOTHER = {
+    "is that of the layer below": "self.scales[max(self.at - 1, 0)]",
+    "is that of the layer above": "self.scales[min(self.at + 1, len(self.scales) - 1)]",
+    "is the one drawn last, in every layer": "self.scales[-1]",
+    "is taken from the list of masks in the wrong order": "self.scales[::-1][self.at]",
+}
+THERE, BACK = "times(y, self.scale)", "times(dy, self.scale)"
+
+
+def _between(line: str, wrong: str) -> tuple[str, str, str]:
+    return BETWEEN, line, line.replace("self.scale", re.sub(r"\bm\b", "self.scale", wrong))
 
 
 def _edit(line: str, wrong: str, which: str) -> tuple[str, str, str]:
@@ -48,6 +70,14 @@ DROPOUT_MISTAKES = (
                   Edit(AROUND, DROPPED_DX, '    I = case.x.shape[2]\n    grads = {**grads, "x": grads["x"][..., :I]}\n'
                        f"    grads |= {{n: grads[n][I:] for n in input_weights(grads)}}\n{DROPPED_DX}")),
             needs=("dropout x",)),
+    *(mistake
+      for table, needs in ((WRONG, ()), (WRONG_STEP, ()), (OF_ANOTHER, ("several masks",)))
+      for how, wrong in table.items()
+      for mistake in (
+          Mistake(f"dropout between layers: on the way back, the mask {how}", *_between(BACK, wrong),
+                  needs=("dropout between", *needs)),
+          Mistake(f"dropout between layers: forward and backward, the mask {how}", *_between(THERE, wrong),
+                  more=(Edit(*_between(BACK, wrong)),), needs=("dropout between", *needs)))),
 )  # fmt: skip
 
 

@@ -7,9 +7,10 @@ LSTM, GRU, RNN = (f"lstmcore.ops.cells.{name}" for name in ("lstm", "gru", "rnn"
 LOOP = "lstmcore.ops.recurrence.reference"
 PRODUCTS = "lstmcore.ops.recurrence.products"
 BOTH = "lstmcore.layers.bidirectional"
+BETWEEN = "lstmcore.debug.between"
 AROUND = "lstmcore.debug.diagnose.training_step"
 ENGINE = (LSTM, GRU, RNN, PRODUCTS, LOOP)  # the modules that an engine is made of
-MODULES = (*ENGINE, BOTH, AROUND)  # every module that a mistake may edit, lowest first
+MODULES = (*ENGINE, BOTH, BETWEEN, AROUND)  # every module that a mistake may edit, lowest first
 
 
 class Edit(NamedTuple):
@@ -25,7 +26,8 @@ class Mistake(NamedTuple):
 
     needs: what a case must have for the mistake to be possible, of "mask", "both" (directions), "square" (I = H),
     "two biases", "forget bias" (one added at run time), "state", "dstate", "final" (dy of the final states only),
-    "outputs" (dy of all outputs), "dropout x", "dropout y" (a mask on the inputs, on the outputs).
+    "outputs" (dy of all outputs), "dropout x", "dropout y", "dropout between" (a mask on the inputs, on the outputs,
+    between layers), "several masks" (of one shape, between layers and on the outputs).
     """
 
     name: str

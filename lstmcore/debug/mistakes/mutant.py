@@ -10,8 +10,21 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from lstmcore.arrays import Array
+from lstmcore.debug.between import DroppedStack
 from lstmcore.debug.mistakes import wrong_calls as wrong_calls
-from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GRU, LOOP, LSTM, MODULES, PRODUCTS, RNN, Edit, Mistake
+from lstmcore.debug.mistakes.mistake import (
+    AROUND,
+    BETWEEN,
+    BOTH,
+    GRU,
+    LOOP,
+    LSTM,
+    MODULES,
+    PRODUCTS,
+    RNN,
+    Edit,
+    Mistake,
+)
 from lstmcore.layers import Bidirectional, Layer
 from lstmcore.layers.tree import leaves, with_params
 from lstmcore.ops.cells import CELLS, Cell, Steps
@@ -26,7 +39,7 @@ class Mutant:
         self.NAME = " + ".join(mistake.name for mistake in mistakes) or "reference, compiled anew"
         self.mistakes: tuple[Mistake, ...] = mistakes
         self.inside: dict[str, Mutant] = inside  # layer -> what runs there in place of this one
-        self.loop, self._both = modules[LOOP], modules[BOTH]
+        self.loop, self._both, self._between = modules[LOOP], modules[BOTH], modules[BETWEEN]
         self.cells = {name: remade(CELLS[name], modules[module].make_step) for name, module in STEPS.items()}
         around = modules[AROUND]
         self.supports, self.prepare = self.loop.supports, around.prepare
@@ -72,10 +85,12 @@ class Mutant:
         return self._remade(twin)
 
     def _remade(self, layer: Layer) -> Layer:
-        """The layer with the mistaken Bidirectional in place of the right one."""
+        """The layer with the mistaken containers in place of the right ones."""
         parts = {name: self._remade(part) for name, part in layer.parts.items()}
         if isinstance(layer, Bidirectional):
             return self._both.Bidirectional(parts["fw"], parts["bw"], layer.merge)
+        if isinstance(layer, DroppedStack):
+            return self._between.DroppedStack(tuple(parts.values()), layer.scales)
         return layer.rebuilt(parts) if parts else layer
 
 

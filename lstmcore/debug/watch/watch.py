@@ -75,24 +75,26 @@ class Watch:
         """Which known mistake gives the framework's gradients, as `lc.debug.diagnose` finds it.
 
         Raises RuntimeError if the step cannot be replayed, called the layer more than once, was computed more coarsely
-        than in float32, or has what `diagnose` does not know: options of a cell, dropout between layers.
+        than in float32, or has what `diagnose` does not know: options of a cell, a mask of its own for each direction.
         """
-        seen, c = self.seen, self.calls[0]
+        seen, c = self.seen, self.seen.calls[0]
+        dropout = {str(int(at) - 1) if at.isdigit() else at or "x": drawn for at, drawn in c.drawn.items()}
+        own = [name for name in dropout if name != "x" and not name.isdigit()]
         reasons = [
             *self.obstacles,
             *([f"the layer was called {n} times, with one sum of gradients"] if (n := len(self.calls)) > 1 else []),
             *([f"mistakes are not searched with {', '.join(seen.options)}"] if seen.options else []),
-            *(["mistakes are not searched with dropout between layers"] if self.replay.dropped else []),
+            *([f"mistakes are not searched with dropout of {' and '.join(own)} alone"] if own else []),
             *([f"{seen.precision} is too coarse to tell mistakes apart"] if _is_coarse(seen) else []),
         ]
         if reasons:
             raise RuntimeError(f"this step cannot be diagnosed: {'; '.join(reasons)}")
-        grads = {**seen.grads, **named(c.dstate0, state_names(self.layer))}
+        grads = {**seen.grads, **named(c.dstate0, state_names(self.replay.layer))}
         if c.dx is not None:
             grads["x"] = c.dx
         return diagnose(
             seen.weights, c.x, c.dy, grads,
-            state=c.state, mask=c.mask, dstate=c.dstate, layout=seen.layout, cell=seen.cell,
+            state=c.state, mask=c.mask, dstate=c.dstate, layout=seen.layout, cell=seen.cell, dropout=dropout,
         )  # fmt: skip
 
     def __str__(self) -> str:

@@ -56,13 +56,51 @@ def test_every_single_mistake_is_named(setting, dtype, nightly):
     assert_named(step, dtype, MISTAKES[first::parts], least=0.9 * least / parts)
 
 
+DROPPED = (
+    {"dropout": "xy", "mask": "gaps"},
+    {"dropout": "xy", "both": True, "final": True},
+    {"dropout": "01y", "layers": 3},
+)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("options", [{"dropout": "xy", "mask": "gaps"}, {"dropout": "xy", "both": True, "final": True}])
+@pytest.mark.parametrize("options", DROPPED)
 def test_every_mistake_with_dropout_is_named(options, dtype, nightly):
-    """By day each in one dtype on one layer, and in the other in both directions."""
+    """By day each in one dtype on one layer, and in the other in both directions; between layers, one dtype of two."""
     step = random_step(12, (5, 2, 3, 4), dtype=dtype, **options)
-    parts, first = (1, 0) if nightly else (2, ("both" in options) ^ DTYPES.index(dtype))
-    assert_named(step, dtype, DROPOUT_MISTAKES[first::parts], least=30 / parts)
+    parts, first = (1, 0) if nightly else (4 if "layers" in options else 2, ("both" in options) ^ DTYPES.index(dtype))
+    mistakes = [m for m in DROPOUT_MISTAKES if ("layers" in options) == ("dropout between" in m.needs)]
+    assert_named(step, dtype, mistakes[first::parts], least=(26 if "layers" in options else 30) / parts)
+
+
+def test_dropout_between_layers_of_somebody_elses(torch):
+    """Two of torch's layers, one mask between them: right, forgotten on the way back, and of the wrong shape."""
+    generator = torch.Generator().manual_seed(3)
+    below, above = torch.nn.LSTM(3, 4, dtype=torch.float64), torch.nn.LSTM(4, 4, dtype=torch.float64)
+    x, dy = (torch.randn(6, 2, n, generator=generator, dtype=torch.float64) for n in (3, 4))
+    mask = (torch.rand(6, 2, 4, generator=generator, dtype=torch.float64) < 0.6) / 0.6
+    h = below(x)[0]
+    y = above(h * mask)[0]
+    y.backward(dy)
+    weights = {
+        name.replace("l0", f"l{k}"): p for k, layer in enumerate((below, above)) for name, p in layer.named_parameters()
+    }
+    given = [{name: p.detach() for name, p in weights.items()}, x, dy]
+    grads = {name: p.grad for name, p in weights.items()}
+    options = {"layout": "torch", "y": y.detach(), "dropout": {"0": mask}}
+    assert lc.debug.diagnose(*given, grads, **options).ok
+    x_first, dy_first, y_first, mask_first = (a.swapaxes(0, 1) for a in (x, dy, y.detach(), mask))
+    batch_first = options | {"y": y_first, "dropout": {"0": mask_first}}
+    assert lc.debug.diagnose(given[0], x_first, dy_first, grads, **batch_first).ok
+
+    below.zero_grad()
+    h = below(x)[0]
+    inside = (h * mask).detach().requires_grad_()
+    (dinside,) = torch.autograd.grad(above(inside)[0], inside, dy)
+    h.backward(dinside)  # and forgets the mask
+    wrong = {name: p.grad for name, p in weights.items()}
+    answer = lc.debug.diagnose(*given, wrong, **options)
+    assert answer.names == ("dropout between layers: on the way back, the mask is not applied",)
 
 
 def assert_named(step, dtype, mistakes, least):
@@ -353,6 +391,9 @@ def test_what_is_no_dropout_mask_is_refused():
         ask(x=np.ones((6, 3, 4)))
     with pytest.raises(ValueError, match=r"zeros and one scale, 1 / \(1 - p\); got 54 other numbers.*not the mask\?"):
         ask(x=np.arange(1.0, 55).reshape(6, 3, 3))
+    step = random_step(24, (6, 3, 3, 4), layers=2)
+    with pytest.raises(KeyError, match=r"should hold masks of x or y, or 0 \(what layer 0 gives\); got '1'"):
+        ask(**{"1": np.ones((6, 3, 4))})
 
 
 @pytest.mark.parametrize(("layers", "both"), [(1, False), (1, True), (2, True), (3, False)])

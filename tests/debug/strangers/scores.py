@@ -98,13 +98,15 @@ def tried(kind, program, edits, folder):
     return good, time.process_time() - begun, answer
 
 
-def main(seed=0, programs=(), kept=None):
-    """The table, and before it every miss."""
+def main(seed=0, programs=(), kept=None, kinds=()):
+    """The table, of kinds that begin so, and before it every miss."""
     lines = Path(kept).read_text().splitlines() if kept and Path(kept).exists() else []
     done = {tuple(json.loads(line)[:3]): json.loads(line)[3:] for line in lines}
     scores = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         for kind, program, edits in plan(seed, programs or tuple(PLANTED)):
+            if kinds and not kind.startswith(kinds):
+                continue
             planted = " + ".join(name for *_, name in edits)
             if (kind, program, planted) not in done:
                 found = tried(kind, program, edits, folder)
