@@ -28,6 +28,8 @@ CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # Linux's number of the c
 FUTEX = CALLS.get(platform.machine(), 0) if sys.platform == "linux" and sys.maxsize > 2**32 else 0
 WAIT, WAKE = 128, 129  # FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE: threads of one process
 INT32 = ir.IntType(32)
+X86, ARM = ("llvm.x86.sse2.pause",), ("llvm.aarch64.isb", INT32(15))  # ARM's own hint, "yield", takes no time
+PAUSES = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}  # tens of nanoseconds each
 
 
 @intrinsic
@@ -78,8 +80,8 @@ def _pause(typing):
     """Leaves the core to its other thread for a moment."""
 
     def generate(context, builder, signature, operands):
-        if platform.machine().lower() in ("x86_64", "amd64"):
-            _call(builder, ir.VoidType(), "llvm.x86.sse2.pause")
+        if platform.machine().lower() in PAUSES:
+            _call(builder, ir.VoidType(), *PAUSES[platform.machine().lower()])
         return context.get_dummy_value()
 
     return types.void(), generate

@@ -3,8 +3,8 @@
 n threads that meet after every step need each other all the time. Where a machine is busy, one of them waits for its
 processor and the others for it, and a call may take longer than one thread alone would. Alone, one thread would take as
 long as all of them together have worked, n times what the caller has, on an idle machine; a call that took longer has
-*stalled*. Then one thread works alone for the same time, and the way that lost less time to other processes is kept for
-a while. So only a small part of all time is lost to trying.
+*stalled*. Then each thread works alone for the same time, and the way that lost less time to other processes is kept
+for a while. So only a small part of all time is lost to trying.
 """
 
 import time
@@ -13,7 +13,7 @@ KEPT = 16  # times the stalled call: how long the better way is kept
 
 
 class Sharing:
-    """Whether one thread works alone, as the calls so far have shown."""
+    """Whether each thread works alone, as the calls so far have shown."""
 
     alone: bool
     trying: bool
@@ -24,7 +24,7 @@ class Sharing:
     worked: float
 
     def __init__(self) -> None:
-        self.alone = self.trying = False  # whether one thread works alone, and whether that is being tried
+        self.alone = self.trying = False  # whether each thread works alone, and whether that is being tried
         self.until = 0.0  # seconds of the clock: until when the better way is kept
         self.stalled = self.length = 0.0  # the stalled call: its time in parts of what one thread needs, and in seconds
         self.took = self.worked = 0.0  # the trial, in seconds: by the clock, and on the processor

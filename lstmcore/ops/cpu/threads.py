@@ -52,7 +52,7 @@ def run(kernel: Callable, arguments: tuple, tasks: int, scratch: int, meeting: i
     time, where `can_meet` has said that they can. Raises MemoryError if there is too little.
     """
     helpers = max(min(thread_count(), tasks), meeting) - 1 if tasks > 1 else 0
-    judged = TIMED and (meeting > 1 or (helpers < 1 and _crew.sharing.trying))
+    judged = TIMED and (meeting > 1 or _crew.sharing.trying)
     began, worked = (time.perf_counter(), time.thread_time()) if judged else (0.0, 0.0)
     if helpers < 1:
         failed = kernel(*arguments, 0, tasks, 0, workspace(scratch), scratch)

@@ -5,12 +5,15 @@ import sys
 import threading
 import time
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
 from children import in_threads
+from llvmlite import ir
 
-from lstmcore.ops.cpu.barrier import arrive, meet, together, wait
+from lstmcore.ops.cpu import barrier
+from lstmcore.ops.cpu.barrier import PAUSES, arrive, meet, together, wait
 
 THREADS = 3
 PIECES = 7
@@ -112,3 +115,24 @@ print(counter)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[1200    0]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("machine", "triple", "instruction"),
+    [
+        ("amd64", "x86_64-pc-windows-msvc", "pause"),
+        ("x86_64", "x86_64-unknown-linux-gnu", "pause"),
+        ("aarch64", "aarch64-unknown-linux-gnu", "isb"),
+        ("arm64", "arm64-apple-darwin", "isb"),
+    ],
+)
+def test_the_pause_of_each_processor(machine, triple, instruction):
+    """Without one, 500 looks would be over in a microsecond, and whoever waits would sleep at every meeting."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    module = ir.Module()
+    builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.VoidType(), []), "f").append_basic_block())
+    barrier._call(builder, ir.VoidType(), *PAUSES[machine])
+    builder.ret_void()
+    assembly = llvm.Target.from_triple(triple).create_target_machine().emit_assembly(llvm.parse_assembly(str(module)))
+    assert instruction in [line.strip() for line in assembly.splitlines()]

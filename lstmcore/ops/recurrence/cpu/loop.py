@@ -15,13 +15,19 @@ docs/derivation.md.
 from collections.abc import Callable
 
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.cpu.barrier import COUNTER, meet
+from lstmcore.ops.cpu.barrier import meet
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
 from lstmcore.ops.cpu.tile import product as product_of
 from lstmcore.ops.recurrence.cpu.contract import contract
-from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, forward_scratch, own_numbers, real_rows
+from lstmcore.ops.recurrence.cpu.scratch import (
+    backward_scratch,
+    counter_of,
+    forward_scratch,
+    own_numbers,
+    real_rows,
+)
 from lstmcore.ops.recurrence.cpu.step import step_backward, step_forward
 from lstmcore.ops.recurrence.cpu.weights import backward_places, line, pack_backward, pack_forward, runs
 
@@ -60,11 +66,12 @@ def forward(cell: Cell, dtype: str) -> Callable:
         edges,  # (tiles + 1,): the first row of each tile, and B
         parts,
         chunk,
-        counters,  # zeros: 6 where the tasks meet, the parts of a tile, and all over the packing; then for `real_rows`
+        counters,  # zeros, where the tasks meet; and room for what `real_rows` tells: see scratch.py
         task,
         scratch,
     ):
-        row_first, row_end, part = edges[task // parts], edges[task // parts + 1], task % parts
+        tile, part = task // parts, task % parts
+        row_first, row_end, counter = edges[tile], edges[tile + 1], counter_of(counters, tile)
         T, B, I = x.shape
         _, slots, _, H = states.shape
         rows = row_end - row_first
@@ -74,7 +81,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
         most = 0
         for g in range(len(groups)):
             most = max(most, groups[g].end - groups[g].first)
-        numbers, starts = own_numbers(counters, task, (len(edges) - 1) * parts, chunk)
+        numbers, starts = own_numbers(counters, task, len(edges) - 1, parts, chunk)
         x_row, a_row, a_block, a_group, x_rows, h_rows, a, _ = forward_scratch(
             rows, chunk, group_end - group_first, most, joined, K, I, H, lanes, size
         )
@@ -83,12 +90,12 @@ def forward(cell: Cell, dtype: str) -> Callable:
         state_row, state_slot, state_size = H * size, B * H * size, slots * B * H * size
         keep_gates, keep_y, keep_x = gates.shape[0] > 0, y.shape[0] > 0, x_kept.shape[0] > 0
 
-        pack(unpacked, address(counters) + COUNTER, panels, W_ih, W_hh, bias, packed)
+        pack(unpacked, address(counters), panels, W_ih, W_hh, bias, packed)
         for s in range(S):
             for b in range(row_first, row_end):
                 here, given = address(states) + s * state_size + b * state_row, address(state0[s])
                 copy(here + left * size, given + b * state0[s].strides[0] + left * size, right - left)
-        meet(address(counters), parts, 1)
+        meet(counter, parts, 1)
 
         for t_first in range(0, T, chunk):
             t_end = min(T, t_first + chunk)
@@ -157,7 +164,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
                                     clear(address(gates) + ((t * B + b) * K + k) * H * size + place, count)
                                 if part == 0:
                                     clear(address(x_kept) + (t * B + b) * I * size, I)
-                meet(address(counters), parts, t + 2)
+                meet(counter, parts, t + 2)
 
     return forward
 
@@ -186,7 +193,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
         dstate,  # (S, B, H): in the end the gradients of the initial one
         dx,  # (T, B, I), or (0, B, I): not wanted
         sums,  # (tiles, I + 1 + H, K, H): dW_ih, db and dW_hh, one below the other; zero at first
-        shared,  # bytes for da of one chunk, where several parts work on it
+        shared,  # bytes for da of one chunk of every tile, where several parts work on it
         edges,
         parts,
         unit_panels,
@@ -208,19 +215,21 @@ def backward(cell: Cell, dtype: str) -> Callable:
         x_left, x_right = 0, V_x  # this part's vectors of inputs
         if parts > 1:
             x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
-        numbers, starts = own_numbers(counters, task, (len(edges) - 1) * parts, chunk)
+        numbers, starts = own_numbers(counters, task, len(edges) - 1, parts, chunk)
         beside = 0 if input_panels > 0 else I  # columns of dx that are computed beside those of dh_prev
         layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
             rows, chunk, beside, K, I, H, lanes, size
         )
         factors, dh_rows, panel = scratch + factors, scratch + dh_rows, scratch + panel
-        da = address(shared) if parts > 1 else scratch + da
+        da += scratch
+        if parts > 1:  # room for all tiles
+            da = line(address(shared)) + lanes * size + tile * ((len(shared) - 2 * 64) // (len(edges) - 1))
         ih, hh = backward_places(address(packed), I - beside, H, input_count, lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
-        meeting = 0
+        counter, meeting = counter_of(counters, tile), 0
 
-        pack(input_panels + unit_panels, address(counters) + COUNTER, W_ih, W_hh, packed, input_panels, unit_panels)
+        pack(input_panels + unit_panels, address(counters), W_ih, W_hh, packed, input_panels, unit_panels)
         for s in range(S):
             for b in range(row_first, row_end):
                 here, given = address(dstate) + s * B * state_row + b * state_row, address(dstate_end[s])
@@ -243,7 +252,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
                 )  # fmt: skip
                 step(q_first, q_end, units, numbers, places, distances, left, B, H)
                 meeting += 1
-                meet(address(counters), parts, meeting)  # da of this step is complete
+                meet(counter, parts, meeting)  # da of this step is complete
 
                 if beside:
                     for q in range(q_end - q_first):
@@ -296,6 +305,6 @@ def backward(cell: Cell, dtype: str) -> Callable:
                                 here = address(dx) + ((t * B + b) * I + x_left * lanes) * size
                                 clear(here, min(x_right * lanes, I) - x_left * lanes)
             meeting += 1
-            meet(address(counters), parts, meeting)  # nobody needs da of this chunk any more
+            meet(counter, parts, meeting)  # nobody needs da of this chunk any more
 
     return backward

@@ -1,12 +1,17 @@
 """How the work of one call is cut: into rows of the batch, or into units of the layer.
 
 Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and no
-thread waits for another. Units are cut where the weights do not fit, or where there are few rows: each thread then
-holds its share of the weights, and all meet after every step. Small calls are one task.
+thread waits for another. Units are cut where the weights do not fit, or where there are few rows, or more threads than
+tiles: each thread then holds its share of the weights, and those of a tile meet after every step. Small calls are one
+task.
 
 Everything that could change a result (the tiles, the steps of a chunk) follows from the shape, and from whether there
 is a mask. Into how many parts the units are cut follows from the threads, and changes nothing: each unit is computed
 by itself.
+
+Tasks are taken in their order, part by part of one tile after the other. So no more than one tile is short of parts at
+any time, and those who wait there wait for a thread that has a whole tile, or is free: as many threads as parts are
+enough.
 """
 
 import functools
@@ -23,6 +28,8 @@ from lstmcore.ops.recurrence.cpu.weights import Layout, forward_layout
 SMALL = 4_000_000  # multiplications in all, some 80 us, below which waking a second thread does not pay
 GATES = 160  # multiplications: how long the gate functions of one unit take
 STEP = 200_000  # multiplications of one step below which threads would mostly wait for each other
+FETCHED = 4  # rows whose multiplications take as long as fetching the weights does for one
+MEET = 1.15  # times as long: a step of whose units each thread has a share, with all that it must fetch and wait for
 CACHE = 1_500_000  # bytes of recurrent weights that stay beside a core
 TILE = 48  # rows of a tile, about
 TASK = 256  # rows of a tile in all its steps, at least: handing it to a thread takes several microseconds
@@ -34,7 +41,7 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 256  # rows that a chunk of steps should hold,
 
 class Plan(NamedTuple):
     edges: np.ndarray  # (tiles + 1,): the first row of each tile, and B
-    parts: int  # of the units
+    parts: int  # of the units of a tile
     divisible: bool  # whether more threads would make more parts
     tasks: int  # a part of a tile each
     weights: Layout  # of the forward loop
@@ -55,6 +62,17 @@ class Plan(NamedTuple):
     unkept: tuple[np.ndarray, np.ndarray, np.ndarray]  # in place of y, x and its clean steps where no step is masked
 
 
+def parts_of(tiles: int, most: int, vectors: int, threads: int) -> int:
+    """Into how many parts, at most `most`, the units of each tile are cut for all to be done soonest: the fewest that
+    are as good as any. Units are cut where a vector of them ends."""
+
+    def took(parts: int) -> float:
+        turns = -(-tiles * parts // threads)  # tasks that a thread does one after the other
+        return turns * -(-vectors // parts) * (MEET if parts > 1 else 1)
+
+    return min(range(1, min(most, threads) + 1), key=took)
+
+
 @functools.lru_cache(maxsize=64)
 def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
     """The plan for one shape, with a mask or without, on `threads` threads."""
@@ -67,10 +85,9 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
             tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
             if masked:  # more tiles than threads: a thread that is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
-        elif step >= STEP:
-            most_parts = -(-H // v.lanes)
-    parts = min(threads, most_parts)
-    rows = -(-B // tiles)
+        if step >= STEP * tiles:
+            most_parts = min(-(-H // v.lanes), max(2, max(B // tiles, FETCHED) * K * H * H // STEP))
+    rows, parts = -(-B // tiles), parts_of(tiles, most_parts, -(-H // v.lanes), threads)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
     layout = forward_layout(cell, I, H, dtype, parts)
@@ -91,11 +108,11 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
         backward_chunk,
         forward_scratch(rows, forward_chunk, each, most, layout.joined, K, I, H, v.lanes, v.size)[-1],
         backward_bytes[-1],
-        counters_size(tiles * parts, rows, forward_chunk),
-        counters_size(tiles * parts, rows, backward_chunk),
+        counters_size(tiles, parts, rows, forward_chunk),
+        counters_size(tiles, parts, rows, backward_chunk),
         layout.numbers + LINE,
         K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
-        rows * backward_chunk * backward_bytes[2] if parts > 1 else 0,
+        tiles * (rows * backward_chunk * backward_bytes[2]) + 2 * 64 if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),
         np.broadcast_to(np.zeros(H, dtype), (T, B, H)),
         np.empty((0, B, K, H), dtype),

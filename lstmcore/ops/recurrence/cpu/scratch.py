@@ -5,10 +5,11 @@ task, `chunk` the steps of a chunk, so that rows * chunk rows are real at most.
 """
 
 from lstmcore.ops.cpu.jitable import jitable
+from lstmcore.ops.cpu.memory import address
 from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.recurrence.cpu.weights import line
 
-MEETINGS = 6  # numbers at the start of the counters
+LINE = 8  # numbers of a cache line
 DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
 FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
 PAGED = 2048  # bytes from which rows count as lying in different pages, too many to be found at once
@@ -57,17 +58,25 @@ def _odd_lines(size):
     return ((size + 63) // 64 | 1) * 64
 
 
-def counters_size(tasks: int, rows: int, chunk: int) -> int:
-    """Numbers of the array in which the tasks of a call meet, and in which each keeps what `real_rows` tells it. A task
-    allocates no memory: if that failed, the others would wait for it in vain."""
-    return MEETINGS + tasks * (rows * chunk + chunk + 1)
+def counters_size(tiles: int, parts: int, rows: int, chunk: int) -> int:
+    """Numbers of the array in which the tasks of a call meet, in a cache line for all over the packing and in one for
+    the parts of each tile, and in which each task keeps what `real_rows` tells it. A task allocates no memory: if that
+    failed, the others would wait for it in vain."""
+    return LINE * (1 + tiles) + tiles * parts * (rows * chunk + chunk + 1)
 
 
 @jitable
-def own_numbers(counters, task, tasks, chunk):
+def counter_of(counters, tile):
+    """The address of the counter at which the parts of a tile meet."""
+    return address(counters) + (1 + tile) * LINE * 8
+
+
+@jitable
+def own_numbers(counters, task, tiles, parts, chunk):
     """The two arrays of a task for `real_rows`."""
-    each = (len(counters) - MEETINGS) // tasks
-    first = MEETINGS + task * each
+    first = LINE * (1 + tiles)
+    each = (len(counters) - first) // (tiles * parts)
+    first += task * each
     return counters[first : first + each - chunk - 1], counters[first + each - chunk - 1 : first + each]
 
 

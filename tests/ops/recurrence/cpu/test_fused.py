@@ -19,17 +19,19 @@ from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cpu import fused as fused_cpu
 from lstmcore.ops.recurrence.cpu import plan as plan_cpu
 
-ROWS, UNITS, ONE = "rows", "units", "one task"
+ROWS, UNITS, BOTH, ONE = "rows", "units", "units of tiles", "one task"
 
 
-@pytest.fixture(params=[ROWS, UNITS, ONE])
+@pytest.fixture(params=[ROWS, UNITS, BOTH, ONE])
 def cut(request, monkeypatch):
     """Every way of cutting the work, forced on shapes that are too small for it."""
     monkeypatch.setattr(plan_cpu, "SMALL", 10**12 if request.param == ONE else 0)
     monkeypatch.setattr(plan_cpu, "FEW", 10**6 if request.param == UNITS else 1)
-    monkeypatch.setattr(plan_cpu, "STEP", 0)
+    monkeypatch.setattr(plan_cpu, "STEP", 10**12 if request.param == ROWS else 1)
     monkeypatch.setattr(plan_cpu, "TILE", 5)
     monkeypatch.setattr(plan_cpu, "TASK", 0)
+    if request.param == BOTH:  # however few threads there are
+        monkeypatch.setattr(plan_cpu, "parts_of", lambda tiles, most, vectors, threads: min(most, threads))
     plan_cpu.plan.cache_clear()
     yield request.param
     plan_cpu.plan.cache_clear()
@@ -88,7 +90,8 @@ def test_every_cut_is_right_and_threads_change_no_bit(cut, threads, cell, dtype,
         threads(count)
         results += [call.run()[0], call.run()[0]]
     plan = plan_cpu.plan(call.cell, 6, 17, 9, 37, dtype, masked, numba.get_num_threads())
-    assert (len(plan.edges) > 2) == (cut == ROWS)
+    assert (len(plan.edges) > 2) == (cut in (ROWS, BOTH))
+    assert (plan.parts > 1) == (cut in (UNITS, BOTH) and numba.get_num_threads() > 1)
     for result in results:
         assert same_bits(result, results[0])
         for name in want:
@@ -233,28 +236,30 @@ def test_one_thread_while_meeting_does_not_pay(cut, monkeypatch):
     monkeypatch.setattr(fused_cpu, "_machine", lambda: machine._replace(run=run))
     assert same_bits(call.run()[0], want)
     assert {meeting for _, meeting in runs} == {1}
-    assert (cut == ROWS) == (max(runs)[0] > 1)  # rows need nobody to wait
+    assert (cut in (ROWS, BOTH)) == (max(runs)[0] > 1)  # rows need nobody to wait
 
 
 def test_many_more_threads_than_processors(nightly):
-    """No deadlock, and the same bits; threads that meet are made to, however long they stall."""
+    """No deadlock, and the same bits; threads that meet are made to, however long they stall. 15 rows are one tile, and
+    17 are two."""
     code = """
 import sys, numba, numpy as np, lstmcore as lc
 from lstmcore.ops.cpu import threads
 calls = int(sys.argv[1])
 threads._crew.sharing.pays = lambda: True
-layer, x = lc.LSTM(8, 256, seed=0), np.random.default_rng(0).normal(size=(16, 1, 8)).astype("float32")
-def call():
+layer, rng = lc.LSTM(8, 256, seed=0), np.random.default_rng(0)
+batches = [rng.normal(size=(4, B, 8)).astype("float32") for B in (15, 17)]
+def call(x):
     y, _, cache = layer.forward(x)
     dx, _, grads = layer.backward(y, cache)
     return [y.tobytes(), dx.tobytes(), *[grad.tobytes() for grad in grads.values()]]
 numba.set_num_threads(1)
-want = call()
+want = [call(x) for x in batches]
 for count in (8, 16):
     numba.set_num_threads(count)
-    print(count, sum(call() == want for _ in range(calls)), threads._crew.size)
+    print(count, sum([call(x) for x in batches] == want for _ in range(calls)), threads._crew.size)
 """
-    environment, calls = {**os.environ, "NUMBA_NUM_THREADS": "16"}, 10_000 if nightly else 150
+    environment, calls = {**os.environ, "NUMBA_NUM_THREADS": "16"}, 10_000 if nightly else 60
     command = [sys.executable, "-c", code, str(calls)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stdout == f"8 {calls} 7\n16 {calls} 15\n"

@@ -10,7 +10,7 @@ import pytest
 import lstmcore as lc
 from lstmcore.ops.recurrence.cpu import fused, plan
 from lstmcore.ops.recurrence.cpu.kernels import MAKERS, arguments
-from lstmcore.ops.recurrence.cpu.scratch import MEETINGS
+from lstmcore.ops.recurrence.cpu.scratch import LINE
 
 T, B, I, H, K, S = 7, 5, 3, 4, 4, 2
 
@@ -82,5 +82,5 @@ def test_a_task_asks_for_no_memory():
     for threads, rows, masked in product((1, 2, 3, 8), (1, 2, 17, 100, 1000), (False, True)):
         p = plan.plan(lc.LSTM.cell, 20, rows, 3, 300, "float32", masked, threads)
         for counters, chunk in ((p.forward_counters, p.forward_chunk), (p.backward_counters, p.backward_chunk)):
-            each = (counters - MEETINGS) / p.tasks
+            each = (counters - LINE * len(p.edges)) / p.tasks
             assert each == int(each) >= np.diff(p.edges).max() * chunk + chunk + 1
