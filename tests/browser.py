@@ -41,6 +41,11 @@ class Page:
         self.script("arguments[0].scrollIntoView()", found)
         _ask("POST", f"{self._session}/element/{found[ELEMENT]}/click", {})
 
+    def enter(self, selector: str) -> None:
+        """Goes on inside a frame, until another page is opened."""
+        found = _ask("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        _ask("POST", f"{self._session}/frame", {"id": found})
+
     def text(self, selector: str) -> str:
         """The text that a reader sees."""
         return self.script("return document.querySelector(arguments[0]).innerText", selector)

@@ -5,7 +5,7 @@ from lstmcore.debug.compare import Comparison, compare, trace
 from lstmcore.debug.derivatives import Derivative, hvp, jvp, rtrl
 from lstmcore.debug.diagnose import Diagnosis, diagnose, diagnose_case
 from lstmcore.debug.exercise import Exercise, judge_exercise, write_exercise
-from lstmcore.debug.explain import EXAMPLES, Explanation, explain, explain_case
+from lstmcore.debug.explain import EXAMPLES, Explanation, explain, explain_case, explain_step
 from lstmcore.debug.flow import Flow, flow
 from lstmcore.debug.gradcheck import GradCheck, gradcheck, gradcheck_function
 from lstmcore.debug.jacobian import (
@@ -49,6 +49,7 @@ __all__ = [
     "diagnose_case",
     "explain",
     "explain_case",
+    "explain_step",
     "flow",
     "gradcheck",
     "gradcheck_function",

@@ -8,10 +8,17 @@ export function written(page) {
 }
 
 export function reading(page, hash) {
-  const [asked, ...rest] = decodeURIComponent(hash.slice(1)).split("&");
+  let text = hash.slice(1);
+  try {
+    text = decodeURIComponent(text);
+  } catch {
+    // a per cent sign that means nothing: taken as it stands
+  }
+  const [asked, ...rest] = text.split("&");
   const given = new Map(rest.map((each) => each.split("=")));
-  const key = given.get("cell") ?? page.data.first;
-  if (page.data.steps[key] && (key !== page.key || given.has("padding") !== page.masked)) page.choose(key, given.has("padding"));
+  const wanted = given.get("cell");
+  const key = Object.hasOwn(page.data.steps, wanted) ? wanted : page.data.first;
+  if (key !== page.key || given.has("padding") !== page.masked) page.choose(key, given.has("padding"));
   page.tab = given.get("tab") ?? "tour";
   const equation = /^eq(\d+)$/.exec(asked);
   if (equation) {

@@ -1,55 +1,64 @@
-// Plain loops over many steps, for the picture of vanishing: LSTM and plain RNN, one row, (2) to (18) and (38) to (41).
-const sigmoid = (a) => 1 / (1 + Math.exp(-a));
+// A long sequence: the lines of the first traced step, run again for each step. So they are those of any cell.
+import { computed } from "./replay.js";
 
-/** a[j] = x @ W_ih + h @ W_hh + b */
-const product = (x, h, { W_ih, W_hh, b }) =>
-  b.map((bias, j) => bias + x.reduce((s, v, i) => s + v * W_ih[i][j], 0) + h.reduce((s, v, i) => s + v * W_hh[i][j], 0));
+/**
+ * The sizes of the gradients after 1, 2, ... steps back, when one of 1 in every unit enters at the last state: of each
+ * state, `dh` and `dc`; and what the gate that keeps the state leaves by itself, `alone` (68). Null of a single step.
+ * edits: leaf -> its value. xs: the inputs of each step.
+ */
+export function long(graph, edits, xs) {
+  if (graph.T < 2) return null;
+  const units = Array.from({ length: graph.H }, (_, k) => k);
+  const at = (name) => units.map((k) => graph.names.get(`${name}[0,${k}]`));
+  const before = graph.states.map((state) => units.map((k) => graph.names.get(`${state}0[${k}]`)));
+  const after = graph.states.map(at);
+  const arrives = graph.states.map((state, n) => at(n ? `d${state}_along` : `d${state}`)); // from step 1 and from y
+  const leaves = graph.states.map((state) => at(`d${state}_prev`));
+  const forth = cone(graph, after.flat(), before.flat());
+  const back = cone(graph, leaves.flat(), [...arrives.flat(), ...before.flat(), ...forth]);
+  const given = Float64Array.from(graph.given);
+  for (const [id, value] of edits) given[id] = value;
+  if (graph.masked) given[graph.first.get("mask[0]")] = 1;
 
-/** |dc[s]|, |dh[s]| for s = T-1 ... 0 when a gradient of 1 in every unit enters at the last state; and (68), f alone. */
-export function lstm(params, xs) {
-  const H = params.W_hh.length;
-  let [h, c] = [new Array(H).fill(0), new Array(H).fill(0)];
+  let state = graph.states.map(() => units.map(() => 0));
   const kept = xs.map((x) => {
-    const a = product(x, h, params);
-    const block = (k) => a.slice(k * H, (k + 1) * H);
-    const [i, f, g, o] = [block(0).map(sigmoid), block(1).map(sigmoid), block(2).map(Math.tanh), block(3).map(sigmoid)];
-    const before = c;
-    c = f.map((v, j) => v * before[j] + i[j] * g[j]);
-    h = o.map((v, j) => v * Math.tanh(c[j]));
-    return { i, f, g, o, before, c };
+    const values = Float64Array.from(given);
+    x.forEach((v, i) => (values[graph.first.get(`x[0,${i}]`)] = v));
+    put(values, before, state);
+    for (const id of forth) values[id] = computed(graph, values, id);
+    state = after.map((ids) => ids.map((id) => values[id]));
+    return values;
   });
-  let [dh, dc, alone] = [new Array(H).fill(0), new Array(H).fill(1), new Array(H).fill(1)];
+  let d = graph.states.map((_, n) => units.map(() => (n === graph.states.length - 1 ? 1 : 0)));
+  const gate = at(keeper(graph));
+  let alone = units.map(() => 1);
+  return kept.reverse().map((values) => {
+    put(values, arrives, d);
+    for (const id of back) values[id] = computed(graph, values, id);
+    d = leaves.map((ids) => ids.map((id) => values[id]));
+    alone = alone.map((v, k) => v * values[gate[k]]);
+    return { ...Object.fromEntries(graph.states.map((state, n) => [`d${state}`, Math.hypot(...d[n])])), alone: Math.hypot(...alone) };
+  });
+}
+
+/** The gate that says how much of the old state stays; "" where there is none. */
+export const keeper = (graph) => ["f", "z"].find((gate) => graph.gates.includes(gate)) ?? "";
+
+/** What has to be computed for `targets`, in order, when the numbers of `cuts` are known. */
+function cone(graph, targets, cuts) {
+  const known = new Set(cuts);
   const found = [];
-  for (const { i, f, g, o, before, c: now } of kept.reverse()) {
-    const t = now.map(Math.tanh);
-    const all = dc.map((v, j) => v + dh[j] * o[j] * (1 - t[j] * t[j])); // (8)
-    const da = [
-      all.map((v, j) => v * g[j] * i[j] * (1 - i[j])),
-      all.map((v, j) => v * before[j] * f[j] * (1 - f[j])),
-      all.map((v, j) => v * i[j] * (1 - g[j] * g[j])),
-      dh.map((v, j) => v * t[j] * o[j] * (1 - o[j])),
-    ].flat();
-    dc = all.map((v, j) => v * f[j]); // (12)
-    dh = params.W_hh.map((row) => row.reduce((s, w, j) => s + w * da[j], 0)); // (18)
-    alone = alone.map((v, j) => v * f[j]);
-    found.push({ dc: Math.hypot(...dc), dh: Math.hypot(...dh), alone: Math.hypot(...alone) });
-  }
+  const look = (id) => {
+    if (known.has(id) || !graph.of[id].length) return;
+    known.add(id);
+    graph.of[id].forEach(look);
+    found.push(id);
+  };
+  targets.forEach(look);
   return found;
 }
 
-export function rnn(params, xs) {
-  const H = params.W_hh.length;
-  let h = new Array(H).fill(0);
-  const kept = xs.map((x) => (h = product(x, h, params).map(Math.tanh)));
-  let dh = new Array(H).fill(1);
-  const found = [];
-  for (const n of kept.reverse()) {
-    const da = dh.map((v, j) => v * (1 - n[j] * n[j]));
-    dh = params.W_hh.map((row) => row.reduce((s, w, j) => s + w * da[j], 0));
-    found.push({ dh: Math.hypot(...dh) });
-  }
-  return found;
-}
+const put = (values, places, arrays) => places.forEach((ids, n) => ids.forEach((id, k) => (values[id] = arrays[n][k])));
 
 /** The input of step s. */
 export const input = (s, I) => Array.from({ length: I }, (_, i) => Math.cos(s + i));

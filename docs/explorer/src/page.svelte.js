@@ -72,14 +72,26 @@ export class Page {
   }
 
   edit(name, value) {
+    this.mistake = null;
     this.edits = new Map(this.edits).set(name, value);
   }
 
   /** Several edits at once, of names that are there. */
   editAll(pairs) {
+    this.mistake = null;
     const edits = new Map(this.edits);
     for (const [name, value] of pairs) if (this.graph.names.has(name)) edits.set(name, value);
     this.edits = edits;
+  }
+
+  /** The names of the biases of a gate. */
+  biases(gate) {
+    const block = this.graph.gates.indexOf(gate);
+    return Object.entries(this.graph.fed).flatMap(([param, blocks]) => {
+      const place = blocks.indexOf(block);
+      if (/^W_/.test(param) || place < 0) return [];
+      return Array.from({ length: this.graph.H }, (_, k) => `${param}[${place * this.graph.H + k}]`);
+    });
   }
 
   value(name) {

@@ -7,7 +7,7 @@ export function opened(plain) {
   const given = new Float64Array(n);
   const of = plain.of.map((each, id) => {
     if (Array.isArray(each)) return each;
-    given[id] = each;
+    given[id] = Number(each); // "NaN" and "Infinity" are words in JSON
     return [];
   });
   const names = new Map(); // name -> the number that bears it at the end
@@ -49,6 +49,9 @@ export function run(graph, edits = new Map(), forced = new Map(), seen = null) {
   }
   return values;
 }
+
+/** One number, from those before it. */
+export const computed = (graph, values, id) => OPERATIONS[graph.kinds[id]]((k) => values[k], graph.of[id]);
 
 const OPERATIONS = {
   "+": (at, [a, b]) => at(a) + at(b),
@@ -102,7 +105,8 @@ export function adjoints(graph, values) {
 
 /**
  * What the gradient of a number should be, by a difference quotient; null for what has none.
- * A gradient answers for the number that it is the gradient of. { of, gradient, engine, numeric, padding }
+ * A gradient answers for the number that it is the gradient of. { of, gradient, engine, numeric, rough, padding };
+ * rough: how far the quotient itself may be off, by what one twice as wide says, and by the rounding of the loss.
  */
 export function prove(graph, edits, name, h = 1e-5) {
   const { of, gradient, id, step, kind } = pair(graph, name);
@@ -112,12 +116,15 @@ export function prove(graph, edits, name, h = 1e-5) {
     step === null
       ? run(graph, edits, new Map([[id, at[id] + by]]))[graph.loss]
       : run(graph, edits, new Map(), { id, step, kind, value: at[id] + by })[graph.loss];
+  const quotient = (h) => (moved(h) - moved(-h)) / (2 * h);
   const held = graph.names.get(gradient);
+  const numeric = quotient(h);
   return {
     of,
     gradient: held === undefined ? null : gradient,
     engine: held === undefined ? null : at[held],
-    numeric: (moved(h) - moved(-h)) / (2 * h),
+    numeric,
+    rough: Math.abs(numeric - quotient(2 * h)) + (8 * Number.EPSILON * Math.abs(at[graph.loss])) / h,
     padding: isPadding(graph, at, of) && !/_prev/.test(gradient),
   };
 }
@@ -148,6 +155,10 @@ export function pair(graph, name) {
     const later = `d${base[1]}_prev[${t + 1},${unit}]`;
     const of = `${base[1]}${at}`;
     return graph.names.has(later) ? pair(graph, later) : { of, gradient: name, id: id(of), step: -1 };
+  }
+  if (/^d\w_through$/.test(base)) {
+    const of = `${base[1]}${at}`;
+    return { of, gradient: name, id: id(of), step: t, kind: "tanh" }; // as (7) alone sees it
   }
   if (/^d\w_prev$/.test(base) || base === "dproduct") {
     const state = base === "dproduct" ? "h" : base[1];

@@ -26,7 +26,7 @@ const LEGEND = {
   h_prev: "h of the step before", c_prev: "c of the step before", h0: "initial h", c0: "initial c",
   W_ih: "weight from an input", W_hh: "weight from the last output", b: "bias", b_hn: "bias of the recurrent part", p: "peephole",
   tanh_c: "tanh(c), computed again on the way back", psi_c: "tanh(c), computed again on the way back",
-  dc_along: "the part of dc that comes along c", dproduct: "what comes back through W_hh", dh: "gradient of h, all of it: from y and from step t+1",
+  dc_along: "the part of dc that comes along c", dc_through: "the part of dc that comes through h", dproduct: "what comes back through W_hh", dh: "gradient of h, all of it: from y and from step t+1",
   dc: "gradient of c, all of it: along c and through h", dc_prev: "what goes along c to the step before",
   dh_prev: "what goes through h to the step before",
 };

@@ -75,7 +75,7 @@ class Graph(NamedTuple):
             "ends": {gate: ends for gate, ends in self.cell.ends.items() if np.isfinite(ends).all()},
             "fed": {"W_ih": self.cell.input_blocks, "W_hh": self.cell.recurrent_blocks, **self.cell.biases},
             "kinds": kinds, "op": [kinds.index(n.op) for n in self.numbers],
-            "of": [list(n.operands) if n.operands else n.value for n in self.numbers],
+            "of": [list(n.operands) if n.operands else _plain(n.value) for n in self.numbers],
             "step": [-1 if n.step is None else n.step for n in self.numbers],
             "at": at, "sites": list(sites),
             "names": {name: [first] if first == last else [first, last] for name, (first, last) in self.names.items()},
@@ -100,12 +100,12 @@ def graph(cell: Cell, step: Step, engine: Any = reference) -> Graph:
         watch.name(f"{state}0", value[0, ...])
     if mask is not None:
         watch.name("mask", mask[:, 0])
-    with watch:
+    with watch, np.errstate(all="ignore"):
         cache = engine.forward(cell, x, params, state0, mask)
         y: Scalars = mask_outputs(cache.states[0][1:, ...], mask)
     watch.name("y", y[:, 0, ...])
     loss, dy, dstate = _loss(tape, watch, cell, step, y, tuple(s[-1, ...] for s in cache.states), mask)
-    with watch:
+    with watch, np.errstate(all="ignore"):
         _, dstate0, _ = engine.backward(cell, dy, dstate, params, cache)
     for state, value in zip(cell.states, dstate0):
         watch.name(f"d{state}0", value[0, ...])
@@ -114,9 +114,9 @@ def graph(cell: Cell, step: Step, engine: Any = reference) -> Graph:
         names[name] = (names[name][0] if name in names else k, k)
     T, _, I = step.x.shape
     numbers = tape.numbers
-    return Graph(
-        cell, (T, I, y.shape[-1]), mask is not None, numbers, names, watch.calls, watch.blocks, loss, watch.named_at
-    )
+    _name_second_terms(numbers, names)
+    blocks = watch.blocks or tuple(f"a_{gate}" for gate in cell.gates)  # a variant takes them all as one argument
+    return Graph(cell, (T, I, y.shape[-1]), mask is not None, numbers, names, watch.calls, blocks, loss, watch.named_at)
 
 
 def _loss(
@@ -142,6 +142,19 @@ def _loss(
             watch.name(f"d{state}_last", d[0, ...])
             total = total + tape.sum(s * d)
     return int(total.places), dy, dstate
+
+
+def _name_second_terms(numbers: list[Number], names: dict[str, tuple[int, int]]) -> None:
+    """dc is what came along c and, the second term of (8), what comes through h: `dc_through`."""
+    for name, (first, _) in list(names.items()):
+        made, along = numbers[first], names.get(name.replace("[", "_along["))
+        if made.op == "+" and along is not None and made.operands[0] == along[1]:
+            names[name.replace("[", "_through[")] = (made.operands[1],) * 2
+
+
+def _plain(value: float) -> float | str:
+    """As JSON holds it, which has no numbers that are not finite."""
+    return value if np.isfinite(value) else {np.inf: "Infinity", -np.inf: "-Infinity"}.get(value, "NaN")
 
 
 @cache

@@ -26,6 +26,7 @@ Shape: TypeAlias = int | tuple[int, ...]
 Lines: TypeAlias = tuple[tuple[str, int], ...]  # file and line
 
 ENGINE = (os.path.dirname(ops.__file__), "<lstmcore.")  # where its files lie; compiled anew, with a mistake
+HERE = os.path.dirname(__file__)  # what runs the engine
 FLOAT64 = np.dtype(float)
 LOOPS = ("_steps", "backward")  # over time
 
@@ -40,7 +41,7 @@ def sum_of(terms: Iterable[float]) -> float:
 
 
 OPERATIONS: dict[str, Callable[..., float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "neg": operator.neg,
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": np.true_divide, "neg": operator.neg,
     "exp": np.exp, "tanh": np.tanh, "sqrt": np.sqrt, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
     "where": lambda c, a, b: a if c else b, "dot": _dot, "sum": lambda *terms: sum_of(terms),
 }  # fmt: skip
@@ -107,6 +108,9 @@ class Tape:
     def tanh(self, x: "Scalars") -> "Scalars":
         return self.apply("tanh", x)
 
+    def sqrt(self, x: "Scalars") -> "Scalars":
+        return self.apply("sqrt", x)
+
     def where(self, condition: "Scalars", x: Operand, y: Operand) -> "Scalars":
         return self.apply("where", condition, x, y)
 
@@ -146,11 +150,11 @@ class Tape:
 
 
 def _where_from(frame: FrameType | None) -> tuple[Lines, int | None]:
-    """The lines outside this file that led here, innermost first, and the step of the loop that they are in."""
+    """The lines of engine and cell that led here, innermost first, and the step of the loop that they are in."""
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     lines: list[tuple[str, int]] = []
-    while frame is not None and (not lines or frame.f_code.co_filename.startswith(ENGINE)):
+    while frame is not None and (not lines or not frame.f_code.co_filename.startswith(HERE)):
         lines.append((frame.f_code.co_filename, frame.f_lineno))
         if frame.f_code.co_name in LOOPS and isinstance(frame.f_locals.get("t"), int):
             return tuple(lines), frame.f_locals["t"]

@@ -54,8 +54,10 @@ class Watch:
             return self._of_function
         watched = {"step_forward": self._in_step, "step_backward": self._in_step, "_steps": self._in_loop,
                    "backward": self._in_loop, "contract": self._behind_loop}  # fmt: skip
-        if function not in watched or not frame.f_code.co_filename.startswith(ENGINE):
+        if function not in watched:
             return None
+        if not function.startswith("step_") and not frame.f_code.co_filename.startswith(ENGINE):
+            return None  # the cell may be somebody's own
         return self._each_line(frame, watched[function])
 
     def _of_function(self, frame: FrameType, event: str, arg: Any) -> Local:
@@ -137,7 +139,9 @@ def _of_one_row(value: Scalars) -> Scalars:
 
 
 def equation(file: str, line: int) -> int | None:
-    """The equation that the comment of a line cites."""
+    """The equation that the comment of a line cites; None in a file of somebody's own."""
+    if not file.startswith(ENGINE):
+        return None
     cited = re.search(r"#.*?(?<![\w)\]])\((\d+)\)", linecache.getline(file, line))
     return int(cited.group(1)) if cited else None
 

@@ -1,4 +1,4 @@
-"""All of it as one page to look at, and as text. The page is one file: no network, no script."""
+"""All of it as one page to look at, and as text. The page is one file: no network; no script but the explorer's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, to_numpy
+from lstmcore.debug.explain import Explanation, explain_run
 from lstmcore.debug.flow.flow import Flow, flow_of
 from lstmcore.debug.ledger.ledger import Ledger, ledger_of
 from lstmcore.debug.padding.padding import PaddingProof, padding
 from lstmcore.debug.show.page import Finding, as_text, finding_list, framed, picture_of, told
 from lstmcore.debug.show.tables import paragraphs
-from lstmcore.debug.step.visits import StepOptions, Upstream, run_step
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.debug.tripwire.tripwire import Tripwire, tripwire_of
 from lstmcore.layers import Layer
 from lstmcore.train.update.optimizer import Optimizer
@@ -27,6 +28,10 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { max-width: 860px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; margin-bottom: 0; } p.about { opacity: .7; margin-top: 0; }
+#explorer { font: 15px/1.5 system-ui, sans-serif; border-top: 1px solid #8885; padding: .4em 0; }
+#explorer summary { cursor: pointer; font-weight: 600; font-size: 1.1em; }
+#explorer iframe { width: min(96vw, 1500px) !important; margin-left: calc(50% - min(48vw, 750px)); }
+@media print { #explorer { display: none; } }
 """
 
 
@@ -40,6 +45,7 @@ class Report:
     ledger: Ledger
     flow: Flow
     padding: PaddingProof | None  # None without a mask, or if it was not asked for
+    explorer: Explanation | str  # every number of its first row; or why this step is not shown so
 
     @property
     def ok(self) -> bool:
@@ -65,7 +71,7 @@ class Report:
         return (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-            f"<body>{self._repr_html_()}</body></html>\n"
+            f"<body>{self._repr_html_()}{self._explorer()}</body></html>\n"
         )
 
     def _repr_html_(self) -> str:
@@ -82,6 +88,15 @@ class Report:
     def picture(self) -> "Figure":
         """The flow's curves; the ledger has a picture of its own. Needs matplotlib; returns its Figure."""
         return self.flow.picture()
+
+    def _explorer(self) -> str:
+        """The page on which every number answers, folded; or a line that says why it is not there."""
+        if isinstance(self.explorer, str):
+            return f'<p id="explorer">No explorer: {escape(self.explorer)}.</p>'
+        return (
+            '<details id="explorer"><summary>Open in the explorer: every number of the first row, and what made it'
+            f"</summary>{self.explorer._repr_html_()}</details>"
+        )
 
     def _sections(self) -> Iterator[str]:
         for name, answer, title in (
@@ -121,4 +136,12 @@ def report(
     if run.loss is not None:
         about += f", loss {float(run.loss):.6g}"
     with np.errstate(all="ignore"):  # what is not finite is the tripwire's to say
-        return Report(title, about, tripwire_of(run), ledger_of(run), flow_of(run, optimizer), proof)
+        answers = (tripwire_of(run), ledger_of(run), flow_of(run, optimizer), proof)
+        return Report(title, about, *answers, _explained(run, title))
+
+
+def _explained(run: Run, title: str) -> Explanation | str:
+    try:
+        return explain_run(run, title=title)
+    except ValueError as reason:
+        return str(reason)

@@ -91,6 +91,8 @@ def test_a_name_is_an_equation():
             "dc_prev": 12, "df": 13, "da_o": 14, "da_g": 15, "da_f": 16, "da_i": 17, "dh_prev": 18}  # fmt: skip
     for name, equation in want.items():
         assert traced.lines(traced.names[f"{name}[1,0]"][0])[0].equation == equation, name
+    assert traced.lines(traced.names["dc_through[1,0]"][0])[0].equation == 8
+    assert traced.value("dc[1,0]") == traced.value("dc_along[1,0]") + traced.value("dc_through[1,0]")
     assert traced.names["c_prev[2,1]"] == traced.names["c[1,1]"]
     assert traced.names["dc_along[1,1]"] == traced.names["dc_prev[2,1]"]
     assert traced.lines(traced.names["dh[1,0]"][0])[0].equation == 43

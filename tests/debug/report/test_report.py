@@ -70,6 +70,7 @@ def test_the_page_is_complete_in_itself():
     """No address that a browser would fetch, no script, everything escaped."""
     page = reported(shut()).html()
     assert not re.search(r"\ssrc\s*=|url\([^#]|@import|<script|<link|<iframe", page)
+    assert "No explorer: 0.fw: the page shows T * H &lt;= 12; this step has T = 12 and H = 4: keep the first 3" in page
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in re.findall(r'href="([^"]*)', page))
     names = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names, not addresses
     assert set(re.findall(r"https?://[^\s\"']+", page)) == names
@@ -99,6 +100,18 @@ def test_a_long_sequence_keeps_the_page_small():
     page = lc.debug.report(lc.LSTM(2, 3, seed=1), x).html()
     assert len(page) < 2_000_000
     assert "step 0..16, " in page  # 2,000 steps as 118 squares
+
+
+def test_a_small_step_is_opened_in_the_explorer():
+    x = np.random.default_rng(6).standard_normal((3, 2, 1), dtype="float32")
+    both = lc.Bidirectional(*(kind(1, 2, seed=1, engine="reference") for kind in (lc.LSTM, lc.GRU)))
+    found = lc.debug.report(lc.Stack([both, lc.Linear(4, 1, seed=3)]), x, title="<small>")
+    assert found.explorer.steps.keys() == {"0.fw", "0.bw"}
+    text = found.html()
+    assert "<script" not in text  # it stands in a frame of its own
+    assert text.count("<iframe") == 1
+    assert "Open in the explorer" in text
+    assert "<iframe" not in found._repr_html_()  # a notebook shows it when it is asked: lc.debug.explain_step
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +146,18 @@ def test_a_reader_sees_the_findings_and_folds_the_rest(page, tmp_path):
     page.click("#ledger details > summary")
     assert page.script(shown) is True
     assert "the parts against the engine's total" in page.text("#ledger pre")
+
+
+def test_a_reader_asks_a_number_of_a_small_step(page, tmp_path):
+    x = np.random.default_rng(6).standard_normal((3, 2, 1), dtype="float32")
+    layer = lc.LSTM(1, 2, seed=1, engine="reference")
+    y, _, _ = layer.forward(x)
+    page.open(lc.debug.report(layer, x).save(tmp_path / "small.html").as_uri())
+    page.click("#explorer > summary")
+    page.enter("#explorer iframe")
+    page.click(".num[data-name='h[2,0]']")
+    value = float(page.text("#inspector [data-role=value]").replace("\u2212", "-"))
+    assert abs(value - y[2, 0, 0]) <= 4 * np.finfo("float32").eps * np.abs(y).max()
 
 
 def test_the_drawings_show_the_numbers(page, tmp_path):

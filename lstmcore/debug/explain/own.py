@@ -1,0 +1,143 @@
+"""The page over a step of one's own: every recurrent layer in it, of which one row is shown."""
+
+from collections import Counter
+from typing import Unpack
+
+import numpy as np
+
+from lstmcore.arrays import Array, dtype_name, to_numpy
+from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.read_case import readings
+from lstmcore.debug.diagnose.training_step import nested
+from lstmcore.debug.diagnose.trial import Bench, with_loss_settled
+from lstmcore.debug.explain.graph import Graph, Step, graph
+from lstmcore.debug.explain.page import Explanation, Traced
+from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
+from lstmcore.layers import Layer
+from lstmcore.layers.tree import state_names
+
+LARGEST = 12  # T * H that a page shows
+NUMBERS = 700  # of weights and inputs: each is traced forward and back
+
+
+def explain_step(
+    layer: Layer,
+    x: Array,
+    dy: Upstream = None,
+    *,
+    row: int = 0,
+    title: str = "your own step",
+    **step: Unpack[StepOptions],
+) -> Explanation:
+    """The page over one row of a training step of `layer`, and the LSTM of EXAMPLES.
+
+    Arguments as in `ledger` and `flow`. Each recurrent layer inside is shown by itself: a Bidirectional as its two
+    directions. What is too large to be seen at a glance is left out. Raises ValueError, which says why, if nothing is
+    left, or for a row that is not there; whatever the layer raises for bad input.
+    """
+    return explain_run(run_step(layer, x, dy, **step), row, title)
+
+
+def explain_case(case: Case, row: int = 0, title: str = "your own step") -> Explanation:
+    """`explain_step` for a case, as `load_case` reads it. Its own gradients are not looked at.
+
+    Raises TypeError, KeyError or ValueError for a case that does not hold together.
+    """
+    reading, *_ = readings(
+        case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
+        case.dstate or None, case.layout, case.cell or None, case.dropout, loss=case.loss or None,
+    )  # fmt: skip
+    params, x, mask, state, dy, dstate = Bench(with_loss_settled(reading)).prepared()
+    model, names = reading.model, state_names(reading.model)
+    for name, value in params.items():
+        model.params[name] = value
+    states = {"state": nested(names, state), "dstate": nested(names, dstate)}
+    return explain_step(model, x, dy, row=row, title=title, mask=mask, **states)
+
+
+def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explanation:
+    """What `run_step` gave, explained."""
+    B = run.x.shape[1]
+    if not 0 <= row < B:
+        raise ValueError(f"`row` should be one of the batch, 0 to {B - 1}; got {row}")
+    steps: dict[str, Traced] = {}
+    reasons = []
+    visits = [visit for visit in run.visits if visit.recurrent]
+    calls = Counter(visit.name for visit in visits)
+    for visit in visits:
+        often = f"it is called {calls[visit.name]} times, step by step" if calls[visit.name] > 1 else ""
+        reason = (
+            often
+            or _too_much(visit)
+            or _traced(visit, row, steps, title if len(visits) == 1 else f"{title}: {visit.name}")
+        )
+        if reason:
+            reasons.append(f"{visit.name}: {reason}" if visit.name else reason)
+    if not steps:
+        raise ValueError(
+            "; ".join(dict.fromkeys(reasons)) or f"the page shows steps of a recurrent layer; {run.layer!r} has none"
+        )
+    return Explanation(steps, next(iter(steps)))
+
+
+def _too_much(visit: Visit) -> str:
+    """Why a page cannot show it; nothing, if it can."""
+    layer, _ = visit.as_recurrent()
+    (T, _, I), H = visit.x.shape, layer.hidden_size
+    if T * H > LARGEST:
+        cure = (
+            f"keep the first {LARGEST // H}: x[:{LARGEST // H}], and dy and mask likewise"
+            if H <= LARGEST
+            else f"save a step of a layer with {LARGEST} units or fewer"
+        )
+        return f"the page shows T * H <= {LARGEST}; this step has T = {T} and H = {H}: {cure}"
+    if (size := T * I + sum(value.size for value in layer.params.values())) > NUMBERS:
+        return f"the page shows {NUMBERS} weights and inputs; this step has {size}, for {I} inputs and {H} units"
+    if not dtype_name(visit.y.dtype).startswith("float"):
+        return f"the page shows real numbers; these are {dtype_name(visit.y.dtype)}"
+    if len({s.shape[-1] for s in visit.cache.states}) > 1:
+        return "the page shows states of one width; these have several"
+    return ""
+
+
+def _traced(visit: Visit, row: int, steps: dict[str, Traced], title: str) -> str:
+    """Puts a step among `steps`; or says why it cannot be followed."""
+    layer, cache = visit.as_recurrent()
+    cell, this = layer.cell, slice(row, row + 1)
+
+    def one(array: Array, axis: int = 0) -> np.ndarray:
+        return to_numpy(array)[(slice(None),) * axis + (this,)].astype(float)
+
+    dy, dstate = visit.upstream()
+    step = Step(
+        {name: to_numpy(value).astype(float) for name, value in layer.params.items()},
+        one(visit.x, 1),
+        tuple(one(s[0, ...]) for s in cache.states),
+        None if visit.mask is None else to_numpy(visit.mask)[:, this],
+        dy=np.zeros((len(visit.x), 1, layer.hidden_size)) if dy is None else one(dy, 1),
+        dstate=tuple(map(one, dstate)),
+    )
+    try:
+        traced = graph(cell, step)
+    except (AttributeError, TypeError, NotImplementedError) as error:  # array code that single numbers do not have
+        return f"the step of {cell.name} does more than arithmetic on single numbers ({error})"
+    unnamed = [name for name in (*cell.states, *cell.gates) if not {f"{name}[0,0]", f"{name}[0]"} & traced.names.keys()]
+    if unnamed:
+        return f"the page follows a step by the names of its gates; that of {cell.name} sets no {unnamed[0]}"
+    if not _agrees(traced, visit, row):
+        return f"{layer!r} computes something else than the steps of its cell"
+    if visit.flipped:
+        title += ", backward in time"
+    masked = traced if step.mask is not None else graph(cell, step._replace(mask=np.ones((len(step.x), 1), bool)))
+    steps[visit.name or "own"] = Traced(title, None if masked is traced else traced, masked)
+    return ""
+
+
+def _agrees(traced: Graph, visit: Visit, row: int) -> bool:
+    """Whether the layer itself came to the same dx, as far as its rounding lets tell, and if it is finite."""
+    if visit.dx is None:
+        return True
+    want = to_numpy(visit.dx)[:, row].astype(float)
+    got = np.array([traced.value(f"dx[{t},{i}]") for t, i in np.ndindex(want.shape)]).reshape(want.shape)
+    room = np.sqrt(np.finfo(to_numpy(visit.dx).dtype).eps) * np.abs(want).max()
+    return bool(np.all(np.abs(got - want) <= room)) or not np.isfinite(want).all()
