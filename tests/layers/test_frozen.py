@@ -63,6 +63,20 @@ def test_wide_layers(H):
         same(frozen.predict(x), model.predict(x))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (12, 64)])
+def test_the_weights_are_packed_once_and_the_second_call_is_laid_out(shape, monkeypatch):
+    """Nothing but the time would show it: after the first call no other leads to the engine's `predict`."""
+    frozen, x = lc.freeze(layer(engine="fused-cpu")), numbers(*shape, 5)
+    expected, engine = frozen.predict(x), frozen.own_engine()
+    packed = [value for value in frozen.params.prepared.values() if isinstance(value, np.ndarray)]
+    assert len(packed) == 1
+    monkeypatch.setattr(engine, "predict", None)
+    same(frozen.predict(x), expected)
+    same(frozen.predict(x, tuple(np.zeros((shape[1], 24), "float32") for _ in range(2))), expected)
+    if shape[0] == 1:
+        assert np.array_equal(frozen.step(x[0])[0], expected[0][0])
+
+
 def test_results_are_memory_of_their_own():
     frozen, x = lc.freeze(layer()), numbers(3, 2, 5)
     first = [frozen.predict(x) for _ in range(2)][1]

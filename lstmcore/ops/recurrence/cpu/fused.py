@@ -85,10 +85,10 @@ def forward(
         buffers = Buffers(key, states, kept, *outputs)
     _, states, kept, y, x_kept, clean = buffers
     if mask is None:
-        run(forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean))
+        _run(cell, params, forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, clean))
         return Cache(x, tuple(states), kept, mask, NAME, buffers, None, states[0, 1:])
     was_clean, clean[...] = clean.copy(), False  # if this call is interrupted, nothing is known to be clean
-    run(forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean))
+    _run(cell, params, forward_tasks(cell, p, x, params, state0, mask, states, kept, y, x_kept, was_clean))
     np.logical_not(mask, out=clean)  # what was masked is clean already: clearing it again would be half the work
     return Cache(x_kept, tuple(states), kept, mask, NAME, buffers, None, y)
 
@@ -107,7 +107,7 @@ def predict(
     states = np.empty((len(state0), 2, B, H), dtype)  # the loop writes to one slot what it reads from the other
     y = np.empty((T, B, H), dtype)
     _, x_kept, clean = p.unkept
-    run(forward_tasks(cell, p, x, params, state0, mask, states, p.no_gates, y, x_kept, clean))
+    _run(cell, params, forward_tasks(cell, p, x, params, state0, mask, states, p.no_gates, y, x_kept, clean))
     return y, tuple(states[:, T % 2])
 
 
@@ -123,6 +123,14 @@ def ready(cell: Cell, params: Mapping[str, np.ndarray], x: np.ndarray) -> "Ready
     if arguments.unpacked:
         return None
     return _machine().ready(cell, p, arguments, ask if p.divisible or p.parts > 1 else None)
+
+
+def _run(cell: Cell, params: Mapping[str, np.ndarray], tasks: Tasks[ForwardArguments]) -> None:
+    """Does them all. Weights that cannot change are then packed for every call to come."""
+    run(tasks)
+    prepared = getattr(params, "prepared", None)
+    if prepared is not None:  # now that it is whole: another thread may be at work with the same weights
+        prepared[cell, tasks.arguments.parts] = tasks.arguments.packed
 
 
 def forward_tasks(
