@@ -6,7 +6,7 @@ of any library that follows the array API standard, go wherever `Array` stands; 
 
 import functools
 import sys
-from types import ModuleType
+from types import EllipsisType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # as numpy.typing.NDArray[Any]
 Maybe = TypeVar("Maybe", Array, Array | None)
 Dtype: TypeAlias = str | type | np.dtype  # what names one: "float32", numpy.float32, ...
+Place: TypeAlias = int | slice | np.ndarray | EllipsisType | None
+Index: TypeAlias = Place | tuple[Place, ...]  # what stands in the brackets behind an array
 State: TypeAlias = tuple["Array | State | None", ...]  # (B, H) per state of a cell; a container: one entry per part
 Plain: TypeAlias = dict[str, Any]  # plain data by name: numbers, texts, lists and dicts, as JSON holds them
 

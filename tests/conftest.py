@@ -6,8 +6,11 @@ With --nightly those that try at random try much longer, and products of many fa
 marked `pairwise` runs on a few of its cases, which `covering` chooses among those that this machine can run.
 """
 
-import importlib
 import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # else they wait for each other, and it counts
+
+import importlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator

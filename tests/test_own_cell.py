@@ -49,12 +49,12 @@ def make_mgu(maths: Maths):
         return f, n, m, h
 
     def step_backward(dh, f, n, m, h_prev):
+        dn = dh * f  # undoes h, from its last factor to its first
         dh_prev = dh * (one - f)
-        dn = dh * f
-        da_n = dn * (one - n * n)
+        da_n = dn * (one - n * n)  # undoes n
         dm = da_n * f
-        df = dh * (n - h_prev) + da_n * m
-        da_f = df * f * (one - f)
+        df = dh * (n - h_prev) + da_n * m  # f is used twice: its gradients add up
+        da_f = df * f * (one - f)  # undoes f
         return da_f, da_n, dm, dh_prev
 
     return step_forward, step_backward

@@ -1,7 +1,7 @@
 """The arguments of `diagnose`, checked and brought into one form."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -250,9 +250,10 @@ def _states(
         given = {}
     elif not isinstance(given, Mapping):
         kinds = list(dict.fromkeys(name.rsplit(".")[-1] for name in names))  # h0, c0
-        parts: list[Any] = list(given)
-        if len(parts) == len(kinds) and all(hasattr(part, "ndim") and part.ndim == 3 for part in parts):
-            given = dict(zip(kinds, parts))
+        parts = list(given)
+        stacked = [p for p in parts if p is not None and not isinstance(p, tuple | list) and p.ndim == 3]
+        if len(stacked) == len(parts) == len(kinds):
+            given = dict(zip(kinds, stacked))
         else:
             flat = list(_flat(tuple(parts)))
             if len(flat) != len(names):
@@ -340,7 +341,7 @@ def _gradients(case: Case, grads: Mapping[str, np.ndarray]) -> tuple[dict[str, n
     return got, tuple(transposed)
 
 
-def _flat(tree: object) -> Iterator[Any]:
+def _flat(tree: State | Array | None) -> Iterator[Array]:
     if isinstance(tree, tuple | list):
         for part in tree:
             yield from _flat(part)
@@ -353,8 +354,8 @@ def _width(part: Recurrent) -> int:
     return part.cell.width or part.hidden_size
 
 
-def _top(layer: Layer, name: str = "") -> dict[str, Any]:
+def _top(layer: Layer, name: str = "") -> dict[str, Recurrent]:
     """The layer, or the two directions, whose outputs come out."""
     inside = list(layer.parts.items())[-1:] if isinstance(layer, Stack) else layer.parts.items()
     found = {k: leaf for key, part in inside for k, leaf in _top(part, dotted(name, key)).items()}
-    return found or {name: layer}
+    return {name: layer} if isinstance(layer, Recurrent) else found

@@ -14,11 +14,12 @@ of the last place, the sigmoid only to two units of 1, since (1 + tanh(x/2)) / 2
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lstmcore.arrays import Array, Dtype
+from lstmcore.arrays import Array, Dtype, Index
 
 Operand: TypeAlias = "Rounded | Array | complex"  # a number or an array is exact
 
@@ -33,7 +34,7 @@ class Rounded:
 
     __array_ufunc__ = None  # NumPy leaves the operators to us
 
-    def __init__(self, value: Any, variance: Any = 0.0):
+    def __init__(self, value: ArrayLike, variance: ArrayLike = 0.0):
         self.value = np.asarray(value)
         self.variance = np.empty(self.value.shape)
         self.variance[...] = variance
@@ -64,10 +65,10 @@ class Rounded:
     def __len__(self) -> int:
         return len(self.value)
 
-    def __getitem__(self, at: Any) -> "Rounded":
+    def __getitem__(self, at: Index) -> "Rounded":
         return Rounded(self.value[at], self.variance[at])
 
-    def __setitem__(self, at: Any, new: Operand) -> None:
+    def __setitem__(self, at: "Index | Rounded", new: Operand) -> None:
         new, at = _rounded(new), at.value if isinstance(at, Rounded) else at  # a mask
         self.value[at], self.variance[at] = new.value, new.variance
 

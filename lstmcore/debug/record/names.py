@@ -5,9 +5,11 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
+
+from lstmcore.arrays import Array
 
 FORWARD = ("forward", "forward_pass", "forward_propagation", "forward_prop", "fprop", "fwd", "feedforward", "__call__")
 BACKWARD = ("backward", "backward_pass", "backpropagation", "backprop", "back_prop", "bprop", "bwd", "bptt")
@@ -28,7 +30,7 @@ def arrays_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[st
     return ((at, host(a)) for at, a in held_in(tree, path, depth))
 
 
-def held_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
+def held_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str, Array]]:
     """The same, the arrays and tensors themselves."""
     if is_array(tree):
         yield path, tree
@@ -46,7 +48,7 @@ def held_in(tree: object, path: str = "", depth: int = 3) -> Iterator[tuple[str,
         yield from held_in(value, f"{path}.{key}" if path else str(key), depth - 1)
 
 
-def is_array(value: object) -> bool:
+def is_array(value: object) -> TypeGuard[Array]:
     """A NumPy array or a torch tensor of one number or more axes."""
     return hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0
 

@@ -1,4 +1,4 @@
-// A matrix product of any shape: C = A B, A (M, D), B (D, N), C (M, N). Any strides, so that a transpose is a view.
+// A matrix product of any shape: C = A B, A (M, D), B (D, N), C (M, N). Strides may be any, so that a transpose is a view.
 //
 // For products that are small, where the way to a library takes longer than the product, and for those that are
 // recorded, which a library may refuse. REAL is float or double. A block makes a tile of C, and a thread 4 x 4 numbers

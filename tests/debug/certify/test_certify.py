@@ -136,9 +136,12 @@ def test_a_crash_costs_one_case(mine):
 def test_an_engine_that_is_not_there(mine, name, words):
     with pytest.raises(CannotBegin, match=re.escape(words)):
         certify(name)
-    answered = CliRunner().invoke(app, ["certify", name])
+
+
+def test_an_engine_that_is_not_there_is_one_line_in_a_shell(mine):
+    answered = CliRunner().invoke(app, ["certify", "mine:nothing"])
     assert answered.exit_code == 2
-    assert words in answered.output.replace("\n", " ")
+    assert "mine has no function 'nothing'" in answered.output.replace("\n", " ")
     assert "Traceback" not in answered.output
 
 
