@@ -1,5 +1,6 @@
 """Flax: RNN over its cells, with seq_lengths, by jax's own derivatives; of linen, and as flax:nnx of nnx."""
 
+import functools
 from functools import partial
 from types import ModuleType
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.certify.engines import Run, Theirs
+from lstmcore.debug.certify.engines.jax_layers import compiled
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
@@ -23,13 +25,18 @@ def engine(kind: str, dtype: str, *words: str) -> tuple[str, Run]:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    layer = partial(_nnx, flax.nnx) if words else partial(_linen, flax.linen)
+    make = partial(_nnx, flax.nnx) if words else partial(_linen, flax.linen)
+
+    @functools.cache
+    def layer(*told: Theirs) -> Theirs:
+        return compiled(jax, make(*told))
+
     return flax.__version__, partial(_run, layer, jax, dtype)
 
 
-def _linen(nn: ModuleType, case: Golden, dtype: str, width: int, backwards: bool) -> Theirs:
+def _linen(nn: ModuleType, kind: str, dtype: str, I: int, H: int, backwards: bool) -> Theirs:
     """What runs one layer: (its arrays by the names of linen, x, initial carry, lengths) -> the final carry, y."""
-    cell = getattr(nn, CELLS[case.cell])(case.H, dtype=dtype, param_dtype=dtype)
+    cell = getattr(nn, CELLS[kind])(H, dtype=dtype, param_dtype=dtype)
     run = nn.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
 
     def call(weights: Theirs, x: Theirs, begin: Theirs, lengths: Theirs) -> Theirs:
@@ -38,13 +45,14 @@ def _linen(nn: ModuleType, case: Golden, dtype: str, width: int, backwards: bool
     return call
 
 
-def _nnx(nnx: ModuleType, case: Golden, dtype: str, width: int, backwards: bool) -> Theirs:
-    if case.cell == "gru":
+def _nnx(nnx: ModuleType, kind: str, dtype: str, I: int, H: int, backwards: bool) -> Theirs:
+    if kind == "gru":
         raise Refused("no bias b_hn in a GRUCell")
-    kind = {"lstm": "LSTMCell", "rnn": "SimpleCell"}[case.cell]
-    cell = getattr(nnx, kind)(width, case.H, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))
+    cell = getattr(nnx, {"lstm": "LSTMCell", "rnn": "SimpleCell"}[kind])(
+        I, H, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0)
+    )
     made = nnx.RNN(cell, reverse=backwards, keep_order=True, return_carry=True)
-    names = {"if": "if_"} if case.cell == "lstm" else {"i": "dense_i", "h": "dense_h"}
+    names = {"if": "if_"} if kind == "lstm" else {"i": "dense_i", "h": "dense_h"}
 
     def call(weights: Theirs, x: Theirs, begin: Theirs, lengths: Theirs) -> Theirs:
         graph, held, rest = nnx.split(made, nnx.Param, ...)
@@ -95,7 +103,7 @@ def _run(layer: Theirs, jax: ModuleType, dtype: str, case: Golden) -> dict[str, 
             for d in range(per):
                 at = k * per + d
                 backwards = case.direction == "reverse" or case.places[at].endswith("bw")
-                run = layer(case, dtype, x.shape[-1], backwards)
+                run = layer(case.cell, dtype, x.shape[-1], case.H, backwards)
                 begin = tuple(reversed(given[at])) if case.cell == "lstm" else given[at][0]  # Flax's carry is (c, h)
                 end, y = run(weights[at], x, begin, lengths)
                 outputs.append(y)
@@ -104,9 +112,8 @@ def _run(layer: Theirs, jax: ModuleType, dtype: str, case: Golden) -> dict[str, 
         return [x, *last]
 
     upstream = [dy(case, dtype).swapaxes(0, 1)] + [s for pair in zip(*states(case, "dstate", dtype)) for s in pair]
-    with jax.disable_jit():  # every case has shapes of its own, and would be compiled for seconds
-        outputs, back = jax.vjp(pure, x, given, weights)
-        dx, dstate0, dweights = back([jax.numpy.asarray(a) for a in upstream])
+    outputs, back = jax.vjp(pure, x, given, weights)
+    dx, dstate0, dweights = back([jax.numpy.asarray(a) for a in upstream])
     names = [f"{place}.{s}" for place in case.places for s in case.states]
     found: dict[str, object] = {"y": np.asarray(outputs[0]).swapaxes(0, 1), "dx": np.asarray(dx).swapaxes(0, 1)}
     found |= {f"state/{name}": np.asarray(s) for name, s in zip(names, outputs[1:])}

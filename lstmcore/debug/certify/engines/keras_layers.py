@@ -5,20 +5,24 @@ The worker is started with KERAS_BACKEND set to the second word. zero_output_for
 zero at masked steps, and what else stands there is wrong.
 """
 
+import functools
 import sys
 from functools import partial
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.certify.engines import Run, Theirs
+from lstmcore.debug.certify.engines.jax_layers import compiled
 from lstmcore.debug.certify.engines.weights import dy, only, ours, states, theirs
 from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
 FUNCTIONS = ("tanh", "sigmoid", "relu", "softsign", "softplus", "elu", "linear")
 KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
+Told: TypeAlias = tuple[tuple[str, object], ...]  # the keywords of a layer
 
 
 def engine(kind: str, dtype: str, backend: str = "", *words: str) -> tuple[str, Run]:
@@ -71,13 +75,14 @@ def _function(case: Golden, option: str, usual: str) -> str:
     return str(name)
 
 
-def _layer(keras: ModuleType, dtype: str, unroll: bool, case: Golden, backwards: bool) -> Theirs:
+def _told(dtype: str, unroll: bool, case: Golden) -> Plain:
+    """What the case's layers are made with."""
     told: Plain = {
         "activation": _function(case, "activation", "tanh"),
         "use_bias": case.options.get("bias", True),
         "return_sequences": True,
         "return_state": True,
-        "go_backwards": backwards,
+        "go_backwards": case.direction == "reverse",
         "zero_output_for_mask": True,
         "unroll": unroll,
         "dtype": dtype,
@@ -88,7 +93,31 @@ def _layer(keras: ModuleType, dtype: str, unroll: bool, case: Golden, backwards:
         raise Refused("no cell_activation of its own")
     if case.cell == "gru":
         told["reset_after"] = case.options.get("reset") != "before"
-    return getattr(keras.layers, KINDS[case.cell])(case.H, **told)
+    return told
+
+
+@functools.cache
+def _layer(keras: ModuleType, kind: str, H: int, both: bool, shape: tuple[int, ...], told: Told, at: int = 0) -> Theirs:
+    """The layer at a place of a stack, built for inputs of a shape; the next case that has the same takes it again."""
+    layer = getattr(keras.layers, KINDS[kind])(H, **dict(told))
+    if both:
+        layer = keras.layers.Bidirectional(layer, merge_mode="concat")
+    layer.build(shape)
+    return layer
+
+
+@functools.cache
+def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
+    """A layer of Keras on JAX as a compiled function of its weights too: one for all places and cases."""
+    import jax
+
+    layer = _layer(keras, *made)
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def call(weights: Theirs, x: Theirs, initial_state: Theirs, mask: Theirs) -> Theirs:
+        return layer.stateless_call(weights, fixed, x, initial_state=initial_state, mask=mask)[0]
+
+    return compiled(jax, call)
 
 
 def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
@@ -96,13 +125,9 @@ def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden
     if case.topology == "towers":
         raise Refused("no independent towers")
     widths = [case.I] + [case.H * (2 if case.direction == "bidirectional" else 1)] * (case.layers - 1)
-    layers = []
-    for width in widths:
-        layer = _layer(keras, dtype, unroll, case, case.direction == "reverse")
-        if case.direction == "bidirectional":
-            layer = keras.layers.Bidirectional(layer, merge_mode="concat")
-        layer.build((case.B, case.T, width))
-        layers.append(layer)
+    both, told = case.direction == "bidirectional", tuple(_told(dtype, unroll, case).items())
+    made = [(case.cell, case.H, both, (case.B, case.T, width), told) for width in widths]
+    layers = [_layer(keras, *one, k) for k, one in enumerate(made)]
     per = len(case.places) // case.layers
     where = []  # (place, key, variable)
     for k, layer in enumerate(layers):
@@ -118,23 +143,28 @@ def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden
     given = [s for pair in zip(*states(case, "state0", dtype)) for s in pair]  # by place, h and c side by side
     many = len(case.states) * per
 
-    def forward(x: Theirs, initial: list[Theirs], call: Theirs) -> tuple[Theirs, list[Theirs]]:
+    def forward(x: Theirs, initial: list[Theirs], weights: list[Theirs]) -> tuple[Theirs, list[Theirs]]:
         last: list[Theirs] = []
         mask = None if case.mask is None else keras.ops.convert_to_tensor(case.mask.T)
         for k, layer in enumerate(layers):
-            answer = call(layer, x, initial_state=initial[k * many : (k + 1) * many], mask=mask)
+            begin = initial[k * many : (k + 1) * many]
+            if backend == "jax":
+                answer = _by_itself(keras, *made[k])(weights[k], x, begin, mask)
+            else:
+                answer = layer(x, initial_state=begin, mask=mask)
             x, last = answer[0], [*last, *answer[1:]]
             x = keras.ops.flip(x, 1) if case.direction == "reverse" else x
         return x, last
 
     upstream = [dy(case, dtype).swapaxes(0, 1)] + [s for pair in zip(*states(case, "dstate", dtype)) for s in pair]
     x = np.ascontiguousarray(case.x.astype(dtype).swapaxes(0, 1))
+    weights = [[v.value for v in layer.trainable_variables] for layer in layers]
     if backend == "torch":
-        y, last, dx, dstate0, dweights = _by_torch(forward, x, given, upstream, [v for _, _, v in where])
+        y, last, dx, dstate0, dweights = _by_torch(forward, x, given, upstream, weights)
     elif backend == "jax":
-        y, last, dx, dstate0, dweights = _by_jax(forward, layers, x, given, upstream)
+        y, last, dx, dstate0, dweights = _by_jax(forward, x, given, upstream, weights)
     else:
-        y, last = forward(keras.ops.convert_to_tensor(x), [keras.ops.convert_to_tensor(s) for s in given], _call)
+        y, last = forward(keras.ops.convert_to_tensor(x), [keras.ops.convert_to_tensor(s) for s in given], weights)
         dx, dstate0, dweights = None, [], []
     y = np.asarray(keras.ops.convert_to_numpy(y)).swapaxes(0, 1)
     found: dict[str, object] = {"y": y}
@@ -151,35 +181,24 @@ def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden
     return found
 
 
-def _call(layer: Theirs, x: Theirs, **told: Theirs) -> Theirs:
-    return layer(x, **told)
-
-
-def _by_torch(forward: Theirs, x: Theirs, given: Theirs, upstream: Theirs, variables: Theirs) -> Theirs:
+def _by_torch(forward: Theirs, x: Theirs, given: Theirs, upstream: Theirs, weights: Theirs) -> Theirs:
     import torch
 
     inputs = [torch.tensor(a, requires_grad=True) for a in (x, *given)]
-    y, last = forward(inputs[0], inputs[1:], _call)
-    wanted = [*inputs, *(variable.value for variable in variables)]
+    y, last = forward(inputs[0], inputs[1:], weights)
+    wanted = [*inputs, *(w for layer in weights for w in layer)]
     dx, *rest = torch.autograd.grad([y, *last], wanted, [torch.tensor(a) for a in upstream])
     arrays = [a.detach().numpy() for a in rest]
     return y.detach(), [a.detach() for a in last], dx.numpy(), arrays[: len(given)], arrays[len(given) :]
 
 
-def _by_jax(forward: Theirs, layers: Theirs, x: Theirs, given: Theirs, upstream: Theirs) -> Theirs:
+def _by_jax(forward: Theirs, x: Theirs, given: Theirs, upstream: Theirs, weights: Theirs) -> Theirs:
     import jax
 
     def pure(x: Theirs, given: Theirs, weights: Theirs) -> Theirs:
-        at = {id(layer): w for layer, w in zip(layers, weights)}
-
-        def call(layer: Theirs, x: Theirs, **told: Theirs) -> Theirs:
-            fixed = [v.value for v in layer.non_trainable_variables]
-            return layer.stateless_call(at[id(layer)], fixed, x, **told)[0]
-
-        y, last = forward(x, given, call)
+        y, last = forward(x, given, weights)
         return [y, *last]
 
-    weights = [[v.value for v in layer.trainable_variables] for layer in layers]
     outputs, back = jax.vjp(pure, x, given, weights)
     dx, dstate0, dweights = back([jax.numpy.asarray(a) for a in upstream])
     return outputs[0], outputs[1:], dx, dstate0, [a for layer in dweights for a in layer]
