@@ -63,6 +63,10 @@ by hand but the scripts named below, each in the peer's own terms.
 """
 
 
+def read_rows() -> list[dict]:
+    return [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()] if ROWS.exists() else []
+
+
 def row(engine: str, python: str) -> dict[str, object]:
     """What came of an engine today."""
 
@@ -152,7 +156,6 @@ def main() -> None:
     parser.add_argument("engines", nargs="*", metavar="ENGINE[=PYTHON]")
     parser.add_argument("--write", action="store_true", help="the page alone")
     told = parser.parse_args()
-    rows = [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()] if ROWS.exists() else []
     for word in [] if told.write else told.engines or EVERY:
         name, _, python = word.partition("=")
         try:
@@ -160,10 +163,10 @@ def main() -> None:
         except CannotBegin as error:
             print(error, file=sys.stderr)
             continue
-        rows = [r for r in rows if r["engine"] != name] + [new]
+        rows = [r for r in read_rows() if r["engine"] != name] + [new]  # read anew: another may have written meanwhile
         rows.sort(key=lambda r: EVERY.index(r["engine"]) if r["engine"] in EVERY else len(EVERY))
         ROWS.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
-    PAGE.write_text(page(rows), encoding="utf-8")
+    PAGE.write_text(page(read_rows()), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 
 

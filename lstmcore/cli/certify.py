@@ -51,6 +51,9 @@ def certify(
     print_or_go_on()
     if dtype not in ("", "float64", "float32", *HALVES):
         fail(f"`--dtype` should be float64, float32, float16 or bfloat16; got {dtype!r}", 2)
+    for path in (junit, drawn):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            fail(f"{path} should be a file in a folder that is there", 2)
     known = {} if expected is None else or_complain(lambda: report.read_expected(expected))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +15,10 @@ from pathlib import Path
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.certify.pack import HERE, read_pack
-from lstmcore.debug.certify.verdict import Verdict
+from lstmcore.debug.certify.verdict import Verdict, one_line
 
 START, EACH = 180.0, 120.0  # seconds that an engine may take to begin, and for a case
-FALLS = 20  # of its process: then the other cases are given up
+FALLS, HANGS = 20, 3  # of its process, and cases without an answer: then the other cases are given up
 WORKER = "import sys; sys.path.append(sys.argv.pop(1)); from lstmcore.debug.certify.worker import main; main()"
 BAD = ("ignored", "wrong", "crash")
 
@@ -79,7 +80,7 @@ def certify(
     """
     began = time.perf_counter()
     left = [case for case in read_pack(index) if not only or any(word in case for word in only)]
-    total, verdicts, version, falls = len(left), [], "", 0
+    total, verdicts, version, falls, hangs = len(left), [], "", 0, 0
     if not left:
         raise CannotBegin(f"no case has any of {', '.join(only)} in its name")
     while left:
@@ -97,12 +98,13 @@ def certify(
                 watch(len(verdicts), total, verdict)
                 left.pop(0)
                 if "case" not in told:
-                    falls += 1
+                    falls, hangs = falls + 1, hangs + ("hangs" in told)
                     break
         finally:
             child.end()
-        if falls == FALLS:
-            verdicts += [Verdict(case, "crash", f"not tried: its process fell {FALLS} times") for case in left]
+        if falls == FALLS or hangs == HANGS:
+            why = f"gave no answer {HANGS} times" if hangs == HANGS else f"fell {FALLS} times"
+            verdicts += [Verdict(case, "crash", f"not tried: its process {why}") for case in left]
             left = []
     return Score(name, version, dtype, verdicts, time.perf_counter() - began)
 
@@ -127,6 +129,7 @@ class _Child:
             encoding="utf-8",
             errors="replace",
             env=os.environ | backend,
+            start_new_session=True,  # so that what it starts ends with it
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._said: list[str] = []  # on standard error, the last lines
@@ -145,15 +148,17 @@ class _Child:
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
-            return {"error": f"no answer within {seconds:g} s"}
+            return {"error": f"no answer within {seconds:g} s", "hangs": True}
         if line is not None:
             return json.loads(line)
         code = self._process.wait()
         self._threads[1].join(timeout=5)
         why = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return {"error": f"its process {why}" + "".join(f": {line}" for line in self._said[-1:])}
+        return {"error": f"its process {why}" + "".join(f": {one_line(line)}" for line in self._said[-1:])}
 
     def end(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is gone; Windows has no groups
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         for thread in self._threads:

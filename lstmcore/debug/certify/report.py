@@ -7,7 +7,7 @@ from xml.etree import ElementTree as xml
 
 from lstmcore.arrays import Plain
 from lstmcore.debug.certify.certify import BAD, Score
-from lstmcore.debug.certify.pack import RESULTS
+from lstmcore.debug.certify.pack import RESULTS, read_pack
 from lstmcore.debug.certify.verdict import VERDICTS, Verdict
 
 REASONS = 16  # of refusal that are printed
@@ -49,14 +49,16 @@ def plain(score: Score) -> Plain:
 
 
 def junit(score: Score, expected: Mapping[str, str]) -> bytes:
-    """A test case each, for a CI: failed are those whose verdict is bad, and not the one that was expected."""
+    """A test case each, for a CI: failed are those whose verdict is not the one that was expected."""
     suite = xml.Element("testsuite", name=f"lstmcore certify {score.engine}", tests=str(len(score.verdicts)))
     for v in score.verdicts:
         case = xml.SubElement(suite, "testcase", classname=score.engine, name=v.case)
-        if v.verdict in ("refused", "ambiguous"):
+        if v.verdict in ("refused", "ambiguous") and v.case not in expected:
             xml.SubElement(case, "skipped", message=f"{v.verdict}: {v.words}")
         elif v.verdict in BAD and expected.get(v.case) != v.verdict:
             xml.SubElement(case, "failure", type=v.verdict, message=v.words)
+        elif v.verdict not in BAD and v.case in expected:
+            xml.SubElement(case, "failure", type=v.verdict, message=f"{expected[v.case]} was expected")
     xml.indent(suite)
     return xml.tostring(suite, encoding="utf-8", xml_declaration=True)
 
@@ -67,10 +69,12 @@ def read_expected(path: Path) -> dict[str, str]:
         told = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} should be JSON: {error}") from None
-    if not isinstance(told, dict) or not set(told.values()) <= set(BAD):
+    if not isinstance(told, dict) or not all(verdict in BAD for verdict in told.values()):
         raise ValueError(
             f'{path} should be an object like {{"lstm-lengths": "wrong"}}, with {", ".join(BAD)} as values'
         )
+    for case in told.keys() - read_pack().keys():
+        raise ValueError(f"{path}: the pack has no case {case!r}")
     return told
 
 

@@ -1,5 +1,6 @@
 """What an engine gave for a case, judged: agree, refused, ignored, wrong, ambiguous or crash."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 from lstmcore.debug.certify.pack import RESULTS, Golden
 from lstmcore.ops.cells import CELLS
 
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours of a terminal
 VERDICTS = ("agree", "refused", "ambiguous", "ignored", "wrong", "crash")
 
 
@@ -26,6 +28,12 @@ class Verdict(NamedTuple):
     missing: tuple[str, ...] = ()  # the results that the engine did not give
 
 
+def one_line(text: object, most: int = 300) -> str:
+    """What an engine said, fit for a table and for XML: on one line, without colours and control characters."""
+    words = " ".join(ESCAPES.sub("", str(text)).split())[:most]
+    return "".join(c if c.isprintable() else "?" for c in words)
+
+
 def judge(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden], half: str = "") -> Verdict:
     """The results of an engine, by the names of `case.results`; what it does not give is not judged.
 
@@ -33,12 +41,23 @@ def judge(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden],
     tolerance is that of the dtype in which y came. y and dx at masked steps are not looked at: engines leave there what
     they like; but `found` may hold "broken", a promise of the engine's own about them that it did not keep.
     """
+    known = ", ".join(case.results)
+    if not isinstance(found, Mapping):
+        words = f"it should return a mapping, name -> array; got {type(found).__name__}; names are {known}"
+        return Verdict(case.name, "crash", words, missing=tuple(case.results))
     names = sorted(case.results, key=lambda name: RESULTS.index(name.split("/")[0]))
     got = {name: np.asarray(found[name]) for name in names if name in found}
     missing = tuple(name for name in case.results if name not in got)
-    if not got:
-        return Verdict(case.name, "crash", f"no result; known are {', '.join(case.results)}", missing=missing)
+    strange = [name for name in found if name not in case.results and name != "broken"]
+    if strange or not got:
+        words = f"no result is called {strange[0]!r}" if strange else "no result"
+        return Verdict(case.name, "crash", f"{words}; known are {known}", missing=missing)
+    for name, a in got.items():
+        if a.dtype.kind != "f" and str(a.dtype) != "bfloat16":
+            words = f"{name} should be of floating point; got {a.dtype}"
+            return Verdict(case.name, "crash", words, missing=missing)
     dtype = half or str(next(iter(got.values())).dtype)
+    dtype = "float64" if dtype == str(np.dtype(np.longdouble)) else dtype
     if dtype not in case.tolerance:
         return Verdict(case.name, "ambiguous", f"the case has no tolerance for {dtype}", missing=missing)
     errors = {name: _errors(case, name, a, dtype) for name, a in got.items()}

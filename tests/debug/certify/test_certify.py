@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from importlib.util import find_spec
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -53,9 +55,45 @@ def falls(case):
 '''
 
 
+ODD = r"""
+import os, subprocess, sys
+import numpy as np
+from lstmcore.debug.certify.own import answer, layer_of
+
+def odd(case):
+    good = {name: np.array(a) for name, a in answer(case, layer_of(case, engine="reference")).items()}
+    match case.name:
+        case "lstm-no_bias": return None
+        case "lstm-two": return good | {"dweights/0.fw.W_hx": 0}
+        case "lstm-three": return good | {"y": np.zeros(good["y"].shape, int)}
+        case "lstm-reverse": sys.exit("no more")
+        case "lstm-bidirectional": raise NotImplementedError
+        case "lstm-gaps": return "1" + 1
+        case "lstm-empty": return good | {"y": good["y"].swapaxes(0, 1)}
+        case "lstm-short": return good | {"dx": good["dx"] * np.nan}
+        case "lstm-lengths": raise ValueError("\x1b[1mred\x1b[0m \x00\ud800 words\nof two lines")
+        case "lstm-state0":
+            os.write(1, b'{"case": 1}')
+            print(sys.stdin.readline())
+            return {n: a.tolist() for n, a in good.items()}
+        case "lstm-dstate":
+            case.arrays.clear()
+            case.options["peepholes"] = True
+            return {n: a.astype(np.longdouble) for n, a in good.items()}
+        case "lstm-saturated": return {"y": good["y"].astype("float16")}
+    return good
+
+def hangs(case):
+    child = subprocess.Popen(["sleep", "600"])
+    open("children", "a").write(f"{child.pid}\n")
+    child.wait()
+"""
+
+
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "strange.py").write_text(ODD)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -123,6 +161,46 @@ def test_a_crash_costs_one_case(mine):
     assert {v.verdict for case, v in said.items() if case not in names} <= {"agree", "ambiguous"}
 
 
+def test_what_adapters_do(mine):
+    """Nothing that one returns, raises, prints, reads or changes goes by without a word, or ends more than its case."""
+    said = {v.case: v for v in certify("strange:odd", only=["lstm"]).verdicts}
+    assert said["lstm"].verdict == said["lstm-state0"].verdict == said["lstm-dstate"].verdict == "agree"
+    assert said["lstm-saturated"].verdict in ("agree", "ambiguous")
+    for case, verdict, words in (
+        ("lstm-no_bias", "crash", "it should return a mapping, name -> array; got NoneType; names are dstate0/0.fw.c"),
+        ("lstm-two", "crash", "no result is called 'dweights/0.fw.W_hx'; known are "),
+        ("lstm-three", "crash", "y should be of floating point; got int64"),
+        ("lstm-reverse", "crash", "SystemExit: no more"), ("lstm-bidirectional", "refused", "NotImplementedError"),
+        ("lstm-gaps", "crash", "TypeError: "), ("lstm-lengths", "crash", "ValueError: red ?? words of two lines"),
+        ("lstm-empty", "wrong", "y should have the shape (4, 3, 3); got (3, 4, 3)"),
+        ("lstm-short", "wrong", "dx[0, 0, 0], step 0, row 0: nan should be "),
+    ):  # fmt: skip
+        assert said[case].verdict == verdict
+        assert said[case].words.startswith(words)
+
+
+def test_what_hangs_is_given_up_with_all_that_it_began(mine):
+    score = certify("strange:hangs", only=["lstm-lengths"], seconds=1)
+    assert [v.words for v in score.verdicts[:4]] == [
+        *["no answer within 1 s"] * 3,
+        "not tried: its process gave no answer 3 times",
+    ]
+    assert score.count("crash") == len(score.verdicts) > 4
+    for child in (mine / "children").read_text().split():
+        for _ in range(100):
+            if not running(int(child)):
+                break
+            time.sleep(0.05)
+        assert not running(int(child))
+
+
+def running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -160,13 +238,20 @@ def test_from_a_shell(mine):
     known = {case["case"]: case["verdict"] for case in told["cases"] if case["verdict"] in ("ignored", "wrong")}
     (mine / "known.json").write_text(json.dumps(known))
     assert CliRunner().invoke(app, ["certify", "mine:blind", *only, "--expected", "known.json"]).exit_code == 0
-    repaired = CliRunner().invoke(app, ["certify", "mine:right", *only, "--expected", "known.json"])
+    repaired = CliRunner().invoke(app, [
+        "certify", "mine:right", *only, "--expected", "known.json", "--junit", "found.xml",
+    ])  # fmt: skip
     assert repaired.exit_code == 1
+    assert len(ElementTree.parse(mine / "found.xml").findall(".//failure")) == len(known)
     assert "take it out of the file" in repaired.output
     badge = CliRunner().invoke(app, ["certify", "mine:plain", *only, "--badge"])
     assert badge.exit_code == 1
     assert re.fullmatch(r"mine:plain: 0 of 0 agree, \d+ refused\n", badge.stdout)
     assert re.search(r"nothing was judged: all \d+ cases were refused", badge.stderr.replace("\n", " "))
+    assert CliRunner().invoke(app, ["certify", "mine:plain", "--junit", "no/folder.xml"]).exit_code == 2
+    (mine / "known.json").write_text('{"lstm-lengthy": "wrong"}')
+    unknown = CliRunner().invoke(app, ["certify", "mine:right", "--expected", "known.json"])
+    assert "the pack has no case 'lstm-lengthy'" in unknown.output.replace("\n", " ")
     (mine / "known.json").write_text("[]")
     assert CliRunner().invoke(app, ["certify", "mine:right", "--expected", "known.json"]).exit_code == 2
 

@@ -55,6 +55,8 @@ def engine(name: str, dtype: str = "") -> Engine:
     ImportError where it is not installed, ValueError for a name that is none.
     """
     kind, _, rest = name.partition(":")
+    if dtype and rest and kind not in ENGINES:
+        raise ValueError(f"a dtype can be asked of {', '.join(ENGINES)}; {name} is judged by that of its results")
     if kind == "program":
         if not rest or shutil.which(rest.split()[0]) is None:
             raise ValueError(
