@@ -51,9 +51,10 @@ def picture_of(answer: object) -> str:
     if draw is None:
         return ""
     try:
-        return svg(draw())
+        figure = draw()
     except ImportError as error:
         return f"<p>{escape(str(error))}</p>"
+    return svg(figure) if figure.axes else ""  # there may be nothing to be seen, as where all is finite
 
 
 def as_text(answer: object) -> str:

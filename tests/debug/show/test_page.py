@@ -33,7 +33,7 @@ def test_findings_picture_and_text(name):
     page = answer._repr_html_()
     assert page.startswith('<div class="lstmcore"><style>')
     assert page.count("<li") == len(answer.findings)
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == (name != "tripwire")  # where all is finite there is nothing to be seen
     assert "<pre>" in page
     assert not re.search(r"<script|src=|@import", page)
 
