@@ -130,6 +130,9 @@ def comments(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
 
 def plain(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain text: `names` in it, rows of a name and what it means, and blocks laid out by hand."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines[:] = [""]  # Python's own words for the fields of a NamedTuple
+        return
     told = []
     for block in re.split(r"\n(?: *\n)+", "\n".join(lines).strip("\n")):
         rows = block.split("\n")
