@@ -4,12 +4,12 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from lstmcore.train import Ranks
-
-SHARES = 8
 
 
 @functools.cache
@@ -32,7 +32,20 @@ def started() -> Ranks | None:
             f"mpiexec has started {said} ranks and mpi4py sees {world.size}: they belong to two MPIs (take the mpiexec "
             "that was installed beside this Python, or build mpi4py for the other)"
         )
-    return Ranks(world, exact=world.size in (1, 2, 4, SHARES), shares=SHARES)
+    return Ranks(world)
+
+
+class Together(TyperGroup):
+    """Commands that end on all ranks where one of them fails before its training has begun."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            ranks = started()
+            if ranks is not None and not ranks.begun and getattr(error, "exit_code", True):
+                ranks.give_up(error)
+            raise
 
 
 @contextlib.contextmanager
@@ -40,14 +53,11 @@ def first_alone(ranks: Ranks | None) -> Iterator[bool]:
     """Whether this is the first rank, which does what stands inside while the others wait. They end if it fails."""
     if ranks is None:
         yield True
-    elif ranks.first:
-        try:
-            yield True
-        except BaseException:
-            ranks.from_first(False)
-            raise
-        ranks.from_first(True)
-    else:
-        yield False
-        if not ranks.from_first(True):
-            raise typer.Exit(2)
+        return
+    try:
+        with ranks.together():
+            yield ranks.first
+    except ConnectionAbortedError as error:
+        if ranks.first:
+            typer.echo(f"lstmcore: {error}", err=True)
+        raise typer.Exit(2) from error

@@ -262,7 +262,9 @@ def in_words(error: Exception) -> str:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     err.print(Text.assemble(("lstmcore: ", "red"), message))
-    raise typer.Exit(code)
+    end = typer.Exit(code)
+    end.add_note(message)  # for other ranks of MPI
+    raise end
 
 
 # ---- streams ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -76,21 +77,19 @@ class Keep:
     @property
     def about(self) -> Plain:
         """What of it decides the outcome."""
-        begun = {} if self.begin_from is None else {"begins from": _digest_of(self.begin_from)}
-        return begun | ({"shares": self.ranks.shares} if self.ranks is not None and self.ranks.exact else {})
+        return {} if self.begin_from is None else {"begins from": _digest_of(self.begin_from)}
 
     def begin(self) -> "Keep":
         """Deletes, where that is wanted, what `Checkpoints` and `Records` have written here; to be done only once.
 
         The model and the metrics of a finished run stay until the new ones replace them.
         """
-        if self.overwrite and (self.ranks is None or self.ranks.first):
-            for folder in (self.folder, *(self.folder / TRIALS).glob("*")):
-                for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", *records.FILES):
-                    for path in folder.glob(pattern):
-                        path.unlink(missing_ok=True)
-        if self.ranks is not None:
-            self.ranks.from_first(None)  # the others wait
+        with self.ranks.together() if self.ranks is not None else nullcontext():  # the others wait
+            if self.overwrite and (self.ranks is None or self.ranks.first):
+                for folder in (self.folder, *(self.folder / TRIALS).glob("*")):
+                    for pattern in (f"{CHECKPOINTS}/step-*", f"{CHECKPOINTS}/best.*", *records.FILES):
+                        for path in folder.glob(pattern):
+                            path.unlink(missing_ok=True)
         return replace(self, overwrite=False)
 
 
@@ -135,6 +134,9 @@ class Job(Generic[Data]):
         if keep is None:
             return end.judged(train.fit(*given, **self.options, callbacks=callbacks, progress=progress))
         keep = keep.begin()
+        if keep.ranks is not None:
+            keep.ranks.settle(self.batches)
+            keep.tell(str(keep.ranks))
         saved = train.Checkpoints(
             keep.folder / CHECKPOINTS,
             every_seconds=keep.every_seconds,

@@ -3,17 +3,19 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from itertools import islice, starmap
 from typing import cast
 
 import numpy as np
 
-from lstmcore.arrays import Array, Plain, is_array, namespace
+from lstmcore.arrays import Array, Plain, State, is_array, namespace
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.layers.layer import Rng
 from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_kind, check_pieces
 from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
@@ -22,7 +24,7 @@ from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
-from lstmcore.train.ranks import Ranks, SharedDraws, flat, rows_of_state, unflat
+from lstmcore.train.ranks import Part, Ranks, SharedDraws, flat, rows_of_state, unflat
 from lstmcore.train.recorded_cpu import Recorded
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
@@ -94,28 +96,29 @@ def fit(
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
     update is half done; a second Ctrl-C raises KeyboardInterrupt.
     """
-    _check_places(model, loss, opt)
-    _check_data("batches", batches)
-    if validation is not None:
-        _check_data("validation", validation)
-    check_callbacks(callbacks)
-    check_metrics(metrics or {}, validation is not None)
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise ValueError(f"`accumulate` should be a positive int, batches for one update; got {accumulate!r}")
-    check_pieces("segments", segments)
-    through = Segments(model, segments) if segments else model
-    size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
-    if hasattr(batches, "rewind"):
-        batches.rewind()
-    run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size, metrics or {})
-    if resume is not None:
-        run.state = resume
-    plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
-    recorded = Recorded(model, run.rng) if plain else None
-    watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
     if ranks is not None:
-        _align(run, ranks)
-        watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
+        check_kind("ranks", ranks, isinstance(ranks, Ranks), "lc.Ranks(MPI.COMM_WORLD)", CALL)
+    with ranks.together() if ranks is not None else nullcontext():
+        _check_places(model, loss, opt)
+        _check_data("batches", batches)
+        if validation is not None:
+            _check_data("validation", validation)
+        check_callbacks(callbacks)
+        check_metrics(metrics or {}, validation is not None)
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise ValueError(f"`accumulate` should be a positive int, batches for one update; got {accumulate!r}")
+        check_pieces("segments", segments)
+        through = Segments(model, segments) if segments else model
+        size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
+        if hasattr(batches, "rewind"):
+            batches.rewind()
+        run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size, metrics or {})
+        if resume is not None:
+            run.state = resume
+        if ranks is not None:
+            ranks.check(model)
+    plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
+    watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
 
     def stop() -> None:
         if ranks is not None:
@@ -123,25 +126,41 @@ def fit(
         else:
             run.ended = "interrupted"
 
-    try:
-        with interruptible(stop):
-            _call(watchers, "on_start", run)
-            while run.ended is None and run.epoch < epochs:
-                _train_epoch(run, through, loss, clip, watchers, carry_state, accumulate, recorded, ranks)
-                if run.ended is None:
-                    _finish_epoch(run, through, loss, carry_state)
-                    _call(watchers, "on_epoch", run)
-        run.ended = run.ended or f"all {epochs} epochs done"
-    except BaseException:
-        run.whole = False
+    with ranks.pulse.beating() if ranks is not None else nullcontext():
         if ranks is not None:
-            ranks.failed()
-        raise
-    finally:
-        run.ended = run.ended or "broken off by an error"
-        with ExitStack() as ends:  # calls all of them, the last one first, whatever happens in one
-            for watcher in watchers:
-                ends.callback(_call, [watcher], "on_end", run)
+            ranks.settle(batches)
+            ranks.begun = True
+            _align(run, ranks, {"the loss": loss, "the options": (clip, carry_state, accumulate, segments, str(ranks))})
+            watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
+        given = run, through, loss, carry_state
+        if ranks is None or ranks.shares == 1:
+            gradients = partial(_gradients, *given, Recorded(model, run.rng) if plain else None)
+        else:
+            draws = SharedDraws(run.rng)
+            gradients = partial(
+                _shared_gradients, *given, Recorded(model, cast(Rng, draws)) if plain else None, ranks, draws
+            )
+        try:
+            with interruptible(stop):
+                with ranks.together() if ranks is not None else nullcontext():
+                    _call(watchers, "on_start", run)
+                while run.ended is None and run.epoch < epochs:
+                    _train_epoch(run, gradients, clip, watchers, accumulate, ranks)
+                    if run.ended is None:
+                        _finish_epoch(run, through, loss, carry_state)
+                        _call(watchers, "on_epoch", run)
+                        run.ended = ranks.agreed(run.ended) if ranks is not None else run.ended
+            run.ended = run.ended or f"all {epochs} epochs done"
+        except BaseException:
+            run.whole = False
+            if ranks is not None and not ranks.over:
+                ranks.failed()
+            raise
+        finally:
+            run.ended = run.ended or "broken off by an error"
+            with ExitStack() as ends:  # calls all of them, the last one first, whatever happens in one
+                for watcher in watchers:
+                    ends.callback(_call, [watcher], "on_end", run)
     seconds = sum(row["seconds"] for row in run.history) + run.seconds
     return {"ended": run.ended, "step": run.step, "seconds": seconds, "epochs": run.history}
 
@@ -194,13 +213,10 @@ def _measured(
 
 def _train_epoch(
     run: Run,
-    through: Layer | Segments,
-    loss: Loss,
+    gradients: Callable[[list[Batch]], tuple[float, float]],
     clip: float | None,
     watchers: list[Callback],
-    carry_state: bool,
     accumulate: int,
-    recorded: Recorded | None,
     ranks: Ranks | None,
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
@@ -209,10 +225,7 @@ def _train_epoch(
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        if ranks is None:
-            total, items = _gradients(run, through, loss, group, carry_state, recorded)
-        else:
-            total, items, ending = _shared_gradients(run, through, loss, group, carry_state, ranks)
+        total, items = gradients(group)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
@@ -226,8 +239,7 @@ def _train_epoch(
         run.loss_sum, run.items = run.loss_sum + total, run.items + items
         run.seconds, run.whole = time.perf_counter() - began, True
         _call(watchers, "on_batch", run)
-        if ranks is not None and ending:
-            run.ended = run.ended or "interrupted"
+        run.ended = ranks.agreed(run.ended) if ranks is not None else run.ended
         if run.ended is not None:
             return
 
@@ -244,7 +256,7 @@ def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
 
 
 def _gradients(
-    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool, recorded: Recorded | None
+    run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, recorded: Recorded | None, group: list[Batch]
 ) -> tuple[float, float]:
     """Loss and gradients of one update, as of one batch that holds the whole group; ends at a loss that is not finite.
 
@@ -253,25 +265,10 @@ def _gradients(
     total, items = 0.0, 0.0
     sums: dict[str, Array] = {}
     for batch in group:
-        passes = recorded.of(batch.x) if recorded is not None and batch.mask is None else None
-        if passes is None:
-            spare = None if recorded is not None and recorded.owns(run.cache) else run.cache
-            y, last, run.cache = through.forward(batch.x, run.carried, batch.mask, run.rng, reuse=spare)
-            run.carried = last if carry_state else None
-        else:
-            y, run.cache = passes.forward(batch.x), passes.cache
-        run.batch, run.y = batch, y
-        valid, mask = _valid(y, batch.mask)
-        n = items_of(loss, valid, y, batch.targets, mask)
-        value, dy = loss(y, batch.targets, mask)
-        run.loss = float(value)
+        last, n, run.loss, run.grads = _passes(run, through, loss, batch, run.carried, run.rng, recorded)
+        run.carried = last if carry_state else None
         if not math.isfinite(run.loss):
             return total, items
-        if passes is None:
-            _, _, run.grads = through.backward(dy, without_dx(through, run.cache))
-        else:
-            passes.backward(dy)
-            run.grads = passes.grads
         total, items = total + run.loss * n, items + n
         if len(group) > 1:
             sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}
@@ -280,58 +277,93 @@ def _gradients(
     return total, items
 
 
-def _align(run: Run, ranks: Ranks) -> None:
+def _passes(
+    run: Run,
+    through: Layer | Segments,
+    loss: Loss,
+    batch: Batch,
+    state: State | None,
+    rng: Rng,
+    recorded: Recorded | None,
+    share: bool = False,
+) -> tuple[State | None, float, float, dict[str, Array]]:
+    """Forward, loss and backward: the final state, how many items, their mean loss and its gradients, none where the
+    loss is not finite. A share of a batch, unlike a batch, may be without an item."""
+    passes = recorded.of(batch.x) if recorded is not None and batch.mask is None else None
+    if passes is None:
+        spare = None if recorded is not None and recorded.owns(run.cache) else run.cache
+        y, last, run.cache = through.forward(batch.x, state, batch.mask, rng, reuse=spare)
+    else:
+        y, last, run.cache = passes.forward(batch.x), None, passes.cache
+    run.batch, run.y = batch, y
+    valid, mask = _valid(y, batch.mask)
+    n = items_of(loss, valid, y, batch.targets, mask) if valid or not share else 0
+    if share and not n:
+        return last, 0, 0.0, {}
+    value, dy = loss(y, batch.targets, mask)
+    if not math.isfinite(float(value)):
+        return last, n, float(value), {}
+    if passes is None:
+        return last, n, float(value), through.backward(dy, without_dx(through, run.cache))[2]
+    passes.backward(dy)
+    return last, n, float(value), passes.grads
+
+
+def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     """Checks that all ranks train alike, and gives them the random states of the first."""
-    ranks.check(run.model)
     run.rng.bit_generator.state = ranks.from_first(run.rng.bit_generator.state)
     if hasattr(run.batches, "state"):
         run.batches.state = ranks.from_first(run.batches.state)
     opt = {"kind": type(run.opt).__name__, "numbers": repr(run.opt), "memory": run.opt.state}
     counts = (run.epochs, run.epoch, run.step, run.position)
     ranks.same({"the model": [run.model.config(), run.model.params], "the optimizer": opt, "how far it is": counts,
-                "the training data": run.batches, "the validation data": run.validation})  # fmt: skip
+                "the training data": run.batches, "the validation data": run.validation, "the schedule": run.schedule,
+                "the metrics": run.metrics, **others})  # fmt: skip
 
 
 def _shared_gradients(
-    run: Run, through: Layer | Segments, loss: Loss, group: list[Batch], carry_state: bool, ranks: Ranks
-) -> tuple[float, float, bool]:
-    """`_gradients`, where every rank takes its shares of the rows; and whether one was asked to end."""
-    total, params = np.zeros(3), run.model.params  # losses, items, who wants to end
-    sums: np.ndarray | None = None
-    for batch in group:
-        draws, parts, lasts = SharedDraws(run.rng, batch.x.shape[1]), [], []
+    run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, recorded: Recorded | None, ranks: Ranks,
+    draws: SharedDraws, group: list[Batch],
+) -> tuple[float, float]:  # fmt: skip
+    """`_gradients`, where every rank takes its shares of the rows."""
+    params, rng = run.model.params, cast(np.random.Generator, draws)  # for those who draw masks it is one
+    size, dtype = sum(w.size for w in params.values()), np.result_type(*params.values())
+    lasts: list[State | None] = []
+
+    def parts(batch: Batch) -> Iterator[Part]:
+        B = batch.x.shape[1]
         per_step = getattr(run.batches, "per_step", tuple(batch.targets.shape[:2]) == tuple(batch.x.shape[:2]))
-        for k, first, end in ranks.own(batch.x.shape[1]):
-            counts, grads = np.array([0.0, 0.0, ranks.asked_to_end]), None
+        for first, end in ranks.own(B):
+            n, mean, grads, longer = 0.0, 0.0, dict[str, Array](), end - first - B // ranks.shares
             if first < end:
-                x, some = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
-                some = None if some is None else np.ascontiguousarray(some[:, first:end])
-                rng = cast(np.random.Generator, draws.of(first, end))  # for those who draw masks it is one
-                state = rows_of_state(run.carried, first, end)
-                y, last, cache = through.forward(x, state, some, rng, reuse=ranks.caches.get(k))
-                ranks.caches[k] = cache
-                lasts.append(last)
+                x, mask = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
+                mask = None if mask is None else np.ascontiguousarray(mask[:, first:end])
                 targets = batch.targets[:, first:end, ...] if per_step else batch.targets[first:end, ...]
-                valid, mask = _valid(y, some)
-                n = items_of(loss, valid, y, targets, mask) if valid else 0
-                if n:
-                    value, dy = loss(y, targets, mask)
-                    counts[:2] = float(value) * n, n
-                    if math.isfinite(counts[0]):
-                        grads = flat(through.backward(dy, without_dx(through, cache))[2], params, float(n))
-            parts.append((counts, flat(params, params, 0) if grads is None else grads))
+                state, run.cache = rows_of_state(run.carried, first, end), ranks.caches.get(longer)
+                draws.of(first, end)
+                last, n, mean, grads = _passes(run, through, loss, Batch(x, targets, mask), state, rng, recorded, True)
+                ranks.caches[longer] = run.cache
+                lasts.append(last)
+            yield np.array([mean * n, n]), flat(grads, params, n, ranks.row(size, dtype))
         if not lasts:  # fewer rows than shares: draw what the others draw, for the generators to stay alike
+            draws.of(0, 1)
             rows = None if batch.mask is None else batch.mask[:, :1]
-            draw = cast(np.random.Generator, draws.of(0, 1))
-            through.forward(batch.x[:, :1, ...], rows_of_state(run.carried, 0, 1), rows, draw)
-        counts, gradient = ranks.total(parts)
+            through.forward(batch.x[:, :1, ...], rows_of_state(run.carried, 0, 1), rows, rng)
+
+    total: Part | None = None
+    for batch in group:
+        draws.begin(batch.x.shape[1])
+        lasts.clear()
+        part = ranks.total(parts(batch))
         run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if carry_state else None
-        total, sums = total + counts, gradient if sums is None else sums + gradient
-    if not total[1]:
+        total = part if total is None else ranks.absorb(total, part)
+    counts, sums = cast(Part, total)
+    if not counts[1]:
         raise ValueError("a batch should have a valid item; one is masked everywhere")
-    run.loss = float(total[0] / total[1])
-    run.grads = unflat(cast(np.ndarray, sums) / float(total[1]), params)
-    return float(total[0]), float(total[1]), bool(total[2])
+    run.loss = float(counts[0] / counts[1])
+    run.grads = unflat(sums / float(counts[1]), params)
+    ranks.spare.append(sums)
+    return float(counts[0]), float(counts[1])
 
 
 def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:

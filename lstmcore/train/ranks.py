@@ -5,34 +5,44 @@ times how many valid items it is a mean over; one exchange adds these sums and t
 mean over the whole batch, whatever the lengths of its rows. All ranks then hold the same gradient and take the same
 step; nothing else is sent.
 
-A sum depends on its order. `exact` fixes it: the rows are cut into `shares` parts, whatever the number of ranks, and
-the gradients of the parts are added in pairs, pairs of pairs, and so on. A rank holds a whole branch of that tree, so
-the bits are the same on 1, 2, 4, ... up to `shares` ranks.
+A sum depends on its order. An exact one fixes it: the rows are cut into as many shares, whatever the number of ranks,
+and the gradients of the shares are added in pairs, pairs of pairs, and so on. A rank holds a whole branch of that tree,
+so the bits are the same on 1, 2, 4, ... ranks, up to the number of shares.
 """
 
 import hashlib
 import math
-import operator
-import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from lstmcore.arrays import Array, is_array, library_name, to_numpy
 from lstmcore.layers import BatchFirst, Layer
 from lstmcore.layers.tree import walk
+from lstmcore.train.pulse import PATIENCE, Pulse, end_all
 
 Value = TypeVar("Value")
+Part: TypeAlias = tuple[np.ndarray, np.ndarray]  # (losses, items), and the gradients in one row: sums over items
+
+
+FULL = 48  # rows of a share, for which products run about as well as for the whole batch
 
 
 class Ranks:
     """The ranks of a communicator of mpi4py: `lc.fit(..., ranks=lc.Ranks(MPI.COMM_WORLD))`, the same call on each.
 
     exact     True: the same bits for 1, 2, 4, ... ranks, up to `shares`. False: one part for each rank and one sum of
-              MPI's, which is equal to rounding and spares small batches the cutting.
-    shares    how many parts, a power of two.
+              MPI's, which is equal to rounding and spares small batches the cutting. None: exact where it costs little,
+              in as many shares, 8 at most, as leave each of them 48 rows of a batch; on more ranks than these, and on
+              numbers that are no power of two, as False. A batch of 200 rows: 4 shares, the same bits on 1, 2 and 4.
+    shares    how many at most, a power of two.
+    patience  seconds without a sign of life from a rank, after which all others end; None: they wait for ever. Signs
+              come from a thread of its own, so a long update, evaluation or compilation is none.
 
     All ranks call `fit` with the same model, data, seeds and callbacks: what differs is found before the first update.
     Callbacks run on every rank, those that write files on the first alone. Raises TypeError for what is no
@@ -40,53 +50,100 @@ class Ranks:
     to be exact.
     """
 
-    def __init__(self, comm: Any, exact: bool = True, shares: int = 8):
+    def __init__(self, comm: Any, exact: bool | None = None, shares: int = 8, patience: float | None = PATIENCE):
         if not all(hasattr(comm, name) for name in ("rank", "size", "allgather", "Sendrecv", "Abort")):
             raise TypeError(f"`comm` should be a communicator of mpi4py, such as MPI.COMM_WORLD; got {comm!r:.80}")
         if isinstance(shares, bool) or not isinstance(shares, int) or shares < 1 or shares & (shares - 1):
             raise ValueError(f"`shares` should be a power of two; got {shares!r}")
+        if patience is not None and not 1 <= patience < math.inf:
+            raise ValueError(f"`patience` should be seconds, 1 or more, or None; got {patience!r}")
         self.comm: Any = comm
         self.rank: int = comm.rank
         self.size: int = comm.size
-        self.exact: bool = exact
-        if exact and (self.size > shares or self.size & (self.size - 1)):
-            raise ValueError(
-                f"on {self.size} ranks the sum cannot be exact in {shares} shares: start 1, 2, 4, ... up to {shares} "
-                "ranks, say more shares, or exact=False"
-            )
-        self.shares: int = shares if exact else self.size
+        self.most = shares
+        self.want(exact)
         self.first: bool = self.rank == 0  # the one that writes and tells
-        self.asked_to_end: bool = False  # here; all end together, after the next exchange
-        self.caches: dict[int, Any] = {}  # of each share, for their memory
+        self.asked_to_end: bool = False  # here; all end together, after the update under way
+        self.caches: dict[int, Any] = {}  # for their memory: of shares of this many rows more than the fewest
+        self.spare: list[np.ndarray] = []  # rows of gradients
+        self.pulse = Pulse(comm, patience)
+        self.begun: bool = False  # a training; and
+        self.over: bool = False  # a rank has given up
 
-    def own(self, B: int) -> list[tuple[int, int, int]]:
-        """(share, first row, row behind the last) of each of this rank's shares of B rows."""
-        mine = range(self.rank * self.shares // self.size, (self.rank + 1) * self.shares // self.size)
-        return [(k, k * B // self.shares, (k + 1) * B // self.shares) for k in mine]
+    def want(self, exact: bool | None) -> None:
+        """As `exact` above."""
+        if exact not in (None, True, False):
+            raise ValueError(f"`exact` should be True, False or None; got {exact!r}")
+        if exact and (self.size > self.most or self.size & (self.size - 1)):
+            raise ValueError(
+                f"on {self.size} ranks the sum cannot be exact in {self.most} shares: start 1, 2, 4, ... up to "
+                f"{self.most} ranks, say more shares, or exact=False"
+            )
+        self.wanted = exact
+        self._cut(self.most)
 
-    def total(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """The sum over all shares of all ranks of (counts, gradient); parts: this rank's, in their order."""
-        counts, flat = (in_pairs(list(column), operator.add) for column in zip(*parts))
-        if self.size == 1:
-            return counts, flat
+    def settle(self, batches: Iterable[Any]) -> None:
+        """Decides about the shares of a training, by the rows of its batches, the largest where they are a list. As
+        many as there may be where the batches do not tell."""
+        if isinstance(batches, list | tuple):
+            rows = max((batch[0].shape[1] for batch in batches), default=None)
+        else:
+            rows = getattr(batches, "batch_size", None)
+        shares = self.most
+        while self.wanted is None and rows is not None and shares > 1 and rows < FULL * shares:
+            shares //= 2
+        self._cut(shares)
+
+    def _cut(self, shares: int) -> None:
+        self.exact: bool = self.wanted is not False and self.size <= shares and not self.size & (self.size - 1)
+        self.shares: int = shares if self.exact else self.size
+
+    def __str__(self) -> str:
         if not self.exact:
+            return f"{self.size} ranks of MPI, a part of every batch each: equal to rounding on another number of them"
+        numbers = ", ".join(str(2**k) for k in range(self.shares.bit_length()))
+        return f"{self.size} ranks of MPI, every batch in shares: {self.shares}; the same bits on {numbers}"
+
+    def own(self, B: int) -> list[tuple[int, int]]:
+        """(first row, row behind the last) of each of this rank's shares of B rows."""
+        mine = range(self.rank * self.shares // self.size, (self.rank + 1) * self.shares // self.size)
+        return [(k * B // self.shares, (k + 1) * B // self.shares) for k in mine]
+
+    def total(self, parts: Iterable[Part]) -> Part:
+        """The sum over all shares of all ranks, given those of this rank, in their order. Writes over them."""
+        counts, row = in_pairs(parts, self.absorb)
+        if self.size > 1 and self.exact:
+            self._exchange(counts)
+            self._exchange(row)
+        elif self.size > 1:
             from mpi4py import MPI
 
-            both = np.empty_like(counts), np.empty_like(flat)
-            self.comm.Allreduce(counts, both[0], op=MPI.SUM)
-            self.comm.Allreduce(flat, both[1], op=MPI.SUM)
-            return both
-        return self._in_pairs(counts), self._in_pairs(flat)
+            self.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+            self.comm.Allreduce(MPI.IN_PLACE, row, op=MPI.SUM)
+        return counts, row
 
-    def _in_pairs(self, mine: np.ndarray) -> np.ndarray:
-        """The sum over all ranks, of neighbours first, then of neighbouring pairs (recursive doubling: Thakur et al.
-        2005, section 4.2): log2 N exchanges. a + b has the bits of b + a, so all ranks end with the same."""
-        distance = 1
+    def _exchange(self, mine: np.ndarray) -> None:
+        """Adds all ranks' to it, neighbours first, then neighbouring pairs (recursive doubling: Thakur et al. 2005,
+        section 4.2): log2 N exchanges. a + b has the bits of b + a, so all ranks end with the same."""
+        theirs, distance = self.row(mine.size, mine.dtype), 1
         while distance < self.size:
-            theirs = np.empty_like(mine)
             self.comm.Sendrecv(mine, self.rank ^ distance, recvbuf=theirs, source=self.rank ^ distance)
-            mine, distance = mine + theirs, 2 * distance
-        return mine
+            mine += theirs
+            distance *= 2
+        self.spare.append(theirs)
+
+    def row(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Memory for so many numbers; what is put into `spare` is used again."""
+        for k, a in enumerate(self.spare):
+            if (a.size, a.dtype) == (size, dtype):
+                return self.spare.pop(k)
+        return np.empty(size, dtype)
+
+    def absorb(self, a: Part, b: Part) -> Part:
+        for mine, other in zip(a, b):
+            mine += other
+        self.spare.append(b[1])
+        return a
 
     def states(self, own: list[Any]) -> Any:
         """The state of the whole batch, (B, H) each, from those of the shares."""
@@ -108,6 +165,35 @@ class Ranks:
         """The value that the first rank has."""
         return self.comm.bcast(value)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What stands inside may fail on some ranks: then it ends on all, elsewhere by ConnectionAbortedError."""
+        try:
+            yield
+        except Exception as error:
+            self.give_up(error)
+            raise
+        self._meet(None)
+
+    def give_up(self, error: Exception) -> None:
+        """At the place of the next `together`: the others hear of it."""
+        if not self.over:
+            with suppress(ConnectionAbortedError):
+                self._meet("; ".join([*filter(None, [str(error)]), *getattr(error, "__notes__", [])]) or repr(error))
+
+    def _meet(self, trouble: str | None) -> None:
+        heard = self.comm.allgather(trouble)
+        self.over = any(heard)  # nobody comes to another meeting
+        for rank, words in enumerate(heard):
+            if words is not None:
+                raise ConnectionAbortedError(f"rank {rank} of {self.size} could not go on: {words}")
+
+    def agreed(self, ended: str | None) -> str | None:
+        """Why all end now: what the first rank with a reason says. A callback may see another clock than that of the
+        other ranks, or run on one of them alone."""
+        mine = ended or ("interrupted" if self.asked_to_end else None)
+        return mine if self.size == 1 else next(filter(None, self.comm.allgather(mine)), None)
+
     def check(self, model: Layer) -> None:
         """Raises ValueError for a model that is not on a CPU, and for one whose batch is not the second axis."""
         if any(library_name(w) != "numpy" for w in model.params.values()):
@@ -122,13 +208,8 @@ class Ranks:
     def failed(self) -> None:
         """Ends all ranks, because of the exception that is under way on this one: the others would wait for ever."""
         if self.size > 1:
-            print(
-                f"lstmcore: rank {self.rank} of {self.size} has failed, so all end; what was saved last stands.\n"
-                f"{traceback.format_exc()}",
-                file=sys.stderr,
-                flush=True,
-            )
-            self.comm.Abort(1)
+            words = "has failed, so all end; what was saved last stands"
+            end_all(self.comm, f"rank {self.rank} of {self.size} {words}.\n{traceback.format_exc()}")
 
 
 class SharedDraws:
@@ -138,18 +219,21 @@ class SharedDraws:
     other rows (O'Neill 2014, section 4.3.1), and a rank draws no more than its own; another generator draws them all.
     """
 
-    def __init__(self, rng: np.random.Generator, B: int):
-        self.rng, self.B, self.rows = rng, B, slice(0, B)
-        self.start = rng.bit_generator.state
+    def __init__(self, rng: np.random.Generator):
+        self.rng = rng
+        self.begin(1)
+
+    def begin(self, B: int) -> None:
+        """A batch of B rows comes next."""
+        self.B, self.rows, self.start = B, slice(0, B), self.rng.bit_generator.state
 
     @property
     def bit_generator(self) -> np.random.BitGenerator:
         return self.rng.bit_generator
 
-    def of(self, first: int, end: int) -> "SharedDraws":
+    def of(self, first: int, end: int) -> None:
         """For these rows, from the first draw on."""
         self.rng.bit_generator.state, self.rows = self.start, slice(first, end)
-        return self
 
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
         """As that of a generator: shape (..., rows, width), or (n,), which is the same for all rows."""
@@ -166,11 +250,16 @@ class SharedDraws:
         return drawn.reshape(*outer, *drawn.shape[1:])
 
 
-def in_pairs(parts: list[Value], add: Callable[[Value, Value], Value]) -> Value:
-    """((0 + 1) + (2 + 3)) + ...: the sum whose order does not depend on who holds which branch."""
-    while len(parts) > 1:
-        parts = [add(*parts[k : k + 2]) if k + 1 < len(parts) else parts[k] for k in range(0, len(parts), 2)]
-    return parts[0]
+def in_pairs(parts: Iterable[Value], add: Callable[[Value, Value], Value]) -> Value:
+    """((0 + 1) + (2 + 3)) + ...: the sum whose order does not depend on who holds which branch. Of 2^n parts, each
+    taken when it is wanted: no more than n + 1 wait."""
+    waiting: list[Value] = []
+    for n, part in enumerate(parts, 1):
+        while n % 2 == 0:
+            part, n = add(waiting.pop(), part), n // 2
+        waiting.append(part)
+    (whole,) = waiting
+    return whole
 
 
 def rows_of_state(state: Any, first: int, end: int) -> Any:
@@ -180,13 +269,15 @@ def rows_of_state(state: Any, first: int, end: int) -> Any:
     return state[first:end, ...] if is_array(state) else tuple(rows_of_state(part, first, end) for part in state)
 
 
-def flat(grads: Mapping[str, Array], names: Iterable[str], times: float) -> np.ndarray:
-    """The gradients of these names, times a number, in one row."""
-    return np.concatenate([(times * grads[name]).reshape(-1) for name in names])
+def flat(grads: Mapping[str, Array], like: Mapping[str, Array], times: float, out: np.ndarray) -> np.ndarray:
+    """The gradients of parameters like these, times a number, in one row; zeros for none."""
+    for name, place in unflat(out, like).items():
+        np.multiply(grads[name] if grads else 0, times, out=place)
+    return out
 
 
 def unflat(row: np.ndarray, like: Mapping[str, Array]) -> dict[str, Array]:
-    """Undoes `flat`: arrays of the shapes of `like`, seen in the row."""
+    """Arrays of the shapes of `like`, seen in the row."""
     found, at = {}, 0
     for name, w in like.items():
         found[name] = row[at : at + w.size].reshape(w.shape)
@@ -217,6 +308,12 @@ def _read(value: object, update: Callable[[bytes], None], met: set[int]) -> None
         update(repr(value).encode())
     elif isinstance(value, np.random.Generator):
         _read(value.bit_generator.state, update, met)
+    elif isinstance(value, partial):
+        _read((value.func, value.args, value.keywords), update, met)
+    elif isinstance(value, FunctionType):
+        code, cells = value.__code__, [cell.cell_contents for cell in value.__closure__ or ()]
+        plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
+        _read((value.__qualname__, code.co_code, plain, cells, value.__defaults__), update, met)
     elif hasattr(value, "__dict__") and id(value) not in met:
         met.add(id(value))
         update(type(value).__qualname__.encode())

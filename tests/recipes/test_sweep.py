@@ -14,6 +14,7 @@ import time
 import types
 import typing
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from children import started, struck
@@ -253,6 +254,18 @@ def test_a_worker_goes_when_its_parent_does(tmp_path):
             time.sleep(0.05)
         worker.stdin.close()
         assert worker.wait() == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc to see a process's variables in")
+def test_trials_of_a_rank_of_mpi_are_none_themselves(tmp_path, monkeypatch):
+    """`mpiexec lstmcore sweep`: what the launcher says is for the sweep alone; all else is handed on."""
+    for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALRANKID", "OTHER"):
+        monkeypatch.setenv(name, "2")
+    child = process.Process({"options": {"epochs": 1}}, tmp_path, 1)
+    variables = Path(f"/proc/{child._process.pid}/environ").read_text().split("\0")
+    child.stop()
+    assert "OTHER=2" in variables
+    assert not [name for name in variables if name.startswith(("PMI", "OMPI", "MPI_"))]
 
 
 def test_one_sweep_at_a_time(tmp_path):

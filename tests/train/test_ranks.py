@@ -4,6 +4,7 @@ Most ranks here are threads that exchange through a stand-in for a communicator;
 """
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -49,6 +50,9 @@ class Comm:
     def Sendrecv(self, mine, dest, recvbuf, source):
         recvbuf[...] = self.allgather(mine.copy())[source]
 
+    def Allreduce(self, _, part, op):
+        part[...] = sum(self.allgather(part.copy()))
+
     def bcast(self, value):
         return self.allgather(value)[0]
 
@@ -56,13 +60,13 @@ class Comm:
         self.exchange.barrier.abort()
 
 
-def on_ranks(size, do, failing=False, **options):
+def on_ranks(size, do, failing=False, exact=True, **options):
     """do(ranks) on each rank; what each gives, or, where that is wanted, raises."""
     exchange, results = Exchange(size), [None] * size
 
     def run(rank):
         try:
-            results[rank] = do(Ranks(Comm(exchange, rank), **options))
+            results[rank] = do(Ranks(Comm(exchange, rank), exact, **options))
         except Exception as error:
             results[rank] = error
 
@@ -132,10 +136,12 @@ def test_the_loss_and_gradient_of_the_whole_batch(per_step):
 @pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937])
 def test_noise_is_that_of_one(kind):
     whole, rng = (np.random.Generator(kind(5)) for _ in range(2))
+    share = SharedDraws(rng)
+    share.begin(B)
     want = [whole.random((T, B, 2)), whole.random((B, 3)), whole.random(7), whole.random((1, B, 4))]
-    draws = SharedDraws(rng, B)
     for first, end in ((0, 4), (4, 13), (12, 13)):
-        share, n = draws.of(first, end), end - first
+        share.of(first, end)
+        n = end - first
         np.testing.assert_array_equal(share.random((T, n, 2)), want[0][:, first:end])
         np.testing.assert_array_equal(share.random((n, 3)), want[1][first:end])
         np.testing.assert_array_equal(share.random((7,)), want[2])
@@ -204,7 +210,7 @@ def test_all_end_together_when_one_is_asked_to():
             self.ranks = ranks
 
         def on_batch(self, run):
-            self.ranks.asked_to_end = self.ranks.rank == 1 and run.step == 2
+            self.ranks.asked_to_end |= self.ranks.rank == 1 and run.step == 3
 
     def do(ranks):
         return lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=9, ranks=ranks,
@@ -212,6 +218,137 @@ def test_all_end_together_when_one_is_asked_to():
 
     for history in on_ranks(2, do):
         assert (history["ended"], history["step"]) == ("interrupted", 3)
+
+
+def test_a_callback_may_end_it_on_one_rank_alone():
+    class Enough(lc.Callback):
+        def __init__(self, ranks, hook):
+            setattr(self, hook, lambda run: setattr(run, "ended", "enough") if ranks.rank == 1 else None)
+
+    for hook in ("on_batch", "on_epoch"):
+        for history in on_ranks(2, lambda ranks, hook=hook: lc.fit(
+            model_of(True), lc.softmax_cross_entropy, data(True), lc.SGD(0.1), epochs=9, ranks=ranks,
+            callbacks=[Enough(ranks, hook)], progress=False,
+        )):  # fmt: skip
+            assert (history["ended"], history["step"]) == ("enough", 1 if hook == "on_batch" else 4)
+
+
+def test_what_one_rank_cannot_begin_nobody_begins():
+    """An argument that is wrong on one rank; a callback that cannot start there."""
+
+    class Unwilling(lc.Callback):
+        def on_start(self, run):
+            raise OSError("no such folder")
+
+    def do(ranks, wrong):
+        given = {"batches": data(True), "callbacks": []} | (wrong if ranks.rank == 2 else {})
+        lc.fit(
+            model_of(True), lc.softmax_cross_entropy, opt=lc.SGD(0.1), epochs=1, ranks=ranks, progress=False, **given
+        )
+
+    for wrong, kind, words in (
+        ({"batches": None}, TypeError, "`batches` should be"),
+        ({"callbacks": [Unwilling()]}, OSError, "no such folder"),
+    ):
+        errors = on_ranks(4, lambda ranks, wrong=wrong: do(ranks, wrong), failing=True)
+        assert [type(error) for error in errors] == [ConnectionAbortedError] * 2 + [kind, ConnectionAbortedError]
+        assert str(errors[0]).startswith(f"rank 2 of 4 could not go on: {words}")
+
+
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("the options", lambda rank: {"clip": 0.5 + rank}),
+        ("the options", lambda rank: {"accumulate": 1 + rank}),
+        ("the schedule", lambda rank: {"schedule": lc.train.Cosine(0.1 + rank, 10)}),
+        ("the schedule", lambda rank: {"schedule": lambda step: 0.1 + rank}),
+        ("the loss", lambda rank: {"loss": (lc.softmax_cross_entropy, lc.train.Counted(lc.squared_error, len))[rank]}),
+        ("the model", lambda rank: {"model": model_of(True).to(("float32", "float64")[rank])}),
+        ("the optimizer", lambda rank: {"opt": lc.SGD(0.1 + rank)}),
+        ("the validation data", lambda rank: {"validation": list(data(True, seed=rank))[:1]}),
+    ],
+)
+def test_what_else_differs_is_found(what, options):
+    def do(ranks):
+        given = {"model": model_of(True), "loss": lc.softmax_cross_entropy, "opt": lc.SGD(0.1)} | options(ranks.rank)
+        lc.fit(batches=data(True), epochs=1, ranks=ranks, progress=False, **given)
+
+    for error in on_ranks(2, do, failing=True):
+        assert isinstance(error, ValueError)
+        assert str(error).startswith(f"{what} should be the same on all ranks; on rank 1 it differs from rank 0's")
+
+
+def test_a_loss_that_is_not_a_number_in_one_share_ends_all():
+    x, targets, mask = (np.array(a) for a in next(iter(data(True))))
+    x[0, B - 1] = np.nan
+
+    def do(ranks):
+        model = model_of(True)
+        history = lc.fit(model, lc.softmax_cross_entropy, [(x, targets, mask)], lc.SGD(0.1), epochs=1, ranks=ranks,
+                         progress=False)  # fmt: skip
+        return history["ended"], model.params["0.W_hh"].copy()
+
+    for ended, W_hh in on_ranks(4, do):
+        assert ended == "the loss is nan in step 1, epoch 1: no update was made"
+        np.testing.assert_array_equal(W_hh, model_of(True).params["0.W_hh"])
+
+
+def test_early_stopping_schedules_and_micro_batches_decide_alike():
+    def do(ranks):
+        stop, plateau = lc.train.EarlyStopping(patience=1), lc.train.Plateau(0.5, patience=1)
+        model = model_of(True)
+        history = lc.fit(model, lc.softmax_cross_entropy, data(True), lc.Momentum(0.5), epochs=20, ranks=ranks, rng=0,
+                         validation=list(data(True, seed=1)), callbacks=[stop], schedule=plateau, accumulate=3,
+                         clip=0.1, progress=False)  # fmt: skip
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history["epochs"]]
+        return history["ended"], rows, {name: w.copy() for name, w in model.params.items()}
+
+    ((ended, rows, want),) = on_ranks(1, do)
+    assert ended.startswith("stopped early")
+    for again, others, params in on_ranks(4, do):
+        assert (again, others) == (ended, rows)
+        for name, w in want.items():
+            np.testing.assert_array_equal(params[name], w)
+
+
+def test_by_default_it_is_exact_where_shares_are_large():
+    """As many shares as have 48 rows each, 8 at most, whatever the number of ranks."""
+    x, targets = np.zeros((1, 1000, 1), "float32"), np.zeros((1000, 1))
+    for rows, shares in ((1000, 8), (384, 8), (383, 4), (200, 4), (191, 2), (96, 2), (95, 1)):
+        for batches in (
+            lc.Batches(x, targets, batch_size=rows),
+            [(x[:, :rows], targets[:rows]), (x[:, :9], targets[:9])],
+        ):
+            for size in (1, 2, 3, 4, 8):
+                ranks = Ranks(Comm(Exchange(size), 0))
+                ranks.settle(batches)
+                exact = size <= shares and size != 3
+                assert (ranks.exact, ranks.shares) == (exact, shares if exact else size)
+    unknown = Ranks(Comm(Exchange(4), 0))
+    unknown.settle(iter([]))
+    assert (unknown.exact, unknown.shares) == (True, 8)
+    assert str(unknown) == "4 ranks of MPI, every batch in shares: 8; the same bits on 1, 2, 4, 8"
+    assert str(Ranks(Comm(Exchange(3), 0), False)) == (
+        "3 ranks of MPI, a part of every batch each: equal to rounding on another number of them"
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_sums_in_mpis_order_are_equal_to_rounding(mpi4py, size):
+    """Also of a batch with fewer rows than ranks; the noise is that of one, and one rank has the bits of none."""
+    x, targets, mask = next(iter(data(True)))
+    batches = [(x, targets, mask), (x[:, :2], targets[:, :2], mask[:, :2]), (x, targets, mask)]
+
+    def do(ranks):
+        model = model_of(True)
+        lc.fit(model, lc.softmax_cross_entropy, batches, lc.SGD(0.5), epochs=1, rng=3, ranks=ranks, progress=False)
+        return model.params
+
+    one = do(None)
+    for params in on_ranks(size, do, exact=None):
+        for name, w in one.items():  # three updates by float32 sums of at most T B terms of size 1 over the items
+            bound = 0 if size == 1 else 12 * T * B * 2.0**-24
+            np.testing.assert_allclose(params[name], w, rtol=0, atol=bound, err_msg=name)
 
 
 def test_a_rank_that_fails_ends_all(capsys):
@@ -233,6 +370,21 @@ def test_a_rank_that_fails_ends_all(capsys):
     assert "lstmcore: rank 1 of 2 has failed, so all end; what was saved last stands." in capsys.readouterr().err
 
 
+def test_no_more_parts_of_a_sum_wait_than_it_has_levels():
+    there = []
+
+    def part(k):
+        there.append(k)
+        assert len(there) <= 4
+        return k
+
+    def add(a, b):
+        there.remove(b)
+        return a
+
+    assert in_pairs((part(k) for k in range(8)), add) == 0
+
+
 def test_the_order_of_a_sum_follows_from_the_shares():
     parts = [f"{k}" for k in range(8)]
     add = "({}+{})".format
@@ -247,6 +399,8 @@ def test_the_order_of_a_sum_follows_from_the_shares():
     [
         ({"comm": 3}, TypeError, "`comm` should be a communicator of mpi4py, such as MPI.COMM_WORLD; got 3"),
         ({"shares": 6}, ValueError, "`shares` should be a power of two; got 6"),
+        ({"exact": "no"}, ValueError, "`exact` should be True, False or None; got 'no'"),
+        ({"patience": 0}, ValueError, "`patience` should be seconds, 1 or more, or None; got 0"),
         ({"size": 3}, ValueError, "on 3 ranks the sum cannot be exact in 8 shares"),
         ({"size": 16}, ValueError, "on 16 ranks the sum cannot be exact in 8 shares"),
     ],
@@ -254,7 +408,7 @@ def test_the_order_of_a_sum_follows_from_the_shares():
 def test_what_is_refused(options, error, words):
     comm = options.get("comm", Comm(Exchange(options.get("size", 1)), 0))
     with pytest.raises(error, match=words):
-        Ranks(comm, shares=options.get("shares", 8))
+        Ranks(comm, options.get("exact", True), options.get("shares", 8), options.get("patience"))
 
 
 def test_a_model_with_the_batch_first_is_refused():
@@ -342,31 +496,35 @@ def test_the_oracles_gradient_of_the_whole_batch(lengths, pieces, size, seed):
 # ---- real ranks ------------------------------------------------------------------------------------------------------
 
 TRAINING = """
-import hashlib, os, signal, sys
+import hashlib, os, signal, sys, time
 import numpy as np
 from mpi4py import MPI
 import lstmcore as lc
 from test_ranks import data, model_of
 
-folder, kill_at = sys.argv[1], int(sys.argv[2])
-ranks = lc.Ranks(MPI.COMM_WORLD)
+folder, what, step = sys.argv[1], sys.argv[2], int(sys.argv[3])
+ranks = lc.Ranks(MPI.COMM_WORLD, exact=True, patience=2.0)
 
-class Killed(lc.Callback):
+class Trouble(lc.Callback):
     def on_gradients(self, run):
-        if run.step == kill_at and ranks.rank == ranks.size - 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if run.step == step and ranks.rank == ranks.size - 1:
+            if what == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(4)  # a long update, as long as it lives
+            if what == "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
 
 keep = lc.Checkpoints(folder, every_steps=1, every_seconds=None)
 model = model_of(True)
 lc.fit(model, lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=4, clip=0.5, rng=3, ranks=ranks, progress=False,
-       callbacks=[Killed(), keep], resume=keep.last())
+       callbacks=[Trouble(), keep], resume=keep.last())
 all_of_them = ranks.comm.gather(hashlib.sha256(b"".join(w.tobytes() for w in model.params.values())).hexdigest())
 if ranks.first:
     print(*all_of_them)
 """
 
 
-def mpiexec(size, *words, folder=None):
+def mpiexec(size, *words, folder=None, limit=240):
     """What the processes say, and how they end."""
     here = Path(__file__).parent
     paths = os.pathsep.join(map(str, (here, here.parent, here.parent.parent)))
@@ -375,23 +533,39 @@ def mpiexec(size, *words, folder=None):
         launcher, "-n", size, sys.executable, *words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"PYTHONPATH": paths, "NUMBA_NUM_THREADS": "1"},
     ) as process:  # fmt: skip
-        said, errors = process.communicate(timeout=240)
+        said, errors = process.communicate(timeout=limit)
     return process.returncode, said, errors
 
 
-def test_real_ranks_are_killed_and_go_on(mpi4py, tmp_path):
-    """One of two is killed in the middle: both end, and what four and one then make of it are the bits of one alone."""
-    code, want, errors = mpiexec(1, "-c", TRAINING, tmp_path / "alone", -1)
+def test_real_ranks_are_killed_and_go_on(mpi4py, nightly, tmp_path):
+    """The last one is killed, at some update of 16: all end, and what another number makes of it are the bits of one
+    rank alone."""
+    code, want, errors = mpiexec(1, "-c", TRAINING, tmp_path / "alone", "well", -1)
     assert code == 0, errors
+    rng = random.Random(0)
+    for k in range(20 if nightly else 2):
+        step, first, then = rng.randrange(1, 16), *rng.sample([2, 4] if nightly else [1, 2], 2)
+        folder, began = tmp_path / f"{k}", time.monotonic()
+        code, said, _ = mpiexec(max(first, 2), "-c", TRAINING, folder, "killed", step)
+        assert code == 9
+        assert said.count("BAD TERMINATION") == 1  # the launcher's own words
+        assert time.monotonic() - began < 30
+        assert lc.Checkpoints(folder).last()["counts"]["step"] in (step, step + 1)  # the first may have gone on
+        code, said, errors = mpiexec(then, "-c", TRAINING, folder, "well", -1)
+        assert code == 0, errors
+        assert said.split() == want.split() * then
+
+
+def test_a_real_rank_that_stands_still(mpi4py, tmp_path):
+    """A pause longer than the patience, of a rank that lives, is none; a stopped process ends all, in one line."""
     began = time.monotonic()
-    code, said, _ = mpiexec(2, "-c", TRAINING, tmp_path / "kept", 5)
-    assert code == 9
-    assert said.count("BAD TERMINATION") == 1  # the launcher's own words
-    assert time.monotonic() - began < 30
-    assert lc.Checkpoints(tmp_path / "kept").last()["counts"]["step"] in (5, 6)  # the first may have gone on
-    code, said, errors = mpiexec(4, "-c", TRAINING, tmp_path / "kept", -1)
-    assert code == 0, errors
-    assert said.split() == want.split() * 4
+    code, said, errors = mpiexec(2, "-c", TRAINING, tmp_path, "stopped", 3, limit=60)
+    assert code not in (0, 9)
+    assert "lstmcore: rank 1 of 2 has given no sign of life for 2 s (stopped, or cut off?), so all end; what was " in (
+        said + errors
+    )
+    assert 6 < time.monotonic() - began < 36
+    assert lc.Checkpoints(tmp_path).last()["counts"]["step"] in (3, 4)
 
 
 def test_the_command_line_on_ranks(mpi4py, tmp_path):
@@ -401,7 +575,7 @@ def test_the_command_line_on_ranks(mpi4py, tmp_path):
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 0, errors
     assert said.count("test error") == 1
-    assert errors.count("2 ranks of MPI, 8 shares of every batch: the same bits on 1, 2, 4 or 8") == 1
+    assert errors.count("2 ranks of MPI, every batch in shares: 8; the same bits on 1, 2, 4, 8") == 1
     assert lc.load(tmp_path / "run" / "model.safetensors").params
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 2
@@ -409,3 +583,21 @@ def test_the_command_line_on_ranks(mpi4py, tmp_path):
     code, said, errors = mpiexec(2, *words[:-1], folder=tmp_path)
     assert code == 2
     assert (said + errors).count("several ranks need a folder, where the first of them writes: --out FOLDER") == 1
+
+
+def test_a_command_that_fails_on_one_rank_fails_on_all(mpi4py, tmp_path):
+    """Another machine, on which the text is missing; one where an option differs."""
+    (tmp_path / "a.txt").write_text("to be or not to be, " * 100)
+    train = ["-m", "lstmcore", "train"]
+    options = ["--hidden=2", "--epochs=1", "--out=run"]
+    for other, words in (
+        (["text", "b.txt", *options], "b.txt: No such file or directory"),
+        (["text", "a.txt", *options, "--lr=0.5"], "should be the same on all ranks; on rank 1 it differs from"),
+    ):
+        code, said, errors = mpiexec(
+            1, *train, "text", "a.txt", *options, ":", "-n", 1, sys.executable, *train, *other,
+            folder=tmp_path,
+        )  # fmt: skip
+        assert code == 2, errors
+        assert words in said + errors
+        assert not list(tmp_path.glob("run/model*"))

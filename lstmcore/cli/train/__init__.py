@@ -1,25 +1,34 @@
 """`lstmcore train`: one command per recipe, one file per command."""
 
+from typing import Annotated
+
 import typer
 
-from lstmcore.cli.ranks import started
-from lstmcore.cli.talk import err, or_complain, out, print_or_go_on, tell
+from lstmcore.cli.ranks import Together, started
+from lstmcore.cli.talk import err, or_complain, out, print_or_go_on
 from lstmcore.cli.train import alphabet, count, loops, series, text
 from lstmcore.train.interrupt import die_at_once
 
-train = typer.Typer(help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
+train = typer.Typer(cls=Together, help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
 
 
 @train.callback()
-def begin() -> None:
+def begin(
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            help="On several ranks of MPI: sums to the same bits on 1, 2, 4 or 8; by default where that costs little.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     die_at_once()  # before and after the training, which takes Ctrl-C itself
     print_or_go_on()
     ranks = or_complain(started)
+    if ranks is not None:
+        or_complain(lambda: ranks.want(exact))
     if ranks is not None and not ranks.first:
         out.quiet = err.quiet = True  # the first one speaks
-    if ranks is not None:
-        same = "the same bits on 1, 2, 4 or 8" if ranks.exact else "equal to rounding on another number"
-        tell(f"{ranks.size} ranks of MPI, {ranks.shares} shares of every batch: {same}")
 
 
 train.command("count", epilog=count.EPILOG)(count.train_count)

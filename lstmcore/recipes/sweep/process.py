@@ -13,6 +13,7 @@ from lstmcore.train.callbacks import epoch_files as records
 
 LOG = "log.txt"
 LOOK = 1.0  # seconds between two looks at how far it is
+LAUNCHERS = ("PMI_", "PMIX_", "OMPI_", "MPI_", "HYDI_", "HYDRA_")  # what MPI's say to a rank: a trial is none
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB")
 
 
@@ -39,7 +40,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | limits,
+                env={name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)} | limits,
                 start_new_session=True,
             )
         assert self._process.stdin is not None
