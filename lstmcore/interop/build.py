@@ -98,9 +98,9 @@ def refuse(cell: str, options: Mapping[str, object]) -> Plain:
     try:
         variant(CELLS[cell], **chosen)
     except ValueError as error:
-        raise ValueError(
-            f"{', '.join(FEATURES[n][1].format(value=v) for n, v in options.items() if v)}: {error}"
-        ) from error
+        unusual = {name: value for name, value in options.items() if value not in (FEATURES[name][0], None)}
+        words = ", ".join(FEATURES[name][1].format(value=value) for name, value in unusual.items())
+        raise ValueError(f"{words}: {error}") from error
     return chosen
 
 

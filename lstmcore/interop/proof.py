@@ -44,14 +44,14 @@ class Differs(ValueError):
     """Both sides ran, and what they gave is not the same."""
 
 
-def inputs(model: Layer) -> np.ndarray:
+def inputs(model: Layer, steps: int = T, rows: int = B) -> np.ndarray:
     """Random input for a model: (T, B, I) in its dtype, or classes (T, B)."""
     rng = np.random.default_rng(0)
     first = next(leaf for _, leaf in leaves(model) if leaf.params)
     if isinstance(first, Embedding):
-        return rng.integers(0, first.classes, (T, B))
+        return rng.integers(0, first.classes, (steps, rows))
     W = next(iter(first.params.values()))  # (I, ...)
-    return rng.standard_normal((T, B, len(W))).astype(W.dtype)
+    return rng.standard_normal((steps, rows, len(W))).astype(W.dtype)
 
 
 def compare(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], eps: float) -> float:

@@ -20,6 +20,7 @@ from lstmcore.ops.masking import mask_from_lengths
 try:
     import onnx
     from google.protobuf.message import DecodeError
+    from onnx.reference import ReferenceEvaluator
 except ImportError:
     raise ImportError("ONNX is read by its own package: pip install onnx onnxruntime") from None
 
@@ -36,12 +37,17 @@ if TYPE_CHECKING:
     import onnxruntime
 
 SLOTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+OF_WEIGHTS = {
+    *("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Slice", "Split", "Cast", "Neg"),
+    "DequantizeLinear",
+}
 FUNCTIONS = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU, "Softmax": Softmax}
 MOVES = {
     *("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Constant"),
     *("Shape", "Concat", "Slice", "Expand", "ConstantOfShape", "Cast"),
     *("ReduceSum", "ReduceMean", "ReduceProd", "Mul", "Mean", "Add", "Gather"),  # of two directions, and of steps
 }
+SUMS = {"ReduceSum", "ReduceMean", "ReduceProd", "Mul", "Mean", "Add"}
 
 
 def read(
@@ -62,7 +68,8 @@ def read(
     graph = model.graph if model is not None else thing
     alone = isinstance(graph, onnx.NodeProto)
     nodes = [graph] if alone else list(graph.node)
-    own = {} if alone else _held(graph)
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 17) if model else 17
+    own = {} if alone else _held(graph, opset)
     values = () if alone else (*graph.input, *graph.value_info)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
     for node in nodes if own else ():
@@ -78,7 +85,7 @@ def read(
     held = own | dict(weights or {})
     layers = list(_layers(nodes, held, dtype))
     if model is not None and not weights:
-        return _prove_graph(model, layers)
+        return _prove_graph(model, layers, own)
     proofs = [_prove_node(node, held) for node in nodes if node.op_type in CELLS]
     errors = [proof.error for proof in proofs if proof.error is not None]
     words = f"each recurrent node {proofs[0].words}" if proofs else "no recurrent node in it"
@@ -107,17 +114,26 @@ def read_file(
         raise ValueError(f"{path} is damaged, or no ONNX model: {reason!s:.200}") from error
 
 
-def _held(graph: onnx.GraphProto) -> Arrays:
-    """Initializers and constants by name."""
+def _held(graph: onnx.GraphProto, opset: int = 17) -> Arrays:
+    """Initializers, constants, and what nodes make of these alone: weights that are turned, joined or dequantized."""
     found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-        if node.op_type in ("Identity", "Transpose") and node.input[0] in found:
-            value = found[node.input[0]]
-            found[node.output[0]] = value.transpose(_said(node).get("perm")) if node.op_type == "Transpose" else value
-        if node.op_type == "Cast" and node.input[0] in found:  # weights that are kept in half precision
-            found[node.output[0]] = found[node.input[0]].astype(onnx.helper.tensor_dtype_to_np_dtype(_said(node)["to"]))
+        given = [found.get(name) for name in node.input if name]
+        known = node.op_type in OF_WEIGHTS and given and all(a is not None for a in given)
+        if node.domain in ("", "ai.onnx") and (known or node.op_type == "Constant"):
+            version = onnx.helper.make_opsetid(node.domain, opset)
+            kind = onnx.helper.make_tensor_value_info
+            names = [name for name in node.input if name]
+            places = [kind(n, onnx.helper.np_dtype_to_tensor_dtype(found[n].dtype), found[n].shape) for n in names]
+            gives = [kind(name, onnx.TensorProto.UNDEFINED, None) for name in node.output]
+            alone = onnx.helper.make_model(onnx.helper.make_graph([node], "g", places, gives), opset_imports=[version])
+            try:
+                values = ReferenceEvaluator(alone).run(None, {name: found[name] for name in names})
+            except Exception as reason:  # whatever a contradictory node raises
+                raise ValueError(
+                    f"{node.op_type} {node.name!r} of weights cannot be computed: {reason!s:.100}"
+                ) from reason
+            found |= {name: np.asarray(value) for name, value in zip(node.output, values)}
     return found
 
 
@@ -141,6 +157,8 @@ def _given(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Arrays:
 def _layers(nodes: list[onnx.NodeProto], held: Mapping[str, np.ndarray], dtype: str | None) -> Iterator[Layer]:
     for node in nodes:
         matrix = next((held[name] for name in node.input if name in held), None)
+        if node.output and all(name in held for name in node.output if name):
+            continue  # of weights alone
         if node.op_type in CELLS:
             yield from _recurrent(node, held, dtype)
         elif node.op_type == "Gather" and node.input[0] in held and np.ndim(held[node.input[0]]) == 2:
@@ -258,22 +276,24 @@ def _prove_node(node: onnx.NodeProto, held: Mapping[str, np.ndarray]) -> Proof:
     return Proof(error, "run beside onnxruntime on random input of unequal lengths")
 
 
-def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Proof]:
+def _prove_graph(model: onnx.ModelProto, layers: list[Layer], held: Arrays) -> tuple[Layer, Proof]:
     """The whole graph: which reading of its layers, and which order of axes, gives what it gives."""
     try:
         session = _session(model)
     except Exception as error:  # a graph that onnxruntime does not take
-        return chain(layers), Proof(None, f"onnxruntime does not run it ({error!s:.100})")
+        return chain(layers), Proof(None, f"onnxruntime does not run it ({error!s:.100}){_beside(model.graph, held)}")
     if session is None:
-        return chain(layers), Proof(None, "onnxruntime is not installed (pip install onnxruntime)")
-    x = inputs(chain(layers))
-    ran, tried = False, ""
+        return chain(layers), Proof(
+            None, f"onnxruntime is not installed (pip install onnxruntime){_beside(model.graph, held)}"
+        )
+    ran, tried, more = False, "", _beside(model.graph, held)
     for first in (False, True):
+        x = inputs(chain(layers), *_sizes(model, first))
         given = np.ascontiguousarray(x.swapaxes(0, 1)) if first else x
         try:
-            raw = session.run(None, _feed(session, given, first))[0]
-        except Exception as error:  # fixed sizes, or the other order of axes
-            tried = str(error)
+            raw = session.run(None, _feed(session, given, x.shape, first))[0]
+        except Exception as error:  # fixed sizes of other inputs, or the other order of axes
+            tried = tried or f"{x.shape} ({error!s:.100})"
             continue
         ran = True
         joined = _joined(raw)
@@ -286,14 +306,36 @@ def _prove_graph(model: onnx.ModelProto, layers: list[Layer]) -> tuple[Layer, Pr
                 error_ = compare([got], [theirs], float(np.finfo(got.dtype).eps))
             except ValueError:  # parts that do not fit, or Differs
                 continue
-            note = ", batch first there: here x is (T, B, I)" if first else ""
+            note = "" if len(x) > 1 else " of one step, as the graph has it, which tells no order of steps"
+            note += ", batch first there: here x is (T, B, I)" if first else ""
             return chain(reading), Proof(error_, f"the graph run beside onnxruntime on random input{note}")
     if not ran:
-        return chain(layers), Proof(None, f"the graph does not run on {x.shape} ({tried:.100})")
-    raise Differs(f"the graph gives something else than its layers in order, {chain(layers)!r}")
+        return chain(layers), Proof(None, f"the graph does not run on {tried}{more}")
+    raise Differs(f"the graph gives something else than its layers in order, {chain(layers)!r}{more}")
 
 
-def _feed(session: "onnxruntime.InferenceSession", x: np.ndarray, first: bool) -> Arrays:
+def _sizes(model: onnx.ModelProto, first: bool) -> tuple[int, int]:
+    """T and B of the first input, where the graph fixes them."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    place = next((v for v in model.graph.input if v.name not in held), None)
+    fixed = [d.dim_value for d in place.type.tensor_type.shape.dim][:2] if place is not None else []
+    steps, rows = (fixed + [0, 0])[:2][:: -1 if first else 1]
+    return steps or T, rows or B
+
+
+def _beside(graph: onnx.GraphProto, held: Arrays) -> str:
+    """What the graph has beside its layers, which are all that is read."""
+    found = sorted({n.op_type for n in graph.node if n.op_type in SUMS and not all(o in held for o in n.output)})
+    used = {name for n in graph.node for name in n.input} | {value.name for value in graph.output}
+    given = held.keys() | {value.name for value in graph.input} | {""}
+    for node in graph.node:
+        if node.op_type in CELLS:
+            found += [f"the final c of {node.name or node.op_type}"] if used & set(node.output[2:]) - {""} else []
+            found += [slot for slot, name in zip(SLOTS[4:], node.input[4:]) if name not in given]
+    return f"; beside them it has {', '.join(found)}" if found else ""
+
+
+def _feed(session: "onnxruntime.InferenceSession", x: np.ndarray, sizes: tuple[int, ...], first: bool) -> Arrays:
     """x for the first input, zeros for states, the full length for lengths."""
     feed: Arrays = {}
     for k, place in enumerate(session.get_inputs()):
@@ -303,10 +345,10 @@ def _feed(session: "onnxruntime.InferenceSession", x: np.ndarray, first: bool) -
         if k == 0:
             feed[place.name] = x.astype(kind)
         elif kind.startswith("int"):
-            feed[place.name] = np.full(B, T, kind)
+            feed[place.name] = np.full(sizes[1], sizes[0], kind)
         else:
             D, _, H = place.shape
-            feed[place.name] = np.zeros((D, B, H), kind)
+            feed[place.name] = np.zeros((D, sizes[1], H), kind)
     return feed
 
 

@@ -51,6 +51,8 @@ def read(
     option must be said, since the arrays do not hold it.
     """
     flat = dict(_flat(arrays))
+    if any(TORCH.match(key.replace("/", ".")) for key in flat):  # of a module, its path joined by others
+        flat = {key.replace("/", "."): value for key, value in flat.items()}
     if not flat:
         raise ValueError("there is no array in it")
     for name, value in flat.items():
@@ -61,7 +63,7 @@ def read(
         layers = _torch(flat, dtype, cell, options)
     else:
         kind = cell or _cell(flat, layout)
-        _must_be_said(layout, kind, options)
+        _must_be_said(layout, kind, options, any("bias" in key for key in flat))
         layers = recurrent(flat, layout, kind, dtype=dtype, **_renamed(options))
     if end is not None:
         if end not in TAILS:
@@ -75,6 +77,8 @@ def read(
 
 def read_file(path: Path, **given: str | None) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file and for one that holds something else than tensors by name."""
+    if re.search(r"-\d{5}-of-\d{5}\.\w+$", path.name):
+        raise ValueError(f"{path} is one of several pieces: hand over the folder, or the *.index.json beside them")
     readers = {".safetensors": _safetensors, ".json": _pieces, ".npz": _npz}
     held = readers.get(path.suffix, _checkpoint)(path)
     try:
@@ -149,6 +153,12 @@ def _checkpoint(path: Path) -> Mapping[str, object]:
 
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
+            twins = [k for k, v in held.items() if k != name and tensors(v) and len(v) >= len(held[name])]
+            if tensors(held[name]) and twins:
+                raise ValueError(
+                    f"{path} holds {name} and {', '.join(twins)}, each a state_dict: hand over one of them, as "
+                    "torch.load(path, weights_only=True) has it"
+                )
             held = held[name]
     if not tensors(held):
         inner = [v for v in held.values() if tensors(v) and v] if isinstance(held, Mapping) else []
@@ -220,14 +230,19 @@ def _cell(arrays: Mapping[str, object], layout: str) -> str:
     raise ValueError(f"which cell is it? Pass cell=, one of {', '.join(LAYOUTS[layout].cells)}")
 
 
-def _must_be_said(layout: str, cell: str, options: Mapping[str, object]) -> None:
+def _must_be_said(layout: str, cell: str, options: Mapping[str, object], bias: bool = True) -> None:
     """Raises ValueError for an option on which everything hangs and which no array holds."""
     if layout == "onnx" and cell == "gru" and not {"linear_before_reset", "reset_after"} & options.keys():
         raise ValueError(
             "a GRU of ONNX has its reset gate before the product (linear_before_reset=0, the default there) or after: "
             "its arrays do not tell, pass linear_before_reset=0 or 1 (or hand over the node)"
         )
-    if layout in ("torch", "keras", "onnx") and cell == "rnn" and "nonlinearity" not in options:
+    if layout == "keras" and cell == "gru" and not bias and "reset_after" not in options:
+        raise ValueError(
+            "a GRU of Keras without a bias has its reset gate before the product or after (reset_after=True, the "
+            "default there): its arrays do not tell, pass reset_after="
+        )
+    if layout != "lstmcore" and cell == "rnn" and not {"nonlinearity", "activations"} & options.keys():
         raise ValueError('a plain RNN has tanh or relu, and its arrays do not tell: pass nonlinearity="tanh" or "relu"')
 
 
@@ -258,7 +273,8 @@ def _torch(
         path = found[1] or "" if found else key.rpartition(".")[0]
         groups.setdefault(path, {})[key.rpartition(".")[2]] = value
     layers: list[Layer] = []
-    for path in _in_order({path: _widths(group) for path, group in groups.items()}):
+    sorted_ = list(arrays) == sorted(arrays)
+    for path in _in_order({path: _widths(group) for path, group in groups.items()}, sorted_):
         group = groups[path]
         projected = next((shape(value)[0] for key, value in group.items() if key.startswith("weight_hr")), 0)
         named = feature({k: np.empty(shape(v)) for k, v in group.items() if not k.startswith("weight_hr")})
@@ -315,11 +331,11 @@ def _widths(group: Mapping[str, object]) -> tuple[int, int, bool] | None:
     return None
 
 
-def _in_order(widths: Mapping[str, tuple[int, int, bool] | None]) -> list[str]:
+def _in_order(widths: Mapping[str, tuple[int, int, bool] | None], by_name: bool) -> list[str]:
     """The parts, one reading what the other gives: as they stand if that fits, else in the only order that does.
 
-    A .safetensors file holds them in the order of their names, a module in the order in which they were made. Raises
-    ValueError where no order fits, or several.
+    A module holds them in the order in which they were made, a .safetensors file in the order of their names, by_name:
+    then numbers alone tell ("lstm1", "lstm2"). Raises ValueError where no order fits, or several.
     """
 
     known = {path: size for path, size in widths.items() if size is not None}
@@ -330,17 +346,30 @@ def _in_order(widths: Mapping[str, tuple[int, int, bool] | None]) -> list[str]:
             sizes = sizes[1:]
         return all(a[1] == b[0] for a, b in pairwise(sizes))
 
-    given = list(widths)
-    if len(known) < len(widths) or len(widths) > 7 or fits(given):
+    given = sorted(widths, key=_number_by_number) if by_name else list(widths)
+    if len(known) < len(widths) or len(widths) > 7 or (fits(given) and not by_name):
         return given
     found = [list(order) for order in permutations(given) if fits(order)]
+    moved = {path for order in found for path, other in zip(order, given) if path != other}
+    if fits(given) and len({re.sub(r"\d+", "", path) for path in moved}) <= 1:
+        return given
     if len(found) != 1:
         sizes = ", ".join(f"{path} {size[0]} -> {size[1]}" for path, size in known.items())
+        if by_name and found:
+            raise ValueError(
+                f"the parts stand in the order of their names, and {len(found)} orders would fit: {sizes}; hand over "
+                "the module itself, or its state_dict, which has them in the order in which they were made"
+            )
         raise ValueError(
             f"the parts do not read each other in the order in which they stand, and {len(found) or 'no'} others would "
             f"fit: {sizes}; hand over the module itself"
         )
     return found[0]
+
+
+def _number_by_number(path: str) -> list[tuple[int, str]]:
+    """For sorting: "rnn.10" behind "rnn.2"."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def _dense(
@@ -350,6 +379,11 @@ def _dense(
     W = group["weight"]
     if not before and "bias" not in group:
         reads = next((shape(v)[1] for k, v in arrays.items() if "weight_ih" in k), None)
+        if reads == shape(W)[1] == shape(W)[0] and "emb" not in path.lower():
+            raise ValueError(
+                f"{path}.weight {shape(W)} is an Embedding of {reads} classes or a Linear layer without bias: its "
+                "shape does not tell, hand over the module"
+            )
         if reads == shape(W)[1]:
             return embedding(W, dtype, f"{path}.weight")
     return linear(W.T, group.get("bias"), dtype, f"{path}.weight")  # type: ignore[attr-defined]

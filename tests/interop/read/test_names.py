@@ -172,6 +172,7 @@ def test_what_can_be_read_is_read(torch, module, tmp_path):
         {k: np.load(tmp_path / f"{k}.npy", mmap_mode="r") for k in held},
         {f"module.{k}": v for k, v in held.items()},
         {f"_orig_mod.model.{k}": v for k, v in held.items()},
+        {f"encoder/{k}": v for k, v in held.items()},
         {f"0.cell.{k.removesuffix('_l0')}": v for k, v in held.items()} | held,
     ):
         model = read(thing, tell=lambda _: None)
@@ -190,6 +191,51 @@ def test_pieces_of_torch(torch, module, tmp_path):
         torch.save({name: held[name] for name in held if files[name] == file}, tmp_path / file)
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": files}))
     same(tmp_path, module)
+
+
+def test_what_files_do_not_tell_is_asked_for(torch, tmp_path):
+    """Two state_dicts, an order that names have lost, a square matrix, one piece of several."""
+    from safetensors.torch import save_file
+
+    nn = torch.nn
+    held = nn.LSTM(3, 4).state_dict()
+    torch.save({"model": held, "ema": held, "optimizer": {"state": {}}}, tmp_path / "two.pt")
+    with pytest.raises(ValueError, match=r"two.pt holds model and ema, each a state_dict: hand over one of them"):
+        read(tmp_path / "two.pt")
+    pair = nn.ModuleDict({"encoder": nn.LSTM(4, 4), "decoder": nn.LSTM(4, 4)})
+    save_file(pair.state_dict(), tmp_path / "pair.safetensors")
+    with pytest.raises(
+        ValueError, match="the parts stand in the order of their names, and 2 orders would fit: decoder"
+    ):
+        read(tmp_path / "pair.safetensors")
+    first = read(pair.state_dict(), tell=lambda _: None).params["0.W_hh"]
+    assert np.array_equal(first, pair["encoder"].weight_hh_l0.detach().numpy().T)
+    deep = nn.ModuleDict({f"rnn{k}": nn.LSTM(4, 4) for k in range(2, 12, 3)})  # rnn11 before rnn2, by name
+    save_file(deep.state_dict(), tmp_path / "deep.safetensors")
+    last = read(tmp_path / "deep.safetensors", tell=lambda _: None).params["3.W_hh"]
+    assert np.array_equal(last, deep["rnn11"].weight_hh_l0.detach().numpy().T)
+    for name, kind in (("0", None), ("embed", lc.Embedding)):
+        square = nn.Sequential(nn.Linear(4, 4, bias=False), nn.LSTM(4, 4)).state_dict()
+        square = {
+            key.replace("0.weight", f"{name}.weight", 1) if key == "0.weight" else key: v for key, v in square.items()
+        }
+        if kind is None:
+            with pytest.raises(ValueError, match=r"0.weight \(4, 4\) is an Embedding of 4 classes or a Linear layer"):
+                read(square)
+        else:
+            assert isinstance(read(square, tell=lambda _: None).layers[0], kind)
+    save_file(held, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(ValueError, match="is one of several pieces: hand over the folder"):
+        read(tmp_path / "model-00001-of-00002.safetensors")
+    bare = {"kernel": np.zeros((3, 12)), "recurrent_kernel": np.zeros((4, 12))}
+    with pytest.raises(ValueError, match=r"a GRU of Keras without a bias .* pass reset_after="):
+        read(bare, layout="keras")
+    assert "before" in repr(read(bare, layout="keras", reset_after=False, tell=lambda _: None))
+    mlx = {"Wxh": np.zeros((4, 3)), "Whh": np.zeros((4, 4)), "bias": np.zeros(4)}
+    with pytest.raises(
+        ValueError, match="a plain RNN has tanh or relu, and its arrays do not tell: pass nonlinearity="
+    ):
+        read(mlx)
 
 
 def test_a_file_that_is_of_another_kind_than_its_name_says(torch, module, tmp_path):

@@ -231,3 +231,62 @@ def test_the_final_state_alone(onnx, onnxruntime, outputs):
     back = read(model, tell=said.append)
     assert "; proved: the graph run beside onnxruntime" in said[0]
     assert repr(back).count("return_sequences=False") == 2
+
+
+def graph_of(onnx, nodes, held, steps="T", rows="B", opset=14):
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "g", [value("x", 1, [steps, rows, I])], [value("y", 1, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in held.items()],
+    )  # fmt: skip
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+
+
+def test_weights_that_nodes_put_together(onnx, onnxruntime):
+    """Joined, turned, with a new axis, and given as numbers: as exporters leave them."""
+    _, held = node(onnx)
+    make, flat = onnx.helper.make_node, held["B"].ravel()
+    nodes = [
+        make("Transpose", ["W_turned"], ["W_2"]), make("Unsqueeze", ["W_2"], ["W"], axes=[0]),
+        make("Concat", ["R_1", "R_2"], ["R"], axis=1),
+        make("Constant", [], ["B_flat"], value_floats=[float(b) for b in flat]),
+        make("Reshape", ["B_flat", "size"], ["B"]),
+        make("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=H),
+    ]  # fmt: skip
+    parts = {"W_turned": held["W"][0].T.copy(), "R_1": held["R"][:, :5], "R_2": held["R"][:, 5:]}
+    said = []
+    back = read(graph_of(onnx, nodes, parts | {"size": np.array([1, len(flat)])}, opset=12), tell=said.append)
+    assert "; proved: the graph run beside onnxruntime" in said[0]
+    assert np.array_equal(back.params["W_hh"][:, :H], held["R"][0, :H].T)
+
+
+def test_a_graph_of_fixed_sizes_is_proved_too(onnx, onnxruntime):
+    """Exported for one row, as torch does it where nothing else is said; what else it has is not passed over."""
+    _, held = node(onnx)
+    lstm = onnx.helper.make_node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=H)
+    for steps, words in ((5, "; proved: the graph run"), (1, "input of one step, as the graph has it")):
+        said = []
+        read(graph_of(onnx, [lstm], held, steps, 1), tell=said.append)
+        assert words in said[0]
+    scaled = onnx.helper.make_node("LSTM", ["z", "W", "R", "B"], ["y"], hidden_size=H)
+    nodes = [onnx.helper.make_node("Mul", ["x", "half"], ["z"]), scaled]
+    with pytest.raises(
+        ValueError, match=r"something else than its layers in order, LSTM\(3, 4\); beside them it has Mul"
+    ):
+        read(graph_of(onnx, nodes, held | {"half": np.float32(0.5)}, 5, 1))
+    last = onnx.helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "", "y"], hidden_size=H)
+    with pytest.raises(ValueError, match="beside them it has the final c of LSTM"):
+        read(graph_of(onnx, [last], held))
+    own = [
+        onnx.helper.make_node("ConstantOfShape", ["size"], ["h"], value=onnx.numpy_helper.from_array(np.ones(1, "f4"))),
+        onnx.helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "h"], ["y"], hidden_size=H),
+    ]
+    with pytest.raises(ValueError, match="beside them it has initial_h, initial_c"):
+        read(graph_of(onnx, own, held | {"size": np.array([1, 2, H])}, "T", 2))
+    with pytest.raises(ValueError, match=r"Concat '' of weights cannot be computed: "):
+        read(graph_of(onnx, [onnx.helper.make_node("Concat", ["W", "B"], ["V"], axis=2), lstm], held))
+    bounded = onnx.helper.make_node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=H, clip=0.0)
+    with pytest.raises(
+        ValueError, match=r"^a clip of the activations' inputs at 0: `clip_a` should be a number above 0"
+    ):
+        read(graph_of(onnx, [bounded], held))
