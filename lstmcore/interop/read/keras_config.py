@@ -69,6 +69,9 @@ def layers_of(kind: str, config: Plain, arrays: Sequence[Array], dtype: str | No
     if kind == "SpatialDropout1D":
         return [Dropout(config["rate"], per_sequence=True)]
     if kind in ("Activation", "Softmax", "ReLU"):
+        for option, usual in (("axis", -1), ("max_value", None), ("negative_slope", 0), ("threshold", 0)):
+            if config.get(option, usual) != usual:
+                raise ValueError(f"`{name}` is a {kind} with {option}={config[option]}, which lstmcore lacks")
         return _function(name, config["activation"] if kind == "Activation" else kind.lower())
     if kind == "Masking":
         notes.append(f"Masking there: here pass mask=(x != {config['mask_value']:g}).any(axis=-1)")

@@ -28,6 +28,7 @@ DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, RuntimeError),
     *(NotImplementedError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, OverflowError, MemoryError),
 )
+OF_MASKS = {"NotEqual", "Any"}  # what Keras computes where a layer of a graph makes a mask
 INFLATION = 1100  # deflate makes at most 1,032 bytes of one
 
 
@@ -95,20 +96,57 @@ def _is_of_keras_2(path: Path) -> bool:
         return False
 
 
-def _numbered(config: Plain) -> Iterator[tuple[str, Plain]]:
-    """(the name of its group, configuration) of each layer, in order."""
+def _numbered(config: Plain, room: str = "") -> Iterator[tuple[str, Plain]]:
+    """(the name of its group, configuration) of each layer, in order, those of models within it too.
+
+    Raises Unread for layers that do not follow one another, and for classes of somebody's own.
+    """
+    if "layers" not in config["config"]:
+        raise Unread(
+            f"a {config['class_name']} is a class of somebody's own, which alone knows its layers: hand over the model "
+            "itself"
+        )
     times: dict[str, int] = {}
+    before = ""
     for part in config["config"]["layers"]:
+        name = part["config"].get("name", part["class_name"])
+        if part["class_name"] in OF_MASKS:
+            continue
+        if not (part.get("module", "keras") or "").startswith("keras"):
+            raise Unread(f"`{name}` is a {part['class_name']} of somebody's own, of which a file holds no text")
+        reads = [_histories(node) for node in part.get("inbound_nodes") or []]
+        if len(reads) > 1 or (before and reads and reads[0] != [(before, 0)]):
+            called = f"is called {len(reads)} times" if len(reads) > 1 else f"reads {', '.join(n for n, _ in reads[0])}"
+            raise Unread(f"`{name}` {called}: the layers should follow one another, each reading all that one gives")
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", part["class_name"]).lower()
         snake = re.sub(r"\W", "", snake)
         n = times.get(snake, 0)
-        times[snake] = n + 1
-        yield snake if n == 0 else f"{snake}_{n}", part
+        times[snake], before = n + 1, name if "inbound_nodes" in part else ""
+        group = room + (snake if n == 0 else f"{snake}_{n}")
+        if part["class_name"] in ("Sequential", "Functional"):
+            yield from _numbered(part, f"{group}/layers/")
+        else:
+            yield group, part
+
+
+def _histories(node: object) -> list[tuple[str, int]]:
+    """(layer, which of its outputs) of every tensor that a call takes."""
+    if isinstance(node, dict):
+        history = node.get("keras_history")
+        inner = [h for key, value in node.items() if key != "mask" for h in _histories(value)]
+        return [(history[0], history[2])] if history else inner
+    return [h for value in node for h in _histories(value)] if isinstance(node, list) else []
 
 
 def _arrays(held: "h5py.File", group: str, size: int) -> list[np.ndarray]:
     """The arrays of a layer, forwards before backwards."""
-    layers = held["layers"] if "layers" in held else held["_layer_checkpoint_dependencies"]
+    names = ("layers", "_layer_checkpoint_dependencies")
+    layers = next((held[name] for name in names if name in held), None)
+    if layers is None:
+        raise Unread(
+            f"it holds the arrays of {', '.join(held)}, as a model of somebody's own class has them: hand over the "
+            "model itself"
+        )
     if group not in layers:
         return []
     found: list[tuple[tuple[bool, str], np.ndarray]] = []

@@ -24,7 +24,10 @@ def read(thing: "keras.Layer", *, dtype: str | None = None) -> tuple[Layer, Proo
     notes: list[str] = []
     layers, flipped = in_order(map(_said, _parts(thing)), dtype, notes)
     model = chain(layers)
-    proof = prove(thing, model, flipped)
+    try:
+        proof = prove(thing, model, flipped)
+    except Differs as error:
+        raise Differs(f"`{thing.name}` gives something else than its layers in order, {model!r}: {error}") from error
     return model, proof._replace(words="; ".join([proof.words, *notes]))
 
 
@@ -55,7 +58,7 @@ def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
     rows = np.arange(states[0].shape[0] if states else B) % B
     x = inputs(model)[:, rows]
     mask: np.ndarray | None = mask_from_lengths(LENGTHS[rows], T)
-    first = (getattr(theirs, "layers", None) or [theirs])[0]
+    first = next((part for part in _parts(theirs) if part.weights), theirs)
     options: Plain = {}
     words = "run beside Keras on random input"
     if isinstance(next(leaf for _, leaf in leaves(model) if leaf.params), Embedding):

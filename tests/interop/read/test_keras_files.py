@@ -113,3 +113,64 @@ def test_files(keras, model, tmp_path):
 def test_a_layer_that_is_not_built(keras):
     with pytest.raises(ValueError, match="should be built: call it once before"):
         read(keras.layers.LSTM(H))
+
+
+def test_models_within_models_and_graphs(keras, tmp_path):
+    """A graph of layers that follow one another is read from its file, whatever stands in what."""
+    L, x, words = keras.layers, keras.Input((None, I)), keras.Input((None,))
+    inner = keras.Sequential([L.LSTM(H, return_sequences=True), L.GRU(H)], name="inner")
+    keras.Model(x, L.Dense(2)(L.Dense(5)(inner(x)))).save(tmp_path / "a.keras")
+    masked = L.LSTM(H)(L.Embedding(9, I, mask_zero=True)(words))
+    keras.Model(words, L.Dense(2)(masked)).save(tmp_path / "b.keras")
+    for name, kinds in (("a", "LSTM GRU Linear Linear"), ("b", "Embedding LSTM Linear")):
+        said = []
+        model = read(tmp_path / f"{name}.keras", tell=said.append)
+        assert "; proved: run beside Keras" in said[0]
+        assert " ".join(type(layer).__name__ for layer in model.layers) == kinds
+    assert "of unequal lengths" in said[0]
+
+
+def test_what_does_not_follow_one_another_is_not_read(keras, tmp_path):
+    """Files whose arrays and layers are all there, and whose computation is another than their order says."""
+    L, x = keras.layers, keras.Input((None, I))
+
+    class Twice(L.LSTM):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            return super().call(2 * sequences, initial_state=initial_state, mask=mask, training=training)
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = L.LSTM(H), L.Dense(2)
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    twice, mine = L.LSTM(I, return_sequences=True), Mine()
+    c = L.LSTM(H, return_state=True)(x)[2]
+    for model, words in (
+        (keras.Model(x, twice(twice(x))), r"`lstm\w*` is called 2 times: the layers should follow one another"),
+        (keras.Model(x, L.Dense(2)(c)), r"`dense\w*` reads lstm\w*: the layers should follow one another"),
+        (keras.Model(x, L.LSTM(H)(2 * x)), r"`multiply\w*` is a Multiply, which lstmcore lacks"),
+        (keras.Sequential([x, Twice(H)]), r"`twice\w*` is a Twice of somebody's own, of which a file holds no text"),
+        (mine, "a Mine is a class of somebody's own, which alone knows its layers: hand over the model"),
+    ):
+        model(np.zeros((1, 2, I), "float32"))
+        model.save(tmp_path / "a.keras")
+        with pytest.raises(ValueError, match=words):
+            read(tmp_path / "a.keras")
+    mine.save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(ValueError, match=r"it holds the arrays of a, b, vars, as a model of somebody's own class"):
+        read(tmp_path / "a.weights.h5", config=keras.Sequential([x, L.LSTM(H), L.Dense(2)]).to_json())
+    with pytest.raises(ValueError, match=r"`functional\w*` gives something else than its layers in order, LSTM"):
+        read(keras.Model(x, L.LSTM(H)(2 * x)))
+
+
+def test_options_of_functions_that_random_input_may_not_show(keras):
+    L = keras.layers
+    for layer, words in (
+        (L.ReLU(threshold=0.01), "ReLU with threshold=0.01, which"), (L.ReLU(max_value=99), "ReLU with max_value=99"),
+        (L.ReLU(negative_slope=1e-9), "ReLU with negative_slope=1e-09"), (L.Softmax(axis=1), "Softmax with axis=1"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"is a {words}"):
+            read(keras.Sequential([keras.Input((None, I)), L.LSTM(H, return_sequences=True), layer]))
