@@ -76,10 +76,14 @@ def compile_tasks(function: Callable, name: str, signature: numba.core.typing.Si
     return kernel
 
 
-def compile_again(kernel: Callable, name: str, given: tuple[int, ...]) -> tuple[Callable, Callable]:
+def compile_again(
+    kernel: Callable, name: str, given: tuple[int, ...]
+) -> tuple[Callable, Callable, tuple[int, Callable]]:
     """For a kernel of `compile_tasks` that is called again and again with most of its arguments the same: a function
     that lays those out in memory, (address, *arguments) -> bytes, and the kernel that finds them there: (address, *the
-    arguments that are `given`, by their places), and as the other one from there on.
+    arguments that are `given`, by their places), and as the other one from there on. And that one once more, for those
+    who know that all is of the right type, shape and layout, which nobody asks then: the address of a task, and what
+    takes it and all the others as one tuple.
     """
     (signature,) = kernel.one_task.nopython_signatures  # type: ignore[attr-defined]
     every = signature.args[:-2]
@@ -87,7 +91,8 @@ def compile_again(kernel: Callable, name: str, given: tuple[int, ...]) -> tuple[
     lay_out = compile_kernel(laid_out(), f"{name}-lay-out", types.intp(types.intp, kept))
     taken = types.Tuple([types.intp] * 2 + [every[place] for place in given] + [types.intp] * 5)  # type: ignore[attr-defined]
     again = compile_kernel(shared(signature, given), f"{name}-again", types.intp(taken))
-    return lay_out, functools.partial(again, *kernel.args)  # type: ignore[attr-defined]
+    (address,), (compiled,) = kernel.args, again.overloads.values()  # type: ignore[attr-defined]
+    return lay_out, functools.partial(again, address), (address, compiled.entry_point)
 
 
 def compile_called(function: Callable, name: str, signature: numba.core.typing.Signature) -> Callable:

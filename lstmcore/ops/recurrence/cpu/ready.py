@@ -17,6 +17,7 @@ from lstmcore.ops.recurrence.cpu.kernels import kernel
 from lstmcore.ops.recurrence.cpu.plan import Plan
 
 GIVEN = ("x", "state0", "states", "y", "counters")  # in each call, in the order of a kernel's arguments
+PLAIN = 0x101  # of `flags.num`: C_CONTIGUOUS and ALIGNED (numpy/ndarraytypes.h)
 
 
 class Ready:
@@ -32,53 +33,50 @@ class Ready:
             like.x.dtype, like.x.shape, like.y.shape, like.states.shape,
         )  # fmt: skip
         self.zeros, self.no_y, self.counters = like.state0, plan.unkept[0], like.counters
-        self.state_shape, self.last = self.zeros[0].shape, len(like.y) % 2
-        lay_out, self.kernel = _compiled(cell, self.dtype.name, like._fields)
+        self.state_shape, last = self.zeros[0].shape, len(like.y) % 2
+        self.last = [(s, last) for s in range(len(self.zeros))]  # where in `states` the final state is
+        lay_out, self.kernel, self.direct = _compiled(cell, self.dtype.name, like._fields)
         fixed = [a for name, a in zip(like._fields, like) if name not in GIVEN]
         block = np.empty(lay_out(0, *fixed), np.uint8)
         lay_out(block.ctypes.data, *fixed)
         self.kept, self.place = (cell, block, fixed), block.ctypes.data  # it holds addresses: what lies there must stay
-        self.plan, self.planned = plan, planned
+        self.plan, self.planned, self.scratch, self.alone = plan, planned, plan.forward_scratch, plan.tasks == 1
 
     def predict(
         self, x: np.ndarray, state: object, y_wanted: bool = True
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]] | None:
         """y (T, B, H), and the final state. None if x or the state are anything but what is expected, which is for
         others to look at, or if the plan is another one now."""
-        if not _fits(x, self.x_shape, self.dtype):
+        dtype = self.dtype
+        # Written out thrice: to call a function takes a third of the time of asking all that.
+        if type(x) is not np.ndarray or x.dtype != dtype or x.shape != self.x_shape or x.flags.num & PLAIN != PLAIN:
             return None
         if state is None:
             state = self.zeros
         elif type(state) is not tuple or len(state) != len(self.zeros):
             return None
         else:
+            shape = self.state_shape
             for s in state:
-                if not _fits(s, self.state_shape, self.dtype):
+                if type(s) is not np.ndarray or s.dtype != dtype or s.shape != shape or s.flags.num & PLAIN != PLAIN:
                     return None
-        p = self.plan
-        if self.planned is not None and self.planned() is not p:
+        if self.planned is not None and self.planned() is not self.plan:
             return None
-        states = np.empty(self.states_shape, self.dtype)
-        y = np.empty(self.y_shape, self.dtype) if y_wanted else self.no_y
-        if p.tasks > 1:
+        states = np.empty(self.states_shape, dtype)
+        y = np.empty(self.y_shape, dtype) if y_wanted else self.no_y
+        size = self.scratch
+        if self.alone:  # a task by itself asks nobody, and counts nothing
+            code, direct = self.direct
+            direct((code, self.place, x, state, states, y, self.counters, 0, 1, 0, workspace(size), size))
+        else:
+            p = self.plan
             given = self.place, x, state, states, y, np.zeros(p.forward_counters, np.int64)
-            run(self.kernel, given, p.tasks, p.forward_scratch, p.parts)
-        else:  # a task by itself asks nobody, and counts nothing
-            size = p.forward_scratch
-            self.kernel(self.place, x, state, states, y, self.counters, 0, 1, 0, workspace(size), size)
-        return y, tuple(states[:, self.last])
-
-
-def _fits(a: object, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether it is an array like that, whose numbers lie one behind the other."""
-    if type(a) is np.ndarray and a.dtype == dtype and a.shape == shape:
-        flags = a.flags
-        return flags.c_contiguous and flags.aligned
-    return False
+            run(self.kernel, given, p.tasks, size, p.parts)
+        return y, tuple([states[place] for place in self.last])
 
 
 @functools.cache
-def _compiled(cell: Cell, dtype: str, names: tuple[str, ...]) -> tuple[Callable, Callable]:
-    """What lays arguments of these names out, and the kernel that takes the others."""
+def _compiled(cell: Cell, dtype: str, names: tuple[str, ...]) -> tuple[Callable, Callable, tuple[int, Callable]]:
+    """What lays arguments of these names out, and the kernel that takes the others, twice: see `compile_again`."""
     places = tuple(names.index(name) for name in GIVEN)
     return compile_again(kernel(cell, dtype, "forward"), f"{cell.name}-forward-{dtype}", places)
