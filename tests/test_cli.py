@@ -302,9 +302,21 @@ def test_the_learning_rate_is_looked_for(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["learning-rate.png", "lock"]
 
 
+def test_the_pages_are_listed_and_printed():
+    listed = called("docs").stdout
+    assert "\nderivation " in listed
+    assert "questions/predicts-the-mean " in listed
+    for name in ("tutorial", "docs/tutorial.md"):
+        assert called("docs", name).stdout == (Path(__file__).parents[1] / "docs/tutorial.md").read_text("utf-8")
+    answer = called("docs", "derivations")
+    assert answer.returncode == 2
+    assert "there is no page 'derivations'; derivation or " in answer.stderr
+
+
 COMMANDS = [
     (), ("train",), ("train", "count"), ("train", "alphabet"), ("train", "text"), ("train", "series"),
     ("train", "loops"), ("predict", "count"), ("predict", "text"), ("predict", "loops"), ("check",), ("info",),
+    ("docs",),
 ]  # fmt: skip
 
 

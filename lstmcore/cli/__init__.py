@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli import bench, certify, check, debug, diagnose, exercise, explain, info
+from lstmcore.cli import bench, certify, check, debug, diagnose, docs, exercise, explain, info
 from lstmcore.cli.convert import EPILOG as CONVERT
 from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
@@ -45,6 +45,7 @@ app.command("debug", epilog=debug.EPILOG)(debug.debug_case)
 app.command("convert", epilog=CONVERT)(convert)
 app.command("certify", epilog=certify.EPILOG)(certify.certify)
 app.command("info")(info.info)
+app.command("docs", epilog=docs.EPILOG)(docs.docs)
 app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench.bench)
 
 

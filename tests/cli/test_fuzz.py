@@ -51,6 +51,7 @@ TINY = {
     "exercise": ("backward.py", ""),
     "explain": ("", ""),
     "info": ("", ""),
+    "docs": ("index", ""),
     "sweep": ("series load.csv --param hidden=1,2 --out sweep", ""),
 }
 NOT_HERE = {"bench", "certify"}  # each hands its words on to a program of its own
