@@ -11,6 +11,7 @@
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make avx2    the compiled engine as a processor without AVX-512 has it
 # make bench   race the engines against every peer that is installed    ARGS="--shapes count --peers torch --threads 1,2,4" ISA=avx2
+# make kernels compile them into the package, for levels of processors: a wheel that is built then holds them, docs/cpu.md
 # make scoreboard  other engines held to the golden pack, each in an environment of its own: docs/scoreboard.md
 # make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
 
@@ -24,7 +25,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick avx2 bare lowest nightly questions figures docs lint seeds bench scoreboard gpu clean
+.PHONY: demo test quick avx2 bare lowest nightly questions figures docs lint seeds bench kernels scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -72,6 +73,9 @@ seeds: .venv/demo
 
 bench: .venv/peers .venv/demo
 	$(BIN)/python -m benchmarks $(if $(ISA),--isa $(ISA)) $(ARGS)
+
+kernels: .venv/dev
+	$(BIN)/lstmcore info --build-kernels
 
 scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle dm-haiku mlx tinygrad mxnet)
 	$(BIN)/python -m benchmarks.scoreboard

@@ -10,19 +10,27 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli.talk import say
+from lstmcore.cli.talk import or_complain, say
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
+from lstmcore.recipes import kernels
 
 
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove the compiled kernels.")] = False,
+    build_kernels: Annotated[
+        bool, typer.Option("--build-kernels", help="Compile them now, into the package, for all who use it: minutes.")
+    ] = False,
 ) -> None:
     """Which engines, libraries and processors are there, and where the compiled kernels lie."""
     if clear_cache:
         there = disk.clear()
         say(f"{there.files} compiled kernels removed, {_megabytes(there.bytes)}")
+        return
+    if build_kernels:
+        there, levels = or_complain(lambda: kernels.build(disk.BUILT))
+        say(f"{there.files} kernels in {disk.BUILT}, {_megabytes(there.bytes)}, for {' and '.join(levels)}")
         return
     facts = {
         "lstmcore": lstmcore.__version__,

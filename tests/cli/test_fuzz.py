@@ -24,7 +24,7 @@ from typer.models import OptionInfo
 import lstmcore as lc
 from lstmcore import cli
 from lstmcore.ops.cpu import disk
-from lstmcore.recipes import alphabet, sweep
+from lstmcore.recipes import alphabet, kernels, sweep
 from lstmcore.recipes.loops import generator, npz
 
 TRIALS, NIGHTLY = 60, 2000
@@ -99,6 +99,7 @@ def small(monkeypatch):
     """The recipes' own sizes made small, and what would reach beyond the folder of a trial kept away."""
     monkeypatch.setattr(alphabet, "UPDATES", 3)
     monkeypatch.setattr(disk, "clear", disk.usage)  # the compiled kernels of whoever runs this
+    monkeypatch.setattr(kernels, "build", _no_processes)
     monkeypatch.setattr(sweep, "run", _no_processes)
     monkeypatch.setenv("COLUMNS", "200")
     before = signal.getsignal(signal.SIGINT)

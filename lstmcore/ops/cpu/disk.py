@@ -1,9 +1,12 @@
-"""Sealed files: compiled kernels on disk, loaded only if they are whole, in their place, and the user's own.
+"""Sealed files: compiled kernels on disk, loaded only if they are whole, in their place, and the user's own or root's.
 
 A file is a line that says what it is, a SHA-256 of its name and content, and the content, which is not looked at before
 the hash is found right. It is loaded if it and its folder belong to the user or to root and nobody else may write them.
 Files are named by hashes of what they hold, so those of other machines and versions lie beside them undisturbed. They
 go when they have not been used for long, or when all together are too large.
+
+Kernels may come with the package, in a folder that is only read (recipes/kernels.py fills it): whoever installs for
+others compiles for them.
 """
 
 import contextlib
@@ -17,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+BUILT = Path(__file__).resolve().parents[2] / "kernels"  # those that come with the package
 BESIDE = Path(__file__).resolve().parent / "__pycache__"
 SUFFIX, UNFINISHED, LOCK = ".kernel", ".unfinished", ".lock"
 SEAL = b"lstmcore kernel 1\n"
@@ -25,6 +29,7 @@ UNUSED = 90 * DAY
 LARGEST = 512 * 2**20  # bytes of all files together
 PATIENCE = 120.0  # seconds to wait for another process that compiles the same
 _turns: set[str] = set()  # of this process
+_alone: list[Path] = []  # the folder that this process fills
 
 
 class Usage(NamedTuple):
@@ -38,7 +43,7 @@ class Usage(NamedTuple):
 def load(name: str) -> tuple[bytes | None, str]:
     """The content of the kernel file `name`, or None and why: "" if there is none, else what is wrong with it."""
     problem = ""
-    for folder in folders():
+    for folder in searched():
         path = folder / (name + SUFFIX)
         try:
             with open(path, "rb", opener=_without_links) as file:
@@ -121,15 +126,26 @@ def turn(name: str) -> Iterator[None]:
             os.close(lock)
 
 
-def usage() -> Usage:
-    """The folders in which kernels are looked for, and what lies there."""
-    there = [path.stat().st_size for folder in folders() for path in _files(folder, SUFFIX)]
-    return Usage(folders(), len(there), sum(there))
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Inside, this process keeps its kernels in the folder, and looks for them nowhere else."""
+    _alone.append(folder)
+    try:
+        yield
+    finally:
+        _alone.pop()
+
+
+def usage(*places: Path) -> Usage:
+    """The folders in which kernels are looked for, or other ones, and what lies there."""
+    looked = places or searched()
+    there = [path.stat().st_size for folder in looked for path in _files(folder, SUFFIX)]
+    return Usage(looked, len(there), sum(there))
 
 
 def clear() -> Usage:
-    """Removes every kernel file that this user may remove; what was there. Other files stay."""
-    before = usage()
+    """Removes every kernel file that this user may remove, but those of the package; what was there. Others stay."""
+    before = usage(*folders())
     for folder in folders():
         for suffix in (SUFFIX, UNFINISHED, LOCK):
             for path in _files(folder, suffix):
@@ -138,9 +154,14 @@ def clear() -> Usage:
     return before
 
 
+def searched() -> tuple[Path, ...]:
+    """Where kernels are looked for."""
+    return tuple(_alone[-1:]) or (BUILT, *folders())
+
+
 @functools.cache
 def folders() -> tuple[Path, ...]:
-    """Where kernels may lie: beside the code that compiles them, and in the user's cache."""
+    """Where kernels may be kept: beside the code that compiles them, and in the user's cache."""
     if os.name == "nt":
         cache = os.environ.get("LOCALAPPDATA", "")
     else:
@@ -153,7 +174,7 @@ def folders() -> tuple[Path, ...]:
 def writable() -> Path:
     """The first of the folders that this user alone may write to, made if need be. Raises OSError if there is none."""
     problem = "no home folder is known"
-    for folder in folders():
+    for folder in tuple(_alone[-1:]) or folders():
         try:
             folder.parent.mkdir(parents=folder is not BESIDE, exist_ok=True)
             folder.mkdir(mode=0o755, exist_ok=True)

@@ -2,7 +2,8 @@
 
 A kernel is known by what was compiled: by its identity (identity.py), its signature, the versions of Python, NumPy,
 Numba and LLVM, and the processor that Numba compiles for (target.py). An edit of any helper is another kernel, and one
-that the kernel does not use is none.
+that the kernel does not use is none. Of Python and NumPy the last number of the version does not count: within one
+series neither changes what machine code sees of them.
 """
 
 import contextlib
@@ -27,9 +28,9 @@ from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.crew import laid_out, shared
 from lstmcore.ops.cpu.identity import UnknownContent, identity, named
 from lstmcore.ops.cpu.jitable import FLAGS
-from lstmcore.ops.cpu.target import target
+from lstmcore.ops.cpu.target import levels, target
 
-VERSIONS = (sys.version_info[:3], sys.implementation.cache_tag, np.__version__, numba.__version__, llvmlite.__version__)
+VERSIONS = (sys.implementation.cache_tag, np.__version__.split(".")[:2], numba.__version__, llvmlite.__version__)
 
 logger: logging.Logger = logging.getLogger("lstmcore")
 _count = 0  # of the kernels that this process has compiled
@@ -132,7 +133,7 @@ class _Disk:
             loaded, _ = self._load(target)
             if loaded is not None:
                 return loaded
-            self.until_saved.enter_context(disk.turn(self._file(target.codegen())))
+            self.until_saved.enter_context(disk.turn(self._file(target.codegen().magic_tuple())))
             loaded, problem = self._load(target)  # by whoever had their turn before
             if loaded is not None:
                 return loaded
@@ -144,12 +145,18 @@ class _Disk:
     def save_overload(self, signature, result):
         if self.key:
             try:
-                disk.save(self._file(result.codegen), serialize.dumps(result._reduce()))
+                disk.save(self._file(result.codegen.magic_tuple()), serialize.dumps(_machine_code(result)))
             except OSError as error:
                 _tell_once(f"lstmcore: compiled kernels cannot be kept on disk ({error}); every process compiles them")
 
     def _load(self, target):
-        content, problem = disk.load(self._file(target.codegen()))
+        """For this processor; or for a level that it reaches (target.py), which the package may have come with."""
+        own = target.codegen().magic_tuple()
+        content, problem = disk.load(self._file(own))
+        for level in levels():
+            if content is None:
+                content, another = disk.load(self._file((own[0], level, "")))
+                problem = problem or another
         if content is None:
             return None, problem
         try:
@@ -158,9 +165,21 @@ class _Disk:
         except Exception as error:  # whole, but not what this Numba reads: what it held can be compiled again
             return None, f"{self.name} cannot be read ({error!r})"
 
-    def _file(self, codegen) -> str:
-        machine = hashlib.sha256(repr((self.key, codegen.magic_tuple())).encode()).hexdigest()
+    def _file(self, processor: tuple[str, str, str]) -> str:
+        """processor: the system, the processor's name, and its features, as far as the name does not say them."""
+        machine = hashlib.sha256(repr((self.key, processor)).encode()).hexdigest()
         return f"{self.name}-{machine[:32]}"
+
+
+def _machine_code(result: CompileResult) -> tuple:
+    """What Numba needs to load a kernel. What it would keep besides, three quarters of all, is the types of all values
+    of its text, and its code for LLVM, to be put into other functions. Of that the names remain that it defines.
+    """
+    (name, kind, (code, _)), *rest = result._replace(type_annotation="")._reduce()
+    linked = result.library._get_module_for_linking()
+    defined = [value for value in (*linked.functions, *linked.global_variables) if not value.is_declaration]
+    names = llvmlite.binding.parse_assembly("\n".join(f'@"{value.name}" = global i8 0' for value in defined))
+    return (name, kind, (code, names.as_bitcode())), *rest
 
 
 @contextlib.contextmanager

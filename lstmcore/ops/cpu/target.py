@@ -19,6 +19,18 @@ define <16 x i32> @probe(<16 x i32> %a, <16 x i32> %b) {
 """
 
 
+# Levels of processors: the name by which LLVM knows each, and what it can do. Whatever is compiled for one runs on all
+# that can do as much. https://gitlab.com/x86-psABIs/x86-64-ABI, "Micro-Architecture Levels"; of ARM every one has NEON.
+AVX2 = frozenset(("avx", "avx2", "bmi", "bmi2", "cx16", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sahf", "xsave"))
+AVX512 = AVX2 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+ANY: frozenset[str] = frozenset()
+LEVELS = {
+    "x86_64": {"x86-64-v4": AVX512, "x86-64-v3": AVX2},
+    "aarch64": {"generic": ANY},
+    "arm64": {"generic": ANY},
+}
+
+
 class Target(NamedTuple):
     register_bytes: int  # 64 (AVX-512), 32 (AVX2) or 16 (every other machine)
     registers: int
@@ -28,6 +40,18 @@ class Target(NamedTuple):
 def target() -> Target:
     """What Numba compiles for in this process."""
     return probe(*cpu_target.target_context.codegen().magic_tuple())  # as the names of kernel files hold it
+
+
+def levels() -> tuple[str, ...]:
+    """The levels that the processor reaches for which Numba compiles, the highest first."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return reached(triple, features)
+
+
+def reached(triple: str, features: str) -> tuple[str, ...]:
+    """The levels of such processors that can do what `features` say."""
+    can = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    return tuple(name for name, needed in LEVELS.get(triple.split("-")[0], {}).items() if can >= needed)
 
 
 def probe(triple: str, cpu: str, features: str) -> Target:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(not POSIX, reason="owners and modes of files are
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "BUILT", tmp_path / "built")
     monkeypatch.setattr(disk, "folders", lambda: (tmp_path / "kernels",))
     return tmp_path / "kernels"
 
@@ -142,6 +143,22 @@ def test_clear_removes_our_files_alone(folder):
     (folder / "note.txt").write_text("")
     assert disk.clear().files == 1
     assert [path.name for path in folder.iterdir()] == ["note.txt"]
+
+
+def test_what_comes_with_the_package_is_read_and_nothing_else(folder):
+    disk.save("a", b"of this user")
+    with disk.filling(disk.BUILT):
+        assert disk.load("a") == (None, "")  # nothing but the folder that is filled
+        disk.save("a", b"of the package")
+        disk.save("b", b"of the package")
+    assert disk.load("a")[0] == disk.load("b")[0] == b"of the package"
+    disk.save("b", b"of this user")
+    assert disk.load("b")[0] == b"of the package"
+    assert disk.usage()[:2] == ((disk.BUILT, folder), 4)
+    assert disk.clear()[:2] == ((folder,), 2)
+    assert disk.load("a")[0] == b"of the package"
+    (disk.BUILT / "a.kernel").chmod(0o666)
+    assert disk.load("a") == (None, f"{disk.BUILT / 'a.kernel'} may have been written by others")
 
 
 def _folders(**environment: str) -> str:

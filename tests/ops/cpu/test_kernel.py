@@ -1,9 +1,11 @@
 """Kernels: compiled once, found again, and never found where what they are made of is another thing."""
 
 import logging
+import pickle
 import subprocess
 import sys
 
+import llvmlite.binding
 import numba
 import numpy as np
 import pytest
@@ -49,6 +51,36 @@ def test_the_second_time_it_comes_from_disk(folder, caplog):
     assert result(make(2.0)) == 2
     assert caplog.text.count("compiling scale") == 1  # nothing was compiled
     assert len(list(folder.glob("*.kernel"))) == 1
+
+
+def test_a_file_holds_machine_code_and_names(folder):
+    """Neither the text with its types nor LLVM's code, which are three quarters of what Numba would keep."""
+    make(2.0)
+    (path,) = folder.glob("*.kernel")
+    kept = path.read_bytes()
+    assert b"ELF" in kept or sys.platform != "linux"
+    assert b"factor" not in kept
+    _, _, (_, names) = pickle.loads(kept[len(disk.SEAL) + 32 :])[0]
+    module = llvmlite.binding.parse_bitcode(names)
+    assert not list(module.functions)
+    assert any("scale" in value.name for value in module.global_variables)
+
+
+def test_what_is_compiled_for_a_level_serves_whoever_reaches_it(folder, monkeypatch, caplog):
+    """The processor's own is taken before; and a file that is damaged is told of."""
+    caplog.set_level(logging.INFO, "lstmcore")
+    (level, *_) = kernel_cpu.levels() or pytest.skip("this processor reaches no level")
+    own = kernel_cpu._Disk._file
+    with monkeypatch.context() as patch:  # as if Numba had been told to compile for the level
+        patch.setattr(kernel_cpu._Disk, "_file", lambda self, processor: own(self, (processor[0], level, "")))
+        assert result(make(2.0)) == 2
+    assert result(make(2.0)) == 2
+    assert caplog.text.count("compiling scale") == 1
+    (path,) = folder.glob("*.kernel")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert result(make(2.0)) == 2
+    assert caplog.text.count("compiling scale") == 2
+    assert f"{path} is damaged" in caplog.text
 
 
 def test_it_is_told_once(caplog):

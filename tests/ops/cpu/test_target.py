@@ -8,7 +8,7 @@ import sys
 import llvmlite.binding as llvm
 import pytest
 
-from lstmcore.ops.cpu.target import probe, target
+from lstmcore.ops.cpu.target import LEVELS, levels, probe, reached, target
 
 LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 
@@ -27,6 +27,8 @@ LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
         ("x86_64-pc-windows-msvc", "znver4", "", (64, 32)),
         (ARM, "generic", "", (16, 32)),
         ("arm64-apple-darwin", "apple-m1", "", (16, 32)),
+        (LINUX, "x86-64-v3", "", (32, 16)),
+        (LINUX, "x86-64-v4", "", (64, 32)),
     ],
 )
 def test_registers_of_other_processors(triple, cpu, features, expected):
@@ -61,3 +63,24 @@ def test_numba_is_asked_and_not_the_machine(named, expected):
 def test_this_process_has_one_target():
     assert target().register_bytes in (16, 32, 64)
     assert target() is target()
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "expected"),
+    [
+        (LINUX, "", ()),
+        (LINUX, "+avx2,+fma", ()),  # as `make avx2` names them: others might not be there
+        (LINUX, ",".join(f"+{name}" for name in LEVELS["x86_64"]["x86-64-v3"]), ("x86-64-v3",)),
+        (LINUX, ",".join(f"+{name}" for name in LEVELS["x86_64"]["x86-64-v4"]), ("x86-64-v4", "x86-64-v3")),
+        (LINUX, ",".join(f"-{name}" for name in LEVELS["x86_64"]["x86-64-v4"]), ()),
+        (ARM, "+neon", ("generic",)),
+        ("riscv64-unknown-linux-gnu", "+v", ()),
+    ],
+)
+def test_levels_that_a_processor_reaches(triple, features, expected):
+    assert reached(triple, features) == expected
+
+
+def test_levels_are_those_of_this_processor():
+    if llvm.get_default_triple().split("-")[0] == "x86_64" and target().register_bytes == 64:
+        assert levels()[-1] == "x86-64-v3"
