@@ -7,14 +7,11 @@ import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.debug.case import Case
-from lstmcore.debug.diagnose.read_case import readings
-from lstmcore.debug.diagnose.training_step import nested
-from lstmcore.debug.diagnose.trial import Bench, with_loss_settled
+from lstmcore.debug.diagnose.replayed import replayed
 from lstmcore.debug.explain.graph import Graph, Step, graph
 from lstmcore.debug.explain.page import Explanation, Traced
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
 from lstmcore.layers import Layer
-from lstmcore.layers.tree import state_names
 
 LARGEST = 12  # T * H that a page shows
 NUMBERS = 700  # of weights and inputs: each is traced forward and back
@@ -39,20 +36,12 @@ def explain_step(
 
 
 def explain_case(case: Case, row: int = 0, title: str = "your own step") -> Explanation:
-    """`explain_step` for a case, as `load_case` reads it. Its own gradients are not looked at.
+    """`explain_step` for a case, as `load_case` reads it. Its own gradients are not judged.
 
     Raises TypeError, KeyError or ValueError for a case that does not hold together.
     """
-    reading, *_ = readings(
-        case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
-        case.dstate or None, case.layout, case.cell or None, case.dropout, loss=case.loss or None,
-    )  # fmt: skip
-    params, x, mask, state, dy, dstate = Bench(with_loss_settled(reading)).prepared()
-    model, names = reading.model, state_names(reading.model)
-    for name, value in params.items():
-        model.params[name] = value
-    states = {"state": nested(names, state), "dstate": nested(names, dstate)}
-    return explain_step(model, x, dy, row=row, title=title, mask=mask, **states)
+    layer, x, dy, step = replayed(case)
+    return explain_step(layer, x, dy, row=row, title=title, **step)
 
 
 def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explanation:
@@ -61,22 +50,18 @@ def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explana
     if not 0 <= row < B:
         raise ValueError(f"`row` should be one of the batch, 0 to {B - 1}; got {row}")
     steps: dict[str, Traced] = {}
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     visits = [visit for visit in run.visits if visit.recurrent]
     calls = Counter(visit.name for visit in visits)
     for visit in visits:
         often = f"it is called {calls[visit.name]} times, step by step" if calls[visit.name] > 1 else ""
-        reason = (
-            often
-            or _too_much(visit)
-            or _traced(visit, row, steps, title if len(visits) == 1 else f"{title}: {visit.name}")
-        )
+        its_title = title if len(visits) == 1 else f"{title}: {visit.name}"
+        reason = often or _too_much(visit) or _traced(visit, row, steps, its_title)
         if reason:
-            reasons.append(f"{visit.name}: {reason}" if visit.name else reason)
+            reasons.setdefault(reason, []).append(visit.name)
     if not steps:
-        raise ValueError(
-            "; ".join(dict.fromkeys(reasons)) or f"the page shows steps of a recurrent layer; {run.layer!r} has none"
-        )
+        told = [f"{', '.join(dict.fromkeys(n))}: {reason}" if any(n) else reason for reason, n in reasons.items()]
+        raise ValueError("; ".join(told) or f"the page shows steps of a recurrent layer; {run.layer!r} has none")
     return Explanation(steps, next(iter(steps)))
 
 

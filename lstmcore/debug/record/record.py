@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from lstmcore.arrays import Plain
+from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.record.found import Found
 from lstmcore.debug.record.methods import Methods, Pair
@@ -53,6 +54,16 @@ class Record:
         return "\n".join(self.found.said)
 
     _repr_html_ = notebook
+
+    def case(self) -> Case:
+        """What was found, for `save_case`, `report_case` and `explain_case`. Raises ValueError if x or dy was not."""
+        found, names = self.found, plain(self.found.weights)
+        if found.x is None or found.dy is None:
+            missing = "x" if found.x is None else "dy"
+            raise ValueError(f"{missing} could not be found, without which there is no case; seen were\n{self}")
+        weights = {names[k]: a for k, a in found.weights.items()}
+        grads = {names.get(k, k): a for k, a in found.grads.items()}
+        return Case(weights, found.x, found.dy, grads, found.state, None, found.dstate)
 
     def diagnose(self, **given: Any) -> Diagnosis:
         """`lc.debug.diagnose` of what was found. given: its arguments, for what was not found or is known better.

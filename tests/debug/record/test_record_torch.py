@@ -48,6 +48,17 @@ def test_a_module(torch):
     assert not net._forward_hooks
 
 
+def test_a_small_step_of_a_module_is_opened_in_the_explorer(torch):
+    net = module_of(torch)
+    x = torch.randn(B, 3, I, dtype=torch.float64)
+    with lc.debug.record(net) as seen:
+        y, _ = net(x)
+        ((y - 1) ** 2).mean().backward()
+    (step,) = lc.debug.explain_case(seen.case(), row=1).steps.values()
+    got = [[step.plain.value(f"y[{t},{k}]") for k in range(H)] for t in range(3)]
+    assert np.abs(got - y[1].detach().numpy()).max() <= 1e-12  # batch first, as its gradients tell
+
+
 def test_a_module_that_computes_another_function(torch, monkeypatch):
     net = module_of(torch, lambda a: torch.clamp(0.2 * a + 0.5, 0, 1))
     with lc.debug.record(net) as seen:

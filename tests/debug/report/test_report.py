@@ -70,7 +70,10 @@ def test_the_page_is_complete_in_itself():
     """No address that a browser would fetch, no script, everything escaped."""
     page = reported(shut()).html()
     assert not re.search(r"\ssrc\s*=|url\([^#]|@import|<script|<link|<iframe", page)
-    assert "No explorer: 0.fw: the page shows T * H &lt;= 12; this step has T = 12 and H = 4: keep the first 3" in page
+    assert (
+        "No explorer: 0.fw, 0.bw: the page shows T * H &lt;= 12; this step has T = 12 and H = 4: keep the first 3"
+        in page
+    )
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in re.findall(r'href="([^"]*)', page))
     names = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names, not addresses
     assert set(re.findall(r"https?://[^\s\"']+", page)) == names

@@ -1,0 +1,169 @@
+"""The page over a step of one's own; what does not fit is refused, and told how to be cut."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import called
+
+import lstmcore as lc
+from lstmcore.ops.cells import Cell
+
+
+def made(T=3, H=2, B=2, both=False, mask=None):
+    """A case of an LSTM, and the layer that it comes from."""
+    rng = np.random.default_rng(0)
+    lstm = lc.LSTM(1, H, dtype="float64", seed=0, engine="reference")
+    layer = lc.Bidirectional(lstm, lc.LSTM(1, H, dtype="float64", seed=1, engine="reference")) if both else lstm
+    x, dy = rng.standard_normal((T, B, 1)), rng.standard_normal((T, B, H * (1 + both)))
+    y, _, cache = layer.forward(x, mask=mask)
+    dx, _, grads = layer.backward(dy, cache)
+    return lc.debug.Case(dict(layer.params), x, dy, grads | {"x": dx}, {}, mask, {}), y
+
+
+def data(html):
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
+    return json.loads(found)
+
+
+def test_a_case_is_shown(tmp_path):
+    mask = np.array([[True, True], [True, False], [True, True]])
+    for given in (None, mask):
+        case, y = made(mask=given)
+        found = lc.debug.explain_case(case, row=1)
+        title, plain, masked = found.steps["own"]
+        assert list(data(found.html())["steps"]) == ["own", "lstm"]  # the tour needs the LSTM of the examples
+        assert title == "your own step"
+        assert (plain is None) == (given is not None)
+        for traced in (plain, masked):
+            if traced is not None:
+                assert abs(traced.value("y[2,1]") - y[2, 1, 1]) <= 1e-15
+                assert abs(traced.value("dx[0,0]") - case.grads["x"][0, 1, 0]) <= 1e-15
+        assert data(found.save(tmp_path / "own.html").read_text(encoding="utf-8"))["first"] == "own"
+
+
+def test_each_direction_is_shown_by_itself():
+    case, y = made(both=True)
+    found = lc.debug.explain_case(case)
+    assert {key: step.title for key, step in found.steps.items()} == {
+        "fw": "your own step: fw", "bw": "your own step: bw, backward in time",
+    }  # fmt: skip
+    assert abs(found.steps["bw"].plain.value("y[2,1]") - y[0, 0, 3]) <= 1e-15
+
+
+def test_a_cell_of_ones_own_is_shown():
+    """Its numbers, under its own names, and the lines of its own file."""
+
+    def make_step(maths):
+        sigmoid, tanh, one = maths
+
+        def step_forward(a_f, a_n, h_prev):
+            f = sigmoid(a_f)
+            n = tanh(a_n)
+            h = (one - f) * h_prev + f * n
+            return f, n, h
+
+        def step_backward(dh, f, n, h_prev):
+            dn = dh * f
+            dh_prev = dh * (one - f)
+            df = dh * (n - h_prev)
+            da_n = dn * (one - n * n)
+            da_f = df * f * (one - f)
+            return da_f, da_n, dh_prev
+
+        return step_forward, step_backward
+
+    class Leaky(lc.Recurrent):
+        cell = Cell("leaky", ("h",), ("f", "n"), (0, 1), (0, 1), {"b": (0, 1)}, ("h",), (), make_step)
+
+    layer, x = Leaky(2, 2, dtype="float64", seed=0, engine="reference"), np.ones((3, 1, 2))
+    y, _, cache = layer.forward(x)
+    grads = layer.backward(np.ones_like(y), cache)[2]
+    traced = lc.debug.explain_step(layer, x, np.ones_like(y)).steps["own"].plain
+    assert abs(traced.value("dW_hh[1,2]") - grads["W_hh"][1, 2]) <= 1e-15
+    assert traced.blocks == ("a_f", "a_n")
+    (line, *_) = traced.lines(traced.names["df[1,0]"][0])
+    assert line.file == __file__
+    assert Path(__file__).read_text(encoding="utf-8").splitlines()[line.line - 1].strip() == "df = dh * (n - h_prev)"
+
+
+class Doubled(lc.RNN):
+    """Whose gradient of the input is not that of its cell."""
+
+    def backward(self, dy, cache, dstate=None):
+        dx, dstate0, grads = super().backward(dy, cache, dstate)
+        return 2 * dx, dstate0, grads
+
+
+def test_dropped_weights_are_shown_as_they_were_drawn():
+    plain, x = lc.LSTM(1, 2, seed=0, engine="reference"), np.ones((3, 1, 1), "float32")
+    layer = lc.RecurrentDropout(plain, W_hh=0.5)
+    (step,) = lc.debug.explain_step(layer, x, dropout_seed=3).steps.values()
+    factors = {step.plain.value(f"W_hh[{k},{j}]") / float(plain.params["W_hh"][k, j]) for k, j in np.ndindex(2, 8)}
+    assert {round(factor, 5) for factor in factors} == {0.0, 2.0}
+    with pytest.raises(ValueError, match="layer: it is called 3 times, step by step"):
+        lc.debug.explain_step(lc.RecurrentDropout(plain, h=0.5), x, dropout_seed=3)
+
+
+def test_what_is_not_finite_is_shown_as_it_is():
+    layer = lc.LSTM(1, 2, dtype="float64", seed=0, engine="reference")
+    layer.params["b"][:2] = np.nan, -np.inf
+    held = data(lc.debug.explain_step(layer, np.ones((2, 1, 1))).html())["steps"]["own"]["plain"]
+    assert [held["of"][held["names"][f"b[{k}]"][0]] for k in range(3)] == ["NaN", "-Infinity", 1.0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (lc.Linear(1, 2, seed=0), r"steps of a recurrent layer; Linear\(1, 2\) has none"),
+        (lc.LSTM(1, 4, proj_size=2, seed=0), "states of one width"),
+        (lc.LSTM(1, 2, layer_norm=True, seed=0), "by the names of its gates; that of lstm sets no"),
+        (lc.LSTM(1, 2, dtype="complex128", seed=0, engine="reference"), "real numbers; these are complex128"),
+        (Doubled(1, 2, seed=0, engine="reference"), "computes something else than the steps of its cell"),
+    ],
+)
+def test_a_layer_that_it_cannot_follow_is_refused(layer, text):
+    x = np.ones((3, 1, 1), "complex128" if "complex" in text else "float32")
+    with pytest.raises(ValueError, match=text):
+        lc.debug.explain_step(layer, x)
+
+
+def test_a_layer_of_many_inputs_is_refused():
+    layer = lc.LSTM(200, 2, seed=0, engine="reference")
+    with pytest.raises(
+        ValueError, match="shows 700 weights and inputs; this step has 2024, for 200 inputs and 2 units"
+    ):
+        lc.debug.explain_step(layer, np.ones((2, 1, 200), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("options", "row", "text"),
+    [
+        ({"T": 7}, 0, r"the page shows T \* H <= 12; this step has T = 7 and H = 2: keep the first 6: x\[:6\]"),
+        ({"H": 13, "T": 1}, 0, r"this step has T = 1 and H = 13: save a step of a layer with 12 units or fewer"),
+        ({}, 2, r"`row` should be one of the batch, 0 to 1; got 2"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(options, row, text):
+    case, _ = made(**options)
+    with pytest.raises(ValueError, match=text):
+        lc.debug.explain_case(case, row)
+
+
+def test_the_command_loses_no_case_and_passes_over_no_option(tmp_path):
+    case, _ = made()
+    path = tmp_path / "case.npz"
+    lc.debug.save_case(path, case)
+    before = path.read_bytes()
+    for words, complaint in (
+        ((path, "--out", path), "is the case itself: the page needs a file of its own"),
+        ((path, "--cell", "gru"), "--cell is for the page without a case"),
+        (("--row", "1"), "--row is of a case"),
+    ):
+        ended = called("explain", *map(str, words))
+        assert ended.returncode == 2
+        assert complaint in ended.stderr.replace("\n", " ")
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["case.npz"]
