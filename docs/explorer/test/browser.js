@@ -185,6 +185,40 @@ const tests = {
     }
   },
 
+  async "nothing covers anything in the pictures"(page) {
+    for (const step of Object.keys(truth.values))
+      for (const way of ["", "&padding"]) {
+        await go(page, `#h[2,0]&cell=${step}${way}&tab=tour`);
+        assert.deepEqual(await page.evaluate(crowded), [], `${step}${way}`);
+      }
+    await page.evaluate(() => window.lstmcore.page.editAll([["W_hh[0,2]", -1234.5]])); // longer numbers
+    assert.deepEqual(await page.evaluate(crowded), []);
+  },
+
+  async "a field takes numbers alone, and back leads to the question before"(page) {
+    await go(page, "#W_hh[0,2]&tab=edit");
+    const value = () => page.textContent("#inspector [data-role=value]");
+    for (const [typed, kept] of [["0", "0"], ["", "0"], ["1e308", "1e+308"], ["-7", "−7"]]) {
+      await page.fill("#inspector input[type=number]", typed);
+      await page.keyboard.press("Tab");
+      assert.equal(await value(), kept);
+    }
+    await page.waitForFunction(() => decodeURIComponent(location.hash) === "#W_hh[0,2]&tab=edit");
+    for (const name of ["c[2,0]", "dc[1,0]"]) {
+      await page.click(`.chain .num[data-name='${name}']`);
+      await page.waitForFunction((name) => decodeURIComponent(location.hash).startsWith(`#${name}&`), name);
+    }
+    await page.goBack();
+    await page.waitForFunction(() => window.lstmcore.page.asked === "c[2,0]");
+    await go(page, "#%&cell=constructor&tab=constructor");
+    assert.equal(await page.evaluate(() => window.lstmcore.page.key), "lstm");
+    await go(page, "#h[0,0]&tab=break");
+    await page.click("text=/^quiz/");
+    await page.evaluate(() => window.lstmcore.page.edit("b[0]", 1)); // which ends it
+    await page.click("text=open it");
+    assert.match(await page.textContent("#lab"), /^Mistakes that people made/);
+  },
+
   async "NaN in the padding moves nothing"(page) {
     await go(page, "#h[0,0]&padding&tab=mask");
     await page.click("text=put NaN into the padding");
@@ -212,6 +246,27 @@ const tests = {
     assert.equal(await page.locator(".num.wrong").count(), 0);
   },
 };
+
+/**
+ * What is cut off or covers something else, of numbers and of the words beside them. Pictures of the page are not
+ * compared: a letter of another font would change them all. What would spoil them is looked for by itself.
+ */
+function crowded() {
+  const found = [];
+  for (const picture of document.querySelectorAll(".chain, .cell")) {
+    const inside = picture.getBoundingClientRect();
+    const boxes = [...picture.querySelectorAll(".num, .word, .sum, .step, .road-name")].map((each) => [each, each.getBoundingClientRect()]);
+    boxes.forEach(([a, one], n) => {
+      const name = `${picture.className.split(" ")[0]} ${a.dataset.name ?? a.textContent.trim()}`;
+      if (a.scrollWidth > a.clientWidth + 2) found.push(`${name} does not fit in`);
+      if (one.left < inside.left - 1 || one.right > inside.right + 1) found.push(`${name} is cut off`);
+      for (const [b, two] of boxes.slice(n + 1))
+        if (!a.contains(b) && Math.min(one.right, two.right) - Math.max(one.left, two.left) > 2 && Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top) > 2)
+          found.push(`${name} and ${b.dataset.name ?? b.textContent.trim()}`);
+    });
+  }
+  return found;
+}
 
 /** Opens an address of the page, with nothing edited. */
 async function go(page, hash, between) {
