@@ -73,21 +73,30 @@ def parts_of(tiles: int, most: int, vectors: int, threads: int) -> int:
     return min(range(1, min(most, threads) + 1), key=took)
 
 
+def cut(
+    cell: Cell, T: int, B: int, I: int, H: int, lanes: int, size: int, masked: bool, threads: int
+) -> tuple[int, int, int]:
+    """Tiles, parts of each, and how many parts there would be at most. size: bytes of a number."""
+    K, V = len(cell.gates), -(-H // lanes)
+    step = B * K * H * H
+    tiles, most_parts = 1, 1
+    if T * (step + B * H * (K * I + GATES)) >= SMALL:
+        if K * H * H * size <= CACHE and B >= FEW:
+            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
+            if masked:  # more tiles than threads: a thread that is done with short rows takes the next
+                tiles = max(tiles, min(MASKED_TILES, B // 4))
+        if step >= STEP * tiles:
+            most_parts = min(V, max(2, max(B // tiles, FETCHED) * K * H * H // STEP))
+    return tiles, parts_of(tiles, most_parts, V, threads), most_parts
+
+
 @functools.lru_cache(maxsize=64)
 def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
     """The plan for one shape, with a mask or without, on `threads` threads."""
     v = vectors(dtype)
     K = len(cell.gates)
-    step = B * K * H * H
-    tiles, most_parts = 1, 1
-    if T * (step + B * H * (K * I + GATES)) >= SMALL:
-        if K * H * H * v.size <= CACHE and B >= FEW:
-            tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
-            if masked:  # more tiles than threads: a thread that is done with short rows takes the next
-                tiles = max(tiles, min(MASKED_TILES, B // 4))
-        if step >= STEP * tiles:
-            most_parts = min(-(-H // v.lanes), max(2, max(B // tiles, FETCHED) * K * H * H // STEP))
-    rows, parts = -(-B // tiles), parts_of(tiles, most_parts, -(-H // v.lanes), threads)
+    tiles, parts, most_parts = cut(cell, T, B, I, H, v.lanes, v.size, masked, threads)
+    rows = -(-B // tiles)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
     layout = forward_layout(cell, I, H, dtype, parts)
