@@ -16,7 +16,8 @@
 # make gpu     on a machine with a GPU                       PART=tests|race|bench OUT=DIR
 
 PYTHON ?= python3
-BIN := .venv/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := .venv/$(SCRIPTS)
 SEEDS ?= 0 1 2 3 4
 PEERS ?=
 DATA ?=
@@ -46,10 +47,10 @@ avx2: .venv/dev
 	  tests/ops/cpu/test_tile.py tests/ops/recurrence/cpu/test_fused.py
 
 bare: .venv-bare/done
-	.venv-bare/bin/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
+	.venv-bare/$(SCRIPTS)/python -m pytest -q -k 'not fused' tests/test_without_numba.py tests/layers/test_simple.py tests/test_truth.py
 
 lowest: .venv-lowest/done
-	.venv-lowest/bin/python -m pytest -q -k '(not fused or fused-cpu-lstm) and not processes' tests/test_trajectory.py \
+	.venv-lowest/$(SCRIPTS)/python -m pytest -q -k '(not fused or fused-cpu-lstm) and not processes' tests/test_trajectory.py \
 	  tests/train/files/test_checkpoint.py tests/cli/test_verbs.py
 
 questions: .venv/dev
@@ -81,7 +82,7 @@ scoreboard: .venv/peers $(patsubst %,.peers/%/done,openvino tract paddlepaddle d
 	$(BIN)/python -m benchmarks.scoreboard
 	for peer in paddlepaddle:paddle openvino:openvino openvino:openvino:layout1 tract:tract dm-haiku:haiku mlx:mlx \
 	            tinygrad:tinygrad mxnet:mxnet; do \
-	  $(BIN)/python -m benchmarks.scoreboard $${peer#*:}=.peers/$${peer%%:*}/bin/python; done
+	  $(BIN)/python -m benchmarks.scoreboard $${peer#*:}=.peers/$${peer%%:*}/$(SCRIPTS)/python; done
 
 gpu:
 	$(PYTHON) -m benchmarks.gpu $(PART) --out $(OUT)
@@ -106,16 +107,16 @@ gpu:
 
 .venv-bare/done: pyproject.toml
 	$(PYTHON) -m venv .venv-bare
-	.venv-bare/bin/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15.4' 'safetensors>=0.5' pytest pytest-timeout hypothesis
-	.venv-bare/bin/pip install --quiet --no-deps --editable .
+	.venv-bare/$(SCRIPTS)/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15.4' 'safetensors>=0.5' pytest pytest-timeout hypothesis
+	.venv-bare/$(SCRIPTS)/pip install --quiet --no-deps --editable .
 	@touch $@
 
 LOWEST := import tomllib; asked = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
   print(*(each.partition(";")[0].replace(">=", "==") for each in asked))
 .venv-lowest/done: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet pytest pytest-timeout hypothesis $$($(PYTHON) -c '$(LOWEST)')
-	.venv-lowest/bin/pip install --quiet --no-deps --editable .
+	.venv-lowest/$(SCRIPTS)/pip install --quiet pytest pytest-timeout hypothesis $$($(PYTHON) -c '$(LOWEST)')
+	.venv-lowest/$(SCRIPTS)/pip install --quiet --no-deps --editable .
 	@touch $@
 
 PEER_dm-haiku := dm-haiku jax
@@ -124,7 +125,7 @@ PEER_mxnet := mxnet 'numpy<1.24'
 
 .peers/%/done: # an environment of its own for each: they want other versions of things
 	$(PYTHON) -m venv .peers/$*
-	.peers/$*/bin/pip install --quiet safetensors $(or $(PEER_$*),$* onnx 'numpy>=2.0')
+	.peers/$*/$(SCRIPTS)/pip install --quiet safetensors $(or $(PEER_$*),$* onnx 'numpy>=2.0')
 	@touch $@
 
 clean:

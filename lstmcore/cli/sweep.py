@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lstmcore.arrays import Plain
-from lstmcore.cli.talk import JsonOption, err, fail, named, or_complain, out, picture, print_or_go_on, say, tell
+from lstmcore.cli.talk import JsonOption, err, fail, named, or_complain, out, picture, print_or_go_on, say, tell, typed
 from lstmcore.recipes import sweep as sweeping
 
 sweep = typer.Typer()
@@ -89,7 +88,7 @@ def sweep_recipe(
     out.print(_table(space, found))
     say(sweeping.verdict(found))
     say(f"{folder}: {', '.join(written)}")
-    again = shlex.join(["lstmcore", *sys.argv[1:]])
+    again = typed(["lstmcore", *sys.argv[1:]])
     failed = sum(trial.state == "failed" for trial in outcome.trials)
     if failed:
         tell(f"{failed} of {len(outcome.trials)} trials failed; {folder}/trials has their logs; again: {again}")

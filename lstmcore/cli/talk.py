@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -130,7 +131,7 @@ def keeping(
     if resume and overwrite:
         fail("--resume goes on with a run and --overwrite deletes it: one of the two", 2)
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-    command = shlex.join(["lstmcore", *words, "--resume"])
+    command = typed(["lstmcore", *words, "--resume"])
     keep = Keep(folder, resume, overwrite, tell, f"go on with: {command}", begin_from=begin_from, ranks=ranks)
     if begin_from is not None and begin_from.resolve() == folder.resolve():
         fail("--from RUN and --out FOLDER should differ; to go on with a run that was interrupted: --resume", 2)
@@ -173,7 +174,7 @@ def hand_over(
             drawn = picture(lambda path: recipe.draw(path, result), keep.folder / "picture.png")
             files = [*finished.FILES, *tables, *drawn]
             predict = ["lstmcore", "predict", metrics["recipe"], str(keep.folder), *hint]
-            written = f"{keep.folder}: {', '.join(files)}" + (f"; try: {shlex.join(predict)}" if hint else "")
+            written = f"{keep.folder}: {', '.join(files)}" + (f"; try: {typed(predict)}" if hint else "")
     show(result, options)
     if written:
         say(written)
@@ -214,6 +215,11 @@ def range_test(job: finished.Job, folder: Path | None, as_json: bool) -> NoRetur
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def typed(words: list[str], posix: bool = os.name == "posix") -> str:
+    """A command as somebody would type it."""
+    return shlex.join(words) if posix else subprocess.list2cmdline(words)
 
 
 def say(message: str) -> None:

@@ -1,6 +1,7 @@
 """A program in any language on a case of the pack: files in a folder, in and out (docs/pack.md)."""
 
 import json
+import os
 import shlex
 import subprocess
 import tempfile
@@ -31,6 +32,12 @@ def hand_over(case: Golden, folder: Path) -> None:
     (folder / "case.safetensors").write_bytes(to_bytes(arrays, {}))
 
 
+def split(command: str, posix: bool = os.name == "posix") -> list[str]:
+    """The words of a command; where folders are parted by backslashes, these stand for themselves."""
+    words = shlex.split(command, posix=posix)
+    return words if posix else [word.strip('"') for word in words]
+
+
 def run(command: str | Sequence[str], case: Golden, seconds: float = 10.0) -> dict[str, np.ndarray]:
     """The results of `command DIRECTORY`: those of `case.results` that it gives.
 
@@ -40,7 +47,7 @@ def run(command: str | Sequence[str], case: Golden, seconds: float = 10.0) -> di
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    words = shlex.split(command) if isinstance(command, str) else list(command)
+    words = split(command) if isinstance(command, str) else list(command)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hand_over(case, folder)

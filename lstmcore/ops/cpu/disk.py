@@ -79,7 +79,7 @@ def save(name: str, content: bytes) -> None:
             file.write(_seal(name, content) + content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(unfinished, folder / (name + SUFFIX))  # in one move: another process finds the whole file or none
+        _put(unfinished, folder / (name + SUFFIX))
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -178,12 +178,26 @@ def writable() -> Path:
         try:
             folder.parent.mkdir(parents=folder is not BESIDE, exist_ok=True)
             folder.mkdir(mode=0o755, exist_ok=True)
-            if os.access(folder, os.W_OK | os.X_OK) and _is_ours(folder.stat()):
+            if _is_ours(folder.stat()):
+                # Tried, since os.access does not know who may write to a folder on Windows.
+                trial = folder / f"{secrets.token_hex(8)}{UNFINISHED}"
+                os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                trial.unlink()
                 return folder
             problem = f"{folder} is not this user's alone to write to"
         except OSError as error:
             problem = str(error)
     raise PermissionError(problem)
+
+
+def _put(unfinished: Path, path: Path) -> None:
+    """Gives the file its name in one move: another process finds the whole file or none."""
+    try:
+        os.replace(unfinished, path)
+    except PermissionError:  # Windows: somebody reads the file that has this name, and so the same content
+        if not path.exists():
+            raise
+        unfinished.unlink()
 
 
 def _seal(name: str, content: bytes) -> bytes:

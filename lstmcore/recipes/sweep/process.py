@@ -42,6 +42,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)} | limits,
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
             )
         assert self._process.stdin is not None
         self._stdin = self._process.stdin

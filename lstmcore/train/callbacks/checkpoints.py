@@ -105,7 +105,7 @@ class Checkpoints(Callback):
             except Damaged as error:
                 self.tell(f"{error}; it is left out (and called *.damaged)")
                 with contextlib.suppress(OSError):
-                    path.rename(path.with_suffix(".damaged"))
+                    path.replace(path.with_suffix(".damaged"))
                 continue
             except FileNotFoundError:  # deleted since the folder was read
                 continue
@@ -183,7 +183,8 @@ class Checkpoints(Callback):
         if name is None:
             self._saved, self._when = (run.epoch, run.step), time.monotonic()
             for old in self._files()[self.keep :]:
-                old.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows: somebody reads it; it goes the next time
+                    old.unlink(missing_ok=True)
 
 
 def _name(step: int) -> str:

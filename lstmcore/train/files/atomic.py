@@ -3,7 +3,10 @@
 import contextlib
 import os
 import secrets
+import time
 from pathlib import Path
+
+TRIES = 10 if os.name == "nt" else 1  # a tenth of a second apart: there no file is replaced that somebody reads
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -17,7 +20,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        _replace(beside, path)
     except OSError as error:
         reason = "there is no such folder" if not path.parent.is_dir() else error.strerror or str(error)
         message = f"could not be saved ({reason}); what was there before is untouched"
@@ -33,7 +36,18 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
+def _replace(beside: Path, path: Path) -> None:
+    for others in range(TRIES - 1, -1, -1):
+        try:
+            return os.replace(beside, path)
+        except PermissionError:
+            if others == 0:
+                raise
+            time.sleep(0.1)
+
+
 def remove_left_overs(folder: Path) -> None:
     """Deletes what a kill during `write_atomically` has left in a folder that nothing is writing to now."""
     for path in folder.glob(".*.part"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows: somebody reads it
+            path.unlink(missing_ok=True)

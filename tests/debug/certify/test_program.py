@@ -10,7 +10,7 @@ import pytest
 
 from lstmcore.debug.certify import read_pack
 from lstmcore.debug.certify.pack import HERE
-from lstmcore.debug.certify.program import Refused, run
+from lstmcore.debug.certify.program import Refused, run, split
 
 PACK = read_pack()
 C = Path(__file__).parents[2] / "golden"
@@ -68,6 +68,13 @@ def test_a_wrong_line_in_c_is_found(tmp_path):
     room = case.tolerance["float64"]
     off = {n for n, want in case.results.items() if np.any(np.abs(got[n] - want) > room[n.split("/")[0]])}
     assert off == {n for n in case.results if n.split("/")[0] not in ("y", "state")}
+
+
+def test_the_words_of_a_command():
+    assert split("'my program' --fast", posix=True) == ["my program", "--fast"]
+    assert split(r'"C:\Program Files\lstm.exe" --fast C:\x', posix=False) == [
+        r"C:\Program Files\lstm.exe", "--fast", r"C:\x",
+    ]  # fmt: skip
 
 
 def test_programs_that_go_wrong():

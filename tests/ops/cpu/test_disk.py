@@ -116,6 +116,36 @@ def test_a_save_that_fails_leaves_nothing(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_a_folder_is_tried_before_it_is_chosen(folder, tmp_path, monkeypatch):
+    """By fault injection: on Windows lists of users say who may write to a folder, which no mode shows."""
+    monkeypatch.setattr(disk, "folders", lambda: (tmp_path / "of all", folder))
+    opened = os.open
+
+    def refused(path, *given):
+        if "of all" in str(path):
+            raise PermissionError(13, "Access is denied")
+        return opened(path, *given)
+
+    monkeypatch.setattr(os, "open", refused)
+    disk.save("a", b"content")
+    assert [path.name for path in folder.iterdir()] == ["a.kernel"]
+
+
+def test_a_file_that_others_read_is_as_good_as_a_new_one(folder, monkeypatch):
+    """By fault injection: Windows replaces no file that somebody reads. One of this name has this content."""
+    disk.save("a", b"content")
+
+    def refused(*_):
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(os, "replace", refused)
+    disk.save("a", b"content")
+    assert [path.name for path in folder.iterdir()] == ["a.kernel"]
+    with pytest.raises(PermissionError, match="Access is denied"):
+        disk.save("b", b"content")
+    assert [path.name for path in folder.iterdir()] == ["a.kernel"]
+
+
 def test_what_is_old_goes_and_files_of_others_stay(folder):
     disk.save("old", b"content")
     disk.save("used", b"content")

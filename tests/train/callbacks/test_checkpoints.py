@@ -450,6 +450,18 @@ def test_a_folder_that_cannot_be_written(number, tmp_path, monkeypatch):
     assert folder(tmp_path) == before
 
 
+def test_an_old_one_that_is_read_goes_later(tmp_path, monkeypatch, told):
+    """By fault injection: Windows deletes no file that somebody reads."""
+    keep = Checkpoints(tmp_path, keep=1, tell=told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "unlink", lambda *_, **__: refused(errno.EACCES))
+        run(keep, epochs=2)
+    assert len(folder(tmp_path)) > 1
+    assert told == []
+    run(Checkpoints(tmp_path, keep=1), epochs=4, resume=keep.last())
+    assert len(folder(tmp_path)) == 1
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_the_right_to_write(tmp_path):
     (tmp_path / "c").mkdir()

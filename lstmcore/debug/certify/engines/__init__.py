@@ -58,7 +58,8 @@ def engine(name: str, dtype: str = "") -> Engine:
     if dtype and rest and kind not in ENGINES:
         raise ValueError(f"a dtype can be asked of {', '.join(ENGINES)}; {name} is judged by that of its results")
     if kind == "program":
-        if not rest or shutil.which(rest.split()[0]) is None:
+        words = program.split(rest)
+        if not words or shutil.which(words[0]) is None:
             raise ValueError(
                 f"the program {rest!r} cannot be run; wanted is program:COMMAND, and a file that may be run"
             )

@@ -1,0 +1,43 @@
+"""Files that somebody reads, as Windows refuses to replace or delete them; by fault injection, for it is not here."""
+
+import os
+
+import pytest
+
+from lstmcore.train.files import atomic
+from lstmcore.train.files.atomic import remove_left_overs, write_atomically
+
+
+def in_use(*_: object, **__: object) -> None:
+    raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+
+def test_a_file_that_is_read_for_a_moment_is_replaced_afterwards(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"before")
+    replace, refused = os.replace, [1, 2]
+    monkeypatch.setattr(atomic, "TRIES", 3)
+    monkeypatch.setattr(os, "replace", lambda *names: in_use() if refused and refused.pop() else replace(*names))
+    write_atomically(tmp_path / "a", b"after")
+    assert (tmp_path / "a").read_bytes() == b"after"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_that_is_read_all_the_while_stays(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"before")
+    monkeypatch.setattr(atomic, "TRIES", 2)
+    monkeypatch.setattr(os, "replace", in_use)
+    with pytest.raises(PermissionError, match=r"could not be saved \(The process cannot access .*\); what was there"):
+        write_atomically(tmp_path / "a", b"after")
+    assert (tmp_path / "a").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_left_over_that_is_read_stays(tmp_path, monkeypatch):
+    left = tmp_path / ".a.0.part"
+    left.write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(left), "unlink", in_use)
+        remove_left_overs(tmp_path)
+    assert left.exists()
+    remove_left_overs(tmp_path)
+    assert not left.exists()
