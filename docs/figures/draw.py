@@ -141,7 +141,7 @@ def decay() -> Figure:
     for f, name in ((0.99, "f = 0.99"), (0.9, "f = 0.9"), (0.731, "f = 0.73: b_f = 1"), (0.5, "f = 0.5: b_f = 0")):
         ax.plot(s, f**s, color=ALONG_C, lw=1.2)
         end = min(T, int(np.log(2e-8) / np.log(f)))
-        ax.text(end + 0.5, f**end, name, va="center", color=ALONG_C, fontsize=9)
+        ax.text(end + 0.5, f**end, name, va="center" if end == T else "bottom", color=ALONG_C, fontsize=9)
     rng = np.random.default_rng(0)
     rnn = lc.RNN(1, H, dtype="float64", engine="reference", seed=0)
     x = rng.normal(size=(T, 1, 1))
