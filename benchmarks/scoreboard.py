@@ -34,6 +34,8 @@ CLAIMS = (  # what is known of an engine, the features that have to meet, and of
     ("go_backwards on the way for accelerators, with JAX's stand-in", "keras:jax:kernel", "reverse", "lstm"),
     ("a row of length 0 has the carry of all steps", "flax", "empty", ""),
     ("NaN in the padding makes dW NaN", "flax", "lengths nan", ""),
+    ("a row of length 0 has the carry of all steps", "flax:nnx", "empty", ""),
+    ("NaN in the padding makes dW NaN", "flax:nnx", "lengths nan", ""),
     ("constant peepholes are dropped", "openvino", "peepholes", "lstm"),
     ("input_forget is ignored", "openvino", "coupled_f", "lstm"),
     ("layout=1", "openvino:layout1", "", ""),

@@ -127,6 +127,8 @@ def test_halves_have_tolerances_of_their_own(torch):
     answered = CliRunner().invoke(app, ["certify", "lstmcore", "--dtype", "float16"])
     assert answered.exit_code == 2
     assert "lstmcore is not asked for float16 here; torch, flax" in answered.output.replace("\n", " ")
+    answered = CliRunner().invoke(app, ["certify", "mine:right", "--dtype", "float32"])
+    assert "mine:right is judged by that of its results" in answered.output.replace("\n", " ")
     wrong = CliRunner().invoke(app, ["certify", "torch", "--dtype", "int8"])
     assert "`--dtype` should be float64, float32, float16 or bfloat16; got 'int8'" in wrong.output.replace("\n", " ")
 
@@ -205,6 +207,7 @@ def running(process):
     ("name", "words"),
     [
         ("nothing", "should be one of lstmcore, torch"), ("no_such_module:f", "No module named 'no_such_module'"),
+        ("mine.py:right", "named as `import` names it, mine:lstm for mine.py; got 'mine.py:right'"),
         ("mine:nothing", "mine has no function 'nothing'"), ("program:./not-there", "cannot be run; wanted is"),
         ("torch:what", "torch takes no more words"), ("lstmcore:quick", "an engine of lstmcore is one of reference"),
         ("keras", "a backend should stand behind it"), ("flax:linen", "after flax may stand nnx; got linen"),

@@ -77,6 +77,8 @@ def engine(name: str, dtype: str = "") -> Engine:
         raise ValueError(
             f"the engine should be one of {', '.join(ENGINES)}, program:COMMAND or module:function; got {name!r}"
         )
+    if "/" in kind or kind.endswith(".py"):
+        raise ValueError(f"the module should be named as `import` names it, mine:lstm for mine.py; got {name!r}")
     module = importlib.import_module(kind)
     if not callable(getattr(module, rest, None)):
         raise ValueError(f"{kind} has no function {rest!r}")

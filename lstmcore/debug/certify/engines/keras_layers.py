@@ -21,6 +21,7 @@ from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
 FUNCTIONS = ("tanh", "sigmoid", "relu", "softsign", "softplus", "elu", "linear")
+LONG = 20  # steps
 KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 Told: TypeAlias = tuple[tuple[str, object], ...]  # the keywords of a layer
 
@@ -108,7 +109,10 @@ def _layer(keras: ModuleType, kind: str, H: int, both: bool, shape: tuple[int, .
 
 @functools.cache
 def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
-    """A layer of Keras on JAX as a compiled function of its weights too: one for all places and cases."""
+    """A layer of Keras on JAX as a compiled function of its weights too: one for all places and cases.
+
+    Not where a long loop is unrolled: each of its steps would be compiled, for minutes.
+    """
     import jax
 
     layer = _layer(keras, *made)
@@ -117,7 +121,8 @@ def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
     def call(weights: Theirs, x: Theirs, initial_state: Theirs, mask: Theirs) -> Theirs:
         return layer.stateless_call(weights, fixed, x, initial_state=initial_state, mask=mask)[0]
 
-    return compiled(jax, call)
+    *_, shape, told = made
+    return call if dict(told)["unroll"] and shape[1] > LONG else compiled(jax, call)
 
 
 def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
