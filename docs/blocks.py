@@ -31,7 +31,8 @@ class Shown(NamedTuple):
 
 def pages() -> list[Path]:
     """README.md and everything in docs/."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    written = (page for page in (ROOT / "docs").glob("**/*.md") if "node_modules" not in page.parts)
+    return [ROOT / "README.md", *sorted(written)]
 
 
 def blocks(text: str) -> list[tuple[int, str]]:

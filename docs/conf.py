@@ -18,7 +18,7 @@ import lstmcore  # noqa: E402
 project, author, release = "lstmcore", "The lstmcore developers", lstmcore.__version__
 copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["scoreboard", "figures"]  # the files of these folders are linked, and are no pages
+exclude_patterns = ["scoreboard", "figures", "explorer"]  # the files of these folders are linked, and are no pages
 myst_heading_anchors = 4  # links to headings as on any forge
 myst_enable_extensions = ["colon_fence", "attrs_inline"]
 
