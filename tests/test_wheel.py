@@ -1,6 +1,7 @@
 """What is installed holds all that the package reads: the wheel, built and looked into."""
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -36,3 +37,17 @@ def test_the_wheel_holds_the_package_and_its_data(tmp_path):
     assert "lstmcore docs" in told
     assert {Path(name).suffix for name in inside} >= {".py", ".cu", ".cuh"}
     assert "lstmcore/py.typed" in inside  # or the checkers of others see no type
+
+
+def test_kernels_go_into_the_wheel_if_there_are_any(tmp_path):
+    """Though git does not know them."""
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "lstmcore" / "kernels").mkdir(parents=True)
+    shutil.copy(ROOT / "lstmcore" / "__init__.py", tmp_path / "lstmcore")
+    for name in ("a.kernel", "a.lock", "a.unfinished"):
+        (tmp_path / "lstmcore" / "kernels" / name).write_bytes(b"")
+    (wheel,) = WheelBuilder(str(tmp_path)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        inside = [name for name in archive.namelist() if name.startswith("lstmcore/kernels/")]
+    assert inside == ["lstmcore/kernels/a.kernel"]

@@ -26,6 +26,12 @@ def verse(tmp_path):
     return tmp_path
 
 
+def test_a_command_is_shown_as_it_would_be_typed():
+    words = ["lstmcore", "predict", "my run"]
+    assert talk.typed(words, posix=True) == "lstmcore predict 'my run'"
+    assert talk.typed(words, posix=False) == 'lstmcore predict "my run"'
+
+
 def assert_saved(run: Path) -> dict:
     assert (run / "model.safetensors").stat().st_size > 0
     assert (run / "picture.png").read_bytes()[:4] == b"\x89PNG"

@@ -131,7 +131,7 @@ def test_a_package_with_kernels_compiles_nothing(site, nightly, tmp_path):
         pytest.skip("this processor reaches no level")
     said = python(site, "import sys; from lstmcore.cli import main; sys.argv = ['', 'info', '--build-kernels']; main()")
     assert f"kernels in {site / 'lstmcore' / 'kernels'}, " in said
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, site)
     (wheel,) = WheelBuilder(str(site)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
