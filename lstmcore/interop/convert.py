@@ -51,7 +51,8 @@ def to_lstmcore(
         like = blocks[next(key for key in blocks if key[0] == "h")][0][1]
         sizes[k, d] = len(blocks[next(key for key in blocks if key[0] == "x")][0][1]), like.shape[-1]
         if options.get("reset") == "before":  # both biases of the candidate add up
-            blocks["b", "n"] = blocks.get(("b", "n"), []) + blocks.pop(("b", "m"), [])
+            both = blocks.pop(("b", "n"), []) + blocks.pop(("b", "m"), [])
+            blocks |= {("b", "n"): both} if both else {}
         for part in own.cells[cell]:
             copies = [blocks.get((part.of, g), [("", np.zeros_like(like[0]))]) for g in part.blocks]
             name = own.name(structure, k, d, part.key)

@@ -37,7 +37,7 @@ class Diagnosis:
 
     ok: bool  # the gradients are right, up to rounding, and the function is this one
     names: tuple[str, ...]  # the mistakes of the best answer, and then those whose numbers are the same
-    residual: float  # between the gradients and the answer's numbers: largest relative error of an array
+    residual: float  # between the gradients and the answer's numbers: largest relative error of an array; NaN line by line
     runner_up: RunnerUp | None
     alternatives: tuple[tuple[Mistake, ...], ...]  # each a set of mistakes that gives these very numbers
     place: Place | None  # where it starts, if nothing known explains it
@@ -75,7 +75,7 @@ class Diagnosis:
             lines.append("" if k == 0 else "with the same numbers:")
             for mistake in mistakes:
                 lines.extend([mistake.name, *map(str, lines_of(mistake))])
-        if self.names and self.place is None:
+        if self.names and self.place is None and self.residual == self.residual:
             lines.append(f"residual {self.residual:.1e}: rounding ({self.digits})")
         if self.runner_up is not None:
             names = " and ".join(self.runner_up.names) or "no mistake at all"
@@ -285,7 +285,7 @@ class _Ladder:
             return Diagnosis(
                 ok=False,
                 names=tuple(m.name for m in said),
-                residual=off,
+                residual=float("nan") if not lines.unknown else off,
                 runner_up=None,
                 alternatives=(said,),
                 place=place._replace(arrays=lines.unknown, right=lines.right) if lines.unknown else None,

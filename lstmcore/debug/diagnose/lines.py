@@ -68,7 +68,7 @@ class Lines:
         off = {k for k in given if not within({k: given[k]}, right, allowed)}
         explains: dict[tuple[Mistake, ...], set[str]] = {}
         moved: dict[Mistake, set[str]] = {}
-        for mistakes in self._sets(known, moved, off):
+        for mistakes in self._sets(known, moved, off, explains):
             try:
                 numbers = self.numbers(*mistakes)
             except (*BREAKS, ZeroDivisionError):
@@ -77,7 +77,7 @@ class Lines:
             if len(mistakes) == 1:
                 moved[mistakes[0]] = changed
             near = {k for k in changed & off if residual({k: given[k]}, numbers) < self.bench.chaos}
-            if near and changed <= off:
+            if near and all(within({k: numbers[k]}, right, allowed) for k in changed - off):
                 bound = self.allowed(*mistakes)
                 explains[mistakes] = {k for k in near if within({k: given[k]}, numbers, bound)}
         found: list[Mistake] = []
@@ -90,14 +90,19 @@ class Lines:
         return Judgement(tuple(found), tuple(k for k in given if k in left), tuple(k for k in given if k not in off))
 
     def _sets(
-        self, known: list[Mistake], moved: dict[Mistake, set[str]], off: set[str]
+        self,
+        known: list[Mistake],
+        moved: dict[Mistake, set[str]],
+        off: set[str],
+        explains: dict[tuple[Mistake, ...], set[str]],
     ) -> Iterator[tuple[Mistake, ...]]:
-        """Singles; then, for one array that is off, a line of the products and what was done to it when finished."""
+        """Singles; then, for an array that none explains, a line of the products and what was done to it at the end."""
         yield from ((m,) for m in known)
         ends = off & set(self.bench.case.grads)
+        left = ends.difference(*explains.values())
         inside = [m for m, keys in moved.items() if not m.afterwards and keys and keys <= ends]
         after = [m for m, keys in moved.items() if m.afterwards and keys and keys <= ends]
-        yield from ((a, b) for a, b in product(inside, after) if moved[a] & moved[b])
+        yield from ((a, b) for a, b in product(inside, after) if moved[a] & moved[b] & left)
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
         """What every line gives, from the program's own numbers one line before, with these mistakes."""

@@ -2,8 +2,9 @@
 
 H is one of the sizes of dy, I one of x; what fits gives the cell, and which matrix meets what. What shapes leave open
 gives several ways, the likeliest first: rows of h above those of x, the axes of arrays (4, H, I), and for a GRU whether
-the reset gate comes before the product or after. Vectors beside the gates are peepholes, one more matrix is a
-projection, and where the input gate has no matrix it is 1 - f.
+the reset gate comes before the product or after, and the order of its blocks; of square matrices which meets x.
+Vectors beside the gates are peepholes, one more matrix is a projection, and where the input gate has no matrix it is
+1 - f.
 """
 
 import re
@@ -24,7 +25,11 @@ WORDS = {"forget": "f", "input": "i", "output": "o", "candidate": "g", "cand": "
          "update": "z", "reset": "r", "hidden": "h", "matrix": "", "write": "", "bias": "b"}  # fmt: skip
 LETTERS = {"lstm": {"i": "i", "f": "f", "g": "g", "c": "g", "a": "g", "o": "o"},
            "gru": {"z": "z", "r": "r", "n": "n", "h": "n", "c": "n", "g": "n"}}  # fmt: skip
-FUSED = {"lstm": "ifgo", "gru": "rzn", "rnn": "n"}
+FUSED = (  # cell, and which blocks an array of so many holds
+    ("lstm", {4: "ifgo"}), ("gru", {3: "rzn"}), ("rnn", {1: "n"}),
+    ("gru", {2: "rz", 1: "n"}), ("lstm", {3: "ifo", 1: "g"}),
+)  # fmt: skip
+GRU_ORDERS = ("rzn", "zrn", "rnz", "znr", "nrz", "nzr")  # the likeliest first
 OWN = "a program of its own"
 PEEPHOLE = (
     r"(?:p|v|peep(?:holes?)?|w_?c|w_?peep(?:holes?)?)_?([ifo])?_?(?:c|diag)?|w_?([ifo])_?(?:c|diag|peep(?:holes?)?)"
@@ -84,13 +89,42 @@ def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Ow
         options |= {"proj_size": H} if roles.projection else {}
         fed = {g for part in roles.parts if part.of != "b" for g in part.blocks}
         options |= {"coupled": "".join({"i", "f"} - fed)} if cell == "lstm" and not fed.issuperset("if") else {}
-        layout = Layout(OWN, {cell: roles.parts}, peepholes=roles.peepholes, projection=roles.projection)
-        for ours, theirs, rows in _rows_of_h(flat, their_grads, roles.parts, C):
-            told = ", ".join(filter(None, (how, rows)))
-            one = Own(layout, cell, not named and cell != "rnn", I, H, ours, theirs, told, options, in_words(options))
-            yield one
-            if cell == "gru":
-                yield one._replace(options={"reset": "before"}, function=BEFORE)
+        for parts, said in _ways(roles.parts, cell, flat):
+            layout = Layout(OWN, {cell: parts}, peepholes=roles.peepholes, projection=roles.projection)
+            for ours, theirs, rows in _rows_of_h(flat, their_grads, parts, C):
+                told, open_order = ", ".join(filter(None, (how, rows, said))), not named and cell == "lstm"
+                one = Own(layout, cell, open_order, I, H, ours, theirs, told, options, in_words(options))
+                yield one
+                if cell == "gru":
+                    yield one._replace(options={"reset": "before"}, function=BEFORE)
+
+
+def _ways(parts: tuple[Part, ...], cell: str, weights: Arrays) -> Iterator[tuple[tuple[Part, ...], str]]:
+    """The roles as found; with the blocks of a GRU in other orders; and with what meets x and what meets h swapped."""
+    yield parts, ""
+    if cell == "gru" and any(len(part.blocks) > 1 for part in parts):
+        seen = [parts]
+        for order in GRU_ORDERS:
+            places = {g: k for k, g in enumerate(order)} | {"m": order.index("n")}
+            moved = tuple(p._replace(blocks="".join(sorted(p.blocks, key=places.__getitem__))) for p in parts)
+            if moved not in seen:
+                seen.append(moved)
+                fused = max((p.blocks.replace("m", "n") for p in moved), key=lambda blocks: len(blocks))
+                yield moved, f"gate blocks in the order {' '.join(fused)}"
+    shapes = {weights[part.key].shape for part in parts if part.of in ("x", "h")}
+    if len(shapes) != 1:
+        return
+    other = {"x": "h", "h": "x"}
+    turned = {"n": "m", "m": "n"} if cell == "gru" else {}
+    swapped = tuple(
+        p._replace(of=other[p.of], blocks="".join(turned.get(g, g) for g in p.blocks)) if p.of in other else p
+        for p in parts
+    )
+    said = f"{next(p.key for p in swapped if p.of == 'x')} is what meets x"
+    yield swapped, said
+    if len(set(*shapes)) == 1:
+        for some, how in ((parts, ""), (swapped, f"{said}, ")):
+            yield tuple(p._replace(out_first=not p.out_first) for p in some), f"{how}matrices are (in, out)"
 
 
 def _gains(weights: Arrays, dy: Shape) -> dict[str, str]:
@@ -144,21 +178,25 @@ def _program(weights: Arrays, x: Shape, dy: Shape) -> tuple[Roles, str, bool, in
     ways = [(H, I, H) for H, I in product(dict.fromkeys(dy[::-1]), dict.fromkeys(x[::-1]))]
     ways += [(P, x[-1], H) for P in dict.fromkeys(dy[::-1]) for H in dict.fromkeys([n // 4 for n in units] + units)]
     for H, I, C in ways:
-        for per_gate, K in ((True, 1), (False, 4), (False, 3), (False, 1)):
-            for cell in LETTERS if per_gate else [{4: "lstm", 3: "gru", 1: "rnn"}[K]]:
-                found = _roles(weights, I, H, C, K, cell, per_gate)
-                if found is not None:
-                    return found, cell, per_gate, I, H, C
+        for cell, fused in (*((cell, None) for cell in LETTERS), *FUSED):
+            found = _roles(weights, I, H, C, cell, fused)
+            if found is not None:
+                return found, cell, fused is None, I, H, C
     return None
 
 
-def _roles(weights: Arrays, I: int, P: int, H: int, K: int, cell: str, per_gate: bool) -> Roles | None:
-    """What each array is in a layer that reads I, gives P and has H units; None if some have no role."""
+def _roles(weights: Arrays, I: int, P: int, H: int, cell: str, fused: Mapping[int, str] | None) -> Roles | None:
+    """What each array is in a layer that reads I, gives P and has H units; None if some have no role.
+
+    fused: which blocks an array of so many holds; None: one each, as the names tell.
+    """
     parts: list[Part] = []
+    per_gate = fused is None
+    of_h_by_name = _speaking_of_h([key for key, a in weights.items() if a.ndim == 2])
     peepholes, projection = [], []
     for key, a in weights.items():
         peephole = re.fullmatch(PEEPHOLE, key.lower()) if cell == "lstm" else None
-        three = a.size == 3 * H != K * H and (a.ndim == 1 or not per_gate)  # W_c (H, 3) is a matrix
+        three = a.size == 3 * H and 3 not in (fused or {}) and (a.ndim == 1 or not per_gate)  # W_c (H, 3) is a matrix
         if peephole and ((a.shape == (H,) and any(peephole.groups())) or three):
             peepholes.append(Part(key, "p", peephole[1] or peephole[2] or "ifo"))
             continue
@@ -168,26 +206,31 @@ def _roles(weights: Arrays, I: int, P: int, H: int, K: int, cell: str, per_gate:
         gate = _gate(key, cell) if per_gate else None
         if per_gate and gate is None:
             return None
-        blocks = gate or FUSED[cell]
+        kinds = fused or {1: gate or ""}
         of_h = "m" if cell == "gru" else "n"
-        if a.shape == (K * H,):
-            again = any(part.of == "b" and part.blocks == blocks for part in parts)
-            parts.append(Part(key, "b", blocks.replace("n", of_h) if again and _speaks_of_h(key) else blocks))
+        if a.ndim == 1 and len(a) % H == 0 and len(a) // H in kinds:
+            blocks = kinds[len(a) // H]
+            same = next((n for n, part in enumerate(parts) if part.of == "b" and part.blocks == blocks), None)
+            if same is not None and _speaks_of_h(parts[same].key) and not _speaks_of_h(key):
+                parts[same] = parts[same]._replace(blocks=blocks.replace("n", of_h))
+                same = None
+            parts.append(Part(key, "b", blocks if same is None else blocks.replace("n", of_h)))
             continue
-        if cell == "gru" and K == 3 and a.shape == (H,):
+        if cell == "gru" and 3 in kinds and a.shape == (H,):
             parts.append(Part(key, "b", "m"))
             continue
         fitting = [
-            (of, out_first)
+            (of, out_first, blocks)
+            for K, blocks in kinds.items()
             for of, rows in (("xh", I + P), ("x", I), ("h", P))
             for out_first, shape in ((True, (K * H, rows)), (False, (rows, K * H)))
             if a.shape == shape
         ]
         if not fitting:
             return None
-        kinds = {of for of, _ in fitting}
-        of = fitting[0][0] if len(kinds) == 1 else "h" if _speaks_of_h(key) else "x"
-        out_first = next(out for kind, out in fitting if kind == of)
+        meets = {of for of, *_ in fitting}
+        of = fitting[0][0] if len(meets) == 1 else "h" if key in of_h_by_name else "x"
+        out_first, blocks = next((out, blocks) for kind, out, blocks in fitting if kind == of)
         parts.append(Part(key, of, blocks.replace("n", of_h) if of == "h" else blocks, out_first))
     turned = {p.out_first for p in parts if p.of != "b" and weights[p.key].shape[0] != weights[p.key].shape[1]}
     if len(turned) == 1:  # square ones are kept as the others are
@@ -202,8 +245,12 @@ def _roles(weights: Arrays, I: int, P: int, H: int, K: int, cell: str, per_gate:
 
 
 def _gate(key: str, cell: str) -> str | None:
-    """The gate that a name speaks of: Wf, W_f, Wxf, W_hf, U_f, bf, b_f, W_forget, w_ii, forget_gate.W."""
+    """The gate that a name speaks of: Wf, W_f, Wxf, W_hf, U_f, bf, b_f, W_forget, w_ii, forget_gate.W; or
+    forget_gate_weights_input, where the word before "gate" is it."""
     name = key.lower()
+    spoken = re.search(r"([a-z]+)_?gate", name)
+    if spoken and spoken[1] in WORDS and (letter := WORDS[spoken[1]]) in LETTERS[cell]:
+        return LETTERS[cell][letter]
     for word, letter in WORDS.items():
         name = name.replace(word, letter)
     *path, last = re.split(r"[./\[\]]+", re.sub(r"_?gates?", "", name))
@@ -213,6 +260,13 @@ def _gate(key: str, cell: str) -> str | None:
         if found and found[1] in LETTERS[cell]:
             return LETTERS[cell][found[1]]
     return None
+
+
+def _speaking_of_h(matrices: list[str]) -> set[str]:
+    """The names of those that multiply h. Where all begin with W or with one other letter, that letter tells."""
+    letters = {key: re.split(r"[./]", key.lower())[-1][:1] for key in matrices}
+    told = len(kinds := set(letters.values())) == 2 and "w" in kinds and kinds & {"u", "r"}
+    return {key for key in matrices if (letters[key] != "w" if told else _speaks_of_h(key))}
 
 
 def _speaks_of_h(key: str) -> bool:

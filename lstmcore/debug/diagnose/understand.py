@@ -50,6 +50,8 @@ def arrangements(
     weights = {key.removeprefix(path): a for key, a in weights.items()}
     grads = {key.removeprefix(path): a for key, a in grads.items()}
     known = LAYOUTS.get(layout) if isinstance(layout, str) else layout
+    if known is not None and (cells := _of_cells(weights, known)) is not known:
+        known = layout = cells
     grads = _same_names(grads, weights)
     if known is None or not _fits(weights, known):
         weights, grads = _flat_biases(weights), _flat_biases(grads)
@@ -65,12 +67,17 @@ def arrangements(
         if cell in (None, "gru") and "gru" in known.cells and _fits(weights, turned, "gru"):
             own += [own[0]._replace(cell="gru", options={"reset": "before"}, function=BEFORE)]
     elif known is not None or layout == "gates":
-        rows = {name: _turned(weights, row, cell) for name, row in LAYOUTS.items() if _all_named(weights, row)}
+        rows = {
+            name: _turned(weights, _of_cells(weights, row), cell)
+            for name, row in LAYOUTS.items()
+            if _all_named(weights, row)
+        }
         rows.pop("tf1", None)  # a program that does not mention it is not taken to add 1 to the forget gate
         other = next((name for name, row in rows.items() if _fits(weights, row)), None)
         if other is not None:
             notes = (f"the names are those of layout {other!r}",)
             own = [own[0]._replace(layout=rows[other], open_order=True)]
+            own += [o for o in programs(weights, grads, x.shape, dy.shape) if o.cell == "gru" and cell in (None, "gru")]
         else:
             found = list(programs(weights, grads, x.shape, dy.shape))
             own = found or list(several(weights, grads, x.shape, dy.shape)) or own
@@ -146,6 +153,12 @@ def _fits(weights: Arrays, layout: Layout, *cells: str) -> bool:
 def _is(key: str, part: str) -> bool:
     """Whether an array of some layer and direction is this part of a layout."""
     return key == part or key.endswith((f".{part}", f"/{part}")) or key.startswith(f"{part}_l")
+
+
+def _of_cells(weights: Arrays, layout: Layout) -> Layout:
+    """The layout with names that have no number of a layer, where these have none: those of torch's cells."""
+    bare = {part.key for parts in layout.cells.values() for part in parts}
+    return layout._replace(key="{path}{key}") if "{layer}" in layout.key and bare.issuperset(weights) else layout
 
 
 def _turned(weights: Arrays, layout: Layout, cell: str | None) -> Layout:

@@ -12,6 +12,7 @@ from lstmcore.debug.mistakes.around_layers import (
     HANDED_OVER,
     READ_IN_ORDER,
 )
+from lstmcore.debug.mistakes.copied import COPIED
 from lstmcore.debug.mistakes.dropout import DROPOUT_MISTAKES
 from lstmcore.debug.mistakes.loop import (
     CLIPPED,
@@ -35,7 +36,7 @@ MISTAKES = (
     *(*LOOP_MISTAKES, *MASK_MISTAKES, *PRODUCT_MISTAKES, *CLIPS, *SMALL),
     *(*BOTH_MISTAKES, *GIVEN_MISTAKES, *HANDED_OVER, *READ_IN_ORDER, *HANDED_IN_ORDER),
     *DROPOUT_MISTAKES,
-    *WILD,
+    *(*WILD, *COPIED),
 )
 
 __all__ = [

@@ -97,13 +97,19 @@ def _lstm(name: str, wrong: str, *needs: str) -> Mistake:
 
 NAMES = "ifgo"
 WEIGHTS = "W_ih W_hh b b_hn"
+COPIES = {"b": "db", "W_ih": "dW_ih", "W_hh": "dW_hh", "W_ih W_hh": "dW_ih and dW_hh", "W_ih W_hh b": "all of them"}
 KINDS = {"W_ih": "dW_ih", "W_hh": "dW_hh", "b": "db"}
 SCALED = {"": "all gradients are", WEIGHTS: "the gradients of weights and biases, not dx, are",
           **{kind: f"{d} is" for kind, d in KINDS.items()}}  # fmt: skip
 HANDED_OVER = (
-    *(_lstm(f"db: gate {NAMES[k]} holds a copy of gate {NAMES[j]}",
-            f'grads = each(grads, "b", lambda b: with_block(b, {k}, block(b, {j})))')
-      for k in range(4) for j in range(4) if j != k),
+    *(_ours(f"{d}: gate {names[k]} holds a copy of gate {names[j]}",
+            f'grads = each(grads, "{kinds}", lambda a: with_block(a, {k}, block(a, {j}, {K}), {K}))', cell)
+      for cell, names in (("lstm", NAMES), ("gru", "rzn")) for K in [len(names)]
+      for kinds, d in COPIES.items() if cell == "lstm" or "W_hh" not in kinds
+      for k in range(K) for j in range(K) if j != k),
+    _ours("db_hn takes the gradient of the other bias: the reset gate is left out",
+          'grads |= {n: block(grads[n[:-3]], 2, 3) for n in grads if n.endswith("b_hn")}',
+          "gru"),
     *(_lstm(f"{d}: gate {NAMES[k]} is missing (zero)",
             f'grads = each(grads, "{kind}", lambda a: with_block(a, {k}, 0))')
       for kind, d in KINDS.items() for k in range(4)),

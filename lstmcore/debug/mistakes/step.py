@@ -110,6 +110,7 @@ GRU_AND_RNN = (
     Mistake("GRU: z and 1 - z swapped, forward and backward", GRU, "h = (one - z) * n + z * h_prev",
             "h = z * n + (one - z) * h_prev",
             more=(Edit(GRU, "z, n, m, h_prev):", "z, n, m, h_prev):\n        z = one - z"),
+                  Edit(GRU, "dn = dh * (one - z)", "dn = dh * (one - z)\n        z = one - z"),
                   Edit(GRU, "return da_r, da_z,", "return da_r, -da_z,"))),
     Mistake("GRU: the reset gate is left out of dm", GRU, "dm = da_n * r", "dm = da_n"),
     Mistake("GRU: the direct path to h_{t-1} is dropped", GRU, "dh_prev = dh * z", "dh_prev = dh * (z - z)"),
@@ -128,17 +129,19 @@ GRU_AND_RNN = (
 
 DX_LINE = 'dx = xp.reshape(product(da_x, params["W_ih"].T), (T, B, I))'
 H_LINE = "        dproduct = product(gates.join(da[t, ...], cell.recurrent_blocks), W_hh.T)"
+JOINED = "gates.join(da[t, ...], cell.recurrent_blocks)"
 PATHS = tuple(
     mistake
-    for k, name in enumerate(GATES.values())
+    for cell, of, names in (("lstm", "", GATES.values()), ("gru", "GRU: ", ("reset gate", "update gate", "candidate")))
+    for k, name in enumerate(names)
     for into_h, into_x in [(
-        Edit(LOOP, H_LINE, H_LINE.replace("gates.join(da[t, ...], cell.recurrent_blocks)",
-                                          f"without_block(gates.join(da[t, ...], cell.recurrent_blocks), {k}, K)")),
+        Edit(LOOP, H_LINE, H_LINE.replace(JOINED,
+                                          f"without_block({JOINED}, {k}, len(cell.recurrent_blocks))")),
         Edit(PRODUCTS, DX_LINE, DX_LINE.replace("da_x", f"without_block(da_x, {k}, len(cell.input_blocks))")),
     )]
     for mistake in (
-        Mistake(f"dh_{{t-1}} misses what comes through the {name}", *into_h),
-        Mistake(f"dx misses what comes through the {name}", *into_x),
-        Mistake(f"dh_{{t-1}} and dx miss what comes through the {name}", *into_h, more=(into_x,)),
+        Mistake(f"{of}dh_{{t-1}} misses what comes through the {name}", *into_h, needs=(cell,)),
+        Mistake(f"{of}dx misses what comes through the {name}", *into_x, needs=(cell,)),
+        Mistake(f"{of}dh_{{t-1}} and dx miss what comes through the {name}", *into_h, more=(into_x,), needs=(cell,)),
     )
 )  # fmt: skip

@@ -42,6 +42,7 @@ VARIANT_MISTAKES = (
     _before("the reset gate is left out of dW_hn (h_{t-1} for r h_{t-1})", "dW_hn = (r * h_prev).T @ da_n",
             "dW_hn = h_prev.T @ da_n"),
     _before("W_hn not transposed on the way back", "dq = da_n @ W_hn.T", "dq = da_n @ W_hn"),
+    _before("h_{t-1} is left out of dr", "dr = dq * h_prev", "dr = dq"),
     _before("n for h_{t-1} in dr", "dr = dq * h_prev", "dr = dq * n"),
     _before("r h_{t-1} for h_{t-1} in dr", "dr = dq * h_prev", "dr = dq * r * h_prev"),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Programs as people write them, and mistakes to plant in each: a right line, the wrong one, and the mistake's name.
 
 The programs know nothing of lstmcore. Each, run by itself, leaves a `case`; some also what they saw inside, `steps`.
-C and JavaScript are compiled and run, where there are gcc and Node.
+C, JavaScript and Octave are run where there are gcc, Node and octave-cli.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TOOLS = {".c": "gcc", ".js": "node"}
+TOOLS = {".c": "gcc", ".js": "node", ".m": "octave-cli"}
 
 C_NOW = "c_t for c_{t-1} in the forget gate"
 NO_CARRY = "the carry of dh is dropped"
@@ -317,6 +317,105 @@ PLANTED = {
         ("dc * g * i * (1 - i)", "dc * g * i", "sigma' of the input gate without its factor 1 - s"),
         ("dh, dc = d @ U.T, dc * f", "dh, dc = d @ U.T, dc", NO_F),
     ],
+    "shelf.py": [
+        ("do *= o * (1 - o)", "do *= f * (1 - f)", "f * (1 - f) for sigma' of the output gate"),
+        ("df = ds * c_prev", "df = ds * f", "f for c_{t-1} in the forget gate"),
+        ("(1 - tanh_c_next**2)", "(1 - tanh_c_next) ** 2", "tanh' of c as (1 - tanh(c))^2"),
+        ("dg *= 1 - g**2", "dg *= (1 - g) ** 2", "tanh' of the candidate as (1 - g)^2"),
+        ("grads[k] += grad", "grads[k] = grad",
+         "all weight gradients are overwritten at each step: only step 0 is left"),
+        ("np.hstack((df, dg, di, do))", "np.hstack((di, dg, df, do))",
+         "the gates' gradients are stacked in the order f i g o, not i f g o"),
+    ],
+    "gru_shelf.py": [
+        ("dh_prev += r * dhr", "dh_prev += dhr", "GRU: the reset gate is left out of dh_{t-1}"),
+        ("dz = dh_next * h_hat - dh_next * h_prev", "dz = dh_next * h_hat + dh_next * h_prev",
+         "GRU: dz adds h_{t-1} where it should take it off"),
+        ("np.dot((r * h_prev).T, dt)", "np.dot(h_prev.T, dt)",
+         "GRU: the reset gate is left out of dW_hn (h_{t-1} for r h_{t-1})"),
+        ("dr = dhr * h_prev", "dr = dhr * h_hat", "GRU: n for h_{t-1} in dr"),
+        ("dt = dh_hat * (1 - h_hat**2)", "dt = dh_hat * h_hat * (1 - h_hat)", "GRU: sigma' where tanh' belongs"),
+        ("dt = dr * r * (1 - r)", "dt = dr * z * (1 - z)", "GRU: z * (1 - z) for sigma' of the reset gate"),
+        ("    dh_prev += np.dot(dt, Whr.T)\n", "", "GRU: dh_{t-1} misses what comes through the reset gate"),
+        ("dt = dz * z * (1 - z)", "dt = dz * (1 - z**2)", "GRU: sigma' of the update gate as tanh'"),
+    ],
+    "gru_pairs.py": [
+        ("dh = dh * (1 - z) + drh * r +", "dh = dh * (1 - z) +",
+         "GRU: dh_{t-1} misses what comes through the reset state"),
+        ("drh = da @ War.T", "drh = da @ War", "GRU: W_hn not transposed on the way back"),
+        ("drh * prev * r * (1 - r), dh", "drh * r * (1 - r), dh", "GRU: h_{t-1} is left out of dr"),
+    ],
+    "gru_deque.py": [
+        ("dr = dn * m * r", "dr = dn * h * r", "GRU: h_{t-1} for the recurrent part in dr"),
+        ("np.hstack([dz, dr, dn * r])", "np.hstack([dz, dr, dn * z])",
+         "GRU: the update gate for the reset gate in dm"),
+        ("dh * (h - n) * z", "dh * h * z", "GRU: n is left out of dz"),
+        ("dc += dq.sum(0)", "dc += dp.sum(0)",
+         "db_hn takes the gradient of the other bias: the reset gate is left out"),
+        ("dn = dh * (1 - z) * (1 - n * n)", "dn = dh * (1 - n * n)", "GRU: 1 - z is left out of dn"),
+        ("dr = dn * m * r * (1 - r)", "dr = dn * m * r", "GRU: sigma' of the reset gate without its factor 1 - s"),
+    ],
+    "gru_r.py": [
+        ("d_hr * h * r * (1 - r)", "d_hr * h * r", "GRU: sigma' of the reset gate without its factor 1 - s"),
+        ("delta = delta * (1 - z) + d_hr", "delta = delta + d_hr",
+         "GRU: z is left out of the direct path to h_{t-1}"),
+    ],
+    "two_ways_gru.py": [
+        ("dh = dh * z + rh * r + az", "dh = dh * z + rh + az", "GRU: the reset gate is left out of dh_{t-1}"),
+    ],
+    "onehot.py": [
+        ('("i", di), ("C"', '("i", df), ("C"', "all of them: gate i holds a copy of gate f"),
+        ("dC += dh * os_[t]", "dC = dh * os_[t]", NO_C),
+        ("    dC += dh * os_[t] * dtanh(np.tanh(Cs[t]))", "    dC += dh * os_[t] * dsigmoid(np.tanh(Cs[t]))",
+         "tanh' of c as sigma', s (1 - s)"),
+    ],
+    "gates_tree.py": [
+        ("self.output.back(dh * tanh_c)", "self.output.back(dh * tanh_c * o)", "h for tanh(c) in the output gate"),
+        ("self.dU += grad.T @ h", "self.dU = grad.T @ h",
+         "dW_hh is overwritten at each step, not added up: only step 0 is left"),
+        ("sum(p[1] for p in parts), dc * f", "sum(p[1] for p in parts[:3]), dc * f",
+         "dh_{t-1} misses what comes through the candidate"),
+        ('if self.squash == "tanh" else out * (1 - out))', 'if self.squash == "tanh" else 1 - out * out)',
+         "tanh' where sigma' belongs, in all three gates"),
+    ],
+    "batch_last.py": [
+        ("dc = dc + dh * o", "dc = dc * f + dh * o", "the carry of dc has the forget gate twice, f_t f_{t+1}"),
+        ("dc * c_old * f", "dc * c_new * f", C_NOW),
+        ("dv[I:], dc * f", "dv[I:], dc * o", "the carry of dc takes the output gate for the forget gate"),
+        ("dW += delta @ v.T", "dW += delta @ v.T / B", "dW_ih and dW_hh are averaged over the batch"),
+    ],
+    "cell_names.py": [
+        ('out["bias_hh"] += da.sum(0)', "pass", "the second bias gets no gradient (zero)"),
+        ("do * o * (1 - o)]", "do * o * (1 - i)]", "o * (1 - i) for sigma' of the output gate"),
+        ("di, df, dg = dc * g, dc * c, dc * i", "di, df, dg = dc * g, dc * c, dc * o",
+         "o for i in the product rule (dg)"),
+    ],
+    "averaged.py": [
+        ('P["W" + k].T for k in da)', 'P["W" + k].T for k in "ifo")',
+         "dh_{t-1} and dx miss what comes through the candidate"),
+        ('G["b" + k] += da[k].sum(0)', 'G["b" + k] += da[k].mean(0)', "db is averaged over the batch"),
+        ("dc * i * (1 - g**2)", "dc * f * (1 - g**2)", "f for i in the product rule (dg)"),
+    ],
+    "rnn_elman.py": [
+        ("dh * (1 - h[t] ** 2)", "dh * (1 - h[t]) ** 2", "RNN: tanh' of the state as (1 - n)^2"),
+        ("dh * (1 - h[t] ** 2)", "dh * h[t] * (1 - h[t])", "RNN: sigma' where tanh' belongs"),
+        ("dh * (1 - h[t] ** 2)", "dh * (1 - h[t - 1] ** 2)", "RNN: h_{t-1} for h_t in tanh'"),
+        ("dh_next = W_hh.T @ dz", "dh_next = W_hh.T @ dh", "RNN: tanh' is left out on the way to h_{t-1}"),
+    ],
+    "mean_cell.py": [
+        ('dc = dc * s["forget_gate"]', 'dc = dc * s["input_gate"]',
+         "the carry of dc takes the input gate for the forget gate"),
+        ('"dh0": dh, "dc0": dc', '"dh0": dc, "dc0": dh', "dh0 and dc0 swapped"),
+        ('dc * s["c"] * s["forget_gate"]', 'dc * s["h"] * s["forget_gate"]',
+         "h_{t-1} for c_{t-1} in the forget gate"),
+        ('"cell_gate": dc * s["input_gate"] * (1 - s["cell_gate"] ** 2)', '"cell_gate": dc * s["input_gate"]',
+         "tanh' of the candidate is missing"),
+    ],
+    "rows.m": [
+        ("th = tanh(c(t + 1, :));", "th = c(t + 1, :);", "c for tanh(c) on the whole way back from h"),
+        ("dc = dc .* f(t, :);", "dc = dc .* f(t, :) .* (1 - f(t, :));",
+         "sigma' of the forget gate in the carry of dc"),
+    ],
     "layers.py": [
         ("dc * c * f * (1 - f)", "dc * n * f * (1 - f)", C_NOW),
         ('dh, dc = d @ P[f"U{l}"].T, dc * f', 'dh, dc = d @ P[f"U{l}"].T, dc * f if l else dc', NO_F + " (in layer 0 alone)"),
@@ -343,7 +442,7 @@ def run(program, folder, *edits):
         return names["case"] | {"inside": names.get("steps")}
     source = Path(folder) / program
     source.write_text(text)
-    command = ["node", source]
+    command = ["node", source] if source.suffix == ".js" else ["octave-cli", "-q", source]
     if source.suffix == ".c":
         command = [source.with_suffix("")]
         subprocess.run(["gcc", "-O2", "-o", command[0], source, "-lm"], check=True)

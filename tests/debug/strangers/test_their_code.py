@@ -53,6 +53,10 @@ FUNCTIONS = {
     "normed_free.py": "an LSTM with layer norm (of the sum of both products and the bias, gate by gate, and of c where it is shown; "
     "eps 1e-06)",
     "gru_joint.py": "a GRU whose reset gate comes before the product",
+    "gru_shelf.py": "a GRU whose reset gate comes before the product",
+    "gru_pairs.py": "a GRU whose reset gate comes before the product",
+    "gru_r.py": "a GRU whose reset gate comes before the product",
+    "averaged.py": "a forget bias of 1 added at run time",
 }
 
 
