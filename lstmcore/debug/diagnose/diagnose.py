@@ -37,7 +37,9 @@ class Diagnosis:
 
     ok: bool  # the gradients are right, up to rounding, and the function is this one
     names: tuple[str, ...]  # the mistakes of the best answer, and then those whose numbers are the same
-    residual: float  # between the gradients and the answer's numbers: largest relative error of an array; NaN line by line
+    residual: (
+        float  # between the gradients and the answer's numbers: largest relative error of an array; NaN line by line
+    )
     runner_up: RunnerUp | None
     alternatives: tuple[tuple[Mistake, ...], ...]  # each a set of mistakes that gives these very numbers
     place: Place | None  # where it starts, if nothing known explains it

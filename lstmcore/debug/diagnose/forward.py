@@ -11,9 +11,9 @@ import numpy as np
 
 from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
-from lstmcore.debug.mistakes import Mistake, mutant
+from lstmcore.debug.mistakes import ENGINE, Mistake, is_ahead, mutant
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER
-from lstmcore.debug.mistakes.mistake import AROUND, PRODUCTS
+from lstmcore.debug.mistakes.mistake import AROUND
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cells.symbol import Number
 
@@ -66,7 +66,7 @@ class Forward:
 
         Of two, one lies in what the layers are given, or in how weights are read.
         """
-        able = [m for m in known if m.module != PRODUCTS and not m.afterwards]
+        able = [m for m in known if _ahead(m)]
         if size == 1:
             able.sort(key=lambda m: (not (self.bench.reading.open_order and m in READ_IN_ORDER), not m.function))
             return next(((m,) for m in able if self.explained(m)), None)
@@ -93,7 +93,7 @@ class Forward:
             return known
         right = self.numbers(*function)
         twice = {n: 2 * a for n, a in self._allowed(function, right).items()}
-        return [m for m in known if m.afterwards or not self._moves(m, function, right, twice)]
+        return [m for m in known if not _ahead(m) or not self._moves(m, function, right, twice)]
 
     def _moves(self, mistake: Mistake, function: tuple[Mistake, ...], right: Numbers, bound: Numbers) -> bool:
         try:
@@ -122,3 +122,8 @@ class Forward:
         """Zero on padding, where some keep the state and some give zeros: nobody reads it."""
         mask = self.bench.case.mask
         return a if mask is None or a.ndim == 2 else a * mask[:, :, None]
+
+
+def _ahead(mistake: Mistake) -> bool:
+    """Whether it may change the way forward."""
+    return not mistake.afterwards and any(edit.module not in ENGINE or is_ahead(edit) for edit in mistake.edits)

@@ -263,10 +263,12 @@ def _gate(key: str, cell: str) -> str | None:
 
 
 def _speaking_of_h(matrices: list[str]) -> set[str]:
-    """The names of those that multiply h. Where all begin with W or with one other letter, that letter tells."""
+    """The names of those that multiply h. Where all begin with W or with one other letter, that letter tells; of two
+    whose names tell nothing it is the second."""
     letters = {key: re.split(r"[./]", key.lower())[-1][:1] for key in matrices}
     told = len(kinds := set(letters.values())) == 2 and "w" in kinds and kinds & {"u", "r"}
-    return {key for key in matrices if (letters[key] != "w" if told else _speaks_of_h(key))}
+    speaking = {key for key in matrices if (letters[key] != "w" if told else _speaks_of_h(key))}
+    return speaking if len(matrices) != 2 or len(speaking) == 1 else {matrices[1]}
 
 
 def _speaks_of_h(key: str) -> bool:

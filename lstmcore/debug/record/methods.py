@@ -196,7 +196,7 @@ class Methods:
         results = {k: host(v) for k, v in self.backward.results.items() if is_array(v)}
         grads, sources = {}, {}
         for name, gradient in {**self.backward.attributes, **results}.items():
-            weight = gradient_of(name, able)
+            weight = gradient_of(name, able, name in results)
             if weight and gradient.size == able[weight].size and gradient.dtype.kind == "f":
                 grads[weight], sources[weight] = _shaped(gradient, able[weight]), name
         return {k: able[k] for k in able if k in grads}, grads, sources

@@ -72,14 +72,18 @@ def whole(value: object) -> np.ndarray | None:
     return None
 
 
-def gradient_of(path: str, weights: Mapping[str, np.ndarray]) -> str | None:
-    """The weight that an array of this name is the gradient of: dW, d_W, grad_W, W_grad, W.grad, grads.W."""
+def gradient_of(path: str, weights: Mapping[str, np.ndarray], result: bool = False) -> str | None:
+    """The weight that an array of this name is the gradient of: dW, d_W, grad_W, W_grad, W.grad, grads.W, grads.0.
+
+    result: of the way back, where the name of the weight as it stands is one too.
+    """
     *holders, leaf = path.split(".")
     forms = [
         re.sub(r"^(d|grad|g|delta)_?(?=.)", "", leaf),
         re.sub(r"_?(grad|gradient)$", "", leaf),
         re.sub(r"^d", "", leaf),
     ]
+    forms = forms if result else [form for form in forms if form != leaf]
     if holders and HOLDS_GRADIENTS.fullmatch(holders[-1].lower()):
         forms.insert(0, leaf)
         holders = holders[:-1]

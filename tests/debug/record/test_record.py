@@ -1,10 +1,14 @@
 """Classes and modules that know nothing of lstmcore: what is found in them, and what is said of it."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import lstmcore as lc
 from lstmcore.debug.diagnose.forward import Forward
+from lstmcore.debug.record.names import gradient_of
 
 T, B, I, H = 5, 2, 3, 4
 
@@ -229,3 +233,54 @@ def test_a_head_by_the_names_of_its_weights():
     assert answer.ok, f"{answer}\n{seen}"
     with pytest.raises(KeyError, match=r"`loss\['W'\]` should be one of the weights, Wx, Wh, b, Wy, by; got 'V'"):
         seen.diagnose(loss=loss | {"W": "V"})
+
+
+SHELF = Path(__file__).parents[1] / "strangers" / "shelf.py"
+
+
+class OverTime:
+    """Weights and gradients in lists, a cell for every step: what books in this style call TimeLSTM."""
+
+    def __init__(self, cell, *params):
+        self.cell, self.params, self.grads = cell, list(params), [np.zeros_like(p) for p in params]
+
+    def forward(self, xs):
+        self.h = self.c = np.zeros((len(xs), self.params[1].shape[0]))
+        self.layers, hs = [], []
+        for t in range(xs.shape[1]):
+            self.layers.append(self.cell(*self.params))
+            self.h, self.c = self.layers[-1].forward(xs[:, t], self.h, self.c)
+            hs.append(self.h)
+        return np.stack(hs, 1)
+
+    def backward(self, dhs):
+        dh, dc, dxs = 0, 0, []
+        for t in reversed(range(dhs.shape[1])):
+            dx, dh, dc = self.layers[t].backward(dhs[:, t] + dh, dc)
+            dxs.insert(0, dx)
+            for kept, grad in zip(self.grads, self.layers[t].grads):
+                kept += grad
+        return np.stack(dxs, 1)
+
+
+@pytest.mark.parametrize("I", [3, 4])
+def test_lists_of_weights_and_gradients(I):
+    """Their names are numbers: they tell neither what a weight is nor, where I = H = 4, which of two meets h."""
+    cell = runpy.run_path(str(SHELF))["LSTM"]
+    rng = np.random.default_rng(I)
+    net = OverTime(cell, rng.normal(size=(I, 16)), rng.normal(size=(4, 16)), rng.normal(size=16))
+    x, dy = rng.normal(size=(2, 5, I)), rng.normal(size=(2, 5, 4))
+    with lc.debug.record(net) as seen:
+        net.forward(x)
+        net.backward(dy)
+    answer = seen.diagnose()
+    assert answer.ok, str(answer)
+    assert "gate blocks read in the order f g i o" in answer.notes
+
+
+def test_a_gradient_is_not_the_weight_of_a_name_like_its_own():
+    weights = {"reader.W": np.zeros(2), "writer.W": np.zeros(2)}
+    assert gradient_of("reader.W", weights) is None
+    assert gradient_of("W", {"params.W": np.zeros(2)}, result=True) == "params.W"
+    assert gradient_of("reader.dW", weights) == "reader.W"
+    assert gradient_of("grads.W", {"W": np.zeros(2)}) == "W"

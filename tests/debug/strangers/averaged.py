@@ -39,4 +39,4 @@ for t in reversed(range(T)):
         G["W" + k] += xh.T @ da[k]
         G["b" + k] += da[k].sum(0)
     dx[:, t], dh, dc = dxh[:, :I], dxh[:, I:], dc * f
-case = {"weights": P, "grads": {"d" + k: v for k, v in G.items()}, "x": x, "dy": dy, "y": y}
+case = {"weights": P, "grads": {"d" + k: v for k, v in G.items()} | {"x": dx}, "x": x, "dy": dy, "y": y}
