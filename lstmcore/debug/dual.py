@@ -20,11 +20,11 @@ is done to the tangents too. For the LSTM step, equations (2) to (7), the rules 
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import Array, Dtype
+from lstmcore.arrays import Array, Dtype, Index
 
 Operand: TypeAlias = "Dual | Array | complex"  # a number or an array is a constant
 Shape: TypeAlias = int | tuple[int, ...]
@@ -33,12 +33,12 @@ Shape: TypeAlias = int | tuple[int, ...]
 class Dual:
     """`value` and `tangent`: NumPy arrays of one shape and dtype. A tangent of zeros makes it a constant."""
 
-    value: Any
-    tangent: Any
+    value: Array
+    tangent: Array
 
     __array_ufunc__ = None  # NumPy leaves `array * dual` to the methods below
 
-    def __init__(self, value: object, tangent: object):
+    def __init__(self, value: Array, tangent: Array):
         self.value, self.tangent = value, tangent
 
     def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
@@ -64,10 +64,10 @@ class Dual:
     def T(self) -> "Dual":
         return Dual(self.value.T, self.tangent.T)
 
-    def __getitem__(self, key: object) -> "Dual":
+    def __getitem__(self, key: Index) -> "Dual":
         return Dual(self.value[key], self.tangent[key])
 
-    def __setitem__(self, key: object, new: Operand) -> None:
+    def __setitem__(self, key: Index, new: Operand) -> None:
         given = lift(new)
         self.value[key], self.tangent[key] = given.value, given.tangent
 
@@ -123,7 +123,7 @@ def lift(value: Operand) -> Dual:
     """A number or an array as a constant; a Dual as it is."""
     if isinstance(value, Dual):
         return value
-    return Dual(value, np.zeros_like(value) if isinstance(value, np.ndarray) else 0)
+    return Dual(np.asarray(value), np.zeros_like(value))
 
 
 # ---- the array library: functions with a derivative of their own ---------------------------------------------

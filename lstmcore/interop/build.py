@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from lstmcore.arrays import Plain
 from lstmcore.interop.convert import to_lstmcore
@@ -26,7 +25,7 @@ FEATURES: dict[str, tuple[object, str]] = {
 }
 ACTIVATIONS = {"gate_activation": "sigmoid", "activation": "tanh", "cell_activation": "tanh"}  # in the order of others
 # The option of lstmcore's layer that does the same, and the value that it takes.
-OURS: dict[str, Callable[[Any], Plain]] = {
+OURS: dict[str, Callable[..., Plain]] = {
     "proj_size": lambda value: {"proj_size": value},
     "nonlinearity": lambda value: {"activation": value},
     "reset_after": lambda value: {"reset": "before"},

@@ -292,10 +292,10 @@ def _passes(
     passes = recorded.of(batch.x) if recorded is not None and batch.mask is None else None
     if passes is None:
         spare = None if recorded is not None and recorded.owns(run.cache) else run.cache
-        y, last, run.cache = through.forward(batch.x, state, batch.mask, rng, reuse=spare)
+        y, last, cache = through.forward(batch.x, state, batch.mask, rng, reuse=spare)
     else:
-        y, last, run.cache = passes.forward(batch.x), None, passes.cache
-    run.batch, run.y = batch, y
+        y, last, cache = passes.forward(batch.x), None, passes.cache
+    run.batch, run.y, run.cache = batch, y, cache
     valid, mask = _valid(y, batch.mask)
     n = items_of(loss, valid, y, batch.targets, mask) if valid or not share else 0
     if share and not n:
@@ -304,7 +304,7 @@ def _passes(
     if not math.isfinite(float(value)):
         return last, n, float(value), {}
     if passes is None:
-        return last, n, float(value), through.backward(dy, without_dx(through, run.cache))[2]
+        return last, n, float(value), through.backward(dy, without_dx(through, cache))[2]
     passes.backward(dy)
     return last, n, float(value), passes.grads
 

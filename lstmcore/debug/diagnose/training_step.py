@@ -4,11 +4,11 @@ This is what a program does with an LSTM besides running it: it reads its weight
 hands the gradients over. Each of these lines can be got wrong too, so `diagnose` runs them, right and wrong.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, State, namespace
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.plan import from_lstmcore
 from lstmcore.debug.normed import GAINS
@@ -49,12 +49,13 @@ def in_lstmcore(case: Case, gradients: bool = False) -> dict[str, np.ndarray]:
 
 
 def run(
-    model: Any, x: Array, mask: Array | None, state: dict[str, Array], dy: Array, dstate: dict[str, Array]
+    model: Layer, x: Array, mask: Array | None, state: dict[str, Array], dy: Array, dstate: dict[str, Array]
 ) -> dict[str, Array]:
     """Forward and backward: the gradients of the parameters, of x, and of the initial state, by name."""
     names = state_names(model)
     _, _, cache = model.forward(x, nested(names, state), mask)
     dx, dstate0, grads = model.backward(dy, cache, nested(names, dstate))
+    assert dx is not None  # x are numbers
     return {**grads, "x": dx, **named(dstate0, names)}
 
 
@@ -86,8 +87,8 @@ def dropped(a: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return a if mask is None else a * mask
 
 
-def nested(names: Names, arrays: dict[str, Array]) -> Any:
+def nested(names: Names, arrays: dict[str, Array]) -> State | None:
     """The arrays in the structure that holds their names."""
-    if names is None or isinstance(names, str):
-        return None if names is None else arrays[names]
-    return tuple(nested(part, arrays) for part in names)
+    if names is None:
+        return None
+    return tuple(arrays[part] if isinstance(part, str) else nested(part, arrays) for part in names)

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import log, sqrt
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Bench:
 
     def _bound(self, mistakes: tuple[Mistake, ...], written: bool) -> Numbers:
         ours = mutant(*self.base, *mistakes).run(self.model, *self.rounded(mistakes, written))
-        deviations = {name: np.sqrt(a.variance) for name, a in ours.items()}
+        deviations = {name: np.sqrt(a.variance) for name, a in cast("dict[str, Rounded]", ours).items()}
         before = tuple(m for m in mistakes if not m.afterwards)
         scatter = self._scatter(before)
         for name, deviation in deviations.items():

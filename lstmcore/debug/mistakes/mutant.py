@@ -4,10 +4,9 @@ import copy
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from types import CodeType, ModuleType
-from typing import Any
 
 from lstmcore.arrays import Array
 from lstmcore.debug.between import DroppedStack
@@ -48,14 +47,21 @@ class Mutant:
         self._ahead = None if ahead == mistakes else mutant(*ahead)  # runs the way forward just as this one
         self._last: tuple[tuple[object, ...], Cache] | None = None
 
-    def forward(self, cell: Cell, *args: Any) -> Cache:
+    def forward(
+        self,
+        cell: Cell,
+        x: Array,
+        params: Mapping[str, Array],
+        state0: tuple[Array, ...],
+        mask: Array | None,
+        *_: Cache,
+    ) -> Cache:
         """As any engine; what it was asked last, it remembers, for most mistakes lie on the way back."""
         if self._ahead is not None:
-            return self._ahead.forward(cell, *args)
-        x, params, state0, mask, *_ = args
+            return self._ahead.forward(cell, x, params, state0, mask)
         given = (cell, x, mask, *params.values(), *state0)
         if self._last is None or not _are(self._last[0], given):
-            self._last = given, self.loop.forward(self._own(cell), *args)
+            self._last = given, self.loop.forward(self._own(cell), x, params, state0, mask)
         return self._last[1]
 
     def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
@@ -71,7 +77,7 @@ class Mutant:
         make_step = in_variant(cell, self.mistakes)
         return cell if make_step is None else remade(cell, make_step)
 
-    def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Any]:
+    def run(self, model: Layer, params: dict[str, Array], *given: object) -> dict[str, Array]:
         """Forward and backward of the model's twin with these parameters, as training_step.run does it."""
         return self._run(self.twin(model, params), *given)
 

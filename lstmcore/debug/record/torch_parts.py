@@ -5,7 +5,7 @@ is run again as plain operations, and autograd goes back through those.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from lstmcore.debug.watch.torch_recorder import add_to, tap
 from lstmcore.debug.watch.torch_weights import host
 
 Args = tuple[object, ...]
+Given: TypeAlias = "tuple[torch.Tensor, *Args]"
 ROUNDINGS = 4096  # units of rounding, as in gradcheck
 
 
@@ -67,16 +68,16 @@ class Parts:
             if weight.requires_grad:
                 self.handles.append(weight.register_hook(add_to(self.notes, f"d {name}")))
 
-    def _read_by(self, name: str) -> Callable[[object, Any], Args]:
-        def hook(module: object, args: Any) -> Args:
+    def _read_by(self, name: str) -> Callable[[object, Given], Args]:
+        def hook(module: object, args: Given) -> Args:
             calls = self.linear.pop(name, [])
             self.linear[name] = [*calls, args[0]]
             return args if calls else (tap(args[0], self.notes, f" by {name}"), *args[1:])
 
         return hook
 
-    def _before(self, args: Any, kwargs: Any) -> tuple[Args, Plain]:
-        args, kwargs = _mapped(tuple(args), self._itself), _mapped(kwargs, self._itself)
+    def _before(self, args: Args, kwargs: Plain) -> tuple[Args, Plain]:
+        args, kwargs = cast("tuple[Args, Plain]", _mapped((args, kwargs), self._itself))
         given = arguments(self.forward, args, kwargs)
         if self.calls == 0:
             self._looked_at(given)
@@ -237,12 +238,12 @@ class _Context:
 class _as_plain_operations:
     """While it lasts, `apply` of these functions runs their forward and lets autograd go back through it."""
 
-    def __init__(self, functions: list[Any]):
+    def __init__(self, functions: list[type[torch.autograd.Function]]):
         self.functions = functions
 
     def __enter__(self) -> None:
         for function in self.functions:
-            function.apply = staticmethod(_plain(function))
+            function.apply = staticmethod(_plain(function))  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
         for function in self.functions:

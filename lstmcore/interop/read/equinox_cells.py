@@ -1,32 +1,33 @@
 """Cells of Equinox: LSTMCell and GRUCell, whose arrays are torch's with one bias in place of two."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+from equinox import nn
 
 from lstmcore.interop.build import recurrent
 from lstmcore.interop.proof import Proof, compare, flat, inputs
 from lstmcore.layers import Layer
 
-CELLS = {"LSTMCell": "lstm", "GRUCell": "gru"}
 
-
-def read(thing: Any, *, dtype: str | None = None) -> tuple[Layer, Proof]:
+def read(thing: nn.LSTMCell | nn.GRUCell, *, dtype: str | None = None) -> tuple[Layer, Proof]:
     """Raises ValueError, by name, for another module, and if both sides disagree."""
-    kind = next((CELLS[k.__name__] for k in type(thing).__mro__ if k.__name__ in CELLS), None)
-    if kind is None:
+    if not isinstance(thing, nn.LSTMCell | nn.GRUCell):
         raise ValueError(f"a {type(thing).__name__} is no cell of Equinox: hand over the cell that is in it")
+    kind = "gru" if isinstance(thing, nn.GRUCell) else "lstm"
     weights = {"weight_ih": np.asarray(thing.weight_ih), "weight_hh": np.asarray(thing.weight_hh)}
     if thing.use_bias:
         weights["bias_ih"] = np.asarray(thing.bias)
-    if thing.use_bias and kind == "gru":  # bias_n stands where torch has the last block of its second bias
+    if thing.use_bias and isinstance(
+        thing, nn.GRUCell
+    ):  # bias_n stands where torch has the last block of its second bias
         of_n = np.asarray(thing.bias_n)
         weights["bias_hh"] = np.concatenate([np.zeros_like(of_n), np.zeros_like(of_n), of_n])
     (layer,) = recurrent(weights, "torch", kind, dtype=dtype)
     return layer, _prove(thing, kind, layer)
 
 
-def _prove(thing: Any, kind: str, layer: Layer) -> Proof:
+def _prove(thing: Callable[..., object], kind: str, layer: Layer) -> Proof:
     """One step, row by row: cells of Equinox know no batch."""
     x = inputs(layer)[0]
     zeros = np.zeros(len(layer.params["W_hh"]), x.dtype)

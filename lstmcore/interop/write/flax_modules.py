@@ -1,8 +1,8 @@
 """A model as a module of Flax: of nnx, which holds its arrays, or of linen, beside which they stand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from lstmcore.interop.write.blocks import Block, Run, blocks, time_major
 from lstmcore.layers import Dropout, Embedding, Last, Layer, Linear, ReLU, Sigmoid, Softmax, Tanh
 from lstmcore.ops.cells.activations import Spec
 
-Function: TypeAlias = Callable[..., Any]
-Made = tuple[Any, Plain]  # a part of Flax's, or a function, and its arrays as linen has them
+Function: TypeAlias = Callable[..., jax.Array]
+Part: TypeAlias = nnx.Module | linen.Module | Function
+Made = tuple[Part, Plain]  # and its arrays as linen has them
 
 CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "rnn": "SimpleCell"}
 FUNCTIONS: dict[type[Layer], Function] = {Tanh: nn.tanh, Sigmoid: nn.sigmoid, ReLU: nn.relu, Softmax: nn.softmax}
@@ -51,7 +52,7 @@ def to_flax(model: Layer) -> nnx.Module:
     """
     made = _made(model, nnx)
     parts = [part for part, _ in made]
-    module, tree = (parts[0], made[0][1]) if _alone(parts) else (_Nnx(parts), _tree(made, {}))
+    module, tree = (cast(nnx.Module, parts[0]), made[0][1]) if _alone(parts) else (_Nnx(parts), _tree(made, {}))
     state = nnx.state(module, nnx.Param)
     nnx.replace_by_pure_dict(state, tree)
     nnx.update(module, state)
@@ -63,14 +64,15 @@ def to_linen(model: Layer) -> tuple[linen.Module, Plain]:
     """The model as a module of linen, and its variables: `module.apply(variables, x)`, and else as `to_flax`."""
     made = _made(model, linen)
     parts = [part for part, _ in made]
-    module, tree = (parts[0], made[0][1]) if _alone(parts) else (_Linen(tuple(parts)), _tree(made, "layers_{}"))
+    whole = _Linen(tuple(parts)), _tree(made, "layers_{}")
+    module, tree = (cast(linen.Module, parts[0]), made[0][1]) if _alone(parts) else whole
     return module, {"params": jax.tree_util.tree_map(jnp.asarray, tree)}
 
 
 class _Nnx(nnx.Module):
     """Layers of nnx one after the other, each recurrent one with the lengths of the rows."""
 
-    def __init__(self, layers: list[Any]):
+    def __init__(self, layers: list[Part]):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, seq_lengths: jax.Array | None = None) -> jax.Array:
@@ -80,14 +82,14 @@ class _Nnx(nnx.Module):
 class _Linen(linen.Module):
     """The same of linen."""
 
-    layers: tuple[Any, ...]
+    layers: tuple[Part, ...]
 
     @linen.compact
     def __call__(self, x: jax.Array, seq_lengths: jax.Array | None = None, deterministic: bool = True) -> jax.Array:
         return _through(self.layers, x, seq_lengths, deterministic=deterministic)
 
 
-def _through(layers: Any, x: jax.Array, lengths: jax.Array | None, deterministic: bool = True) -> jax.Array:
+def _through(layers: Iterable[Part], x: jax.Array, lengths: jax.Array | None, deterministic: bool = True) -> jax.Array:
     for layer in layers:
         if isinstance(layer, nnx.RNN | nnx.Bidirectional | linen.RNN | linen.Bidirectional):
             x = cast(jax.Array, layer(x, seq_lengths=lengths))  # a pair only with return_carry
@@ -117,7 +119,7 @@ def _final(run: Run) -> Function:
     return final_state
 
 
-def _alone(parts: list[Any]) -> bool:
+def _alone(parts: list[Part]) -> bool:
     return len(parts) == 1 and isinstance(parts[0], nnx.Module | linen.Module)
 
 
@@ -175,7 +177,7 @@ def _recurrent(run: Run, room: ModuleType) -> Made:
     return layer, {way: {"cell": _arrays(arrays, run, room)} for way, arrays in ways.items()}
 
 
-def _cell(run: Run, room: ModuleType) -> Any:
+def _cell(run: Run, room: ModuleType) -> Part:
     functions = {"activation_fn": _function(run, "activation")}
     if run.cell != "rnn":
         functions["gate_fn"] = _function(run, "gate_activation")

@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from lstmcore.arrays import Plain
 from lstmcore.ops.cells.activations import Activation
@@ -44,7 +44,7 @@ def options_of(cell: Cell) -> Plain:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def variant(cell: Cell, **options: Any) -> Cell:
+def variant(cell: Cell, **options: object) -> Cell:
     """The cell with other options; itself without any. The same options give the same cell.
 
     bias: False leaves out the biases of all blocks that a product feeds. Raises ValueError for options that are wrong.
@@ -52,7 +52,9 @@ def variant(cell: Cell, **options: Any) -> Cell:
     for name, value in options.items():
         if isinstance(options_of(cell).get(name), bool) and not isinstance(value, bool):
             raise ValueError(f"`{name}` should be True or False; got {value!r}")
-        if name.startswith("clip") and not (value is None or (type(value) in (int, float) and 0 < value < math.inf)):
+        if name.startswith("clip") and not (
+            value is None or (isinstance(value, int | float) and value is not True and 0 < value < math.inf)
+        ):
             raise ValueError(f"`{name}` should be a number above 0, or None; got {value!r}")
     bias = options.pop("bias", True)
     made = VARIANTS[cell](**options) if options else cell

@@ -235,7 +235,7 @@ class _Walk:
             self._code(constant) if isinstance(constant, CodeType) else self.add(constant)
 
     def _class(self, cls: type) -> None:
-        """A tuple with named fields is its fields. Any other class stands for its whole file, for there Numba was told
+        """A tuple with named fields is its fields. Another class stands for its whole file, for there Numba was told
         what its operators do."""
         self.put("class", cls.__qualname__)
         if issubclass(cls, tuple) and hasattr(cls, "_fields"):

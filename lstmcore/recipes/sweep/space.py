@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lstmcore.arrays import Plain
 from lstmcore.recipes.sweep.jobs import RECIPES
@@ -131,7 +131,7 @@ def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
 # ---- values and words ------------------------------------------------------------------------------------------------
 
 
-def convert(name: str, kind: Any, text: str) -> object:
+def convert(name: str, kind: type | types.UnionType, text: str) -> object:
     """The value of type `kind` that the text tells; `told` is the way back. Raises ValueError.
 
     int, float (finite), str, Path, bool (true, false), a Literal, a tuple of these (256+128, or nothing), one or None.

@@ -3,7 +3,7 @@
 A state is None, an array (B, H), or a tuple of states: one per state of the cell, or one per part of a container.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,10 +19,9 @@ def to_host(state: Array | State | None) -> Host:
     return np.array(to_numpy(state)) if is_array(state) else [to_host(part) for part in state]
 
 
-def from_host(host: Host, library: str) -> Any:
+def from_host(host: Host, library: str) -> State | None:
     """Undoes `to_host`; the arrays are of the named library, that of the model's parameters."""
     if host is None:
         return None
-    if isinstance(host, np.ndarray):
-        return to_library(np.array(host), library)
-    return tuple(from_host(part, library) for part in host)
+    own = (part if isinstance(part, np.ndarray) else from_host(part, library) for part in host)
+    return tuple(to_library(np.array(part), library) if isinstance(part, np.ndarray) else part for part in own)
