@@ -30,7 +30,7 @@ from lstmcore.debug.record.names import (
     returned,
     whole,
 )
-from lstmcore.debug.record.steps import Whole, flat, is_a_step, sequence
+from lstmcore.debug.record.steps import Whole, flat, is_a_step, rows, sequence
 
 ALONE = "your own forward: it cannot be run again by itself, as a cell"
 EVERY = 400  # numbers up to which each is moved by itself
@@ -126,7 +126,7 @@ class Methods:
         x = given.get(x_name)
         self.y_name, dy_name, y = self._outputs(() if x is None else x.shape[:2], tuple(weights))
         self.dy = whole(self.backward.given[dy_name]) if dy_name else None
-        states = {STATES[k.lower()]: _row(a) for k, a in given.items() if k.lower() in STATES and k != x_name}
+        states = {STATES[k.lower()]: rows(a) for k, a in given.items() if k.lower() in STATES and k != x_name}
         dx = {
             k: a for k, v in self.backward.results.items() if (a := whole(v)) is not None and k not in sources.values()
         }
@@ -295,11 +295,6 @@ def _words(ok: bool, worst: float, at: str | None, how: str) -> str:
     if ok:
         return f"your own forward: the gradients are right for it, by {how} (off by {worst:.1e})"
     return f"your own forward: the gradients are wrong for it too, by {how} (off by {worst:.1e} in {at})"
-
-
-def _row(a: np.ndarray) -> np.ndarray:
-    """A state (B, H): a column or a vector is one row."""
-    return a.reshape(1, -1) if a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1) else a
 
 
 def _item(holder: object, key: str) -> object:

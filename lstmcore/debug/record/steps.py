@@ -47,7 +47,7 @@ def sequence(forward: Sequence[Call], backward: Sequence[Call]) -> Whole:
     outputs = [k for k in called(results, OUTPUTS) if results[k].ndim]
     y_name = links[states["h0"]] if states else next(iter(outputs), "")
     y = np.array([step[1][y_name] for step in ahead]) if y_name else None
-    state = {name: _rows(given[key]) for name, key in states.items()}
+    state = {name: rows(given[key]) for name, key in states.items()}
     dy, dstate, how = (None, {}, "not found") if y is None else _upstream(back, _links(backward), y[0].shape)
     dx_name = next((k for k in called(back[0][1], INPUT_GRADIENTS) if _is_dx(k, back[0][1][k], given[x_name])), "")
     dx = np.array([step[1][dx_name] for step in back[::-1]]) if dx_name else None
@@ -105,7 +105,7 @@ def _upstream(
     of_h = [k for k in like if k in links and not _is_of_c(k)]
     of_c = [k for k in like if _is_of_c(k) and k not in of_h]
     fresh = [k for k in like if k not in links and not _is_of_c(k)]
-    dstate = {name: _rows(given[keys[0]]) for name, keys in (("h0", of_h), ("c0", of_c)) if keys}
+    dstate = {name: rows(given[keys[0]]) for name, keys in (("h0", of_h), ("c0", of_c)) if keys}
     dstate = {name: a for name, a in dstate.items() if a.any()}
     if fresh and of_h:
         return np.array([step[0][fresh[0]] for step in back[::-1]]), dstate, f"{fresh[0]} of each call"
@@ -128,6 +128,6 @@ def _is_dx(name: str, a: np.ndarray, x: np.ndarray) -> bool:
     return a.shape == x.shape and bool(re.match(r"(d|grad)_?(x|in)", name.lower()))
 
 
-def _rows(a: np.ndarray) -> np.ndarray:
+def rows(a: np.ndarray) -> np.ndarray:
     """(B, H): a vector or a column is one row."""
     return a.reshape(1, -1) if a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1) else a
