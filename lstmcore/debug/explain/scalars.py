@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from lstmcore import ops
-from lstmcore.arrays import Dtype
+from lstmcore.arrays import Dtype, Index
 
 Operand: TypeAlias = "Scalars | np.ndarray | float"  # a number is a constant
 Shape: TypeAlias = int | tuple[int, ...]
@@ -195,10 +195,10 @@ class Scalars:
     def T(self) -> "Scalars":
         return Scalars(self.tape, self.places.T, self.dtype)
 
-    def __getitem__(self, key: Any) -> "Scalars":
+    def __getitem__(self, key: Index) -> "Scalars":
         return Scalars(self.tape, np.asarray(self.places[key]), self.dtype)
 
-    def __setitem__(self, key: Any, new: Operand) -> None:
+    def __setitem__(self, key: Index, new: Operand) -> None:
         self.places[key] = self.tape.lift(new).places
 
     def __neg__(self) -> "Scalars":

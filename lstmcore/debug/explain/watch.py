@@ -48,7 +48,7 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         sys.settrace(self._before)
 
-    def _call(self, frame: FrameType, event: str, arg: Any) -> Local | None:
+    def _call(self, frame: FrameType, event: str, arg: object) -> Local | None:
         function = frame.f_code.co_name
         if function == "sigmoid":
             return self._of_function
@@ -60,19 +60,19 @@ class Watch:
             return None  # the cell may be somebody's own
         return self._each_line(frame, watched[function])
 
-    def _of_function(self, frame: FrameType, event: str, arg: Any) -> Local:
+    def _of_function(self, frame: FrameType, event: str, arg: object) -> Local:
         given = frame.f_locals.get("x")
         if event == "return" and isinstance(arg, Scalars) and isinstance(given, Scalars):
             of = given.places.ravel().tolist()
             self.calls |= {k: (frame.f_code.co_name, a) for k, a in zip(arg.places.ravel().tolist(), of)}
         return self._of_function
 
-    def _each_line(self, frame: FrameType, note: Callable[[FrameType, str, Any, int], None]) -> Local:
+    def _each_line(self, frame: FrameType, note: Callable[[FrameType, str, object, int], None]) -> Local:
         """Calls `note` with each variable that a line has set, and the number of that line; 0: it was given."""
         seen: dict[str, int] = {}
         line = 0
 
-        def after_line(frame: FrameType, event: str, arg: Any) -> Local:
+        def after_line(frame: FrameType, event: str, arg: object) -> Local:
             nonlocal line
             if event in ("line", "return"):
                 for name, value in list(frame.f_locals.items()):
@@ -83,10 +83,10 @@ class Watch:
             line = frame.f_lineno
             return after_line
 
-        keep: list[Any] = []
+        keep: list[object] = []
         return after_line
 
-    def _in_step(self, frame: FrameType, name: str, value: Any, line: int) -> None:
+    def _in_step(self, frame: FrameType, name: str, value: object, line: int) -> None:
         outer = frame.f_back
         while outer is not None and "t" not in outer.f_locals:
             outer = outer.f_back
@@ -104,7 +104,7 @@ class Watch:
         at = (frame.f_code.co_filename, line) if line else None
         self.name(name, _of_one_row(value), outer.f_locals["t"], line=at)
 
-    def _in_loop(self, frame: FrameType, name: str, value: Any, line: int) -> None:
+    def _in_loop(self, frame: FrameType, name: str, value: object, line: int) -> None:
         """The loop over time; a `where` of the mask gives a name anew."""
         if line == 0 or "t" not in frame.f_locals:
             return
@@ -119,16 +119,15 @@ class Watch:
                      "dproduct": ("dproduct",)}  # fmt: skip
         if name in given and (name != "gates_t" or frame.f_locals["mask"] is not None):
             for each, part in zip(given[name], value if isinstance(value, tuple) else (value,)):
-                self.name(each, _of_one_row(part), t)
+                if isinstance(part, Scalars):
+                    self.name(each, _of_one_row(part), t)
 
-    def _behind_loop(self, frame: FrameType, name: str, value: Any, line: int) -> None:
+    def _behind_loop(self, frame: FrameType, name: str, value: object, line: int) -> None:
         if line == 0:
             return
-        if name in ("dW_hh", "dW_ih"):
-            self.name(name, value)
-        elif name == "dx":
-            self.name(name, value[:, 0, ...])
-        elif name == "dbiases":
+        if name in ("dW_hh", "dW_ih", "dx") and isinstance(value, Scalars):
+            self.name(name, value[:, 0, ...] if name == "dx" else value)
+        elif name == "dbiases" and isinstance(value, dict):
             for bias, array in value.items():
                 self.name(f"d{bias}", array, line=(frame.f_code.co_filename, line))
 
