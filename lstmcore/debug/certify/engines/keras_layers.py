@@ -21,7 +21,6 @@ from lstmcore.debug.certify.pack import Golden
 from lstmcore.debug.certify.verdict import Refused
 
 FUNCTIONS = ("tanh", "sigmoid", "relu", "softsign", "softplus", "elu", "linear")
-LONG = 20  # steps
 KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 Told: TypeAlias = tuple[tuple[str, object], ...]  # the keywords of a layer
 
@@ -109,9 +108,9 @@ def _layer(keras: ModuleType, kind: str, H: int, both: bool, shape: tuple[int, .
 
 @functools.cache
 def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
-    """A layer of Keras on JAX as a compiled function of its weights too: one for all places and cases.
+    """A layer of Keras on JAX as a compiled function of its weights too, one for all places and cases.
 
-    Not where a long loop is unrolled: each of its steps would be compiled, for minutes.
+    Not where the loop is unrolled: each of its steps would be compiled, and one by one its operations are known to JAX.
     """
     import jax
 
@@ -121,8 +120,7 @@ def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
     def call(weights: Theirs, x: Theirs, initial_state: Theirs, mask: Theirs) -> Theirs:
         return layer.stateless_call(weights, fixed, x, initial_state=initial_state, mask=mask)[0]
 
-    *_, shape, told = made
-    return call if dict(told)["unroll"] and shape[1] > LONG else compiled(jax, call)
+    return call if dict(made[-1])["unroll"] else compiled(jax, call)
 
 
 def _run(keras: ModuleType, backend: str, dtype: str, unroll: bool, case: Golden) -> dict[str, object]:
