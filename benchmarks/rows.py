@@ -88,6 +88,28 @@ class Written(NamedTuple):
     note: str = ""
 
 
+class Ranked(NamedTuple):
+    """A training on ranks: one process of each, the median of its updates."""
+
+    date: str
+    machine: str
+    cores: int
+    version: str  # of lstmcore
+    mpi: str
+    shape: str
+    T: int
+    B: int  # rows of a batch, of all ranks together
+    I: int
+    H: int
+    parameters: int
+    way: str
+    ranks: int
+    threads: int  # of each
+    turn: int
+    updates: int
+    ms: float
+
+
 Table = TypeVar("Table", bound=NamedTuple)
 
 

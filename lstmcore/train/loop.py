@@ -311,14 +311,26 @@ def _passes(
 
 def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     """Checks that all ranks train alike, and gives them the random states of the first."""
+    from lstmcore import __version__
+
     run.rng.bit_generator.state = ranks.from_first(run.rng.bit_generator.state)
     if hasattr(run.batches, "state"):
         run.batches.state = ranks.from_first(run.batches.state)
     opt = {"kind": type(run.opt).__name__, "numbers": repr(run.opt), "memory": run.opt.state}
-    counts = (run.epochs, run.epoch, run.step, run.position)
-    ranks.same({"the model": [run.model.config(), run.model.params], "the optimizer": opt, "how far it is": counts,
-                "the training data": run.batches, "the validation data": run.validation, "the schedule": run.schedule,
-                "the metrics": run.metrics, **others})  # fmt: skip
+    ranks.same(
+        {
+            "the version of lstmcore": __version__,
+            "the version of NumPy": np.__version__,
+            "the model": [run.model.config(), run.model.params],
+            "the optimizer": opt,
+            "how far it is": (run.epochs, run.epoch, run.step, run.position),
+            "the training data": run.batches,
+            "the validation data": run.validation,
+            "the schedule": run.schedule,
+            "the metrics": run.metrics,
+        }
+        | others
+    )
 
 
 def _shared_gradients(

@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from oracle import answer
 
 import lstmcore as lc
+from lstmcore.recipes import count, loops, text
+from lstmcore.recipes.loops import generator
 from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
 from lstmcore.train.ranks import Ranks, SharedDraws, in_pairs
 
@@ -187,6 +189,31 @@ def test_goes_on_with_another_number_of_ranks(tmp_path):
     ):
         for name, w in want.items():
             np.testing.assert_array_equal(params[name], w)
+
+
+@pytest.mark.parametrize("recipe", ["count", "text", "loops"])
+def test_recipes_to_the_same_bits(recipe, nightly):
+    """Dropout, rows of unequal length, a state that is carried on: a few updates by day, 200 by night."""
+    updates = 200 if nightly else 4
+
+    def do(ranks):
+        if recipe == "count":
+            job, _ = count.job(count.Options(hidden=4, batch=50, examples=50 * updates, epochs=1, dropout=0.2))
+        elif recipe == "text":
+            options = text.Options(hidden=4, batch=13, steps=7, epochs=1, dropout=0.2)
+            job = text.job(*text.split("to be or not to be, " * (5 * updates + 30), options), options)
+        else:
+            options = loops.Options(widths=(4, 4), batch=13, epochs=1, dropout=0.2)
+            job = loops.prepare(generator.generate(20 * updates), options).training
+        history = lc.fit(job.model, job.loss, job.batches, job.opt, **job.options, ranks=ranks, progress=False)
+        assert history["step"] >= updates
+        return {name: w.copy() for name, w in job.model.params.items()}
+
+    (want,) = on_ranks(1, do)
+    for size in (2, 4, 8):
+        for params in on_ranks(size, do):
+            for name, w in want.items():
+                np.testing.assert_array_equal(params[name], w, err_msg=name)
 
 
 def test_what_differs_between_ranks_is_found_before_the_first_update():
@@ -415,6 +442,12 @@ def test_a_model_with_the_batch_first_is_refused():
     model = lc.BatchFirst(lc.LSTM(I, 5))
     with pytest.raises(ValueError, match="ranks deal out the second axis, the batch; BatchFirst"):
         Ranks(Comm(Exchange(1), 0)).check(model)
+
+
+def test_a_model_on_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr("lstmcore.train.ranks.library_name", lambda w: "cupy")
+    with pytest.raises(ValueError, match=r"ranks exchange arrays of NumPy; the model lies on a GPU \(lc.to_cpu"):
+        Ranks(Comm(Exchange(1), 0)).check(lc.LSTM(I, 5))
 
 
 def test_a_batch_without_a_valid_item_is_refused():
