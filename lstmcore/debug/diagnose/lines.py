@@ -7,7 +7,7 @@ around a step that gives back the program's own numbers.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +103,8 @@ class Lines:
         inside = [m for m, keys in moved.items() if not m.afterwards and keys and keys <= ends]
         after = [m for m, keys in moved.items() if m.afterwards and keys and keys <= ends]
         yield from ((a, b) for a, b in product(inside, after) if moved[a] & moved[b] & left)
+        for key in off.difference(ends, *explains.values()):  # two on one line of the loop
+            yield from combinations([m for m, keys in moved.items() if keys == {key}], 2)
 
     def numbers(self, *mistakes: Mistake) -> Numbers:
         """What every line gives, from the program's own numbers one line before, with these mistakes."""

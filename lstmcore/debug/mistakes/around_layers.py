@@ -100,7 +100,7 @@ WEIGHTS = "W_ih W_hh b b_hn"
 COPIES = {"b": "db", "W_ih": "dW_ih", "W_hh": "dW_hh", "W_ih W_hh": "dW_ih and dW_hh", "W_ih W_hh b": "all of them"}
 KINDS = {"W_ih": "dW_ih", "W_hh": "dW_hh", "b": "db"}
 SCALED = {"": "all gradients are", WEIGHTS: "the gradients of weights and biases, not dx, are",
-          **{kind: f"{d} is" for kind, d in KINDS.items()}}  # fmt: skip
+          **{kind: f"{d} is" for kind, d in KINDS.items()}, "W_ih W_hh": "dW_ih and dW_hh are"}  # fmt: skip
 HANDED_OVER = (
     *(_ours(f"{d}: gate {names[k]} holds a copy of gate {names[j]}",
             f'grads = each(grads, "{kinds}", lambda a: with_block(a, {k}, block(a, {j}, {K}), {K}))', cell)

@@ -87,3 +87,11 @@ def test_scores(nightly, tmp_path):
         all_of_kind = found[kind.split(",")[0]]
         missed = [rest for good, *rest in all_of_kind if not good]
         assert len(missed) <= (1 - least) * len(all_of_kind), missed
+
+
+def test_two_mistakes_on_one_line_beside_another(tmp_path):
+    """Both change what dc carries; the third scales one matrix at the end."""
+    both = [PLANTED["batch_last.py"][k] for k in (0, 2, 3)]
+    case = run("batch_last.py", tmp_path, *((right, wrong) for right, wrong, _ in both))
+    answer = diagnose(case, steps=case["inside"])
+    assert {name for *_, name in both} == set(answer.names), str(answer)
