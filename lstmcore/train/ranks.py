@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 Part: TypeAlias = tuple[np.ndarray, np.ndarray]  # (losses, items), and the gradients in one row: sums over items
 
 
-FULL = 48  # rows of a share, for which products run about as well as for the whole batch
+FULL = 96  # rows of a share, for which products run about as well as for the whole batch (docs/scale.md)
 
 
 class Ranks:
@@ -38,8 +38,8 @@ class Ranks:
 
     exact     True: the same bits for 1, 2, 4, ... ranks, up to `shares`. False: one part for each rank and one sum of
               MPI's, which is equal to rounding and spares small batches the cutting. None: exact where it costs little,
-              in as many shares, 8 at most, as leave each of them 48 rows of a batch; on more ranks than these, and on
-              numbers that are no power of two, as False. A batch of 200 rows: 4 shares, the same bits on 1, 2 and 4.
+              in as many shares, 8 at most, as leave each of them 96 rows of a batch; on more ranks than these, and on
+              numbers that are no power of two, as False. A batch of 400 rows: 4 shares, the same bits on 1, 2 and 4.
     shares    how many at most, a power of two.
     patience  seconds without a sign of life from a rank, after which all others end; None: they wait for ever. Signs
               come from a thread of its own, so a long update, evaluation or compilation is none.

@@ -339,9 +339,9 @@ def test_early_stopping_schedules_and_micro_batches_decide_alike():
 
 
 def test_by_default_it_is_exact_where_shares_are_large():
-    """As many shares as have 48 rows each, 8 at most, whatever the number of ranks."""
+    """As many shares as have 96 rows each, 8 at most, whatever the number of ranks."""
     x, targets = np.zeros((1, 1000, 1), "float32"), np.zeros((1000, 1))
-    for rows, shares in ((1000, 8), (384, 8), (383, 4), (200, 4), (191, 2), (96, 2), (95, 1)):
+    for rows, shares in ((1000, 8), (768, 8), (767, 4), (400, 4), (383, 2), (192, 2), (191, 1)):
         for batches in (
             lc.Batches(x, targets, batch_size=rows),
             [(x[:, :rows], targets[:rows]), (x[:, :9], targets[:9])],
