@@ -143,6 +143,9 @@ def test_info_empties_the_cache_of_kernels(monkeypatch, tmp_path):
     result = CliRunner().invoke(app, ["info", "--clear-cache"])
     assert result.output == "1 compiled kernels removed, 1.0 MB\n"
     assert disk.usage().files == 0
+    both = CliRunner().invoke(app, ["info", "--clear-cache", "--build-kernels"])
+    assert both.exit_code == 2
+    assert "three things to do: give one of them" in " ".join(both.output.split())
 
 
 def test_the_alphabet_says_what_happens_while_it_happens():

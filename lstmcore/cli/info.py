@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import lstmcore
-from lstmcore.cli.talk import or_complain, say
+from lstmcore.cli.talk import fail, or_complain, say
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
 from lstmcore.recipes import kernels
@@ -24,6 +24,8 @@ def info(
     ] = False,
 ) -> None:
     """Which engines, libraries and processors are there, and where the compiled kernels lie."""
+    if clear_cache + build_kernels + as_json > 1:
+        fail("--json, --clear-cache and --build-kernels are three things to do: give one of them", code=2)
     if clear_cache:
         there = disk.clear()
         say(f"{there.files} compiled kernels removed, {_megabytes(there.bytes)}")

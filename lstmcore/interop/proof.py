@@ -47,7 +47,9 @@ class Differs(ValueError):
 def inputs(model: Layer, steps: int = T, rows: int = B) -> np.ndarray:
     """Random input for a model: (T, B, I) in its dtype, or classes (T, B)."""
     rng = np.random.default_rng(0)
-    first = next(leaf for _, leaf in leaves(model) if leaf.params)
+    first = next((leaf for _, leaf in leaves(model) if leaf.params), None)
+    if first is None:
+        raise ValueError(f"{model} has no parameters, so there is nothing to read")
     if isinstance(first, Embedding):
         return rng.integers(0, first.classes, (steps, rows))
     W = next(iter(first.params.values()))  # (I, ...)

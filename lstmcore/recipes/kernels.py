@@ -46,7 +46,9 @@ def build(folder: Path) -> tuple[disk.Usage, tuple[str, ...]]:
     if not levels():
         raise OSError("this processor reaches no level that kernels are compiled for: each process compiles its own")
     with disk.filling(folder):
-        disk.writable()
+        disk.writable().chmod(0o755)  # for all who may read the package, whatever this user's umask
+    for old in folder.glob(f"*{disk.SUFFIX}"):  # of another edit, or another Numba
+        old.unlink()
     for level in levels():
         done = subprocess.run(
             [sys.executable, "-P", "-m", "lstmcore.recipes.kernels", str(folder)],
@@ -54,7 +56,7 @@ def build(folder: Path) -> tuple[disk.Usage, tuple[str, ...]]:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            umask=0o022,  # for all who may read the package
+            umask=0o022,
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -98,8 +98,12 @@ def test_complaints(monkeypatch, tmp_path):
         kernels.build(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr(kernels.sys, "executable", shutil.which("false"))
+    (tmp_path / "new").mkdir(mode=0o700)
+    (tmp_path / "new" / "older-edit.kernel").touch()
     with pytest.raises(OSError, match=r"compiling for [-\w]+ ended with code 1: it said nothing"):
         kernels.build(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755  # whatever the umask was
 
 
 GRADIENT = """

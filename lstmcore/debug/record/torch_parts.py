@@ -243,7 +243,7 @@ class _as_plain_operations:
 
     def __enter__(self) -> None:
         for function in self.functions:
-            function.apply = staticmethod(_plain(function))  # type: ignore[method-assign]
+            function.apply = staticmethod(_plain(function))  # type: ignore[method-assign, unused-ignore]  # without torch
 
     def __exit__(self, *_: object) -> None:
         for function in self.functions:

@@ -23,5 +23,6 @@ def from_host(host: Host, library: str) -> State | None:
     """Undoes `to_host`; the arrays are of the named library, that of the model's parameters."""
     if host is None:
         return None
-    own = (part if isinstance(part, np.ndarray) else from_host(part, library) for part in host)
-    return tuple(to_library(np.array(part), library) if isinstance(part, np.ndarray) else part for part in own)
+    if isinstance(host, np.ndarray):
+        return to_library(np.array(host), library)  # type: ignore[return-value]
+    return tuple(from_host(part, library) for part in host)

@@ -229,3 +229,10 @@ def test_what_is_no_model(torch):
         read("nowhere.pt")
     with pytest.raises(TypeError, match=r"model.gguf should end in .pt, "):
         read("model.gguf")
+
+
+def test_what_has_no_parameters_is_refused(torch):
+    nn = torch.nn
+    for module in (nn.Tanh(), nn.Sequential(nn.Tanh()), nn.Sequential(nn.Dropout())):
+        with pytest.raises(ValueError, match="has no parameters, so there is nothing to read"):
+            lc.interop.read(module)

@@ -162,6 +162,7 @@ def test_a_carried_state_survives_on_the_host(dtype, engine):
         assert one.dtype == two.dtype
         np.testing.assert_array_equal(engine.host(one), engine.host(two))
     assert to_host(None) is from_host(None, "numpy") is None
+    np.testing.assert_array_equal(from_host(to_host(h), "numpy"), engine.host(h))  # of a layer of one's own
     host[1][0][...] = 0
     assert engine.host(h).all()
 

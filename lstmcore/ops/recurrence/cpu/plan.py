@@ -85,7 +85,8 @@ def cut(
             tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
             if masked:  # more tiles than threads: a thread that is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
-        if step >= STEP * tiles:
+        # A tile of a mask waits for nobody: short rows let go of its thread, which takes the next.
+        if step >= STEP * tiles and (tiles == 1 or threads > (tiles if masked else 2)):
             most_parts = min(V, max(2, max(B // tiles, FETCHED) * K * H * H // STEP))
     return tiles, parts_of(tiles, most_parts, V, threads), most_parts
 

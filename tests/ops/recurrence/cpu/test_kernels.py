@@ -84,3 +84,10 @@ def test_a_task_asks_for_no_memory():
         for counters, chunk in ((p.forward_counters, p.forward_chunk), (p.backward_counters, p.backward_chunk)):
             each = (counters - LINE * len(p.edges)) / p.tasks
             assert each == int(each) >= np.diff(p.edges).max() * chunk + chunk + 1
+
+
+def test_rows_of_a_mask_are_not_shared_while_there_are_tiles_for_all():
+    """Their tasks would meet at every step, and gain nothing: on two threads each tile goes alone."""
+    for rows, H, masked in product((17, 20, 21, 64, 200), (128, 256), (False, True)):
+        p = plan.plan(lc.LSTM.cell, 50, rows, 64, H, "float32", masked, 2)
+        assert len(p.edges) == 2 or p.parts == 1
