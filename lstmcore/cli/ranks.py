@@ -42,7 +42,9 @@ class Together(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            ranks = started()
+            ranks = None
+            with contextlib.suppress(OSError):  # which may be the error itself
+                ranks = started()
             if ranks is not None and not ranks.begun and getattr(error, "exit_code", True):
                 ranks.give_up(error)
             raise

@@ -91,6 +91,8 @@ def fit(
                 ValueError for a Bidirectional, whose layers take recompute=True instead.
 
     ranks       `Ranks(MPI.COMM_WORLD)`: one training on all of them, each with its rows of every batch (docs/scale.md).
+                TypeError for batches or validation without a length. ConnectionAbortedError where another rank cannot
+                begin.
 
     The run ends after the last epoch, or when a callback sets `run.ended`, or at the first loss or norm that is NaN or
     infinite (the parameters then are those from before this batch), or on Ctrl-C: after the batch under way, so that no
@@ -112,11 +114,12 @@ def fit(
         size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
         if hasattr(batches, "rewind"):
             batches.rewind()
+        if ranks is not None:
+            ranks.begin(model, {"batches": batches, "validation": validation})
         run = Run(model, opt, epochs, batches, validation, schedule, generator(rng), callbacks, size, metrics or {})
+        run.order = run.order if ranks is None else ranks.order
         if resume is not None:
             run.state = resume
-        if ranks is not None:
-            ranks.check(model)
     plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
 
@@ -128,7 +131,6 @@ def fit(
 
     with ranks.pulse.beating() if ranks is not None else nullcontext():
         if ranks is not None:
-            ranks.settle(batches)
             ranks.begun = True
             _align(run, ranks, {"the loss": loss, "the options": (clip, carry_state, accumulate, segments, str(ranks))})
             watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
@@ -138,12 +140,13 @@ def fit(
         else:
             draws = SharedDraws(run.rng)
             gradients = partial(
-                _shared_gradients, *given, Recorded(model, cast(Rng, draws)) if plain else None, ranks, draws
+                _shared_gradients, *given, Recorded(model, cast(Rng, draws)) if plain else None, ranks, draws, {}
             )
         try:
             with interruptible(stop):
                 with ranks.together() if ranks is not None else nullcontext():
                     _call(watchers, "on_start", run)
+                run.ended = ranks.agreed(run.ended) if ranks is not None else run.ended
                 while run.ended is None and run.epoch < epochs:
                     _train_epoch(run, gradients, clip, watchers, accumulate, ranks)
                     if run.ended is None:
@@ -335,26 +338,28 @@ def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
 
 def _shared_gradients(
     run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, recorded: Recorded | None, ranks: Ranks,
-    draws: SharedDraws, group: list[Batch],
+    draws: SharedDraws, caches: dict[int, object], group: list[Batch],
 ) -> tuple[float, float]:  # fmt: skip
-    """`_gradients`, where every rank takes its shares of the rows."""
+    """`_gradients`, where every rank takes its shares of the rows.
+
+    caches: for their memory, of shares of this many rows more than the fewest.
+    """
     params, rng = run.model.params, cast(np.random.Generator, draws)  # for those who draw masks it is one
     size, dtype = sum(w.size for w in params.values()), np.result_type(*params.values())
     lasts: list[State | None] = []
 
-    def parts(batch: Batch) -> Iterator[Part]:
+    def parts(batch: Batch, per_step: bool) -> Iterator[Part]:
         B = batch.x.shape[1]
-        per_step = getattr(run.batches, "per_step", tuple(batch.targets.shape[:2]) == tuple(batch.x.shape[:2]))
         for first, end in ranks.own(B):
             n, mean, grads, longer = 0.0, 0.0, dict[str, Array](), end - first - B // ranks.shares
             if first < end:
                 x, mask = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
                 mask = None if mask is None else np.ascontiguousarray(mask[:, first:end])
                 targets = batch.targets[:, first:end, ...] if per_step else batch.targets[first:end, ...]
-                state, run.cache = rows_of_state(run.carried, first, end), ranks.caches.get(longer)
+                state, run.cache = rows_of_state(run.carried, first, end), caches.get(longer)
                 draws.of(first, end)
                 last, n, mean, grads = _passes(run, through, loss, Batch(x, targets, mask), state, rng, recorded, True)
-                ranks.caches[longer] = run.cache
+                caches[longer] = run.cache
                 lasts.append(last)
             yield np.array([mean * n, n]), flat(grads, params, n, ranks.row(size, dtype))
         if not lasts:  # fewer rows than shares: draw what the others draw, for the generators to stay alike
@@ -364,9 +369,19 @@ def _shared_gradients(
 
     total: Part | None = None
     for batch in group:
-        draws.begin(batch.x.shape[1])
+        shapes = [tuple(getattr(a, "shape", ())) for a in batch]  # () also of what is no array
+        T, B = (*shapes[0], 0, 0)[:2]
+        per_step = bool(getattr(run.batches, "per_step", shapes[1][:2] == (T, B)))
+        unlike = batch.mask is not None and shapes[2] != (T, B)
+        if len(shapes[0]) < 2 or shapes[1][per_step : per_step + 1] != (B,) or unlike:
+            _passes(run, through, loss, batch, run.carried, run.rng, None)  # says what is wrong, as without ranks
+            raise ValueError(
+                "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "
+                f"{', '.join(map(str, shapes))}"
+            )
+        draws.begin(B)
         lasts.clear()
-        part = ranks.total(parts(batch))
+        part = ranks.total(parts(batch, per_step))
         run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if carry_state else None
         total = part if total is None else ranks.absorb(total, part)
     counts, sums = cast(Part, total)

@@ -13,10 +13,10 @@ so the bits are the same on 1, 2, 4, ... ranks, up to the number of shares.
 import hashlib
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from functools import partial
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -64,7 +64,6 @@ class Ranks:
         self.want(exact)
         self.first: bool = self.rank == 0  # the one that writes and tells
         self.asked_to_end: bool = False  # here; all end together, after the update under way
-        self.caches: dict[int, Any] = {}  # for their memory: of shares of this many rows more than the fewest
         self.spare: list[np.ndarray] = []  # rows of gradients
         self.pulse = Pulse(comm, patience)
         self.begun: bool = False  # a training; and
@@ -77,18 +76,34 @@ class Ranks:
         if exact and (self.size > self.most or self.size & (self.size - 1)):
             raise ValueError(
                 f"on {self.size} ranks the sum cannot be exact in {self.most} shares: start 1, 2, 4, ... up to "
-                f"{self.most} ranks, say more shares, or exact=False"
+                f"{self.most} ranks, or do without `exact`"
             )
         self.wanted = exact
         self._cut(self.most)
 
-    def settle(self, batches: Iterable[Any]) -> None:
+    def begin(self, model: Layer, data: Mapping[str, Iterable[Any] | None]) -> None:
+        """A training of this model begins, with "batches" and "validation"; nothing of the one before is left. Raises
+        ValueError for a model that ranks cannot train, TypeError for data without a length, which may end sooner on
+        one rank than on another."""
+        self.check(model)
+        for name, part in data.items():
+            if part is not None and not isinstance(part, Sized):
+                raise TypeError(
+                    f"on ranks `{name}` should have a length: lc.Batches or a list; got {type(part).__name__}"
+                )
+        self.settle(data["batches"])
+        self.asked_to_end = False
+        self.spare.clear()
+
+    def settle(self, batches: object) -> None:
         """Decides about the shares of a training, by the rows of its batches, the largest where they are a list. As
         many as there may be where the batches do not tell."""
         if isinstance(batches, list | tuple):
-            rows = max((batch[0].shape[1] for batch in batches), default=None)
+            shapes: list[tuple[int, ...]] = [getattr(batch[0], "shape", ()) for batch in batches]
+            rows = max((shape[1] for shape in shapes if len(shape) > 1), default=None)
         else:
             rows = getattr(batches, "batch_size", None)
+            rows = rows and min(rows, getattr(batches, "N", rows))
         shares = self.most
         while self.wanted is None and rows is not None and shares > 1 and rows < FULL * shares:
             shares //= 2
@@ -103,6 +118,11 @@ class Ranks:
             return f"{self.size} ranks of MPI, a part of every batch each: equal to rounding on another number of them"
         numbers = ", ".join(str(2**k) for k in range(self.shares.bit_length()))
         return f"{self.size} ranks of MPI, every batch in shares: {self.shares}; the same bits on {numbers}"
+
+    @property
+    def order(self) -> str:
+        """Of the terms of a sum: where it is the same, the bits are."""
+        return "whole" if self.shares == 1 else f"in {self.shares} {'shares' if self.exact else 'parts'}"
 
     def own(self, B: int) -> list[tuple[int, int]]:
         """(first row, row behind the last) of each of this rank's shares of B rows."""
@@ -151,7 +171,8 @@ class Ranks:
 
     def same(self, what: Mapping[str, object]) -> None:
         """Raises ValueError if any of the named things is not the same on all ranks."""
-        mine = {name: digest(value) for name, value in what.items()}
+        with self.together():
+            mine = {name: digest(value) for name, value in what.items()}
         theirs = self.comm.allgather(mine)
         for name in mine:
             odd = [rank for rank, other in enumerate(theirs) if other[name] != theirs[0][name]]
@@ -168,6 +189,7 @@ class Ranks:
     @contextmanager
     def together(self) -> Iterator[None]:
         """What stands inside may fail on some ranks: then it ends on all, elsewhere by ConnectionAbortedError."""
+        self.over = False  # all have come here, whatever was refused before
         try:
             yield
         except Exception as error:
@@ -285,39 +307,72 @@ def unflat(row: np.ndarray, like: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def digest(value: object) -> str:
-    """A checksum of arrays, plain data, and what is made of them."""
-    sha = hashlib.sha256()
-    _read(value, sha.update, set())
-    return sha.hexdigest()
+def digest(value: object, met: dict[int, tuple[object, str]] | None = None) -> str:
+    """A checksum of arrays, plain data, functions, and what is made of them; of what pickle cannot keep, such as a
+    lock, only the kind counts. met: what has been seen, by id, which it holds: no other takes the id."""
+    met, kind = {} if met is None else met, type(value).__qualname__
+    if value is None or isinstance(value, str | bytes | int | float | complex):
+        return f"{kind} {value!r}"
+    if isinstance(value, ModuleType | type):
+        return f"{kind} {getattr(value, '__module__', '')} {value.__name__}"
+    if id(value) not in met:
+        met[id(value)] = value, "again"  # inside itself
+        sha = hashlib.sha256(kind.encode())
+        if is_array(value):
+            host = np.ascontiguousarray(to_numpy(value))
+            sha.update(f"{host.dtype} {host.shape}".encode())
+            sha.update(host.tobytes())
+        else:
+            parts = [digest(part, met) for part in _parts_of(value)]
+            for words in sorted(parts) if isinstance(value, set | frozenset) else parts:
+                sha.update(f"\n{words}".encode(errors="backslashreplace"))
+        met[id(value)] = value, sha.hexdigest()
+    return met[id(value)][1]
 
 
-def _read(value: object, update: Callable[[bytes], None], met: set[int]) -> None:
-    if is_array(value):
-        host = np.ascontiguousarray(to_numpy(value))
-        update(f"{host.dtype} {host.shape}".encode())
-        update(host.tobytes())
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            update(repr(key).encode())
-            _read(part, update, met)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            _read(part, update, met)
-    elif value is None or isinstance(value, str | bytes | int | float | complex):
-        update(repr(value).encode())
-    elif isinstance(value, np.random.Generator):
-        _read(value.bit_generator.state, update, met)
-    elif isinstance(value, partial):
-        _read((value.func, value.args, value.keywords), update, met)
-    elif isinstance(value, FunctionType):
-        code, cells = value.__code__, [cell.cell_contents for cell in value.__closure__ or ()]
-        plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
-        _read((value.__qualname__, code.co_code, plain, cells, value.__defaults__), update, met)
-    elif hasattr(value, "__dict__") and id(value) not in met:
-        met.add(id(value))
-        update(type(value).__qualname__.encode())
-        _read(vars(value), update, met)
+def _parts_of(value: Any) -> Iterable[object]:
+    """What it is made of."""
+    if isinstance(value, Mapping):
+        return [part for item in value.items() for part in item]
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    if isinstance(value, np.random.Generator):
+        return [value.bit_generator.state]
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__self__, value.__func__
+    if isinstance(value, FunctionType):
+        return _parts_of_function(value)
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_names, value.co_consts
+    if hasattr(value, "__dict__"):
+        return [vars(value)]
+    try:
+        kept = value.__reduce_ex__(4)
+    except Exception:
+        return []
+    return [kept] if isinstance(kept, str) else [[*part] if isinstance(part, Iterator) else part for part in kept]
+
+
+def _parts_of_function(function: FunctionType) -> Iterable[object]:
+    """Its code, what it holds, and the plain values, arrays and functions of its own module that it names."""
+    cells = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # an empty one
+            cells.append(cell.cell_contents)
+    codes = [function.__code__]
+    for code in codes:  # those inside come behind
+        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+    there = function.__globals__
+    named = {name: there[name] for code in codes for name in code.co_names if name in there}
+    own = {
+        name: part
+        for name, part in named.items()
+        if is_array(part) or isinstance(part, str | bytes | int | float | complex)
+        or (isinstance(part, FunctionType) and part.__module__ == function.__module__)
+    }  # fmt: skip
+    return function.__qualname__, codes, cells, function.__defaults__, function.__kwdefaults__, vars(function), own
 
 
 def _joined(states: list[Any]) -> Any:

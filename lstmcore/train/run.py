@@ -62,6 +62,7 @@ class Run:
     history: list[Plain] = field(default_factory=list)  # one row per epoch
     whole: bool = True  # nothing is half done: `state` is one to go on from
     ended: str | None = None  # why the run ended
+    order: str = "whole"  # in which the terms of gradients are added, `Ranks.order`
 
     @property
     def state(self) -> Plain:

@@ -24,7 +24,7 @@ import lstmcore as lc
 from lstmcore.recipes import count, loops, text
 from lstmcore.recipes.loops import generator
 from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
-from lstmcore.train.ranks import Ranks, SharedDraws, in_pairs
+from lstmcore.train.ranks import Ranks, SharedDraws, digest, in_pairs
 
 T, B, I, V = 6, 13, 3, 4  # 13 rows: shares of one and two
 
@@ -252,12 +252,116 @@ def test_a_callback_may_end_it_on_one_rank_alone():
         def __init__(self, ranks, hook):
             setattr(self, hook, lambda run: setattr(run, "ended", "enough") if ranks.rank == 1 else None)
 
-    for hook in ("on_batch", "on_epoch"):
+    for hook, steps in (("on_start", 0), ("on_batch", 1), ("on_epoch", 4)):
         for history in on_ranks(2, lambda ranks, hook=hook: lc.fit(
             model_of(True), lc.softmax_cross_entropy, data(True), lc.SGD(0.1), epochs=9, ranks=ranks,
             callbacks=[Enough(ranks, hook)], progress=False,
         )):  # fmt: skip
-            assert (history["ended"], history["step"]) == ("enough", 1 if hook == "on_batch" else 4)
+            assert (history["ended"], history["step"]) == ("enough", steps)
+
+
+def test_one_training_after_another():
+    """Another model, and nothing left of the training before: neither its memory nor that it was interrupted."""
+
+    class Ask(lc.Callback):
+        def __init__(self, ranks):
+            self.ranks = ranks
+
+        def on_batch(self, run):
+            self.ranks.asked_to_end |= self.ranks.rank == 1
+
+    def do(ranks):
+        given = (lc.softmax_cross_entropy, data(True), lc.SGD(0.1))
+        first = lc.fit(model_of(True), *given, epochs=2, ranks=ranks, callbacks=[Ask(ranks)], progress=False)
+        other = lc.Stack([lc.LSTM(I, 4, seed=0), lc.Linear(4, V, seed=1)])
+        second = lc.fit(other, *given, epochs=2, ranks=ranks, progress=False)
+        assert {row.size for row in ranks.spare} == {2, sum(w.size for w in other.params.values())}  # counts, gradients
+        return [(history["ended"], history["step"]) for history in (first, second)]
+
+    for ends in on_ranks(2, do):
+        assert ends == [("interrupted", 1), ("all 2 epochs done", 8)]
+
+
+def test_what_was_refused_on_all_is_tried_again():
+    """The second time one rank alone is wrong: the other hears of it."""
+
+    def do(ranks):
+        def tried(accumulate):
+            lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.SGD(0.1), epochs=1, accumulate=accumulate,
+                   ranks=ranks, progress=False)  # fmt: skip
+
+        with pytest.raises(ValueError, match="`accumulate` should be a positive int"):
+            tried(0)
+        tried(ranks.rank)
+
+    first, second = on_ranks(2, do, failing=True)
+    assert isinstance(first, ValueError)
+    assert isinstance(second, ConnectionAbortedError)
+
+
+@pytest.mark.parametrize("name", ["batches", "validation"])
+def test_data_without_a_length_are_refused(name):
+    """A generator may end sooner on one rank than on another, which then waits for ever."""
+
+    def do(ranks):
+        few = (batch for batch in list(data(True))[: 1 + ranks.rank])
+        lc.fit(model_of(True), lc.softmax_cross_entropy, opt=lc.SGD(0.1), epochs=1, ranks=ranks, progress=False,
+               **{"batches": data(True), name: few})  # fmt: skip
+
+    for error in on_ranks(2, do, failing=True):
+        assert isinstance(error, TypeError)
+        assert str(error) == f"on ranks `{name}` should have a length: lc.Batches or a list; got generator"
+
+
+def test_what_goes_wrong_in_a_batch_is_said_as_without_ranks():
+    """Also where the sum is exact, and a share would have another shape. What only the loss understands is refused."""
+    x, targets, mask = (np.array(a) for a in next(iter(data(True))))
+
+    def understanding(y, targets, mask):
+        return lc.softmax_cross_entropy(y, np.asarray(targets), mask)
+
+    def said(batch, ranks, loss=lc.softmax_cross_entropy):
+        with pytest.raises((TypeError, ValueError)) as error:
+            lc.fit(model_of(True), loss, [batch], lc.SGD(0.1), epochs=1, ranks=ranks, progress=False)
+        return type(error.value), str(error.value)
+
+    for batch in (
+        (x.tolist(), targets), (x[0, 0], targets), (x[0], targets), (None, None), (x, targets.tolist()),
+        (x, targets[:, :9]), (x, targets[0, 0]), (x, targets, mask.tolist()), (x, targets, mask[:, :9]),
+        (x, targets, mask[0]),
+    ):  # fmt: skip
+        want = said(batch, None)
+        for exact in (None, True):
+            assert said(batch, Ranks(Comm(Exchange(1), 0), exact)) == want
+    assert said((x, targets.tolist()), Ranks(Comm(Exchange(1), 0), True), understanding) == (
+        ValueError,
+        "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "
+        f"{x.shape}, (), ()",
+    )
+
+
+def test_another_order_of_sums_is_told(tmp_path):
+    """Where a run goes on with other bits; not where it goes on to the same, nor from files that do not say."""
+    said = []
+
+    def do(ranks, state=None, epochs=2):
+        keep = lc.Checkpoints(tmp_path, every_seconds=None, tell=said.append)
+        training(True, epochs=epochs, callbacks=[keep], resume=state)(ranks)
+
+    on_ranks(2, do)
+    state = lc.Checkpoints(tmp_path).last()
+    on_ranks(4, lambda ranks: do(ranks, state))
+    assert said == []
+    do(None, state)
+    assert said == [
+        f"{tmp_path}: the gradient of a batch was summed in 8 shares until now, and is summed whole from here on "
+        "(another number of ranks, or another `exact`): equal to rounding, not to the bit"
+    ]
+    ((kind, memory),) = state["callbacks"]
+    del memory["order"]
+    do(None, state | {"callbacks": [[kind, memory]]})
+    assert len(said) == 1
+    assert [Ranks(Comm(Exchange(size), 0), False).order for size in (1, 3)] == ["whole", "in 3 parts"]
 
 
 def test_what_one_rank_cannot_begin_nobody_begins():
@@ -305,6 +409,99 @@ def test_what_else_differs_is_found(what, options):
         assert str(error).startswith(f"{what} should be the same on all ranks; on rank 1 it differs from rank 0's")
 
 
+def weighted(weight):
+    return lambda y, targets, mask=None: weight * lc.squared_error(y, targets, mask)
+
+
+class Slotted:
+    __slots__ = ("lock", "weight")
+
+    def __init__(self, weight):
+        self.weight, self.lock = weight, threading.Lock()
+
+    def loss(self, y, targets, mask):
+        return self.weight
+
+
+class Itself:
+    def __init__(self, weight):
+        self.loss, self.weight = self, weight
+
+
+def naming_itself(n):
+    def loss(k):
+        return loss(k - 1) if k else n
+
+    return loss
+
+
+def with_a_module(module):
+    return lambda y: module.sum(y)
+
+
+def with_an_empty_cell(n):
+    def loss():
+        return later + n
+
+    if n > 9:
+        later = 1
+    return loss
+
+
+def of_this_module(rate):
+    source = f"RATE = {rate}\ndef helper(y): return RATE * y\ndef loss(y): return [helper(part) for part in y]"
+    there = {"__name__": "theirs"}
+    exec(source, there)
+    return there["loss"]
+
+
+UNLIKE = {
+    "numbers": ([1, 23], [12, 3]),
+    "nested": ([[1], [2]], [[1, 2]]),
+    "sets": ({"a", "b"}, {"a", "c"}),
+    "kinds": (1, True),
+    "generators": (np.random.default_rng(0), np.random.default_rng(1)),
+    "names": (lambda y, t, m: lc.squared_error(y, t, m), lambda y, t, m: lc.absolute_error(y, t, m)),
+    "inside": (lambda y: [lc.tanh(k) for k in y], lambda y: [lc.sigmoid(k) for k in y]),
+    "cells": (weighted(1.0), weighted(2.0)),
+    "defaults": (lambda y, *, k=1: y, lambda y, *, k=2: y),
+    "methods": (Slotted(1.0).loss, Slotted(2.0).loss),
+    "slots": (Slotted(1.0), Slotted(2.0)),
+    "itself": (Itself(1), Itself(2)),
+    "recursive": (naming_itself(1), naming_itself(2)),
+    "modules": (with_a_module(np), with_a_module(np.linalg)),
+    "empty cells": (with_an_empty_cell(1), with_an_empty_cell(2)),
+    "its module": (of_this_module(1.0), of_this_module(2.0)),
+    "built in": (max, min),
+    "ranges": (range(3), range(4)),
+    "scalars": (np.float32(1), np.float32(2)),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_a_checksum_reads_what_a_function_computes_with(name):
+    one, other = UNLIKE[name]
+    assert digest(one) != digest(other)
+    assert digest([one, one]) != digest([one, other])
+
+
+def test_what_is_alike_has_one_checksum():
+    for make in (
+        weighted,
+        naming_itself,
+        Slotted,
+        Itself,
+        with_an_empty_cell,
+        of_this_module,
+        lambda k: Slotted(k).loss,
+    ):
+        assert digest(make(1)) == digest(make(1))
+    a = np.zeros(3)
+    assert digest([a, a]) == digest([a, a.copy()])
+    assert digest({f"{k}" for k in range(99)}) == digest({f"{k}" for k in reversed(range(99))})
+    assert digest(k for k in range(3)) == digest(k for k in range(4))  # a generator cannot be read without using it up
+
+
 def test_a_loss_that_is_not_a_number_in_one_share_ends_all():
     x, targets, mask = (np.array(a) for a in next(iter(data(True))))
     x[0, B - 1] = np.nan
@@ -344,6 +541,7 @@ def test_by_default_it_is_exact_where_shares_are_large():
     for rows, shares in ((1000, 8), (768, 8), (767, 4), (400, 4), (383, 2), (192, 2), (191, 1)):
         for batches in (
             lc.Batches(x, targets, batch_size=rows),
+            lc.Batches(x[:, :rows], targets[:rows], batch_size=5000),
             [(x[:, :rows], targets[:rows]), (x[:, :9], targets[:9])],
         ):
             for size in (1, 2, 3, 4, 8):
@@ -608,14 +806,11 @@ def test_the_command_line_on_ranks(mpi4py, tmp_path):
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 0, errors
     assert said.count("test error") == 1
-    assert errors.count("2 ranks of MPI, every batch in shares: 8; the same bits on 1, 2, 4, 8") == 1
+    assert errors.count("2 ranks of MPI, every batch in shares: 4; the same bits on 1, 2, 4\n") == 1
     assert lc.load(tmp_path / "run" / "model.safetensors").params
     code, said, errors = mpiexec(2, *words, folder=tmp_path)
     assert code == 2
     assert (said + errors).count("holds a run") == 1
-    code, said, errors = mpiexec(2, *words[:-1], folder=tmp_path)
-    assert code == 2
-    assert (said + errors).count("several ranks need a folder, where the first of them writes: --out FOLDER") == 1
 
 
 def test_a_command_that_fails_on_one_rank_fails_on_all(mpi4py, tmp_path):

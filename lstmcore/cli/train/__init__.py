@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lstmcore.cli.ranks import Together, started
-from lstmcore.cli.talk import err, or_complain, out, print_or_go_on
+from lstmcore.cli.talk import err, fail, or_complain, out, print_or_go_on
 from lstmcore.cli.train import alphabet, count, loops, series, text
 from lstmcore.train.interrupt import die_at_once
 
@@ -25,10 +25,14 @@ def begin(
     die_at_once()  # before and after the training, which takes Ctrl-C itself
     print_or_go_on()
     ranks = or_complain(started)
-    if ranks is not None:
-        or_complain(lambda: ranks.want(exact))
-    if ranks is not None and not ranks.first:
+    if ranks is None:
+        if exact is not None:
+            option = "--exact" if exact else "--no-exact"
+            fail(f"{option} is for several ranks: mpiexec -n N lstmcore train {option} ...", 2)
+        return
+    if not ranks.first:
         out.quiet = err.quiet = True  # the first one speaks
+    or_complain(lambda: ranks.want(exact))
 
 
 train.command("count", epilog=count.EPILOG)(count.train_count)

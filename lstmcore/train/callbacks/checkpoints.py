@@ -42,7 +42,8 @@ class Checkpoints(Callback):
     run whose numbers are not finite any more is not saved.
 
     about: plain data that says what is trained (options, a checksum of the data). It is kept in every file, and `last`
-    compares it. tell: is called with what there is to say. go_on: how to go on, said when the run was interrupted.
+    compares it. tell: is called with what there is to say, also where a run goes on with sums in another order (on
+    ranks). go_on: how to go on, said when the run was interrupted.
     """
 
     writes = True
@@ -56,6 +57,7 @@ class Checkpoints(Callback):
     go_on: str
     best: float
     best_epoch: int
+    order: str | None
 
     @hinted
     def __init__(
@@ -79,16 +81,18 @@ class Checkpoints(Callback):
         self.every_seconds, self.every_steps, self.every_epochs = every_seconds, every_steps, every_epochs
         self.about, self.tell, self.go_on = json.loads(json.dumps(about)), tell, go_on
         self.best, self.best_epoch = math.inf, 0  # the best validation loss, and after which epoch
+        self.order: str | None = None  # in which the sums of the run have been added; None: an older file does not say
         self._saved: tuple[int, int] | None = None  # epoch and step of the last file
         self._when = 0.0  # it was saved
 
     @property
     def state(self) -> Plain:
-        return {"best": self.best, "epoch": self.best_epoch}
+        return {"best": self.best, "epoch": self.best_epoch, "order": self.order}
 
     @state.setter
     def state(self, state: Plain) -> None:
         self.best, self.best_epoch = float(state["best"]), operator.index(state["epoch"])
+        self.order = state.get("order")
 
     # ---- going on ----------------------------------------------------------------------------------------------------
 
@@ -135,6 +139,12 @@ class Checkpoints(Callback):
                 f"{self.folder} holds a run that has come further ({newest[0].name}): go on with it "
                 "(resume=checkpoints.last()), or take another folder"
             )
+        if self.order not in (None, run.order):
+            self.tell(
+                f"{self.folder}: the gradient of a batch was summed {self.order} until now, and is summed {run.order} "
+                "from here on (another number of ranks, or another `exact`): equal to rounding, not to the bit"
+            )
+        self.order = run.order
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_left_overs(self.folder)
         self._save(run)
