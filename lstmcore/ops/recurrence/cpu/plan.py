@@ -62,9 +62,12 @@ class Plan(NamedTuple):
     unkept: tuple[np.ndarray, np.ndarray, np.ndarray]  # in place of y, x and its clean steps where no step is masked
 
 
-def parts_of(tiles: int, most: int, vectors: int, threads: int) -> int:
+def parts_of(tiles: int, most: int, vectors: int, threads: int, masked: bool) -> int:
     """Into how many parts, at most `most`, the units of each tile are cut for all to be done soonest: the fewest that
-    are as good as any. Units are cut where a vector of them ends."""
+    are as good as any. Units are cut where a vector of them ends. Rows of a mask stay whole while there are tiles for
+    all: who is done with short ones takes the next, and waits for nobody."""
+    if masked and threads <= tiles:
+        return 1
 
     def took(parts: int) -> float:
         turns = -(-tiles * parts // threads)  # tasks that a thread does one after the other
@@ -85,10 +88,9 @@ def cut(
             tiles = max(2, 2 * round(B / max(TILE, TASK // T) / 2))  # even: two threads get equal shares
             if masked:  # more tiles than threads: a thread that is done with short rows takes the next
                 tiles = max(tiles, min(MASKED_TILES, B // 4))
-        # A tile of a mask waits for nobody: short rows let go of its thread, which takes the next.
-        if step >= STEP * tiles and (tiles == 1 or threads > (tiles if masked else 2)):
+        if step >= STEP * tiles:
             most_parts = min(V, max(2, max(B // tiles, FETCHED) * K * H * H // STEP))
-    return tiles, parts_of(tiles, most_parts, V, threads), most_parts
+    return tiles, parts_of(tiles, most_parts, V, threads, masked), most_parts
 
 
 @functools.lru_cache(maxsize=64)

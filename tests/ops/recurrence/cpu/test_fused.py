@@ -31,7 +31,7 @@ def cut(request, monkeypatch):
     monkeypatch.setattr(plan_cpu, "TILE", 5)
     monkeypatch.setattr(plan_cpu, "TASK", 0)
     if request.param == BOTH:  # however few threads there are
-        monkeypatch.setattr(plan_cpu, "parts_of", lambda tiles, most, vectors, threads: min(most, threads))
+        monkeypatch.setattr(plan_cpu, "parts_of", lambda tiles, most, vectors, threads, masked: min(most, threads))
     plan_cpu.plan.cache_clear()
     yield request.param
     plan_cpu.plan.cache_clear()
