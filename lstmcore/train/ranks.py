@@ -318,7 +318,7 @@ def digest(value: object, met: dict[int, tuple[object, str]] | None = None) -> s
     if id(value) not in met:
         met[id(value)] = value, "again"  # inside itself
         sha = hashlib.sha256(kind.encode())
-        if is_array(value):
+        if is_array(value) and not value.dtype.hasobject:
             host = np.ascontiguousarray(to_numpy(value))
             sha.update(f"{host.dtype} {host.shape}".encode())
             sha.update(host.tobytes())
@@ -347,7 +347,7 @@ def _parts_of(value: Any) -> Iterable[object]:
     if isinstance(value, CodeType):
         return value.co_code, value.co_names, value.co_consts
     if hasattr(value, "__dict__"):
-        return [vars(value)]
+        return [vars(value).get("__wrapped__", vars(value))]  # of compiled and cached functions: what they were made of
     try:
         kept = value.__reduce_ex__(4)
     except Exception:

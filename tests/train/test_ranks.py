@@ -3,6 +3,7 @@
 Most ranks here are threads that exchange through a stand-in for a communicator; real ones, of mpiexec, are at the end.
 """
 
+import functools
 import os
 import random
 import subprocess
@@ -12,6 +13,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from cases import reals
@@ -475,6 +477,9 @@ UNLIKE = {
     "built in": (max, min),
     "ranges": (range(3), range(4)),
     "scalars": (np.float32(1), np.float32(2)),
+    "objects": (np.array([[1], "a"], object), np.array([[2], "a"], object)),
+    "cached": (functools.lru_cache(weighted(1.0)), functools.lru_cache(weighted(2.0))),
+    "compiled": (numba.njit(naming_itself(1)), numba.njit(naming_itself(2))),
 }
 
 
@@ -487,14 +492,10 @@ def test_a_checksum_reads_what_a_function_computes_with(name):
 
 def test_what_is_alike_has_one_checksum():
     for make in (
-        weighted,
-        naming_itself,
-        Slotted,
-        Itself,
-        with_an_empty_cell,
-        of_this_module,
-        lambda k: Slotted(k).loss,
-    ):
+        weighted, naming_itself, Slotted, Itself, with_an_empty_cell, of_this_module, lambda k: Slotted(k).loss,
+        lambda k: np.array([[k], str(k)], object), lambda k: functools.lru_cache(weighted(k)),
+        lambda k: numba.njit(naming_itself(k)),
+    ):  # fmt: skip
         assert digest(make(1)) == digest(make(1))
     a = np.zeros(3)
     assert digest([a, a]) == digest([a, a.copy()])
