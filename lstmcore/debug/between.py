@@ -28,6 +28,9 @@ class Dropped(Layer):
     ) -> tuple[Array | None, State | None, dict[str, Array]]:
         return self.layer.backward(None if dy is None else times(dy, self.scale), cache, dstate)
 
+    def __repr__(self) -> str:
+        return f"{self.layer!r}, dropped as drawn"
+
 
 class DroppedStack(Stack):
     """scales: the mask of each layer but the top one; after them may come that of the outputs, which is not used."""

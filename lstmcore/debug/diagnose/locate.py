@@ -121,6 +121,8 @@ def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | N
     cache = kept_ahead(bench, bench.prepared())
     inputs = np.concatenate([cache.x, cache.states[0][:-1]], axis=-1)  # (T, B, I + H)
     both = (ours(bench, deviation), ours(bench, allowed))
+    if both[0]["W_ih"].shape[1] != both[0]["W_hh"].shape[1]:
+        return None  # r o h goes by a matrix of its own
     matrices = [np.concatenate([arrays["W_ih"], arrays["W_hh"]]) for arrays in both]
     T, B, width = inputs.shape
     for t in range(T):

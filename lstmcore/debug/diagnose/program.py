@@ -100,31 +100,43 @@ def programs(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Ow
 
 
 def _ways(parts: tuple[Part, ...], cell: str, weights: Arrays) -> Iterator[tuple[tuple[Part, ...], str]]:
-    """The roles as found; with the blocks of a GRU in other orders; and with what meets x and what meets h swapped."""
-    yield parts, ""
-    if cell == "gru" and any(len(part.blocks) > 1 for part in parts):
-        seen = [parts]
-        for order in GRU_ORDERS:
-            places = {g: k for k, g in enumerate(order)} | {"m": order.index("n")}
-            moved = tuple(p._replace(blocks="".join(sorted(p.blocks, key=places.__getitem__))) for p in parts)
-            if moved not in seen:
-                seen.append(moved)
-                fused = max((p.blocks.replace("m", "n") for p in moved), key=lambda blocks: len(blocks))
-                yield moved, f"gate blocks in the order {' '.join(fused)}"
+    """The roles as found, and with what meets x and what meets h swapped; each with a GRU's blocks in any order."""
     shapes = {weights[part.key].shape for part in parts if part.of in ("x", "h")}
-    if len(shapes) != 1:
+    bases = [(parts, "")]
+    if len(shapes) == 1:
+        other = {"x": "h", "h": "x"}
+        turned = {"n": "m", "m": "n"} if cell == "gru" else {}
+        swapped = tuple(
+            p._replace(of=other[p.of], blocks="".join(turned.get(g, g) for g in p.blocks)) if p.of in other else p
+            for p in parts
+        )
+        bases.append((swapped, f"{next(p.key for p in swapped if p.of == 'x')} is what meets x"))
+        if len(set(*shapes)) == 1:
+            bases += [
+                (
+                    tuple(p._replace(out_first=not p.out_first) for p in some),
+                    f"{said}{', ' * bool(said)}matrices are (in, out)",
+                )
+                for some, said in bases
+            ]
+    for base, said in bases:
+        for moved, how in _orders(base, cell):
+            yield moved, ", ".join(filter(None, (how, said)))
+
+
+def _orders(parts: tuple[Part, ...], cell: str) -> Iterator[tuple[tuple[Part, ...], str]]:
+    """As they stand; and, where a GRU's blocks stand in one array, those in other orders."""
+    yield parts, ""
+    if cell != "gru" or all(len(part.blocks) == 1 for part in parts):
         return
-    other = {"x": "h", "h": "x"}
-    turned = {"n": "m", "m": "n"} if cell == "gru" else {}
-    swapped = tuple(
-        p._replace(of=other[p.of], blocks="".join(turned.get(g, g) for g in p.blocks)) if p.of in other else p
-        for p in parts
-    )
-    said = f"{next(p.key for p in swapped if p.of == 'x')} is what meets x"
-    yield swapped, said
-    if len(set(*shapes)) == 1:
-        for some, how in ((parts, ""), (swapped, f"{said}, ")):
-            yield tuple(p._replace(out_first=not p.out_first) for p in some), f"{how}matrices are (in, out)"
+    seen = [parts]
+    for order in GRU_ORDERS:
+        places = {g: k for k, g in enumerate(order)} | {"m": order.index("n")}
+        moved = tuple(p._replace(blocks="".join(sorted(p.blocks, key=places.__getitem__))) for p in parts)
+        if moved not in seen:
+            seen.append(moved)
+            fused = max((p.blocks.replace("m", "n") for p in moved), key=lambda blocks: len(blocks))
+            yield moved, f"gate blocks in the order {' '.join(fused)}"
 
 
 def _gains(weights: Arrays, dy: Shape) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The arguments of `diagnose`, checked and brought into one form."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -144,7 +144,7 @@ def _read(
         case = case._replace(norm=Norm(FORMS[0], given.gains))  # the outputs tell which form
     between = {str(k): sum(map(_width, _top(part).values())) for k, part in enumerate(_layers(model)[:-1])}
     masks = _dropout(dropout, between, case, given, unit)
-    model = _with_dropout(model, masks)
+    model = _with_dropout(model, masks, {k: np.ones((T, B, width)) for k, width in between.items()})
     case = case._replace(dropout=masks, steps=_steps(seen, given.axes, case))
     grads = {key: g.T if columns and key in case.state and g.ndim == 2 else g for key, g in given.grads.items()}
     got, transposed = _gradients(case, grads)
@@ -249,9 +249,11 @@ def _states(
     if given is None:
         given = {}
     elif not isinstance(given, Mapping):
+        if not isinstance(given, tuple | list) and not getattr(given, "ndim", 0):
+            raise TypeError(f"`{what}` should be states by name, or (h, c), or nested; got {given!r}")
         kinds = list(dict.fromkeys(name.rsplit(".")[-1] for name in names))  # h0, c0
         parts = list(given)
-        stacked = [p for p in parts if p is not None and not isinstance(p, tuple | list) and p.ndim == 3]
+        stacked = [cast("Array", p) for p in parts if getattr(p, "ndim", 0) == 3]
         if len(stacked) == len(parts) == len(kinds):
             given = dict(zip(kinds, stacked))
         else:
@@ -282,7 +284,7 @@ def _dropout(
     axes = dict.fromkeys(between, given.axes if len(given.axes) == 3 else given.x_axes)
     axes |= {"x": given.x_axes, "y": given.axes}
     answer = {}
-    for name, value in masks.items():
+    for name, value in ((str(key), value) for key, value in masks.items()):  # 0 and "0" are one layer
         if name not in shapes:
             known = " or ".join([*shapes][:2]) + "".join(f", or {k} (what layer {k} gives)" for k in between)
             raise KeyError(f"`dropout` should hold masks of {known}; got {name!r}")
@@ -301,15 +303,13 @@ def _dropout(
     return answer
 
 
-def _with_dropout(model: Layer, masks: Mapping[str, np.ndarray]) -> Layer:
-    """The stack with these masks between its layers, and ones where only other layers have one."""
-    layers = _layers(model)
-    given = [masks.get(str(k)) for k in range(len(layers) - 1)]
-    shape = next((mask.shape for mask in given if mask is not None), None)
-    if shape is None:
+def _with_dropout(model: Layer, masks: Mapping[str, np.ndarray], none: Mapping[str, np.ndarray]) -> Layer:
+    """The stack with these masks between its layers; none: ones, for the layers that have no mask."""
+    if not none.keys() & masks.keys():
         return model
-    scales = [np.ones(shape) if mask is None else mask for mask in given]
-    return DroppedStack(layers, (*scales, *([masks["y"]] if masks.get("y", np.ones(0)).shape == shape else [])))
+    scales = tuple(masks.get(k, ones) for k, ones in none.items())
+    of_y = [masks["y"]] if masks.get("y", np.ones(0)).shape == scales[-1].shape else []
+    return DroppedStack(_layers(model), (*scales, *of_y))
 
 
 def _layers(model: Layer) -> tuple[Layer, ...]:

@@ -27,9 +27,7 @@ def several(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Own
     H = next((own.H for own in programs(ours[places[0]], {}, x, tuple(n // D for n in dy if n % D == 0))), 0)
     first = min(layer or 0 for layer in layers)
     read = [list(programs(ours[at], theirs[at], x if (at[0] or 0) == first else (D * H,), (H,))) for at in places if H]
-    for parts in zip(*read):
-        if any(part.layout != parts[0].layout for part in parts):
-            continue
+    for parts in _alike(read):
         path = {at: _path(at, first, D) for at in places}
         one, rest = parts[0], {key: a for key, a in grads.items() if key not in weights}
         yield one._replace(
@@ -37,6 +35,16 @@ def several(weights: Arrays, grads: Arrays, x: Shape, dy: Shape) -> Iterator[Own
             weights={path[at] + key: a for at, part in zip(places, parts) for key, a in part.weights.items()},
             grads={path[at] + key: a for at, part in zip(places, parts) for key, a in part.grads.items()} | rest,
         )
+
+
+def _alike(read: list[list[Own]]) -> Iterator[tuple[Own, ...]]:
+    """One way of each place, all in one layout: what shapes leave open in one place, they may tell in another."""
+    kinds: list[tuple[object, object]] = []
+    for one in read[0] if read else []:
+        kind = one.layout, one.options
+        if kind not in kinds:
+            kinds.append(kind)
+            yield from zip(*([own for own in ways if (own.layout, own.options) == kind] for ways in read))
 
 
 def _of(place: Place, named: dict[str, tuple[Place, str]], arrays: Arrays) -> Arrays:

@@ -8,6 +8,7 @@ import numpy as np
 from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.replayed import replayed
+from lstmcore.debug.explain.examples import EXAMPLES
 from lstmcore.debug.explain.graph import Graph, Step, graph
 from lstmcore.debug.explain.page import Explanation, Traced
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
@@ -46,12 +47,12 @@ def explain_case(case: Case, row: int = 0, title: str = "your own step") -> Expl
 
 def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explanation:
     """What `run_step` gave, explained."""
-    B = run.x.shape[1]
-    if not 0 <= row < B:
-        raise ValueError(f"`row` should be one of the batch, 0 to {B - 1}; got {row}")
     steps: dict[str, Traced] = {}
     reasons: dict[str, list[str]] = {}
     visits = [visit for visit in run.visits if visit.recurrent]
+    B = (visits[0] if visits else run).x.shape[1]
+    if not isinstance(row, int | np.integer) or not 0 <= row < B:
+        raise ValueError(f"`row` should be one of the batch, 0 to {B - 1}; got {row!r}")
     calls = Counter(visit.name for visit in visits)
     for visit in visits:
         often = f"it is called {calls[visit.name]} times, step by step" if calls[visit.name] > 1 else ""
@@ -82,6 +83,8 @@ def _too_much(visit: Visit) -> str:
         return f"the page shows real numbers; these are {dtype_name(visit.y.dtype)}"
     if len({s.shape[-1] for s in visit.cache.states}) > 1:
         return "the page shows states of one width; these have several"
+    if layer.options.get("layer_norm"):
+        return "the page does not show layer normalisation"
     return ""
 
 
@@ -114,7 +117,8 @@ def _traced(visit: Visit, row: int, steps: dict[str, Traced], title: str) -> str
     if visit.flipped:
         title += ", backward in time"
     masked = traced if step.mask is not None else graph(cell, step._replace(mask=np.ones((len(step.x), 1), bool)))
-    steps[visit.name or "own"] = Traced(title, None if masked is traced else traced, masked)
+    key = visit.name or "own"
+    steps[f"own {key}" if key in EXAMPLES else key] = Traced(title, None if masked is traced else traced, masked)
     return ""
 
 

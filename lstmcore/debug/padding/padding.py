@@ -13,6 +13,7 @@ is run again on data in which every number is moved by one unit of rounding; n-t
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from typing import cast as typed
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from lstmcore.debug.show.page import notebook
 from lstmcore.debug.show.picture import BAD, COLOURS, PLAIN, kinds, panels
 from lstmcore.debug.show.tables import paragraphs, table
 from lstmcore.debug.trees import cast, named, tree_map
-from lstmcore.layers import Layer
+from lstmcore.layers import BatchFirst, Layer
+from lstmcore.layers.batch_first import swapped
 from lstmcore.layers.tree import state_names
 
 if TYPE_CHECKING:
@@ -83,8 +85,13 @@ def padding(
     per step, upstream gradients or targets, (T, B, .); None: random, as y, for a layer, and None for a function. A
     result "loss" tells that the function averages over real steps: then rows are weighted by how many they have.
     mask (T, B) bool; None: rows of random lengths, padded at the end. state, dstate: for a layer, zeros by default.
+    A BatchFirst takes them all batch first; its model is proved, and the proof counts steps first.
     Raises ValueError for a mask without padding or without a real step, and for a function without a result "y".
     """
+    if isinstance(layer, BatchFirst):  # what it takes is turned, and its model proved
+        x, dy, mask = swapped(x), dy if dy is None or dy.ndim < 3 else swapped(dy), swapped(mask)
+        state, dstate = (None if s is None else typed("State", s[0]) for s in (state, dstate))
+        layer = layer.model
     rng = np.random.default_rng(seed)
     T, B = x.shape[:2]
     x, dy = to_numpy(x), None if dy is None else to_numpy(dy)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, to_numpy
+from lstmcore.debug.between import DroppedStack
 from lstmcore.debug.explain import Explanation, explain_run
 from lstmcore.debug.flow.flow import Flow, flow_of
 from lstmcore.debug.ledger.ledger import Ledger, ledger_of
@@ -34,6 +35,11 @@ h1 { font-size: 1.5em; margin-bottom: 0; } p.about { opacity: .7; margin-top: 0;
 @media print { #explorer { display: none; } }
 """
 
+NO_PROOF = (
+    "The proof is left out: it runs each row alone and the batch with more steps, "
+    "and the masks of dropout between the layers are drawn for this batch as it is."
+)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -44,7 +50,7 @@ class Report:
     tripwire: Tripwire
     ledger: Ledger
     flow: Flow
-    padding: PaddingProof | None  # None without a mask, or if it was not asked for
+    padding: PaddingProof | str | None  # None without a mask, or if it was not asked for; or why it is left out
     explorer: Explanation | str  # every number of its first row; or why this step is not shown so
 
     @property
@@ -106,8 +112,8 @@ class Report:
             ("tripwire", self.tripwire, "Tripwire: the first number that is not finite"),
         ):
             if answer is not None:
-                picture = picture_of(answer)
-                yield f'<details id="{name}" open><summary>{title}</summary>{picture}{as_text(answer)}</details>'
+                shown = f"<p>{answer}</p>" if isinstance(answer, str) else picture_of(answer) + as_text(answer)
+                yield f'<details id="{name}" open><summary>{title}</summary>{shown}</details>'
 
 
 def report(
@@ -123,14 +129,19 @@ def report(
     """Runs one training step and asks every tool about it.
 
     Arguments as in `ledger` and `flow`. prove_padding: run the padding proof too, if there is a mask with padding and a
-    real step; it runs the model some twenty times and each row once more. `report(...).save("page.html")` writes the
-    page, `print(report(...))` the text. Raises whatever the layer raises for bad input.
+    real step (it is left out where a case holds masks of dropout between layers); it runs the model some twenty times
+    and each row once more. `report(...).save("page.html")` writes the page, `print(report(...))` the text. Raises
+    whatever the layer raises for bad input.
     """
     run, mask = run_step(layer, x, dy, **step), step.get("mask")
-    proof = None
+    proof: PaddingProof | str | None = None
     if prove_padding and mask is not None and 0 < int(to_numpy(mask).sum()) < to_numpy(mask).size:
         state, dstate = step.get("state"), step.get("dstate")
-        proof = padding(layer, x, run.dy, state=state, mask=mask, dstate=dstate, seed=step.get("seed", 0))
+        proof = (
+            NO_PROOF
+            if isinstance(layer, DroppedStack)
+            else padding(layer, x, run.dy, state=state, mask=mask, dstate=dstate, seed=step.get("seed", 0))
+        )
     engines = sorted({visit.cache.engine for visit in run.visits if visit.recurrent})
     about = f"{layer!r}: x {tuple(x.shape)} {dtype_name(run.y.dtype)}, {', '.join(engines) or 'no recurrent layer'}"
     if run.loss is not None:

@@ -106,6 +106,29 @@ def test_dropout_between_layers_of_somebody_elses(torch):
     assert answer.names == ("dropout between layers: on the way back, the mask is not applied",)
 
 
+@pytest.mark.parametrize("below", ["0", "1", 0])
+def test_dropout_between_some_layers_of_different_width(below):
+    """One mask in a stack whose layers differ in width; the layer below it by its number, or as a word."""
+    rng = np.random.default_rng(13)
+    x, dy = (rng.standard_normal((5, 2, n)) for n in (3, 4))
+    layers = [lc.LSTM(*sizes, dtype="float64", seed=k) for k, sizes in enumerate([(3, 3), (3, 5), (5, 4)])]
+    mask = (rng.random((5, 2, layers[int(below)].hidden_size)) < 0.6) / 0.6
+    h, caches = x, []
+    for k, layer in enumerate(layers):
+        h, _, cache = layer.forward(h)
+        caches.append(cache)
+        h = h * mask if k == int(below) else h
+    for applied in (True, False):
+        dh, grads = dy, {}
+        for k in (2, 1, 0):
+            dh = dh * mask if k == int(below) and applied else dh
+            dh, _, found = layers[k].backward(dh, caches[k])
+            grads |= {f"{k}.{name}": g for name, g in found.items()}
+        weights = {f"{k}.{name}": w for k, layer in enumerate(layers) for name, w in layer.params.items()}
+        answer = lc.debug.diagnose(weights, x, dy, grads, dropout={below: mask}, search=False)
+        assert answer.ok == applied, str(answer)
+
+
 def assert_named(step, dtype, mistakes, least):
     """Each mistake that the step has room for, its gradients computed in this dtype; so many of them at least.
 
@@ -525,6 +548,16 @@ def test_what_does_not_fit_is_refused():
         diagnose(replace(step, x=step.x[..., :3]), grads)
     with pytest.raises(KeyError, match=r"`state` should hold h0, c0; got 'h'"):
         diagnose(replace(step, options={"state": {"h": step.options["state"]["h0"]}}), grads)
+    for states, text in (
+        ((0, 0), r"`state` h0 should be \(B, H\) = \(3, 4\); got \(\)"),
+        ((0.0, None), "`state` should hold h0, c0; got 1 arrays"),
+        ((np.zeros(2), 0.0), r"`state` h0 should be \(B, H\) = \(3, 4\); got \(2,\)"),
+        ("h0", "`state` should be states by name, or \\(h, c\\), or nested; got 'h0'"),
+        (0.0, "`state` should be states by name, .* got 0.0"),
+    ):
+        for what in ("state", "dstate"):
+            with pytest.raises((TypeError, ValueError), match=text.replace("state", what, 1)):
+                diagnose(replace(step, options={what: states}), grads)
     with pytest.raises(KeyError, match="`layout` should be one of lstmcore, torch"):
         lc.debug.diagnose(step.weights, step.x, step.dy, grads, layout="theano")
 

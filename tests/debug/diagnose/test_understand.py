@@ -14,6 +14,7 @@ X, DY = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, H))
 Y, _, CACHE = LSTM.forward(X)
 DX, _, GRADS = LSTM.backward(DY, CACHE)
 WEIGHTS = dict(LSTM.params)
+NAMELESS = {"Bm": "W_hh", "A": "W_ih", "s": "b"}
 
 
 def parted(arrays, order="ifgo", rows="hx"):
@@ -94,6 +95,40 @@ def test_square_matrices_leave_a_question_not_a_wrong_verdict():
             answer = lc.debug.diagnose(weights, x, DY, grads, y=seen)
             assert answer.ok, f"{rows}: {answer}"
             assert f"matrices over [{', '.join(rows)}]" in answer.notes
+
+
+@pytest.mark.parametrize("order", ["zrn", "rnz"])
+def test_a_gru_whose_recurrent_matrix_comes_first_under_names_that_tell_nothing(order):
+    """I = H, and the blocks not in r z n: the outputs tell which matrix meets x, and without them the gradients."""
+    of_h = order.replace("n", "m")
+    parts = (Part("Bm", "h", of_h, out_first=True), Part("A", "x", order, out_first=True))
+    layout = Layout("no words", {"gru": (*parts, Part("b1", "b", order), Part("b2", "b", of_h))})
+    gru, x = lc.GRU(H, H, dtype="float64", seed=3), rng.standard_normal((T, B, H))
+    y, _, cache = gru.forward(x)
+    grads = from_lstmcore(gru.backward(DY, cache)[2], layout, "gru", gradients=True)
+    weights = from_lstmcore(dict(gru.params), layout, "gru")
+    for seen in (y, None):
+        answer = lc.debug.diagnose(weights, x, DY, grads, y=seen)
+        assert answer.ok, str(answer)
+        assert f"gate blocks in the order {' '.join(order)}, A is what meets x" in answer.notes
+    wrong = lc.debug.diagnose(weights, x, DY, grads | {"A": 2 * grads["A"]}, y=y)
+    assert "dW_ih is counted twice" in wrong.names, str(wrong)
+    assert not lc.debug.diagnose(weights, x, DY, grads | {"A": 2 * grads["A"]}, search=False).ok
+
+
+def test_layers_of_which_one_tells_what_meets_x():
+    """Two layers, the recurrent matrix first; in the upper one, where I = H, the shapes do not tell which it is."""
+    layers = [lc.LSTM(n, H, dtype="float64", seed=4) for n in (I, H)]
+    h, _, below = layers[0].forward(X)
+    y, _, above = layers[1].forward(h)
+    dh, _, second = layers[1].backward(DY, above)
+    both = (layers[0].backward(dh, below)[2], second)
+    weights, grads = (
+        {f"layer{k}.{name}": of[key] for k, of in enumerate(arrays) for name, key in NAMELESS.items()}
+        for arrays in ([dict(layer.params) for layer in layers], both)
+    )
+    answer = lc.debug.diagnose(weights, X, DY, grads, y=y)
+    assert answer.ok, str(answer)
 
 
 def test_states_and_masks_are_turned_as_x_and_dy_are():
