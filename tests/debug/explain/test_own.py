@@ -9,6 +9,7 @@ import pytest
 from command import called
 
 import lstmcore as lc
+from lstmcore.layers.params import joined
 from lstmcore.ops.cells import Cell
 
 
@@ -89,6 +90,38 @@ def test_a_cell_of_ones_own_is_shown():
     assert Path(__file__).read_text(encoding="utf-8").splitlines()[line.line - 1].strip() == "df = dh * (n - h_prev)"
 
 
+def test_rows_of_a_batch_that_comes_first():
+    """x (B, T, I): there are B rows, be T more or fewer."""
+    layer = lc.BatchFirst(lc.LSTM(1, 2, dtype="float64", seed=0, engine="reference"))
+    for B, T in ((4, 2), (2, 4)):
+        x = np.random.default_rng(0).standard_normal((B, T, 1))
+        y, _, _ = layer.forward(x)
+        (step,) = lc.debug.explain_step(layer, x, row=B - 1).steps.values()
+        assert abs(step.plain.value(f"y[{T - 1},1]") - y[B - 1, T - 1, 1]) <= 1e-15
+        with pytest.raises(ValueError, match=f"one of the batch, 0 to {B - 1}; got {B}"):
+            lc.debug.explain_step(layer, x, row=B)
+
+
+class Named(lc.Stack):
+    """A stack whose parts have names, that of an example among them."""
+
+    def __init__(self, **parts):
+        super().__init__(parts.values())
+        self.parts = parts
+        self.params = joined(parts)
+
+    def rebuilt(self, parts):
+        return type(self)(**parts)
+
+
+def test_a_part_with_the_name_of_an_example_leaves_the_example():
+    layer = Named(lstm=lc.LSTM(1, 1, dtype="float64", seed=0, engine="reference"))
+    shown = lc.debug.explain_step(layer, np.ones((2, 1, 1))).plain()
+    assert shown["first"] == "own lstm"
+    titles = {key: step["title"] for key, step in shown["steps"].items()}
+    assert titles == {"own lstm": "your own step", "lstm": "LSTM"}
+
+
 class Doubled(lc.RNN):
     """Whose gradient of the input is not that of its cell."""
 
@@ -119,15 +152,16 @@ def test_what_is_not_finite_is_shown_as_it_is():
     [
         (lc.Linear(1, 2, seed=0), r"steps of a recurrent layer; Linear\(1, 2\) has none"),
         (lc.LSTM(1, 4, proj_size=2, seed=0), "states of one width"),
-        (lc.LSTM(1, 2, layer_norm=True, seed=0), "by the names of its gates; that of lstm sets no"),
+        (lc.LSTM(1, 2, layer_norm=True, seed=0), "the page does not show layer normalisation"),
         (lc.LSTM(1, 2, dtype="complex128", seed=0, engine="reference"), "real numbers; these are complex128"),
         (Doubled(1, 2, seed=0, engine="reference"), "computes something else than the steps of its cell"),
     ],
 )
 def test_a_layer_that_it_cannot_follow_is_refused(layer, text):
     x = np.ones((3, 1, 1), "complex128" if "complex" in text else "float32")
-    with pytest.raises(ValueError, match=text):
-        lc.debug.explain_step(layer, x)
+    for mask in (None, np.array([[True], [True], [False]])):
+        with pytest.raises(ValueError, match=text):
+            lc.debug.explain_step(layer, x, mask=mask)
 
 
 def test_a_layer_of_many_inputs_is_refused():
@@ -144,6 +178,8 @@ def test_a_layer_of_many_inputs_is_refused():
         ({"T": 7}, 0, r"the page shows T \* H <= 12; this step has T = 7 and H = 2: keep the first 6: x\[:6\]"),
         ({"H": 13, "T": 1}, 0, r"this step has T = 1 and H = 13: save a step of a layer with 12 units or fewer"),
         ({}, 2, r"`row` should be one of the batch, 0 to 1; got 2"),
+        ({}, "a", r"`row` should be one of the batch, 0 to 1; got 'a'"),
+        ({}, 0.5, r"`row` should be one of the batch, 0 to 1; got 0.5"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(options, row, text):

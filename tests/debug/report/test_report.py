@@ -5,6 +5,7 @@ import re
 import browser
 import numpy as np
 import pytest
+from command import called
 
 import lstmcore as lc
 
@@ -96,6 +97,39 @@ def test_without_a_mask_there_is_no_padding_to_prove():
     assert found.padding is None
     assert 'id="padding"' not in found.html()
     assert reported(model(), prove_padding=False).padding is None
+
+
+def test_the_batch_may_come_first():
+    x, _ = data()
+    layer, dy = lc.LSTM(3, 4, seed=1), np.ones((T, B, 4), "float32")
+    turned = lc.debug.report(lc.BatchFirst(layer), x.swapaxes(0, 1), dy.swapaxes(0, 1), mask=MASK.T)
+    assert turned.padding.ok
+    assert str(turned.padding) == str(lc.debug.report(layer, x, dy, mask=MASK).padding)
+
+
+def test_a_case_with_dropout_between_layers(tmp_path):
+    """Padding, and a mask that was drawn for this batch: no proof, and the reason in its place."""
+    layers = [lc.LSTM(2, 3, dtype="float64", seed=1), lc.LSTM(3, 2, dtype="float64", seed=2)]
+    rng = np.random.default_rng(7)
+    x, drawn, dy = (rng.standard_normal((3, 2, n)) for n in (2, 3, 2))
+    mask, drawn = lc.mask_from_lengths([3, 2], 3), (drawn < 0.5) / 0.5
+    h, _, below = layers[0].forward(x, mask=mask)
+    _, _, above = layers[1].forward(h * drawn, mask=mask)
+    dh, _, second = layers[1].backward(dy, above)
+    both = (layers[0].backward(dh * drawn, below)[2], second)
+    weights, grads = (
+        {f"{k}.{name}": a for k, of in enumerate(arrays) for name, a in of.items()}
+        for arrays in ([layer.params for layer in layers], both)
+    )
+    case = lc.debug.Case(weights, x, dy, grads, {}, mask, {}, dropout={"0": drawn})
+    found = lc.debug.report_case(case)
+    assert "Stack([LSTM(2, 3), dropped as drawn, LSTM(3, 2)])" in found.about
+    why = "The proof is left out: it runs each row alone and the batch with more steps, and the masks of dropout"
+    assert f"=== padding ===\n{why}" in str(found)
+    assert f"<p>{why}" in found.html()
+    lc.debug.save_case(tmp_path / "case.npz", case)
+    ended = called("debug", str(tmp_path / "case.npz"))
+    assert why in ended.stdout, ended.stderr
 
 
 def test_a_long_sequence_keeps_the_page_small():
