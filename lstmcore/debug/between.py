@@ -8,14 +8,18 @@ import numpy as np
 from lstmcore.arrays import Array, State, namespace
 from lstmcore.layers import Layer, Stack
 from lstmcore.layers.layer import Rng
+from lstmcore.layers.params import Params
 
 
 class Dropped(Layer):
     """A layer whose outputs are multiplied by the mask of its place, scales[at] (T, B, H): 0 or 1 / (1 - p)."""
 
     def __init__(self, layer: Layer, scales: tuple[np.ndarray, ...], at: int):
-        self.layer, self.params, self.scales, self.at = layer, layer.params, scales, at
-        self.scale = scales[at]
+        self.layer: Layer = layer
+        self.params: Params = layer.params
+        self.scales: tuple[np.ndarray, ...] = scales
+        self.at: int = at
+        self.scale: np.ndarray = scales[at]
 
     def forward(
         self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: object = None

@@ -55,7 +55,12 @@ def _held(value: object) -> object:
 
 
 def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:
-    """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), or to a dtype of NumPy."""
+    """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), "float32" or "float64".
+
+    Raises ValueError for what is none of these: no weights are numbers without fractions.
+    """
+    if dtype not in (None, *HALVES, *COMPUTED[:2]):
+        raise ValueError(f"`dtype` should be float16, bfloat16, float32 or float64; got {dtype!r}")
     if dtype == "bfloat16":
         try:
             from ml_dtypes import bfloat16

@@ -22,7 +22,8 @@ class Pulse:
     """
 
     def __init__(self, comm: Any, patience: float | None):
-        self.comm, self.patience = comm, patience
+        self.comm: Any = comm
+        self.patience: float | None = patience
         self._own: Any = None  # its communicator
         self._turn = 0  # which training of this communicator it is: late signs of the last one are not for this one
 

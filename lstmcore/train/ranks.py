@@ -65,7 +65,7 @@ class Ranks:
         self.first: bool = self.rank == 0  # the one that writes and tells
         self.asked_to_end: bool = False  # here; all end together, after the update under way
         self.spare: list[np.ndarray] = []  # rows of gradients
-        self.pulse = Pulse(comm, patience)
+        self.pulse: Pulse = Pulse(comm, patience)
         self.begun: bool = False  # a training; and
         self.over: bool = False  # a rank has given up
 

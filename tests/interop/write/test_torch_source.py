@@ -70,3 +70,11 @@ def test_what_torch_has_not():
     ]:
         with pytest.raises(ValueError, match=words):
             torch_source(model)
+
+
+@pytest.mark.parametrize("dtype", [",", "int8", "complex64", "half", ""])
+def test_weights_are_written_as_numbers_with_fractions(torch, dtype):
+    model = lc.LSTM(2, 3, seed=0)
+    for write in (to_torch, state_dict):
+        with pytest.raises(ValueError, match=f"`dtype` should be float16, bfloat16, float32 or float64; got {dtype!r}"):
+            write(model, dtype)

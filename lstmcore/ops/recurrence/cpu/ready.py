@@ -27,6 +27,20 @@ class Ready:
     planned: asked in each call, and the plan for which the weights were packed has to be the answer.
     """
 
+    dtype: np.dtype
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    states_shape: tuple[int, ...]
+    state_shape: tuple[int, ...]
+    zeros: tuple[np.ndarray, ...]
+    no_y: np.ndarray
+    counters: np.ndarray
+    place: int
+    plan: Plan
+    planned: Callable[[], Plan] | None
+    scratch: int
+    alone: bool
+
     def __init__(self, cell: Cell, plan: Plan, like: ForwardArguments, planned: Callable[[], Plan] | None):
         """like: what the forward kernel takes in such a call."""
         self.dtype, self.x_shape, self.y_shape, self.states_shape = (
