@@ -54,13 +54,15 @@ def _held(value: object) -> object:
     return value.get_value() if hasattr(value, "get_value") else getattr(value, "value", value)
 
 
-def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:
-    """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), "float32" or "float64".
-
-    Raises ValueError for what is none of these: no weights are numbers without fractions.
-    """
+def float_dtype(dtype: str | None) -> None:
+    """Raises ValueError for what weights are not written as: "float16", "bfloat16", "float32", "float64", or None."""
     if dtype not in (None, *HALVES, *COMPUTED[:2]):
         raise ValueError(f"`dtype` should be float16, bfloat16, float32 or float64; got {dtype!r}")
+
+
+def in_dtype(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """The way back: rounded to "float16" or "bfloat16" (the nearest, ties to even), "float32" or "float64"."""
+    float_dtype(dtype)
     if dtype == "bfloat16":
         try:
             from ml_dtypes import bfloat16

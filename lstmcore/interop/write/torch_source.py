@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lstmcore.arrays import Plain
-from lstmcore.interop.host import in_dtype, on_host
+from lstmcore.interop.host import float_dtype, in_dtype, on_host
 from lstmcore.interop.write.blocks import Run, blocks, time_major
 from lstmcore.layers import (
     Bidirectional,
@@ -78,6 +78,7 @@ def to_torch(model: Layer, dtype: str | None = None) -> "torch.nn.Module":
         import torch
     except ImportError:
         raise ImportError("to_torch makes a module of torch: pip install torch") from None
+    float_dtype(dtype)
     inner, batch_first = time_major(model)
     found = blocks(inner)
     room: Plain = {}
@@ -86,7 +87,7 @@ def to_torch(model: Layer, dtype: str | None = None) -> "torch.nn.Module":
     tensors = {name: torch.from_numpy(value.copy()) for name, value in state_dict(model).items()}
     module.to(next(iter(tensors.values())).dtype if tensors else None)
     module.load_state_dict(tensors, strict=True)
-    module.to(getattr(torch, dtype or "") if dtype else None)
+    module.to(getattr(torch, dtype) if dtype else None)
     first = found[0]
     if len(found) > 1 or not isinstance(first, Run) or not first.return_sequences or first.reverse:
         return module
