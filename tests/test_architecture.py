@@ -115,10 +115,9 @@ def test_imports_go_downward():
 def test_train_has_storeys_of_its_own():
     """What stands side by side knows nothing of each other."""
     storeys = (
-        ("pulse",),
         ("update", "files", "data", "interrupt", "metrics", "ranks", "recorded_cpu", "segments", "truncated"),
         ("run",),
-        ("callbacks",),
+        ("callbacks", "gradients"),
         ("loop",),
         ("find_lr", "recorded_step"),
     )

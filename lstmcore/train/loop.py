@@ -3,29 +3,25 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, nullcontext
-from functools import partial
 from itertools import islice, starmap
-from typing import cast
 
 import numpy as np
 
-from lstmcore.arrays import Array, Plain, State, is_array, namespace
+from lstmcore.arrays import Plain, is_array
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.layers.layer import Rng
-from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_kind, check_pieces
 from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
 from lstmcore.train.data.batches import Batch, Data
+from lstmcore.train.gradients import Gradients, SharedGradients, valid
 from lstmcore.train.interrupt import interruptible
 from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
-from lstmcore.train.ranks import Part, Ranks, SharedDraws, flat, rows_of_state, unflat
-from lstmcore.train.recorded_cpu import Recorded
+from lstmcore.train.ranks import Ranks
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
 from lstmcore.train.update.clip import clip_by_global_norm
@@ -120,7 +116,7 @@ def fit(
         run.order = run.order if ranks is None else ranks.order
         if resume is not None:
             run.state = resume
-    plain = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
+    recorded = not (carry_state or segments or accumulate > 1) and all(map(_is_ours, (loss, *callbacks)))
     watchers = [*callbacks, Progress()] if Progress.wanted(progress) else list(callbacks)
 
     def stop() -> None:
@@ -134,14 +130,8 @@ def fit(
             ranks.begun = True
             _align(run, ranks, {"the loss": loss, "the options": (clip, carry_state, accumulate, segments, str(ranks))})
             watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
-        given = run, through, loss, carry_state
-        if ranks is None or ranks.shares == 1:
-            gradients = partial(_gradients, *given, Recorded(model, run.rng) if plain else None)
-        else:
-            draws = SharedDraws(run.rng)
-            gradients = partial(
-                _shared_gradients, *given, Recorded(model, cast(Rng, draws)) if plain else None, ranks, draws, {}
-            )
+        given = run, through, loss, carry_state, recorded
+        gradients = Gradients(*given) if ranks is None or ranks.shares == 1 else SharedGradients(*given, ranks)
         try:
             with interruptible(stop):
                 with ranks.together() if ranks is not None else nullcontext():
@@ -204,7 +194,7 @@ def _measured(
     for batch in starmap(Batch, batches):
         y, last = model.predict(batch.x, state, batch.mask)
         state = last if carry_state else None
-        n, mask = _valid(y, batch.mask)
+        n, mask = valid(y, batch.mask)
         for name, function in wanted.items():
             value, count = function(y, batch.targets, mask), items_of(function, n, y, batch.targets, mask)
             totals[name] += float(value[0] if isinstance(value, tuple) else value) * count
@@ -216,7 +206,7 @@ def _measured(
 
 def _train_epoch(
     run: Run,
-    gradients: Callable[[list[Batch]], tuple[float, float]],
+    gradients: Gradients,
     clip: float | None,
     watchers: list[Callback],
     accumulate: int,
@@ -228,7 +218,7 @@ def _train_epoch(
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
-        total, items = gradients(group)
+        total, items = gradients.of(group)
         if not math.isfinite(run.loss):
             run.ended = f"the loss is {run.loss} in step {run.step + 1}, epoch {run.epoch + 1}: no update was made"
             return
@@ -258,60 +248,6 @@ def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _gradients(
-    run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, recorded: Recorded | None, group: list[Batch]
-) -> tuple[float, float]:
-    """Loss and gradients of one update, as of one batch that holds the whole group; ends at a loss that is not finite.
-
-    Returns the sum of the losses, and of how many items.
-    """
-    total, items = 0.0, 0.0
-    sums: dict[str, Array] = {}
-    for batch in group:
-        last, n, run.loss, run.grads = _passes(run, through, loss, batch, run.carried, run.rng, recorded)
-        run.carried = last if carry_state else None
-        if not math.isfinite(run.loss):
-            return total, items
-        total, items = total + run.loss * n, items + n
-        if len(group) > 1:
-            sums = {name: n * g if name not in sums else sums[name] + n * g for name, g in run.grads.items()}
-    if len(group) > 1:
-        run.loss, run.grads = total / items, {name: g / items for name, g in sums.items()}
-    return total, items
-
-
-def _passes(
-    run: Run,
-    through: Layer | Segments,
-    loss: Loss,
-    batch: Batch,
-    state: State | None,
-    rng: Rng,
-    recorded: Recorded | None,
-    share: bool = False,
-) -> tuple[State | None, float, float, dict[str, Array]]:
-    """Forward, loss and backward: the final state, how many items, their mean loss and its gradients, none where the
-    loss is not finite. A share of a batch, unlike a batch, may be without an item."""
-    passes = recorded.of(batch.x) if recorded is not None and batch.mask is None else None
-    if passes is None:
-        spare = None if recorded is not None and recorded.owns(run.cache) else run.cache
-        y, last, cache = through.forward(batch.x, state, batch.mask, rng, reuse=spare)
-    else:
-        y, last, cache = passes.forward(batch.x), None, passes.cache
-    run.batch, run.y, run.cache = batch, y, cache
-    valid, mask = _valid(y, batch.mask)
-    n = items_of(loss, valid, y, batch.targets, mask) if valid or not share else 0
-    if share and not n:
-        return last, 0, 0.0, {}
-    value, dy = loss(y, batch.targets, mask)
-    if not math.isfinite(float(value)):
-        return last, n, float(value), {}
-    if passes is None:
-        return last, n, float(value), through.backward(dy, without_dx(through, cache))[2]
-    passes.backward(dy)
-    return last, n, float(value), passes.grads
-
-
 def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     """Checks that all ranks train alike, and gives them the random states of the first."""
     from lstmcore import __version__
@@ -336,63 +272,6 @@ def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     )
 
 
-def _shared_gradients(
-    run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, recorded: Recorded | None, ranks: Ranks,
-    draws: SharedDraws, caches: dict[int, object], group: list[Batch],
-) -> tuple[float, float]:  # fmt: skip
-    """`_gradients`, where every rank takes its shares of the rows.
-
-    caches: for their memory, of shares of this many rows more than the fewest.
-    """
-    params, rng = run.model.params, cast(np.random.Generator, draws)  # for those who draw masks it is one
-    size, dtype = sum(w.size for w in params.values()), np.result_type(*params.values())
-    lasts: list[State | None] = []
-
-    def parts(batch: Batch, per_step: bool) -> Iterator[Part]:
-        B = batch.x.shape[1]
-        for first, end in ranks.own(B):
-            n, mean, grads, longer = 0.0, 0.0, dict[str, Array](), end - first - B // ranks.shares
-            if first < end:
-                x, mask = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
-                mask = None if mask is None else np.ascontiguousarray(mask[:, first:end])
-                targets = batch.targets[:, first:end, ...] if per_step else batch.targets[first:end, ...]
-                state, run.cache = rows_of_state(run.carried, first, end), caches.get(longer)
-                draws.of(first, end)
-                last, n, mean, grads = _passes(run, through, loss, Batch(x, targets, mask), state, rng, recorded, True)
-                caches[longer] = run.cache
-                lasts.append(last)
-            yield np.array([mean * n, n]), flat(grads, params, n, ranks.row(size, dtype))
-        if not lasts:  # fewer rows than shares: draw what the others draw, for the generators to stay alike
-            draws.of(0, 1)
-            rows = None if batch.mask is None else batch.mask[:, :1]
-            through.forward(batch.x[:, :1, ...], rows_of_state(run.carried, 0, 1), rows, rng)
-
-    total: Part | None = None
-    for batch in group:
-        shapes = [tuple(getattr(a, "shape", ())) for a in batch]  # () also of what is no array
-        T, B = (*shapes[0], 0, 0)[:2]
-        per_step = bool(getattr(run.batches, "per_step", shapes[1][:2] == (T, B)))
-        unlike = batch.mask is not None and shapes[2] != (T, B)
-        if len(shapes[0]) < 2 or shapes[1][per_step : per_step + 1] != (B,) or unlike:
-            _passes(run, through, loss, batch, run.carried, run.rng, None)  # says what is wrong, as without ranks
-            raise ValueError(
-                "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "
-                f"{', '.join(map(str, shapes))}"
-            )
-        draws.begin(B)
-        lasts.clear()
-        part = ranks.total(parts(batch, per_step))
-        run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if carry_state else None
-        total = part if total is None else ranks.absorb(total, part)
-    counts, sums = cast(Part, total)
-    if not counts[1]:
-        raise ValueError("a batch should have a valid item; one is masked everywhere")
-    run.loss = float(counts[0] / counts[1])
-    run.grads = unflat(sums / float(counts[1]), params)
-    ranks.spare.append(sums)
-    return float(counts[0]), float(counts[1])
-
-
 def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:
     """Ends an epoch: adds its row to the history."""
     began = time.perf_counter() - run.seconds
@@ -408,13 +287,6 @@ def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: 
     run.history.append(row | {"lr": run.opt.lr, "seconds": time.perf_counter() - began})
     run.position, run.loss_sum, run.items, run.seconds, run.carried = 0, 0.0, 0, 0.0, None
     run.whole = True
-
-
-def _valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
-    """How many outputs count, and the mask for the loss: None once y has no time axis."""
-    if mask is None or y.ndim < 3:
-        return math.prod(y.shape[:-1]), None
-    return int(namespace(mask).count_nonzero(mask)), mask
 
 
 def _call(watchers: list[Callback], hook: str, run: Run) -> None:

@@ -26,7 +26,9 @@ import lstmcore as lc
 from lstmcore.recipes import count, loops, text
 from lstmcore.recipes.loops import generator
 from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
-from lstmcore.train.ranks import Ranks, SharedDraws, digest, in_pairs
+from lstmcore.train.ranks.checksum import digest
+from lstmcore.train.ranks.draws import SharedDraws
+from lstmcore.train.ranks.ranks import Ranks, in_pairs
 
 T, B, I, V = 6, 13, 3, 4  # 13 rows: shares of one and two
 
@@ -644,7 +646,7 @@ def test_a_model_with_the_batch_first_is_refused():
 
 
 def test_a_model_on_a_gpu_is_refused(monkeypatch):
-    monkeypatch.setattr("lstmcore.train.ranks.library_name", lambda w: "cupy")
+    monkeypatch.setattr("lstmcore.train.ranks.ranks.library_name", lambda w: "cupy")
     with pytest.raises(ValueError, match=r"ranks exchange arrays of NumPy; the model lies on a GPU \(lc.to_cpu"):
         Ranks(Comm(Exchange(1), 0)).check(lc.LSTM(I, 5))
 

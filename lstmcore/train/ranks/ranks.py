@@ -10,21 +10,19 @@ and the gradients of the shares are added in pairs, pairs of pairs, and so on. A
 so the bits are the same on 1, 2, 4, ... ranks, up to the number of shares.
 """
 
-import hashlib
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
-from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from lstmcore.arrays import Array, is_array, library_name, to_numpy
+from lstmcore.arrays import Array, is_array, library_name
 from lstmcore.layers import BatchFirst, Layer
 from lstmcore.layers.tree import walk
-from lstmcore.train.pulse import PATIENCE, Pulse, end_all
+from lstmcore.train.ranks.checksum import digest
+from lstmcore.train.ranks.pulse import PATIENCE, Pulse, end_all
 
 Value = TypeVar("Value")
 Part: TypeAlias = tuple[np.ndarray, np.ndarray]  # (losses, items), and the gradients in one row: sums over items
@@ -234,44 +232,6 @@ class Ranks:
             end_all(self.comm, f"rank {self.rank} of {self.size} {words}.\n{traceback.format_exc()}")
 
 
-class SharedDraws:
-    """Draws noise for the rows of a share as for a whole batch: what N ranks draw is what one draws.
-
-    Every share begins where the batch began. A number takes one step of PCG64, so the generator jumps over those of
-    other rows (O'Neill 2014, section 4.3.1), and a rank draws no more than its own; another generator draws them all.
-    """
-
-    def __init__(self, rng: np.random.Generator):
-        self.rng = rng
-        self.begin(1)
-
-    def begin(self, B: int) -> None:
-        """A batch of B rows comes next."""
-        self.B, self.rows, self.start = B, slice(0, B), self.rng.bit_generator.state
-
-    @property
-    def bit_generator(self) -> np.random.BitGenerator:
-        return self.rng.bit_generator
-
-    def of(self, first: int, end: int) -> None:
-        """For these rows, from the first draw on."""
-        self.rng.bit_generator.state, self.rows = self.start, slice(first, end)
-
-    def random(self, shape: tuple[int, ...]) -> np.ndarray:
-        """As that of a generator: shape (..., rows, width), or (n,), which is the same for all rows."""
-        if len(shape) < 2:
-            return self.rng.random(shape)
-        (*outer, _, width), bits = shape, self.rng.bit_generator
-        if not isinstance(bits, np.random.PCG64):
-            return self.rng.random((*outer, self.B, width))[..., self.rows, :]
-        drawn = np.empty((math.prod(outer), self.rows.stop - self.rows.start, width))
-        for part in drawn:
-            bits.advance(self.rows.start * width)
-            self.rng.random(out=part)
-            bits.advance((self.B - self.rows.stop) * width)
-        return drawn.reshape(*outer, *drawn.shape[1:])
-
-
 def in_pairs(parts: Iterable[Value], add: Callable[[Value, Value], Value]) -> Value:
     """((0 + 1) + (2 + 3)) + ...: the sum whose order does not depend on who holds which branch. Of 2^n parts, each
     taken when it is wanted: no more than n + 1 wait."""
@@ -305,74 +265,6 @@ def unflat(row: np.ndarray, like: Mapping[str, Array]) -> dict[str, Array]:
         found[name] = row[at : at + w.size].reshape(w.shape)
         at += w.size
     return found
-
-
-def digest(value: object, met: dict[int, tuple[object, str]] | None = None) -> str:
-    """A checksum of arrays, plain data, functions, and what is made of them; of what pickle cannot keep, such as a
-    lock, only the kind counts. met: what has been seen, by id, which it holds: no other takes the id."""
-    met, kind = {} if met is None else met, type(value).__qualname__
-    if value is None or isinstance(value, str | bytes | int | float | complex):
-        return f"{kind} {value!r}"
-    if isinstance(value, ModuleType | type):
-        return f"{kind} {getattr(value, '__module__', '')} {value.__name__}"
-    if id(value) not in met:
-        met[id(value)] = value, "again"  # inside itself
-        sha = hashlib.sha256(kind.encode())
-        if is_array(value) and not value.dtype.hasobject:
-            host = np.ascontiguousarray(to_numpy(value))
-            sha.update(f"{host.dtype} {host.shape}".encode())
-            sha.update(host.tobytes())
-        else:
-            parts = [digest(part, met) for part in _parts_of(value)]
-            for words in sorted(parts) if isinstance(value, set | frozenset) else parts:
-                sha.update(f"\n{words}".encode(errors="backslashreplace"))
-        met[id(value)] = value, sha.hexdigest()
-    return met[id(value)][1]
-
-
-def _parts_of(value: Any) -> Iterable[object]:
-    """What it is made of."""
-    if isinstance(value, Mapping):
-        return [part for item in value.items() for part in item]
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    if isinstance(value, np.random.Generator):
-        return [value.bit_generator.state]
-    if isinstance(value, partial):
-        return value.func, value.args, value.keywords
-    if isinstance(value, MethodType):
-        return value.__self__, value.__func__
-    if isinstance(value, FunctionType):
-        return _parts_of_function(value)
-    if isinstance(value, CodeType):
-        return value.co_code, value.co_names, value.co_consts
-    if hasattr(value, "__dict__"):
-        return [vars(value).get("__wrapped__", vars(value))]  # of compiled and cached functions: what they were made of
-    try:
-        kept = value.__reduce_ex__(4)
-    except Exception:
-        return []
-    return [kept] if isinstance(kept, str) else [[*part] if isinstance(part, Iterator) else part for part in kept]
-
-
-def _parts_of_function(function: FunctionType) -> Iterable[object]:
-    """Its code, what it holds, and the plain values, arrays and functions of its own module that it names."""
-    cells = []
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # an empty one
-            cells.append(cell.cell_contents)
-    codes = [function.__code__]
-    for code in codes:  # those inside come behind
-        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
-    there = function.__globals__
-    named = {name: there[name] for code in codes for name in code.co_names if name in there}
-    own = {
-        name: part
-        for name, part in named.items()
-        if is_array(part) or isinstance(part, str | bytes | int | float | complex)
-        or (isinstance(part, FunctionType) and part.__module__ == function.__module__)
-    }  # fmt: skip
-    return function.__qualname__, codes, cells, function.__defaults__, function.__kwdefaults__, vars(function), own
 
 
 def _joined(states: list[Any]) -> Any:
