@@ -1,103 +1,25 @@
 """A training on many ranks: the same bits on 1, 2, 4 and 8 of them, and the gradient of the whole batch.
 
-Most ranks here are threads that exchange through a stand-in for a communicator; real ones, of mpiexec, are at the end.
+Ranks here are threads; real ones, of mpiexec, have test_real_ranks.py.
 """
 
-import functools
-import os
-import random
-import subprocess
-import sys
 import threading
-import time
 from itertools import pairwise
-from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from cases import reals
-from children import started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import answer
+from thread_ranks import B, Comm, Exchange, I, T, V, data, model_of, on_ranks
 
 import lstmcore as lc
 from lstmcore.recipes import count, loops, text
 from lstmcore.recipes.loops import generator
 from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
-from lstmcore.train.ranks.checksum import digest
 from lstmcore.train.ranks.draws import SharedDraws
 from lstmcore.train.ranks.ranks import Ranks, in_pairs
-
-T, B, I, V = 6, 13, 3, 4  # 13 rows: shares of one and two
-
-
-class Exchange:
-    """What ranks that are threads have in common."""
-
-    def __init__(self, size):
-        self.size, self.barrier, self.places = size, threading.Barrier(size, timeout=60), [None] * size
-
-
-class Comm:
-    """The part of mpi4py's communicators that `Ranks` uses."""
-
-    def __init__(self, exchange, rank):
-        self.exchange, self.rank, self.size = exchange, rank, exchange.size
-
-    def allgather(self, value):
-        self.exchange.places[self.rank] = value
-        self.exchange.barrier.wait()
-        everything = list(self.exchange.places)
-        self.exchange.barrier.wait()
-        return everything
-
-    def Sendrecv(self, mine, dest, recvbuf, source):
-        recvbuf[...] = self.allgather(mine.copy())[source]
-
-    def Allreduce(self, _, part, op):
-        part[...] = sum(self.allgather(part.copy()))
-
-    def bcast(self, value):
-        return self.allgather(value)[0]
-
-    def Abort(self, code):
-        self.exchange.barrier.abort()
-
-
-def on_ranks(size, do, failing=False, exact=True, **options):
-    """do(ranks) on each rank; what each gives, or, where that is wanted, raises."""
-    exchange, results = Exchange(size), [None] * size
-
-    def run(rank):
-        try:
-            results[rank] = do(Ranks(Comm(exchange, rank), exact, **options))
-        except Exception as error:
-            results[rank] = error
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, Exception) and not failing:
-            raise result
-    return results
-
-
-def data(per_step, seed=0, rows=40):
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(0 if not per_step else 1, T + 1, rows)
-    mask = np.arange(T)[:, None] < lengths
-    x = rng.standard_normal((T, rows, I)).astype("float32")
-    targets = rng.integers(0, V, (T, rows) if per_step else rows)
-    return lc.Batches(x, targets, mask, batch_size=B, seed=seed)
-
-
-def model_of(per_step, dropout=0.4):
-    return lc.Stack([lc.LSTM(I, 5, seed=0, return_sequences=per_step), lc.Dropout(dropout), lc.Linear(5, V, seed=1)])
 
 
 def training(per_step, epochs=3, **options):
@@ -413,98 +335,6 @@ def test_what_else_differs_is_found(what, options):
         assert str(error).startswith(f"{what} should be the same on all ranks; on rank 1 it differs from rank 0's")
 
 
-def weighted(weight):
-    return lambda y, targets, mask=None: weight * lc.squared_error(y, targets, mask)
-
-
-class Slotted:
-    __slots__ = ("lock", "weight")
-
-    def __init__(self, weight):
-        self.weight, self.lock = weight, threading.Lock()
-
-    def loss(self, y, targets, mask):
-        return self.weight
-
-
-class Itself:
-    def __init__(self, weight):
-        self.loss, self.weight = self, weight
-
-
-def naming_itself(n):
-    def loss(k):
-        return loss(k - 1) if k else n
-
-    return loss
-
-
-def with_a_module(module):
-    return lambda y: module.sum(y)
-
-
-def with_an_empty_cell(n):
-    def loss():
-        return later + n
-
-    if n > 9:
-        later = 1
-    return loss
-
-
-def of_this_module(rate):
-    source = f"RATE = {rate}\ndef helper(y): return RATE * y\ndef loss(y): return [helper(part) for part in y]"
-    there = {"__name__": "theirs"}
-    exec(source, there)
-    return there["loss"]
-
-
-UNLIKE = {
-    "numbers": ([1, 23], [12, 3]),
-    "nested": ([[1], [2]], [[1, 2]]),
-    "sets": ({"a", "b"}, {"a", "c"}),
-    "kinds": (1, True),
-    "generators": (np.random.default_rng(0), np.random.default_rng(1)),
-    "names": (lambda y, t, m: lc.squared_error(y, t, m), lambda y, t, m: lc.absolute_error(y, t, m)),
-    "inside": (lambda y: [lc.tanh(k) for k in y], lambda y: [lc.sigmoid(k) for k in y]),
-    "cells": (weighted(1.0), weighted(2.0)),
-    "defaults": (lambda y, *, k=1: y, lambda y, *, k=2: y),
-    "methods": (Slotted(1.0).loss, Slotted(2.0).loss),
-    "slots": (Slotted(1.0), Slotted(2.0)),
-    "itself": (Itself(1), Itself(2)),
-    "recursive": (naming_itself(1), naming_itself(2)),
-    "modules": (with_a_module(np), with_a_module(np.linalg)),
-    "empty cells": (with_an_empty_cell(1), with_an_empty_cell(2)),
-    "its module": (of_this_module(1.0), of_this_module(2.0)),
-    "built in": (max, min),
-    "ranges": (range(3), range(4)),
-    "scalars": (np.float32(1), np.float32(2)),
-    "objects": (np.array([[1], "a"], object), np.array([[2], "a"], object)),
-    "cached": (functools.lru_cache(weighted(1.0)), functools.lru_cache(weighted(2.0))),
-    "compiled": (numba.njit(naming_itself(1)), numba.njit(naming_itself(2))),
-}
-
-
-@pytest.mark.parametrize("name", UNLIKE)
-def test_a_checksum_reads_what_a_function_computes_with(name):
-    one, other = UNLIKE[name]
-    assert digest(one) != digest(other)
-    assert digest([one, one]) != digest([one, other])
-
-
-def test_what_is_alike_has_one_checksum():
-    for make in (
-        weighted, naming_itself, Slotted, Itself, with_an_empty_cell, of_this_module, lambda k: Slotted(k).loss,
-        lambda k: np.array([[k], str(k)], object), lambda k: functools.lru_cache(weighted(k)),
-        lambda k: numba.njit(naming_itself(k)),
-    ):  # fmt: skip
-        assert digest(make(1)) == digest(make(1))
-    a = np.zeros(3)
-    assert digest([a, a]) == digest([a, a.copy()])
-    assert digest({f"{k}" for k in range(99)}) == digest({f"{k}" for k in reversed(range(99))})
-    assert digest(k for k in range(3)) == digest(k for k in range(4))  # a generator cannot be read without using it up
-
-
 def test_a_loss_that_is_not_a_number_in_one_share_ends_all():
     x, targets, mask = (np.array(a) for a in next(iter(data(True))))
     x[0, B - 1] = np.nan
@@ -728,107 +558,3 @@ def test_the_oracles_gradient_of_the_whole_batch(lengths, pieces, size, seed):
 
 
 # ---- real ranks ------------------------------------------------------------------------------------------------------
-
-TRAINING = """
-import hashlib, os, signal, sys, time
-import numpy as np
-from mpi4py import MPI
-import lstmcore as lc
-from test_ranks import data, model_of
-
-folder, what, step = sys.argv[1], sys.argv[2], int(sys.argv[3])
-ranks = lc.Ranks(MPI.COMM_WORLD, exact=True, patience=2.0)
-
-class Trouble(lc.Callback):
-    def on_gradients(self, run):
-        if run.step == step and ranks.rank == ranks.size - 1:
-            if what == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(4)  # a long update, as long as it lives
-            if what == "stopped":
-                os.kill(os.getpid(), signal.SIGSTOP)
-
-keep = lc.Checkpoints(folder, every_steps=1, every_seconds=None)
-model = model_of(True)
-lc.fit(model, lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=4, clip=0.5, rng=3, ranks=ranks, progress=False,
-       callbacks=[Trouble(), keep], resume=keep.last())
-all_of_them = ranks.comm.gather(hashlib.sha256(b"".join(w.tobytes() for w in model.params.values())).hexdigest())
-if ranks.first:
-    print(*all_of_them)
-"""
-
-
-def mpiexec(size, *words, folder=None, limit=240):
-    """What the processes say, and how they end."""
-    here = Path(__file__).parent
-    paths = os.pathsep.join(map(str, (here, here.parent, here.parent.parent)))
-    launcher = Path(sys.executable).with_name("mpiexec")  # beside this Python: the one that mpi4py belongs to
-    with started(
-        launcher, "-n", size, sys.executable, *words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"PYTHONPATH": paths, "NUMBA_NUM_THREADS": "1"},
-    ) as process:  # fmt: skip
-        said, errors = process.communicate(timeout=limit)
-    return process.returncode, said, errors
-
-
-def test_real_ranks_are_killed_and_go_on(mpi4py, nightly, tmp_path):
-    """The last one is killed, at some update of 16: all end, and what another number makes of it are the bits of one
-    rank alone."""
-    code, want, errors = mpiexec(1, "-c", TRAINING, tmp_path / "alone", "well", -1)
-    assert code == 0, errors
-    rng = random.Random(0)
-    for k in range(20 if nightly else 2):
-        step, first, then = rng.randrange(1, 16), *rng.sample([2, 4] if nightly else [1, 2], 2)
-        folder, began = tmp_path / f"{k}", time.monotonic()
-        code, said, _ = mpiexec(max(first, 2), "-c", TRAINING, folder, "killed", step)
-        assert code == 9
-        assert said.count("BAD TERMINATION") == 1  # the launcher's own words
-        assert time.monotonic() - began < 30
-        assert lc.Checkpoints(folder).last()["counts"]["step"] in (step, step + 1)  # the first may have gone on
-        code, said, errors = mpiexec(then, "-c", TRAINING, folder, "well", -1)
-        assert code == 0, errors
-        assert said.split() == want.split() * then
-
-
-def test_a_real_rank_that_stands_still(mpi4py, tmp_path):
-    """A pause longer than the patience, of a rank that lives, is none; a stopped process ends all, in one line."""
-    began = time.monotonic()
-    code, said, errors = mpiexec(2, "-c", TRAINING, tmp_path, "stopped", 3, limit=60)
-    assert code not in (0, 9)
-    assert "lstmcore: rank 1 of 2 has given no sign of life for 2 s (stopped, or cut off?), so all end; what was " in (
-        said + errors
-    )
-    assert 6 < time.monotonic() - began < 36
-    assert lc.Checkpoints(tmp_path).last()["counts"]["step"] in (3, 4)
-
-
-def test_the_command_line_on_ranks(mpi4py, tmp_path):
-    """The first rank writes and speaks; a folder that holds a run ends all, in one line."""
-    options = {"hidden": 2, "epochs": 1, "batch": 500, "examples": 500, "out": "run"}
-    words = ["-m", "lstmcore", "train", "count", *(f"--{name}={value}" for name, value in options.items())]
-    code, said, errors = mpiexec(2, *words, folder=tmp_path)
-    assert code == 0, errors
-    assert said.count("test error") == 1
-    assert errors.count("2 ranks of MPI, every batch in shares: 4; the same bits on 1, 2, 4\n") == 1
-    assert lc.load(tmp_path / "run" / "model.safetensors").params
-    code, said, errors = mpiexec(2, *words, folder=tmp_path)
-    assert code == 2
-    assert (said + errors).count("holds a run") == 1
-
-
-def test_a_command_that_fails_on_one_rank_fails_on_all(mpi4py, tmp_path):
-    """Another machine, on which the text is missing; one where an option differs."""
-    (tmp_path / "a.txt").write_text("to be or not to be, " * 100)
-    train = ["-m", "lstmcore", "train"]
-    options = ["--hidden=2", "--epochs=1", "--out=run"]
-    for other, words in (
-        (["text", "b.txt", *options], "b.txt: No such file or directory"),
-        (["text", "a.txt", *options, "--lr=0.5"], "should be the same on all ranks; on rank 1 it differs from"),
-    ):
-        code, said, errors = mpiexec(
-            1, *train, "text", "a.txt", *options, ":", "-n", 1, sys.executable, *train, *other,
-            folder=tmp_path,
-        )  # fmt: skip
-        assert code == 2, errors
-        assert words in said + errors
-        assert not list(tmp_path.glob("run/model*"))
