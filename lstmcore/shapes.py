@@ -9,16 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstmcore.arrays import (
-    Array,
-    State,
-    dtype_name,
-    is_array,
-    is_float32_or_64,
-    is_recorded,
-    library_name,
-    namespace,
-)
+from lstmcore.arrays import Array, State, dtype_name, is_array, is_float32_or_64, is_recorded, library_name, namespace
 
 SWAPPED = "are batch and time swapped? x is (T, B, I)"  # asked where there is but one step
 

@@ -13,8 +13,7 @@ EPILOG = "Example: lstmcore diagnose case.npz"
 
 
 def diagnose(
-    case: CaseArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")] = False,
+    case: CaseArgument, as_json: Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")] = False
 ) -> None:
     """Say whether the gradients of a case are right, and if not which mistake they are. Exits with 1 if not."""
     tell = (lambda words: None) if as_json else (lambda words: print(words, file=sys.stderr))

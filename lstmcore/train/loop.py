@@ -205,12 +205,7 @@ def _measured(
 
 
 def _train_epoch(
-    run: Run,
-    gradients: Gradients,
-    clip: float | None,
-    watchers: list[Callback],
-    accumulate: int,
-    ranks: Ranks | None,
+    run: Run, gradients: Gradients, clip: float | None, watchers: list[Callback], accumulate: int, ranks: Ranks | None
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     began = time.perf_counter() - run.seconds

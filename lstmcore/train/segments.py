@@ -59,12 +59,7 @@ class Segments:
         self.k: int | bool = k
 
     def forward(
-        self,
-        x: Array,
-        state: State | None = None,
-        mask: Array | None = None,
-        rng: Rng = None,
-        reuse: Any = None,
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: Any = None
     ) -> tuple[Array, State | None, SegmentsCache]:
         """As `Layer.forward`."""
         begun: list[Begun] = []

@@ -190,21 +190,6 @@ def _reads(config: Plain) -> int:
 
 
 __all__ = [
-    "ALPHABET",
-    "MODELS",
-    "UNDEFINED",
-    "Loops",
-    "Options",
-    "Result",
-    "answers",
-    "batches",
-    "draw",
-    "load",
-    "masked_squared_error",
-    "metrics",
-    "one_hot",
-    "predict",
-    "prepare",
-    "run",
-    "save",
-]
+    "ALPHABET", "MODELS", "UNDEFINED", "Loops", "Options", "Result", "answers", "batches", "draw", "load",
+    "masked_squared_error", "metrics", "one_hot", "predict", "prepare", "run", "save",
+]  # fmt: skip

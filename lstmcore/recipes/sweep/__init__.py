@@ -11,20 +11,6 @@ from lstmcore.recipes.sweep.study import PATIENCE, Outcome, Standing, run
 from lstmcore.recipes.sweep.summary import Configuration, configurations, draw, verdict, write_csv
 
 __all__ = [
-    "PATIENCE",
-    "RECIPES",
-    "Configuration",
-    "Outcome",
-    "Point",
-    "Recipe",
-    "Space",
-    "Standing",
-    "Trial",
-    "configurations",
-    "draw",
-    "read",
-    "run",
-    "told",
-    "verdict",
-    "write_csv",
-]
+    "PATIENCE", "RECIPES", "Configuration", "Outcome", "Point", "Recipe", "Space", "Standing", "Trial",
+    "configurations", "draw", "read", "run", "told", "verdict", "write_csv",
+]  # fmt: skip

@@ -72,12 +72,7 @@ TABLE = (
         lambda call: call.dtype == "float32" and call.precision == "ieee" and call.H <= persistent_gpu.WIDEST,
         "the same; the multiplications take longer, but they are no more than a product per step would do",
     ),
-    Row(
-        pointwise_gpu,
-        "anything else",
-        lambda call: True,
-        "a product and a kernel per step: any size, and float64",
-    ),
+    Row(pointwise_gpu, "anything else", lambda call: True, "a product and a kernel per step: any size, and float64"),
 )
 
 
