@@ -54,9 +54,6 @@ class Activation(Layer):
         dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         return self.undone(masking_backward(dy, cache.mask), cache.y), None, {}
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
 
 class Tanh(Activation):
     """y = tanh(x) for x (T, B, I) or (B, I), zero at masked steps. No parameters."""

@@ -46,9 +46,6 @@ class BatchFirst(Layer):
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
         return step_inside(self, x, state)
 
-    def __repr__(self) -> str:
-        return f"BatchFirst({self.model!r})"
-
 
 def check_time_first(owner: str, *parts: Layer) -> None:
     """Raises ValueError where the batch comes first inside a layer that goes by time."""

@@ -100,10 +100,6 @@ class Bidirectional(Layer):
     def step(self, x: Array, state: State | None = None) -> NoReturn:
         raise TypeError("a Bidirectional layer cannot step: its backward direction starts at the end of the sequence")
 
-    def __repr__(self) -> str:
-        merge = "" if self.merge == "concat" else f", merge={self.merge!r}"
-        return f"Bidirectional({self.fw!r}, {self.bw!r}{merge})"
-
     def _merged(self, y_fw: Array, y_bw: Array) -> Array:
         y_bw, xp = in_time(y_bw), namespace(y_fw)
         if self.merge == "concat":

@@ -52,6 +52,3 @@ class Dropout(Layer):
         dy = check_like("dy", dy, tuple(cache.y.shape), "the shape of y", cache.y)
         dx = masking_backward(dy, cache.mask)
         return dx if cache.scale is None else dropout_backward(dx, cache.scale), None, {}
-
-    def __repr__(self) -> str:
-        return f"Dropout({self.p}{', per_sequence=True' if self.per_sequence else ''})"

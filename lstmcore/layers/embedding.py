@@ -58,6 +58,3 @@ class Embedding(Layer):
             return None, None, zero_grads(self)
         dy = check_like("dy", dy, (*cache.index.shape, self.output_size), "(..., I), as the cache fixes it,", W)
         return None, None, {"W": embedding_backward(masking_backward(dy, cache.mask), cache.index, W)}
-
-    def __repr__(self) -> str:
-        return f"Embedding({self.classes}, {self.output_size})"

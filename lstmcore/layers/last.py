@@ -46,6 +46,3 @@ class Last(Layer):
     def step(self, x: Array, state: State | None = None) -> tuple[Array, None]:
         """One step of a stream: the last one so far."""
         return x, None
-
-    def __repr__(self) -> str:
-        return "Last()"

@@ -54,12 +54,7 @@ class Layer(Protocol):
         super().__setattr__(name, value)
 
     def forward(
-        self,
-        x: Array,
-        state: State | None = None,
-        mask: Array | None = None,
-        rng: Rng = None,
-        reuse: Any = None,
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: Any = None
     ) -> tuple[Array, State | None, Any]:
         """x -> y, final state, cache.
 
@@ -96,6 +91,18 @@ class Layer(Protocol):
         """
         names = [name for name in inspect.signature(type(self)).parameters if name not in ("seed", "engine")]
         return {"kind": type(self).__name__} | {name: _plain(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        """What builds a layer like this one, with the defaults left out."""
+        said = []
+        for name, argument in inspect.signature(type(self)).parameters.items():
+            value = vars(self).get(name, argument.default)
+            value = list(value) if isinstance(value, tuple) else value
+            if argument.default is argument.empty:
+                said.append(repr(value))
+            elif repr(value) != repr(argument.default) and name != "engine":
+                said.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(said)})"
 
     def rebuilt(self, parts: Mapping[str, "Layer"]) -> Self:
         """The same container around other parts; parameters of its own are shared. Its attributes that are parts, or

@@ -77,9 +77,6 @@ class LearnedState(Layer):
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
         return step_inside(self, x, self._begun(x[None, ...], state)[0])
 
-    def __repr__(self) -> str:
-        return f"LearnedState({self.layer!r})"
-
     def _begun(self, x: Array, state: State | None) -> tuple[State | None, bool]:
         """The state that the layer begins at, and whether it is learned."""
         if state_inside(self, "state", state) is not None or getattr(x, "ndim", 0) != 3:  # another x the layer refuses

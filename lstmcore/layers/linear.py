@@ -70,6 +70,3 @@ class Linear(Layer):
         dy = check_like("dy", dy, shape, "(..., O), as the cache fixes it,", self.params["W"])
         dx, dW, db = linear_backward(masking_backward(dy, cache.mask), cache.x, self.params["W"])
         return dx, None, {"W": dW, "b": db} if self.bias else {"W": dW}
-
-    def __repr__(self) -> str:
-        return f"Linear({self.input_size}, {self.output_size}{'' if self.bias else ', bias=False'})"

@@ -78,8 +78,8 @@ class RecurrentDropout(Layer):
             raise TypeError(f"`W_hh` should be 0 for {layer!r}: its W_hn, recurrent too, would keep all its weights")
         if g and not has_dropped(layer.cell):
             raise TypeError(f"`g` should be 0 for {layer!r}: the plain LSTM has a step that drops its candidate")
-        self.layer, self.h, self.W_hh, self.g = layer, h, W_hh, g
-        self.zoneout_h, self.zoneout_c = zoneout_h, zoneout_c
+        self.layer, self.h, self.W_hh, self.g = layer, float(h), float(W_hh), float(g)
+        self.zoneout_h, self.zoneout_c = float(zoneout_h), float(zoneout_c)
         self.parts: Mapping[str, Layer] = {"layer": layer}
         self.params: Params = joined(self.parts)
 
@@ -163,10 +163,6 @@ class RecurrentDropout(Layer):
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
         y, last = self.predict(x[None, ...], state)
         return y[0], last
-
-    def __repr__(self) -> str:
-        said = {name: getattr(self, name) for name in ("h", "W_hh", "zoneout_h", "zoneout_c", "g")}
-        return f"RecurrentDropout({self.layer!r}{''.join(f', {name}={p}' for name, p in said.items() if p)})"
 
     def _drawn(self, x: Array, rng: Rng) -> Drawn:
         """Drawn in this order: h, W_hh, what stays, state by state, and g."""

@@ -55,9 +55,6 @@ class Residual(Layer):
         y, last = step_inside(self, x, state)
         return self._around(x, y, None), last
 
-    def __repr__(self) -> str:
-        return f"Residual({self.layer!r})"
-
     def _around(self, x: Array, y: Array, mask: Array | None) -> Array:
         if x.shape != y.shape:
             raise ValueError(

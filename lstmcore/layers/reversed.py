@@ -49,6 +49,3 @@ class Reversed(Layer):
 
     def step(self, x: Array, state: State | None = None) -> NoReturn:
         raise TypeError("a Reversed layer cannot step: it starts at the end of the sequence")
-
-    def __repr__(self) -> str:
-        return f"Reversed({self.bw!r})"

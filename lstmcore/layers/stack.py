@@ -83,6 +83,3 @@ class Stack(Layer):
             x, s = layer.step(x, given[k])
             states.append(s)
         return x, tuple(states)
-
-    def __repr__(self) -> str:
-        return f"Stack([{', '.join(map(repr, self.layers))}])"
