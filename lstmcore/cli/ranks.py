@@ -36,30 +36,32 @@ def started() -> Ranks | None:
 
 
 class Together(TyperGroup):
-    """Commands that end on all ranks where one of them fails before its training has begun."""
+    """Commands that all ranks end together: where one fails, before its training, after it or between two, all do."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        ranks = None
+        with contextlib.suppress(OSError):  # the command itself says it
+            ranks = started()
+        if ranks is None:
             return super().invoke(ctx)
-        except Exception as error:
-            ranks = None
-            with contextlib.suppress(OSError):  # which may be the error itself
-                ranks = started()
-            if ranks is not None and not ranks.begun and getattr(error, "exit_code", True):
-                ranks.give_up(error)
-            raise
+        with ranks.pulse.beating(), in_one_line(ranks):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def in_one_line(ranks: Ranks) -> Iterator[None]:
+    """As `Ranks.together`; the first rank says what another has failed of."""
+    try:
+        with ranks.together():
+            yield
+    except ConnectionAbortedError as error:
+        if ranks.first:
+            typer.echo(f"lstmcore: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 @contextlib.contextmanager
 def first_alone(ranks: Ranks | None) -> Iterator[bool]:
     """Whether this is the first rank, which does what stands inside while the others wait. They end if it fails."""
-    if ranks is None:
-        yield True
-        return
-    try:
-        with ranks.together():
-            yield ranks.first
-    except ConnectionAbortedError as error:
-        if ranks.first:
-            typer.echo(f"lstmcore: {error}", err=True)
-        raise typer.Exit(2) from error
+    with in_one_line(ranks) if ranks is not None else contextlib.nullcontext():
+        yield ranks is None or ranks.first

@@ -269,7 +269,7 @@ def in_words(error: Exception) -> str:
 def fail(message: str, code: int = 1) -> NoReturn:
     err.print(Text.assemble(("lstmcore: ", "red"), message))
     end = typer.Exit(code)
-    end.add_note(message)  # for other ranks of MPI
+    end.args = (message,)  # for other ranks of MPI
     raise end
 
 

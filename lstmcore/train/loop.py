@@ -125,9 +125,8 @@ def fit(
         else:
             run.ended = "interrupted"
 
-    with ranks.pulse.beating() if ranks is not None else nullcontext():
+    with ranks.training() if ranks is not None else nullcontext():
         if ranks is not None:
-            ranks.begun = True
             _align(run, ranks, {"the loss": loss, "the options": (clip, carry_state, accumulate, segments, str(ranks))})
             watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
         given = run, through, loss, carry_state, recorded
@@ -146,8 +145,6 @@ def fit(
             run.ended = run.ended or f"all {epochs} epochs done"
         except BaseException:
             run.whole = False
-            if ranks is not None and not ranks.over:
-                ranks.failed()
             raise
         finally:
             run.ended = run.ended or "broken off by an error"

@@ -25,11 +25,19 @@ class Pulse:
         self.comm: Any = comm
         self.patience: float | None = patience
         self._own: Any = None  # its communicator
+        self._beats = False
         self._turn = 0  # which training of this communicator it is: late signs of the last one are not for this one
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        if self.patience is None or self.comm.size == 1 or not hasattr(self.comm, "Dup") or not _many_threads():
+        """While what stands inside lasts; once, where it beats already."""
+        if (
+            self._beats
+            or self.patience is None
+            or self.comm.size == 1
+            or not hasattr(self.comm, "Dup")
+            or not _many_threads()
+        ):
             yield
             return
         if self._own is None:
@@ -38,9 +46,11 @@ class Pulse:
         over = threading.Event()
         thread = threading.Thread(target=self._beat, args=(self.patience, self._turn, over), daemon=True)
         thread.start()
+        self._beats = True
         try:
             yield
         finally:
+            self._beats = False
             over.set()
             thread.join()
 

@@ -64,8 +64,7 @@ class Ranks:
         self.asked_to_end: bool = False  # here; all end together, after the update under way
         self.spare: list[np.ndarray] = []  # rows of gradients
         self.pulse: Pulse = Pulse(comm, patience)
-        self.begun: bool = False  # a training; and
-        self.over: bool = False  # a rank has given up
+        self.over: bool = False  # all have given up
 
     def want(self, exact: bool | None) -> None:
         """As `exact` above."""
@@ -175,10 +174,24 @@ class Ranks:
         for name in mine:
             odd = [rank for rank, other in enumerate(theirs) if other[name] != theirs[0][name]]
             if odd:
+                self.over = True
                 raise ValueError(
                     f"{name} should be the same on all ranks; on rank {', '.join(map(str, odd))} it differs from rank "
                     "0's (another file, seed or argument there?)"
                 )
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """What stands inside gives signs of life, and ends all ranks where it fails on one: the others would wait for
+        ever."""
+        with self.pulse.beating():
+            try:
+                yield
+            except BaseException:
+                if self.size > 1 and not self.over:
+                    words = "has failed, so all end; what was saved last stands"
+                    end_all(self.comm, f"rank {self.rank} of {self.size} {words}.\n{traceback.format_exc()}")
+                raise
 
     def from_first(self, value: Value) -> Value:
         """The value that the first rank has."""
@@ -224,12 +237,6 @@ class Ranks:
                     f"ranks deal out the second axis, the batch; {layer!r} ({name or 'the model'}) has it first (hand "
                     "over its model and time-major arrays)"
                 )
-
-    def failed(self) -> None:
-        """Ends all ranks, because of the exception that is under way on this one: the others would wait for ever."""
-        if self.size > 1:
-            words = "has failed, so all end; what was saved last stands"
-            end_all(self.comm, f"rank {self.rank} of {self.size} {words}.\n{traceback.format_exc()}")
 
 
 def in_pairs(parts: Iterable[Value], add: Callable[[Value, Value], Value]) -> Value:

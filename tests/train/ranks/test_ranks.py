@@ -428,6 +428,28 @@ def test_a_rank_that_fails_ends_all(capsys):
     assert "lstmcore: rank 1 of 2 has failed, so all end; what was saved last stands." in capsys.readouterr().err
 
 
+def test_a_rank_that_fails_at_the_end_ends_all(capsys):
+    """The other, in its next training by then, waits no longer for it."""
+
+    class Fail(lc.Callback):
+        def __init__(self, ranks):
+            self.ranks = ranks
+
+        def on_end(self, run):
+            if self.ranks.rank == 1:
+                raise OSError("no such disk")
+
+    def do(ranks):
+        for _ in range(2):
+            lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.Adam(), epochs=1, ranks=ranks,
+                   callbacks=[Fail(ranks)], progress=False)  # fmt: skip
+
+    first, second = on_ranks(2, do, failing=True)
+    assert isinstance(first, threading.BrokenBarrierError)
+    assert isinstance(second, OSError)
+    assert "lstmcore: rank 1 of 2 has failed, so all end; what was saved last stands." in capsys.readouterr().err
+
+
 def test_no_more_parts_of_a_sum_wait_than_it_has_levels():
     there = []
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from children import started
 
 import lstmcore as lc
@@ -114,3 +115,128 @@ def test_a_command_that_fails_on_one_rank_fails_on_all(mpi4py, tmp_path):
         assert code == 2, errors
         assert words in said + errors
         assert not list(tmp_path.glob("run/model*"))
+
+
+ALPHABET = ["train", "alphabet", "--cure", "--epochs=1", "--hidden=2", "--out=run"]
+SECOND_TEST = """
+from lstmcore.__main__ import main
+from lstmcore.recipes import alphabet
+tests = []
+def tested(*given, before=alphabet._test):
+    tests.append(given)
+    if len(tests) == 2:
+        raise OSError("no such disk")
+    return before(*given)
+alphabet._test = tested
+main()
+"""
+FULL_DISK = """
+import resource
+from mpi4py import MPI  # which writes when it begins
+from lstmcore.__main__ import main
+from lstmcore.train import Checkpoints
+def full():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+def begun(self, run, before=Checkpoints.on_start):
+    before(self, run)
+    full()
+{begin}
+main()
+"""
+BAD_NUMBERS = """
+import hashlib, sys
+import numpy as np
+from mpi4py import MPI
+import lstmcore as lc
+from thread_ranks import data, model_of
+
+ranks, done = lc.Ranks(MPI.COMM_WORLD), []
+
+def loss(y, targets, mask):
+    value, dy = lc.softmax_cross_entropy(y, targets, mask)
+    bad = np.float32(np.nan if len(done) == 2 and ranks.rank == ranks.size - 1 else 1)
+    return (value * bad, dy) if sys.argv[2] == "loss" else (value, dy * bad)
+
+class Count(lc.Callback):
+    def on_batch(self, run):
+        done.append(run.step)
+
+model = model_of(True)
+history = lc.fit(model, loss, data(True), lc.SGD(0.1), epochs=2, clip=0.5, rng=3, ranks=ranks, progress=False,
+                 callbacks=[Count(), lc.Checkpoints(sys.argv[1], every_steps=1)])
+weights = hashlib.sha256(b"".join(w.tobytes() for w in model.params.values())).hexdigest()
+said = ranks.comm.gather((history["ended"], weights))
+if ranks.first:
+    print(len(said), len(set(said)), said[0][0])
+"""
+BETWEEN = """
+from mpi4py import MPI
+import lstmcore as lc
+from thread_ranks import data, model_of
+
+ranks = lc.Ranks(MPI.COMM_WORLD)
+for turn in range(2):
+    lc.fit(model_of(True), lc.softmax_cross_entropy, data(True), lc.SGD(0.1), epochs=1, ranks=ranks, progress=False)
+    if ranks.rank == 1:
+        raise OSError("no such disk")
+"""
+
+
+def test_a_rank_that_fails_between_two_trainings(mpi4py, tmp_path):
+    """Of one command: after the second of its trainings. Of a program: where mpi4py runs it."""
+    began = time.monotonic()
+    code, said, errors = mpiexec(
+        1, "-m", "lstmcore", *ALPHABET, ":", "-n", 1, sys.executable, "-c", SECOND_TEST, *ALPHABET, folder=tmp_path,
+        limit=120,
+    )  # fmt: skip
+    assert code == 2, errors
+    assert [line for line in (said + errors).splitlines() if line.startswith("lstmcore:")] == [
+        "lstmcore: rank 1 of 2 could not go on: no such disk"
+    ]
+    assert time.monotonic() - began < 60  # of which most is starting, and two trainings
+    assert len(list(tmp_path.glob("run/trials/*/checkpoints/step-*"))) >= 2
+    (tmp_path / "program.py").write_text(BETWEEN)
+    began = time.monotonic()
+    code, said, errors = mpiexec(2, "-m", "mpi4py", "program.py", folder=tmp_path, limit=120)
+    assert code not in (0, 9)
+    assert errors.count("OSError: no such disk") == 1
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("when", ["from the start", "later"])
+def test_a_full_disk_of_the_first_rank(mpi4py, tmp_path, when):
+    """From the start: nobody begins. Later the training goes on, as without ranks, for its weights would be lost; all
+    end in one line, and from what was saved before a run on another number of ranks goes on."""
+    words = ["train", "count", "--hidden=8", "--epochs=2", "--batch=500", "--examples=2000", "--out=run"]
+    program = FULL_DISK.format(begin="full()" if when == "from the start" else "Checkpoints.on_start = begun")
+    began = time.monotonic()
+    code, said, errors = mpiexec(
+        1, "-c", program, *words, ":", "-n", 1, sys.executable, "-m", "lstmcore", *words, folder=tmp_path, limit=120
+    )
+    assert code == 2, errors
+    assert time.monotonic() - began < 60
+    file = "checkpoints/step-0000000000" if when == "from the start" else "model"
+    assert [line for line in (said + errors).splitlines() if line.startswith("lstmcore:")] == [
+        f"lstmcore: run/{file}.safetensors: could not be saved (File too large); what was there before is untouched"
+    ]
+    assert not list(tmp_path.glob("run/model*"))
+    checkpoints = [path.name for path in tmp_path.glob("run/checkpoints/*")]
+    assert checkpoints == ([] if when == "from the start" else ["step-0000000000.safetensors"])
+    if when == "later":
+        code, said, errors = mpiexec(3, "-m", "lstmcore", *words, "--resume", folder=tmp_path, limit=120)
+        assert code == 0, errors
+        assert (tmp_path / "run" / "checkpoints" / "step-0000000008.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "what", "words"),
+    [
+        (3, "loss", "the loss is nan in step 3, epoch 1: no update was made"),
+        (2, "norm", "the gradient's norm is nan in step 3, epoch 1: no update"),
+    ],
+)
+def test_bad_numbers_on_one_rank_end_all_alike(mpi4py, tmp_path, size, what, words):
+    code, said, errors = mpiexec(size, "-c", BAD_NUMBERS, tmp_path, what, limit=120)
+    assert code == 0, errors
+    assert said.strip() == f"{size} 1 {words}"  # one end, and the same weights
+    assert lc.Checkpoints(tmp_path).last()["counts"]["step"] == 2
