@@ -115,10 +115,11 @@ if "LOAD_SUPER_ATTR" in OPERATION:
     SHIFT[OPERATION["LOAD_SUPER_ATTR"]] = 2
 
 
-def named_values(function: FunctionType) -> Iterator[tuple[str, str, object]]:
-    """What the function's code names: "global" or "free", the name, and the value; a name without a value is left out.
+def named_values(function: FunctionType) -> Iterator[tuple[str, str, tuple[str, ...], object]]:
+    """What the function's code names: "global" or "free", the name, what is taken of it, and the value; a name without
+    a value is left out.
 
-    Of a module that is not known by name, the value is what the code takes of it.
+    Of a module that is not known by name, the value is what the code takes of it. Of all else it is the thing itself.
     """
     free = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
     codes = [function.__code__]
@@ -133,13 +134,13 @@ def named_values(function: FunctionType) -> Iterator[tuple[str, str, object]]:
                     value = function.__globals__[name] if name in function.__globals__ else vars(builtins)[name]
                 else:
                     value = sys.modules[name]
-                for attribute in attributes:
-                    if not isinstance(value, ModuleType) or by_name(value.__name__):
-                        break
-                    value = getattr(value, attribute)
+                taken = 0
+                while taken < len(attributes) and isinstance(value, ModuleType) and not by_name(value.__name__):
+                    value = getattr(value, attributes[taken])
+                    taken += 1
             except (KeyError, ValueError, AttributeError):  # not defined so far, or a local of an outer function
                 continue
-            yield kind, name, value
+            yield kind, name, attributes[:taken], value
 
 
 class _Walk:
@@ -167,7 +168,8 @@ class _Walk:
         if isinstance(value, np.dtype) and not value.hasobject:
             return self.put("dtype", value.descr, value.itemsize)
         if isinstance(value, enum.Enum):
-            return self.put("enum", type(value).__qualname__, value.name, repr(value.value))
+            self.put("enum", type(value).__qualname__, value.name)
+            return self.add(value.value)
         if isinstance(value, ir.Type | ir.Constant):
             return self.put(kind.__name__, str(value))
         if isinstance(value, ModuleType) and by_name(value.__name__):
@@ -222,8 +224,8 @@ class _Walk:
         self.put("function")
         self._each((function.__defaults__, function.__kwdefaults__))
         self._code(function.__code__)
-        for kind, name, value in named_values(function):
-            self.put(kind, name)
+        for kind, name, taken, value in named_values(function):
+            self.put(kind, name, *taken)
             self.add(value)
         for template in _templates(function):
             self._each((getattr(template, "_overload_func", None), getattr(template, "_jit_options", None)))
@@ -235,11 +237,13 @@ class _Walk:
             self._code(constant) if isinstance(constant, CodeType) else self.add(constant)
 
     def _class(self, cls: type) -> None:
-        """A tuple with named fields is its fields. Another class stands for its whole file, for there Numba was told
-        what its operators do."""
+        """An Enum is its members, a tuple with named fields its fields. Another class stands for its whole file, for
+        there Numba was told what its operators do."""
         self.put("class", cls.__qualname__)
+        if issubclass(cls, enum.Enum):
+            return self._each((name, member.value) for name, member in cls.__members__.items())
         if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-            return self.put(cls._fields)
+            return self._each((cls._fields, getattr(cls, "_field_defaults", {})))
         try:
             text = inspect.getsource(sys.modules[cls.__module__])
         except (KeyError, OSError, TypeError):

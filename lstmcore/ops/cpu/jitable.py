@@ -8,7 +8,7 @@ float32, has the same name as its sibling of float64. So the hash of what the fu
 
 import contextlib
 from collections.abc import Callable
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 
 import numba
 from numba.core.dispatcher import Dispatcher
@@ -79,22 +79,42 @@ def _copy(function: FunctionType, copies: dict[FunctionType, Callable]) -> Calla
         return copies[function]
     code, cells = function.__code__, {name: CellType() for name in function.__code__.co_freevars}
     scope = {**function.__globals__}
-    copy = FunctionType(code, scope, function.__name__, function.__defaults__, tuple(cells.values()))
-    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
+    copy = FunctionType(code, scope, function.__name__, None, tuple(cells.values()))
     copies[function] = copy
+    copy.__defaults__ = _called(function.__defaults__, copies)  # type: ignore[assignment]
+    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
         with contextlib.suppress(ValueError):  # a name without a value so far
-            cells[name].cell_contents = _called(cell.cell_contents, copies)
-    for kind, name, value in named_values(function):
-        if kind == "global" and scope.get(name) is value:
-            scope[name] = _called(value, copies)
+            cells[name].cell_contents = cell.cell_contents
+    for kind, name, taken, value in named_values(function):
+        called = _called(value, copies)
+        if called is value:
+            continue
+        if kind == "free":
+            cells[name].cell_contents = _with(cells[name].cell_contents, taken, called)
+        elif name in scope:
+            scope[name] = _with(scope[name], taken, called)
     return jitable(copy)
 
 
 def _called(value: object, copies: dict[FunctionType, Callable]) -> object:
-    """The copy of a function of Python or Numba; anything else as it is."""
+    """The copy of a function of Python or Numba, or of a tuple that holds some; anything else as it is."""
     if isinstance(value, FunctionType) and not (value in settled or by_name(value.__module__ or "") or replaced(value)):
         return _copy(value, copies)
     if isinstance(value, Dispatcher) and not by_name(value.py_func.__module__ or ""):
         return numba.jit(**value.targetoptions)(_copy(value.py_func, copies))
+    if isinstance(value, tuple):
+        items = tuple([_called(item, copies) for item in value])
+        if any(item is not old for item, old in zip(items, value)):
+            return type(value)._make(items) if hasattr(value, "_fields") else items  # type: ignore[attr-defined]
     return value
+
+
+def _with(owner: object, taken: tuple[str, ...], value: object) -> object:
+    """`value` in place of what is taken of `owner`: of a copy of it, where that is a module."""
+    if not taken:
+        return value
+    copy = ModuleType(owner.__name__)  # type: ignore[attr-defined]
+    vars(copy).update(vars(owner))
+    setattr(copy, taken[0], _with(getattr(owner, taken[0]), taken[1:], value))
+    return copy

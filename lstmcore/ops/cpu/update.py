@@ -4,7 +4,6 @@ In array code every operation of a rule reads and writes whole arrays; here each
 while it is at hand. Numbers do not meet, so no result depends on how the pass is cut for the threads.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from types import FunctionType
@@ -22,16 +21,26 @@ from lstmcore.ops.cpu.threads import run
 PIECE = 65_536  # numbers of a task at the least: some 20 us of work
 
 
-def mover(rule: FunctionType, arrays: tuple[np.ndarray, ...]) -> Callable[[np.ndarray, tuple[float, ...]], None]:
+class NotCompiled(TypeError):
+    """A rule that Numba cannot compile, and why."""
+
+
+def mover(
+    rule: Callable, arrays: tuple[np.ndarray, ...], count: int
+) -> Callable[[np.ndarray, tuple[float, ...]], None]:
     """move(dw, numbers), which moves (w, *slots) = `arrays` in place; all C-contiguous, of one shape and dtype.
 
-    numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
-    dw + decay w + l1 sign(w).
+    numbers: keep, decay, l1, and the `count` of the rule, which starts from keep w and sees the gradient
+    dw + decay w + l1 sign(w). Raises NotCompiled.
     """
+    if not isinstance(rule, FunctionType):
+        raise NotCompiled(f"it is a {type(rule).__name__}, not a function")
     w, slots = arrays[0], len(arrays) - 1
-    count = len(inspect.signature(rule).parameters) - len(("sqrt", "w", "dw")) - slots
     flat = tuple([a.reshape(-1) for a in arrays])
-    kernel = _kernel(rule, w.dtype, slots, count)
+    try:
+        kernel = _kernel(rule, w.dtype, slots, count)
+    except Exception as error:  # mostly a page of Numba's, in which one line tells; some formulas make it stumble
+        raise NotCompiled(str(error).rpartition("nopython frontend)")[2].strip().partition("\n")[0]) from error
     settled = not any(read(rule.__code__)[1:]) and not rule.__defaults__  # it names nothing that could change
 
     def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:

@@ -171,7 +171,7 @@ class Optimizer:
             if not _fits(a, w):
                 check_like(f"state[{name!r}][{slot!r}]", a, tuple(w.shape), "the shape of the parameter", w)
         on_gpu = all(library_name(a) == "cupy" and is_float32_or_64(a.dtype) and a.flags.c_contiguous for a in arrays)
-        return Ready(memory, arrays, _mover(self.rule, arrays), on_gpu)
+        return Ready(memory, arrays, _mover(self, arrays), on_gpu)
 
 
 class Ready(NamedTuple):
@@ -183,16 +183,25 @@ class Ready(NamedTuple):
     on_gpu: bool  # a kernel there can do that for many parameters at once
 
 
-def _mover(rule: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...]) -> Move:
-    """`move` of `Ready`: compiled for NumPy, in array code elsewhere.
+def _mover(opt: Optimizer, arrays: tuple[Array, ...]) -> Move:
+    """`move` of `Ready`: compiled for NumPy, in array code elsewhere and for a rule that cannot be compiled, which is
+    told once.
 
     numbers: keep, decay, l1, and those of the rule, which starts from keep w and sees the gradient
-    dw + decay w + l1 sign(w).
+    dw + decay w + l1 sign(w). Raises TypeError for a rule that does not give (w, *slots), or does not run.
     """
     w, *slots = arrays
+    rule, xp, problem = opt.rule, namespace(w), _tried(opt, w)
     if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in arrays) and has_compiler():
-        return _compiled()(rule, arrays)
-    xp = namespace(w)
+        from lstmcore.ops.cpu.update import NotCompiled, mover  # Numba takes a while
+
+        try:
+            return mover(rule, arrays, len(opt.numbers(opt.lr, 1)))
+        except NotCompiled as reason:
+            name = f"the rule of {type(opt).__name__}"
+            if problem is not None:
+                raise TypeError(f"{name} runs neither compiled ({reason}) nor as array code ({problem})") from problem
+            _tell_once(f"{name} cannot be compiled ({reason}); it runs as array code")
 
     def move(dw: Array, numbers: tuple[float, ...]) -> None:
         keep, decay, l1, *own = numbers
@@ -203,12 +212,30 @@ def _mover(rule: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...]) ->
     return move
 
 
-@functools.cache
-def _compiled() -> Callable[..., Move]:
-    """The compiled update, imported when it is needed: Numba takes a while."""
-    from lstmcore.ops.cpu.update import mover
+def _tried(opt: Optimizer, w: Array) -> Exception | None:
+    """What keeps the rule from running as array code, found with two numbers. Raises TypeError if it runs, but does not
+    give a tuple (w, *slots): an array in its place would be taken apart, number by number."""
+    xp = namespace(w)
+    zero = xp.zeros(2, dtype=w.dtype)
+    try:
+        with np.errstate(all="ignore"):
+            given = opt.rule(xp.sqrt, zero + 1, zero + 1, *[zero] * len(opt.slots), *opt.numbers(opt.lr, 1))
+    except Exception as problem:  # whatever a formula of the user's may raise
+        return problem
+    if not isinstance(given, tuple) or len(given) != 1 + len(opt.slots):
+        got = f"{len(given)} values" if isinstance(given, tuple) else f"a {type(given).__name__}"
+        raise TypeError(
+            f"`rule` of {type(opt).__name__} should return a tuple of {1 + len(opt.slots)}: "
+            f"({', '.join(('w', *opt.slots))}{'' if opt.slots else ','}), all new; got {got}"
+        )
+    return None
 
-    return mover
+
+@functools.cache
+def _tell_once(message: str) -> None:
+    import logging  # a good part of `import lstmcore`, were it above
+
+    logging.getLogger("lstmcore").warning("lstmcore: %s", message)
 
 
 def number(name: str, value: float, below: float = math.inf) -> float:

@@ -1,10 +1,14 @@
 """Every update rule against torch.optim, and the promises that all optimizers share."""
 
+import collections
 import copy
+import enum
+import functools
 import math
 import pickle
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 
 import lstmcore as lc
 from lstmcore.train import SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+from lstmcore.train.update import optimizer
 from lstmcore.train.update.optimizer import Optimizer
 
 u = 2.0**-53
@@ -370,6 +375,7 @@ def test_numbers_out_of_range_are_refused(build, message):
 
 OWN = """
 import numpy as np
+from lstmcore.train.update import optimizer
 from lstmcore.train.update.optimizer import Optimizer
 
 k = 1.0
@@ -422,6 +428,98 @@ def test_an_optimizer_that_has_stepped_looks_again():
     names["k"] = 7.0
     opt.step({"w": w}, {"w": np.ones(3)})
     assert w[0] == pytest.approx(-0.8, rel=1e-15)
+
+
+def stepped(rule) -> float:
+    """Where one step of lr 0.1 with the gradient 1 leads from 0."""
+    own = type("Own", (Optimizer,), {"numbers": lambda self, lr, t: (lr,), "rule": staticmethod(rule)})
+    w = np.zeros(3)
+    own(0.1, 0.0, 0.0).step({"w": w}, {"w": np.ones(3)})
+    return w[0]
+
+
+def holding(how: str, k: float):
+    """A rule that moves by 0.1 k, which it holds in this way."""
+    if how == "enum":
+
+        class Constant(enum.Enum):
+            K = k
+
+        return lambda sqrt, w, dw, lr: (w - lr * Constant.K.value * dw,)
+    if how == "member":
+        member = enum.Enum("Constant", {"K": k}).K
+        return lambda sqrt, w, dw, lr: (w - lr * member.value * dw,)
+    if how == "default of a field":
+        Constants = collections.namedtuple("Constants", "k", defaults=(k,))
+        return lambda sqrt, w, dw, lr: (w - lr * Constants().k * dw,)
+    if how == "default":
+        return lambda sqrt, w, dw, lr, k=k: (w - lr * k * dw,)
+    if how == "dict":
+        return lambda sqrt, w, dw, lr, d={"k": k}: (w - lr * d["k"] * dw,)
+    if how == "list":
+        held = [k]
+        return lambda sqrt, w, dw, lr: (w - lr * held[0] * dw,)
+    if how == "partial":
+        return functools.partial(lambda k, sqrt, w, dw, lr: (w - lr * k * dw,), k)
+    assert how == "array"
+    HELD[0] = k
+    return lambda sqrt, w, dw, lr: (w - lr * HELD[0] * dw,)
+
+
+HELD = np.zeros(1)
+
+
+@pytest.mark.parametrize("how", ["enum", "member", "default of a field", "default", "dict", "list", "partial", "array"])
+def test_whatever_a_rule_holds_counts(how):
+    """Compiled where it can be, as array code where not."""
+    assert [stepped(holding(how, k)) for k in (1.0, 7.0)] == pytest.approx([-0.1, -0.7], rel=1e-15)
+
+
+MODULE = """
+import numba
+k = 1.0
+def plain(dw):
+    return k * dw
+@numba.njit
+def compiled(dw):
+    return k * dw
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "compiled"])
+def test_what_a_rule_calls_by_the_name_of_its_module_is_as_it_is_now(how):
+    module = types.ModuleType("a_module_of_the_test")
+    exec(MODULE, vars(module))
+    rule = eval(f"lambda sqrt, w, dw, lr: (w - lr * module.{how}(dw),)", {"module": module})
+    assert stepped(rule) == pytest.approx(-0.1, rel=1e-15)
+    module.k = 7.0
+    assert stepped(rule) == pytest.approx(-0.7, rel=1e-15)
+
+
+def test_a_rule_that_cannot_be_compiled_runs_as_array_code_and_says_so(caplog):
+    """One that is not pointwise: it divides by the length of the whole gradient."""
+    assert stepped(lambda sqrt, w, dw, lr: (w - lr * dw / sqrt((dw * dw).sum()),)) == pytest.approx(-0.1 / 3**0.5)
+    assert "cannot be compiled (Unknown attribute 'sum' of type float64); it runs as array code" in caplog.text
+
+
+@pytest.mark.parametrize("compiler", [True, False])
+@pytest.mark.parametrize(
+    ("rule", "got"),
+    [
+        (lambda sqrt, w, dw, lr: w - lr * dw, "got a ndarray"),
+        (lambda sqrt, w, dw, lr: (w - lr * dw, dw), "got 2 values"),
+        (lambda sqrt, w, dw, lr: None, "got a NoneType"),
+    ],
+)
+def test_a_rule_that_gives_something_else_is_refused(rule, got, compiler, monkeypatch):
+    monkeypatch.setattr(optimizer, "has_compiler", lambda: compiler)
+    with pytest.raises(TypeError, match=rf"`rule` of Own should return a tuple of 1: \(w,\), all new; {got}"):
+        stepped(rule)
+
+
+def test_a_rule_that_runs_in_no_way_is_refused():
+    with pytest.raises(TypeError, match=r"runs neither compiled .* nor as array code .*'nowhere' is not defined"):
+        stepped(lambda sqrt, w, dw, lr: (w - lr * nowhere * dw,))  # noqa: F821
 
 
 @pytest.mark.parametrize("how", ["-c", "stdin"])
