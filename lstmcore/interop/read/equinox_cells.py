@@ -18,10 +18,8 @@ def read(thing: nn.LSTMCell | nn.GRUCell, *, dtype: str | None = None) -> tuple[
     weights = {"weight_ih": np.asarray(thing.weight_ih), "weight_hh": np.asarray(thing.weight_hh)}
     if thing.use_bias:
         weights["bias_ih"] = np.asarray(thing.bias)
-    if thing.use_bias and isinstance(
-        thing, nn.GRUCell
-    ):  # bias_n stands where torch has the last block of its second bias
-        of_n = np.asarray(thing.bias_n)
+    if thing.use_bias and isinstance(thing, nn.GRUCell):
+        of_n = np.asarray(thing.bias_n)  # stands where torch has the last block of its second bias
         weights["bias_hh"] = np.concatenate([np.zeros_like(of_n), np.zeros_like(of_n), of_n])
     (layer,) = recurrent(weights, "torch", kind, dtype=dtype)
     return layer, _prove(thing, kind, layer)

@@ -127,6 +127,20 @@ def _numbered(config: Plain, room: str = "") -> Iterator[tuple[str, Plain]]:
             yield from _numbered(part, f"{group}/layers/")
         else:
             yield group, part
+    gives = _places(config["config"].get("output_layers", [[before, 0, 0]]))  # a Sequential has none
+    apart = bool(before) and part["class_name"] == "Bidirectional" and part["config"].get("merge_mode", "") is None
+    if gives != [(before, k) for k in range(1 + apart)]:
+        told = ", ".join(f"{name}, output {k}" for name, k in gives)
+        raise Unread(f"the model should give what its last layer `{before}` gives, and nothing else; got {told}")
+
+
+def _places(outputs: object) -> list[tuple[str, int]]:
+    """(layer, which of its outputs) of each output of a graph, however they are nested."""
+    if isinstance(outputs, dict):
+        return [place for value in outputs.values() for place in _places(value)]
+    if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
+        return [(outputs[0], outputs[2])]
+    return [place for value in outputs for place in _places(value)] if isinstance(outputs, list) else []
 
 
 def _histories(node: object) -> list[tuple[str, int]]:

@@ -74,8 +74,11 @@ def prove(theirs: "keras.Layer", model: Layer, flipped: bool) -> Proof:
             answer = theirs(np.ascontiguousarray(x.swapaxes(0, 1)), training=False, **options)
     except Exception as reason:  # whatever the layer wants besides
         return Proof(None, f"it does not run on {x.swapaxes(0, 1).shape} alone ({reason!s:.100})")
-    parts = [keras.ops.convert_to_numpy(part) for part in (answer if isinstance(answer, list | tuple) else [answer])]
-    want = np.stack(parts, -2) if getattr(model, "merge", "") == "none" else parts[0]  # what follows are states
+    parts = [keras.ops.convert_to_numpy(part) for part in keras.tree.flatten(answer)]
+    apart = getattr(model, "merge", "") == "none"
+    if hasattr(theirs, "layers") and len(parts) != 1 + apart:  # of a layer, what follows are states
+        raise Differs(f"it gives {len(parts)} outputs; a model that is read gives one")
+    want = np.stack(parts, -2) if apart else parts[0]
     try:
         got = model.to(engine="reference").predict(x, mask=mask)[0]
     except ValueError as reason:

@@ -70,18 +70,12 @@ def read(
     nodes = [graph] if alone else list(graph.node)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 17) if model else 17
     own = {} if alone else _held(graph, opset)
-    values = () if alone else (*graph.input, *graph.value_info)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
     for node in nodes if own else ():
         for slot, name in zip(SLOTS, node.input if node.op_type in CELLS else ()):
             if slot.startswith("initial") and np.any(own.get(name, 0)):
                 raise ValueError(f"{node.op_type} {node.name!r} begins at a state of its own ({slot}), not at zero")
-            x = node.input[0]
-            sizes = shapes[x][:1] if x in shapes else [size for shape in shapes.values() for size in shape]  # T is one
-            if slot == "sequence_lens" and set(own.get(name, ())) - set(sizes):
-                raise ValueError(
-                    f"{node.op_type} {node.name!r} holds lengths of rows ({slot}), which lstmcore takes as mask="
-                )
+            if slot == "sequence_lens" and name in own:
+                _must_be_whole(node, own[name], model or onnx.helper.make_model(graph))
     held = own | dict(weights or {})
     layers = list(_layers(nodes, held, dtype))
     if model is not None and not weights:
@@ -135,6 +129,24 @@ def _held(graph: onnx.GraphProto, opset: int = 17) -> Arrays:
                 ) from reason
             found |= {name: np.asarray(value) for name, value in zip(node.output, values)}
     return found
+
+
+def _must_be_whole(node: onnx.NodeProto, lengths: np.ndarray, model: onnx.ModelProto) -> None:
+    """Raises ValueError for lengths in the graph that are not all T, or may not be, since the graph does not say T."""
+    axis = 1 if _said(node).get("layout") else 0  # 1: X is (B, T, I)
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:
+        graph = onnx.GraphProto()
+    places = {value.name: value.type.tensor_type.shape.dim for value in (*graph.input, *graph.value_info)}
+    sizes = [size.dim_value for size in places.get(node.input[0], ())]  # 0 where it is a letter
+    steps = sizes[axis] if len(sizes) == 3 else 0
+    if steps == 0 or np.any(lengths != steps):
+        raise ValueError(
+            f"{node.op_type} {node.name!r} holds lengths of rows (sequence_lens), which lstmcore takes as mask=; "
+            + (f"not all are the {steps}" if steps else "the graph does not say how many")
+            + f" steps of its input {node.input[0]!r}"
+        )
 
 
 def _said(node: onnx.NodeProto) -> Plain:

@@ -11,8 +11,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from itertools import pairwise, permutations
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ HINTS = {  # what torch says of a file -> what it is
     "quantize": "a quantised model: save module.state_dict() before it is quantised",
     "Unsupported global": "save module.state_dict(), not the module",
 }
+TRIED = 2**14  # beginnings of orders of the parts: more than seven parts have
 TAILS: dict[str, type[Layer]] = {"tanh": Tanh, "softmax": Softmax, "sigmoid": Sigmoid, "relu": ReLU}
 
 
@@ -335,36 +336,56 @@ def _in_order(widths: Mapping[str, tuple[int, int, bool] | None], by_name: bool)
     """The parts, one reading what the other gives: as they stand if that fits, else in the only order that does.
 
     A module holds them in the order in which they were made, a .safetensors file in the order of their names, by_name:
-    then numbers alone tell ("lstm1", "lstm2"). Raises ValueError where no order fits, or several.
+    then numbers tell ("lstm1", "lstm2"), and they alone. Raises ValueError where no order fits, or several.
     """
-
     known = {path: size for path, size in widths.items() if size is not None}
-
-    def fits(order: Sequence[str]) -> bool:
-        sizes = [known[path] for path in order]
-        if len(sizes) > 1 and sizes[0][2] and sizes[0][0] == sizes[1][0]:  # an Embedding is as wide as what reads it
-            sizes = sizes[1:]
-        return all(a[1] == b[0] for a, b in pairwise(sizes))
-
     given = sorted(widths, key=_number_by_number) if by_name else list(widths)
-    if len(known) < len(widths) or len(widths) > 7 or (fits(given) and not by_name):
+    if len(known) < len(widths):
+        return given  # what is no part is refused by its name
+    if not by_name and all(_reads(*pair, k == 0) for k, pair in enumerate(pairwise(known.values()))):
         return given
-    found = [list(order) for order in permutations(given) if fits(order)]
-    moved = {path for order in found for path, other in zip(order, given) if path != other}
-    if fits(given) and len({re.sub(r"\d+", "", path) for path in moved}) <= 1:
-        return given
-    if len(found) != 1:
-        sizes = ", ".join(f"{path} {size[0]} -> {size[1]}" for path, size in known.items())
-        if by_name and found:
-            raise ValueError(
-                f"the parts stand in the order of their names, and {len(found)} orders would fit: {sizes}; hand over "
-                "the module itself, or its state_dict, which has them in the order in which they were made"
-            )
+    found = _orders({path: known[path] for path in given}, by_name) or (by_name and _orders(known, False))
+    if found and len(found) == 1:
+        return found[0]
+    many = "several" if found else "no"
+    sizes = ", ".join(f"{path} {size[0]} -> {size[1]}" for path, size in known.items())
+    if by_name and found:
         raise ValueError(
-            f"the parts do not read each other in the order in which they stand, and {len(found) or 'no'} others would "
-            f"fit: {sizes}; hand over the module itself"
+            f"the parts stand in the order of their names, and {many} orders would fit: {sizes:.1000}; hand over "
+            "the module itself, or its state_dict, which has them in the order in which they were made"
         )
-    return found[0]
+    raise ValueError(
+        f"the parts do not read each other in the order in which they stand, and {many} others would "
+        f"fit: {sizes:.1000}; hand over the module itself"
+    )
+
+
+def _reads(before: tuple[int, int, bool], after: tuple[int, int, bool], first: bool) -> bool:
+    """Whether one part reads what the other gives; first: that one may be an Embedding, which is as wide."""
+    return before[1] == after[0] or (first and before[2] and before[0] == after[0])
+
+
+def _orders(known: Mapping[str, tuple[int, int, bool]], numbered: bool) -> list[list[str]]:
+    """The first two orders in which each part reads what the one before gives.
+
+    numbered: parts whose names differ in numbers alone stay in the order in which they are given. Raises ValueError
+    where too many would have to be tried.
+    """
+    found: list[list[str]] = []
+    kinds = {path: re.sub(r"\d+", "", path) if numbered else path for path in known}
+    begun: list[tuple[list[str], list[str]]] = [([], list(known))]  # (what stands, what is left)
+    for _ in range(TRIED):
+        order, left = begun.pop()
+        if not left:
+            found.append(order)
+        for path in {kinds[path]: path for path in reversed(left)}.values():  # the first of each kind
+            if not order or _reads(known[order[-1]], known[path], len(order) == 1):
+                begun.append(([*order, path], [other for other in left if other != path]))
+        if not begun or len(found) == 2:
+            return found
+    raise ValueError(
+        f"the parts do not tell in which order they stand: {', '.join(known)}; hand over the module itself"
+    )
 
 
 def _number_by_number(path: str) -> list[tuple[int, str]]:

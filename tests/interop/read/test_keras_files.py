@@ -1,6 +1,7 @@
 """Layers, models and files of Keras 3, read with all that their configurations say."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -164,6 +165,33 @@ def test_what_does_not_follow_one_another_is_not_read(keras, tmp_path):
         read(tmp_path / "a.weights.h5", config=keras.Sequential([x, L.LSTM(H), L.Dense(2)]).to_json())
     with pytest.raises(ValueError, match=r"`functional\w*` gives something else than its layers in order, LSTM"):
         read(keras.Model(x, L.LSTM(H)(2 * x)))
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_a_graph_gives_is_the_output_of_its_last_layer(keras, tmp_path, monkeypatch, here):
+    """Where Keras is not there nothing is run, and the file alone tells that it gives something else."""
+    L, x = keras.layers, keras.Input((None, I))
+    y, h, c = L.LSTM(H, return_sequences=True, return_state=True, name="lstm")(x)
+    inner = keras.Model(x, L.LSTM(H, return_state=True, name="inner")(x)[2])
+    if not here:
+        monkeypatch.setitem(sys.modules, "keras", None)
+    for outputs, words in (
+        (c, "lstm, output 2"), (h, "lstm, output 1"), ([y, c], "lstm, output 0, lstm, output 2"),
+        ({"a": c, "b": y}, "lstm, output 2, lstm, output 0"), (L.Dense(2)(inner(x)), "inner, output 2"),
+        ([y, L.Dense(2)(y)], r"lstm, output 0, dense\w*, output 0"),
+    ):  # fmt: skip
+        keras.Model(x, outputs).save(tmp_path / "a.keras")
+        with pytest.raises(ValueError, match=f"gives, and nothing else; got {words}$"):
+            read(tmp_path / "a.keras")
+    for outputs in (y, [y], {"y": y}):
+        keras.Model(x, outputs).save(tmp_path / "a.keras")
+        assert repr(read(tmp_path / "a.keras", tell=lambda _: None)) == "LSTM(3, 4)"
+    both = L.Bidirectional(L.LSTM(H, return_sequences=True), merge_mode=None)(x)
+    keras.Model(x, both).save(tmp_path / "a.keras")
+    assert "'none'" in repr(read(tmp_path / "a.keras", tell=lambda _: None))
+    if here:
+        with pytest.raises(ValueError, match="it gives 2 outputs; a model that is read gives one"):
+            read(keras.Model(x, [L.Dense(2)(y), y]))
 
 
 def test_options_of_functions_that_random_input_may_not_show(keras):

@@ -233,6 +233,39 @@ def test_the_final_state_alone(onnx, onnxruntime, outputs):
     assert repr(back).count("return_sequences=False") == 2
 
 
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("lengths", [[3, 3, 3, 3], [5, 5, 5, 5], [4, 4, 4, 4], [0, 0, 0, 0]])
+@pytest.mark.parametrize("told", [(5, 4, "of 5 steps"), ("T", 4, "steps are not said"), (None, None, "no shape")])
+@pytest.mark.parametrize("way", ["straight", "turned"])
+def test_lengths_in_a_graph_are_those_of_all_steps_or_refused(onnx, layout, lengths, told, way):
+    """T = 5 is compared, wherever it stands: not the rows, B = 4, nor the inputs, I = 3; an unknown T with nothing."""
+    T, B, _ = told
+    make, rng = onnx.helper.make_node, np.random.default_rng(0)
+    held = {"W": rng.standard_normal((1, 16, 3)).astype("f4"), "R": rng.standard_normal((1, 16, 4)).astype("f4")}
+    held["lengths"] = np.array(lengths, "int32")
+    sizes = [B, T, I] if layout else [T, B, I]
+    shape, places = None if T is None else sizes, ("X", "Y")
+    said = {"layout": 1} if layout else {}
+    nodes = [make("LSTM", ["X", "W", "R", "", "lengths"], ["Y"], hidden_size=4, **said)]
+    if way == "turned":
+        shape, places, held["one"] = shape and [*sizes[1::-1], I], ("Z", "V"), np.array([1])
+        before = make("Transpose", ["Z"], ["X"], perm=[1, 0, 2])
+        nodes = [before, *nodes, make("Squeeze", ["Y", "one"], ["U"]), make("Transpose", ["U"], ["V"], perm=[1, 0, 2])]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "g", [value(places[0], 1, shape)], [value(places[1], 1, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in held.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    for thing in (model, graph):
+        if T == 5 and lengths[0] == 5:
+            assert "LSTM(3, 4" in repr(read(thing, tell=lambda _: None))
+            continue
+        words = "not all are the 5 steps" if T == 5 else "the graph does not say how many steps"
+        with pytest.raises(ValueError, match=f"holds lengths of rows .* mask=; {words} of its input '[XZ]'"):
+            read(thing)
+
+
 def graph_of(onnx, nodes, held, steps="T", rows="B", opset=14):
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
