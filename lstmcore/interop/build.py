@@ -8,6 +8,7 @@ from lstmcore.interop.convert import to_lstmcore
 from lstmcore.interop.host import on_host
 from lstmcore.interop.layouts import Layout
 from lstmcore.layers import Dropout, Embedding, Layer, Linear, Reversed, Stack, from_config
+from lstmcore.layers.initialise import UNFILLED
 from lstmcore.layers.kinds import configs
 from lstmcore.ops.cells import CELLS, options_of, variant
 
@@ -70,7 +71,7 @@ def recurrent(
         for _, inner in configs(part):
             if "return_sequences" in inner:
                 inner["return_sequences"] = return_sequences or k < len(parts) - 1
-    model = from_config(config)
+    model = from_config(config, seed=UNFILLED)
     for name, value in params.items():
         model.params[name] = value
     layers = list(model.layers) if isinstance(model, Stack) else [model]
@@ -111,7 +112,7 @@ def linear(W: object, b: object | None, dtype: str | None, name: str = "weight")
     """A Linear layer of W (in, out) and b (out,) or None."""
     arrays = on_host({name: W} | ({} if b is None else {f"{name}'s bias": b}), dtype)
     matrix, *rest = arrays.values()
-    layer = Linear(matrix.shape[0], matrix.shape[1], bias=bool(rest), dtype=matrix.dtype)
+    layer = Linear(matrix.shape[0], matrix.shape[1], bias=bool(rest), dtype=matrix.dtype, seed=UNFILLED)
     for key, value in zip(layer.params, (matrix, *rest)):
         layer.params[key] = value
     return layer
@@ -120,7 +121,7 @@ def linear(W: object, b: object | None, dtype: str | None, name: str = "weight")
 def embedding(W: object, dtype: str | None, name: str = "weight") -> Embedding:
     """An Embedding layer of W (V, I)."""
     (table,) = on_host({name: W}, dtype).values()
-    layer = Embedding(table.shape[0], table.shape[1], dtype=table.dtype)
+    layer = Embedding(table.shape[0], table.shape[1], dtype=table.dtype, seed=UNFILLED)
     layer.params["W"] = table
     return layer
 

@@ -10,6 +10,7 @@ from lstmcore.arrays import Array, State, namespace
 from lstmcore.debug.watch.seen import PRECISIONS, Call, Seen
 from lstmcore.interop import to_lstmcore
 from lstmcore.layers import Layer, Stack, from_config
+from lstmcore.layers.initialise import UNFILLED
 from lstmcore.layers.kinds import configs
 from lstmcore.layers.layer import Rng
 from lstmcore.layers.params import Params
@@ -63,7 +64,7 @@ class Replay:
         for _, inner in configs(config):
             inner |= {} if seen.return_sequences or "return_sequences" not in inner else {"return_sequences": False}
         large = sum(call.y.size for call in seen.calls) > LARGE
-        self.layer = from_config(config, None if large else "reference").to(dtype="float64")
+        self.layer = from_config(config, None if large else "reference", UNFILLED).to(dtype="float64")
         for name, value in params.items():
             self.layer.params[name] = value.astype(np.float64)
         self.dropped = {name for call in seen.calls for name in call.drawn}  # the parts that dropout stands before
