@@ -309,8 +309,15 @@ def test_the_pages_are_listed_and_printed():
     listed = called("docs").stdout
     assert "\nderivation " in listed
     assert "questions/predicts-the-mean " in listed
-    for name in ("tutorial", "docs/tutorial.md"):
-        assert called("docs", name).stdout == (Path(__file__).parents[1] / "docs/tutorial.md").read_text("utf-8")
+    for name, file in {
+        **dict.fromkeys(("tutorial", "docs/tutorial.md", "Tutorial", "docs/Tutorial.MD#1"), "docs/tutorial.md"),
+        **dict.fromkeys(("CHANGELOG.md", "changelog", "Changelog"), "CHANGELOG.md"),
+        **dict.fromkeys(("lstm_in_one_file.py", "docs/lstm_in_one_file"), "docs/lstm_in_one_file.py"),
+        **dict.fromkeys(("questions", "docs/questions/", "Questions/Index"), "docs/questions/index.md"),
+    }.items():
+        assert called("docs", name).stdout == (Path(__file__).parents[1] / file).read_text("utf-8"), name
+    for name in ("changelog ", "lstm_in_one_file.py ", "questions/index "):
+        assert f"\n{name}" in listed
     answer = called("docs", "derivations")
     assert answer.returncode == 2
     assert "there is no page 'derivations'; derivation or " in answer.stderr

@@ -10,6 +10,7 @@ from lstmcore.debug.certify.pack import RESULTS, Golden
 from lstmcore.ops.cells import CELLS
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours of a terminal
+LONGEST = 1000  # letters of what is said of a case: what an engine gives may be named by megabytes
 VERDICTS = ("agree", "refused", "ambiguous", "ignored", "wrong", "crash")
 
 
@@ -41,20 +42,25 @@ def judge(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden],
     tolerance is that of the dtype in which y came. y and dx at masked steps are not looked at: engines leave there what
     they like; but `found` may hold "broken", a promise of the engine's own about them that it did not keep.
     """
+    verdict = _judged(case, found, pack, half)
+    return verdict._replace(words=one_line(verdict.words, LONGEST))
+
+
+def _judged(case: Golden, found: Mapping[str, object], pack: Mapping[str, Golden], half: str) -> Verdict:
     known = ", ".join(case.results)
     if not isinstance(found, Mapping):
-        words = f"it should return a mapping, name -> array; got {type(found).__name__}; names are {known}"
+        words = f"it should return a mapping, name -> array; got {type(found).__name__:.80}; names are {known}"
         return Verdict(case.name, "crash", words, missing=tuple(case.results))
     names = sorted(case.results, key=lambda name: RESULTS.index(name.split("/")[0]))
     got = {name: np.asarray(found[name]) for name in names if name in found}
     missing = tuple(name for name in case.results if name not in got)
     strange = [name for name in found if name not in case.results and name != "broken"]
     if strange or not got:
-        words = f"no result is called {strange[0]!r}" if strange else "no result"
+        words = f"no result is called {strange[0]!r:.80}" if strange else "no result"
         return Verdict(case.name, "crash", f"{words}; known are {known}", missing=missing)
     for name, a in got.items():
         if a.dtype.kind != "f" and str(a.dtype) != "bfloat16":
-            words = f"{name} should be of floating point; got {a.dtype}"
+            words = f"{name} should be of floating point; got {a.dtype!s:.80}"
             return Verdict(case.name, "crash", words, missing=missing)
     dtype = half or str(next(iter(got.values())).dtype)
     dtype = "float64" if dtype == str(np.dtype(np.longdouble)) else dtype

@@ -19,11 +19,10 @@ from lstmcore.debug.certify.verdict import Refused, Verdict, judge, one_line
 from lstmcore.interop.host import HALVES
 
 NAMES = 3  # cases of an engine that are given to diagnose: each is seconds of search
+NO = ("unsupported", "not supported", "no training support", "not implemented", "only available", "unknown activation")
 REFUSES = re.compile(
-    r"[\w ]*(unsupported|not supported|no training support|not implemented|only available|unknown activation)[\w ]*",
-    re.IGNORECASE,
-)
-
+    rf"[\w ]{{0,60}}({'|'.join(NO)})[\w ]*", re.IGNORECASE
+)  # an error that says so, and the words before
 SLIPS = re.compile(r"unsupported operand|not supported between instances")  # Python's, about a mistake in a program
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from lstmcore.debug.certify.certify import CannotBegin
 from lstmcore.debug.certify.named import named
 from lstmcore.debug.certify.own import answer, layer_of
 from lstmcore.debug.certify.verdict import judge
+from lstmcore.debug.certify.worker import NO, REFUSES
 
 PACK = read_pack()
 MINE = '''
@@ -138,6 +140,32 @@ def test_a_promise_that_is_not_kept_is_wrong():
     found = answer(case, layer_of(case, engine="reference"))
     kept, broken = (judge(case, found | more, PACK) for more in ({}, {"broken": "y is promised to be zero"}))
     assert (kept.verdict, broken.verdict, broken.words) == ("agree", "wrong", "y is promised to be zero")
+
+
+def test_what_is_said_of_a_case_has_an_end():
+    """However long the names are that an engine gives; what is wrong and what is known stands in it all the same."""
+    case, long = PACK["lstm-lengths"], "x" * 2**20
+    found = answer(case, layer_of(case, engine="reference"))
+    kind = np.dtype([(long, "f4")])
+    for odd, words in (
+        (found | {long: 0}, "; known are dstate0/0.fw.c"), (type(long, (), {})(), "; names are dstate0/0.fw.c"),
+        (found | {"y": np.zeros(3, kind)}, "y should be of floating point; got [('xxxxx"),
+        (found | {"broken": long}, "xxxxx"), (found | {"broken": f"two\nlines {long}"}, "two lines xxx"),
+    ):  # fmt: skip
+        said = judge(case, odd, PACK).words
+        assert words in said
+        assert len(said) <= 1000
+
+
+def test_the_words_of_refusal_stand_on_the_page():
+    """All of them, in the row of the table; and an error that says one is shown with it, however long it is."""
+    page = (Path(__file__).parents[3] / "docs" / "certify.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| refused \|.*$", page, re.MULTILINE)
+    assert re.findall(r'"([\w ]+)"', row) == list(NO)
+    assert {"`Refused`", "`NotImplementedError`"} <= set(re.findall(r"`\w+`", row))
+    for word in NO:
+        no = REFUSES.search("and more " * 1000 + f"this is {word.title()} here")
+        assert word in no[0].lower()[:100]
 
 
 def test_a_known_mistake_is_called_by_its_name():
