@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmcore.debug.diagnose.training_step import Prepared, outputs
 from lstmcore.debug.diagnose.trial import BREAKS, Bench, Numbers, residual, within
-from lstmcore.debug.mistakes import ENGINE, Mistake, is_ahead, mutant
+from lstmcore.debug.mistakes import Mistake, is_ahead, mutant
 from lstmcore.debug.mistakes.around_layers import READ_IN_ORDER
 from lstmcore.debug.mistakes.mistake import AROUND
 from lstmcore.ops.cells import Cell
@@ -126,4 +126,4 @@ class Forward:
 
 def _ahead(mistake: Mistake) -> bool:
     """Whether it may change the way forward."""
-    return not mistake.afterwards and any(edit.module not in ENGINE or is_ahead(edit) for edit in mistake.edits)
+    return not mistake.afterwards and any(map(is_ahead, mistake.edits))

@@ -5,14 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.arrays import namespace
-from lstmcore.debug.diagnose.training_step import Prepared, nested
+from lstmcore.debug.diagnose.training_step import Prepared, forward
 from lstmcore.debug.diagnose.trial import Bench, Numbers
 from lstmcore.debug.mistakes import Mutant, mutant
 from lstmcore.debug.mistakes.around_layers import ORDERS, READ_IN_ORDER
 from lstmcore.debug.mistakes.mutant import remade
 from lstmcore.debug.mistakes.wrong_calls import in_order
 from lstmcore.interop import to_lstmcore
-from lstmcore.layers.tree import state_names
 from lstmcore.ops.activation import array_maths
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cells.cell import Step
@@ -109,4 +108,4 @@ def kept_ahead(bench: Bench, given: Prepared) -> Cache:
     """What the way forward kept."""
     params, x, mask, state, *_ = given
     model = mutant(*bench.base).twin(bench.model, params)
-    return model.forward(x, nested(state_names(model), state), mask)[2]
+    return forward(model, x, mask, state)[2]

@@ -11,6 +11,7 @@ taken to be as large as the whole sum and the root of the sum of squares togethe
 of the last place, the sigmoid only to two units of 1, since (1 + tanh(x/2)) / 2 is widespread. Masks round nothing.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -24,6 +25,12 @@ from lstmcore.arrays import Array, Dtype, Index
 Operand: TypeAlias = "Rounded | Array | complex"  # a number or an array is exact
 
 FUNCTION = 4.0  # two units of the last place, squared
+FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
+
+
+def deviations(n: int) -> float:
+    """So many deviations L that rounding moves one of n numbers farther by chance FALSE_ALARM at most."""
+    return math.sqrt(2 * math.log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
 
 
 class Rounded:

@@ -52,8 +52,21 @@ def run(
     model: Layer, x: Array, mask: Array | None, state: dict[str, Array], dy: Array, dstate: dict[str, Array]
 ) -> dict[str, Array]:
     """Forward and backward: the gradients of the parameters, of x, and of the initial state, by name."""
+    return backward(model, forward(model, x, mask, state)[2], dy, dstate)
+
+
+def forward(
+    model: Layer, x: Array, mask: Array | None, state: dict[str, Array]
+) -> tuple[Array, dict[str, Array], Cache]:
+    """The outputs (T, B, D H), the final states by the names of their initial ones, and the cache."""
     names = state_names(model)
-    _, _, cache = model.forward(x, nested(names, state), mask)
+    y, last, cache = model.forward(x, nested(names, state), mask)
+    return y, named(last, names), cache
+
+
+def backward(model: Layer, cache: Cache, dy: Array, dstate: dict[str, Array]) -> dict[str, Array]:
+    """Undoes `forward`: what `run` gives."""
+    names = state_names(model)
     dx, dstate0, grads = model.backward(dy, cache, nested(names, dstate))
     assert dx is not None  # x are numbers
     return {**grads, "x": dx, **named(dstate0, names)}
@@ -63,12 +76,8 @@ def outputs(
     model: Layer, x: Array, mask: Array | None, state: dict[str, Array], final: tuple[str, ...] = ()
 ) -> tuple[Array, Cache]:
     """The outputs (T, B, D H), or final states side by side (B, D H), by the names of their initial ones; the cache."""
-    names = state_names(model)
-    y, last, cache = model.forward(x, nested(names, state), mask)
-    if final:
-        states = named(last, names)
-        y = namespace(x).concat([states[name] for name in final], axis=-1)
-    return y, cache
+    y, last, cache = forward(model, x, mask, state)
+    return namespace(x).concat([last[name] for name in final], axis=-1) if final else y, cache
 
 
 def hand_over(grads: dict[str, np.ndarray], case: Case) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Runs a case rightly, and with mistakes in it: the numbers that come out, and how far rounding may move them."""
 
 from functools import lru_cache
-from math import log, sqrt
+from math import sqrt
 from typing import Any, cast
 
 import numpy as np
@@ -9,12 +9,13 @@ import numpy as np
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.loss import settled
 from lstmcore.debug.diagnose.read_case import Reading
-from lstmcore.debug.diagnose.rounded import Rounded
-from lstmcore.debug.diagnose.training_step import Prepared, outputs
-from lstmcore.debug.mistakes import Edit, Mistake, mutant
+from lstmcore.debug.diagnose.rounded import Rounded, deviations
+from lstmcore.debug.diagnose.training_step import Prepared, backward, forward, outputs
+from lstmcore.debug.mistakes import Edit, Mistake, is_ahead, mutant
 from lstmcore.debug.mistakes.mistake import AROUND, HAND_OVER
 from lstmcore.layers import Layer
 from lstmcore.ops.cells.symbol import Number
+from lstmcore.ops.recurrence import Cache
 
 Numbers = dict[str, np.ndarray]
 BREAKS = (
@@ -26,11 +27,13 @@ BREAKS = (
     NameError,
 )  # what a program with two mistakes may raise
 SAMPLES = 8  # runs in float32: their scatter is then known to a quarter
-FALSE_ALARM = 1e-9  # how often, at most, right gradients may be called wrong
 
 
 class Bench:
-    """One case on the bench. What is run once is kept. base: how its function differs from the plain one."""
+    """One case on the bench. What is run once is kept. base: how its function differs from the plain one.
+
+    Most mistakes lie on the way back, so the way forward is kept too: nobody can write to what it was given.
+    """
 
     def __init__(self, reading: Reading, base: tuple[Mistake, ...] = ()):
         self.reading: Reading = reading
@@ -41,10 +44,11 @@ class Bench:
             self.case = self.case._replace(dy=self._upstream(base))
         self._prepared: dict[tuple[Edit, ...], Prepared] = {}
         self._numbers = lru_cache(maxsize=512)(self._run)  # some may be large
+        self._ahead = lru_cache(maxsize=2)(self._run_ahead)  # so are these
         self._bounds = lru_cache(maxsize=64)(self._bound)
         self._scatter = lru_cache(maxsize=8)(self._scattered)  # this many arrays for each of the samples
         n = sum(value.size for value in self.case.grads.values())
-        self.deviations: float = sqrt(2 * log(2 * n / FALSE_ALARM))  # 2 n exp(-L^2 / 2) = FALSE_ALARM
+        self.deviations: float = deviations(n)
         lost = max(
             float(np.max(p.moved(a), initial=0) / np.max(np.abs(a), initial=1e-300))
             for a, p in ((self.case.grads[key], reading.written[key]) for key in self.case.grads)
@@ -130,8 +134,17 @@ class Bench:
         return (*before, Rounded(upstream.value, upstream.variance + most * (upstream.value != 0)), dstate)
 
     def _run(self, mistakes: tuple[Mistake, ...]) -> Numbers:
+        engine, given = mutant(*self.base, *mistakes), self.prepared(*mistakes)
         with np.errstate(all="ignore"):  # some mistakes explode
-            return mutant(*self.base, *mistakes).run(self.model, *self.prepared(*mistakes))
+            if not mistakes:  # all that is asked of most readings
+                return engine.run(self.model, *given)
+            twin = engine.twin(self.model, given[0])
+            cache = self._ahead(tuple(m for m in mistakes if any(map(is_ahead, m.edits))))
+            return backward(twin, owned(cache, twin), *given[4:])
+
+    def _run_ahead(self, mistakes: tuple[Mistake, ...]) -> Cache:
+        params, x, mask, state, *_ = self.prepared(*mistakes)
+        return forward(mutant(*self.base, *mistakes).twin(self.model, params), x, mask, state)[2]
 
     def prepared(self, *mistakes: Mistake) -> Prepared:
         """What the layers get: found once for all mistakes that leave it as it is."""
@@ -142,7 +155,7 @@ class Bench:
         )
         if edits not in self._prepared:
             case = self.case._replace(dy=self._upstream(every)) if moves_dy else self.case
-            self._prepared[edits] = mutant(*every).prepare(case)
+            self._prepared[edits] = _read_only(mutant(*every).prepare(case))
         return self._prepared[edits]
 
     def outputs(self, every: tuple[Mistake, ...], given: Prepared | None = None) -> Number:
@@ -180,6 +193,21 @@ def with_loss_settled(reading: Reading) -> Reading:
     loss, word = settled(reading.loss, y)
     notes = [note if note != str(reading.loss) else str(loss) for note in reading.notes]
     return reading._replace(loss=loss, notes=(*notes, *([word] if word else [])))
+
+
+def owned(cache: Any, layer: Layer) -> Any:
+    """The cache of another layer that is made like this one, as this one's."""
+    inside = getattr(cache, "parts", None)
+    parts = {} if inside is None else {"parts": tuple(map(owned, inside, layer.parts.values()))}
+    return cache._replace(owner=layer, **parts)
+
+
+def _read_only(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _read_only(value) for name, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(map(_read_only, tree))
+    return None if tree is None else np.broadcast_to(tree, tree.shape)
 
 
 def _moved(tree: Any, seed: int) -> Any:

@@ -4,7 +4,7 @@ import copy
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, lru_cache
 from types import CodeType, ModuleType
 
@@ -43,26 +43,9 @@ class Mutant:
         around = modules[AROUND]
         self.supports, self.prepare = self.loop.supports, around.prepare
         self.hand_over, self._run = around.hand_over, around.run
-        ahead = tuple(m for m in mistakes if any(is_ahead(edit) for edit in m.edits))
-        self._ahead = None if ahead == mistakes else mutant(*ahead)  # runs the way forward just as this one
-        self._last: tuple[tuple[object, ...], Cache] | None = None
 
-    def forward(
-        self,
-        cell: Cell,
-        x: Array,
-        params: Mapping[str, Array],
-        state0: tuple[Array, ...],
-        mask: Array | None,
-        *_: Cache,
-    ) -> Cache:
-        """As any engine; what it was asked last, it remembers, for most mistakes lie on the way back."""
-        if self._ahead is not None:
-            return self._ahead.forward(cell, x, params, state0, mask)
-        given = (cell, x, mask, *params.values(), *state0)
-        if self._last is None or not _are(self._last[0], given):
-            self._last = given, self.loop.forward(self._own(cell), x, params, state0, mask)
-        return self._last[1]
+    def forward(self, cell: Cell, *args: object) -> Cache:
+        return self.loop.forward(self._own(cell), *args)
 
     def predict(self, cell: Cell, *args: object) -> tuple[Array, tuple[Array, ...]]:
         return self.loop.predict(self._own(cell), *args)
@@ -123,11 +106,7 @@ def remade(cell: Cell, make_step: Callable[..., Steps]) -> Cell:
 def is_ahead(edit: Edit) -> bool:
     """Whether it may change the way forward: it stands before the way back, or outside an engine."""
     back = WAY_BACK.get(edit.module)
-    return back is not None and not 0 <= _source(edit.module).find(back) < _source(edit.module).find(edit.right)
-
-
-def _are(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
-    return len(some) == len(others) and all(a is b for a, b in zip(some, others))
+    return back is None or not 0 <= _source(edit.module).find(back) < _source(edit.module).find(edit.right)
 
 
 STEPS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

@@ -76,6 +76,19 @@ def test_no_alarm_without_a_mistake(kind):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_mutant_remembers_nothing():
+    """What it is given may change in place, and another call is another step."""
+    layer, x, _, _, _ = case(lc.LSTM)
+    wrong = layer.to(engine=mutant(next(m for m in MISTAKES if m.name == "c_t for c_{t-1} in the forget gate")))
+    first = wrong.forward(x)[0].copy()
+    for array in (x, wrong.params["W_hh"]):
+        array *= 2
+        again = wrong.forward(x)[0]
+        assert np.any(again != first)
+        np.testing.assert_array_equal(again, wrong.to(engine="reference").forward(x)[0])
+        first = again.copy()
+
+
 def test_at_least_ten_shift_the_gradient_by_less_than_one_percent():
     shifts = [
         max(shift(mistake, kind) for kind in KINDS.get(mistake.cell, (lc.LSTM, lc.GRU, lc.RNN))) for mistake in MISTAKES
