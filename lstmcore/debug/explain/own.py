@@ -1,18 +1,21 @@
 """The page over a step of one's own: every recurrent layer in it, of which one row is shown."""
 
 from collections import Counter
-from typing import Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, to_numpy
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.replayed import replayed
+from lstmcore.debug.diagnose.rounded import Rounded, deviations
 from lstmcore.debug.explain.examples import EXAMPLES
-from lstmcore.debug.explain.graph import Graph, Step, graph
+from lstmcore.debug.explain.graph import Step, graph
 from lstmcore.debug.explain.page import Explanation, Traced
+from lstmcore.debug.step.rounding import unit_roundoff
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
 from lstmcore.layers import Layer
+from lstmcore.ops.recurrence import reference
 
 LARGEST = 12  # T * H that a page shows
 NUMBERS = 700  # of weights and inputs: each is traced forward and back
@@ -46,12 +49,12 @@ def explain_case(case: Case, row: int = 0, title: str = "your own step") -> Expl
 
 
 def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explanation:
-    """What `run_step` gave, explained."""
+    """What `run_step` gave, explained. Raises ValueError as `explain_step` does."""
     steps: dict[str, Traced] = {}
     reasons: dict[str, list[str]] = {}
     visits = [visit for visit in run.visits if visit.recurrent]
     B = (visits[0] if visits else run).x.shape[1]
-    if not isinstance(row, int | np.integer) or not 0 <= row < B:
+    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < B:
         raise ValueError(f"`row` should be one of the batch, 0 to {B - 1}; got {row!r}")
     calls = Counter(visit.name for visit in visits)
     for visit in visits:
@@ -112,7 +115,7 @@ def _traced(visit: Visit, row: int, steps: dict[str, Traced], title: str) -> str
     unnamed = [name for name in (*cell.states, *cell.gates) if not {f"{name}[0,0]", f"{name}[0]"} & traced.names.keys()]
     if unnamed:
         return f"the page follows a step by the names of its gates; that of {cell.name} sets no {unnamed[0]}"
-    if not _agrees(traced, visit, row):
+    if not _agrees(visit):
         return f"{layer!r} computes something else than the steps of its cell"
     if visit.flipped:
         title += ", backward in time"
@@ -122,11 +125,29 @@ def _traced(visit: Visit, row: int, steps: dict[str, Traced], title: str) -> str
     return ""
 
 
-def _agrees(traced: Graph, visit: Visit, row: int) -> bool:
-    """Whether the layer itself came to the same dx, as far as its rounding lets tell, and if it is finite."""
-    if visit.dx is None:
-        return True
-    want = to_numpy(visit.dx)[:, row].astype(float)
-    got = np.array([traced.value(f"dx[{t},{i}]") for t, i in np.ndindex(want.shape)]).reshape(want.shape)
-    room = np.sqrt(np.finfo(to_numpy(visit.dx).dtype).eps) * np.abs(want).max()
-    return bool(np.all(np.abs(got - want) <= room)) or not np.isfinite(want).all()
+def _agrees(visit: Visit) -> bool:
+    """Whether the layer came to the gradients of its cell's steps: no finite number is farther off than rounding moves
+    it, by rounded.py in the precision that the layer computes in."""
+    layer, cache = visit.as_recurrent()
+    cell, params = layer.cell, {name: _exact(value) for name, value in layer.params.items()}
+    dy, dstate = visit.upstream()
+    state0, mask = tuple(_exact(s[0, ...]) for s in cache.states), None if visit.mask is None else _exact(visit.mask)
+    with np.errstate(all="ignore"):
+        ran = reference.forward(cell, _exact(visit.x), params, state0, mask)
+        found = reference.backward(cell, None if dy is None else _exact(dy), tuple(map(_exact, dstate)), params, ran)
+    dx, dstate0, grads = cast("tuple[Rounded, tuple[Rounded, ...], dict[str, Rounded]]", found)
+    pairs = [(visit.dx, dx), *zip(visit.dstate0 or (), dstate0)]
+    pairs += [(visit.grads.get(name), gradient) for name, gradient in grads.items()]
+    judged = [(to_numpy(got).astype(float), want) for got, want in pairs if got is not None]
+    unit = 2.0**-11 if cache.engine.endswith("tf32") else unit_roundoff(visit.y)
+    room = unit * deviations(sum(want.size for _, want in judged))
+    return all(
+        bool(np.all((np.abs(got - want.value) <= room * np.sqrt(want.variance)) | ~np.isfinite(want.value)))
+        for got, want in judged
+    )
+
+
+def _exact(a: Array) -> Any:
+    """Numbers that no rounding has moved yet, for the reference engine."""
+    given = to_numpy(a)
+    return Rounded(given if given.dtype == bool else given.astype(float))
