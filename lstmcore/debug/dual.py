@@ -75,36 +75,36 @@ class Dual:
         return Dual(-self.value, -self.tangent)
 
     def __add__(self, other: Operand) -> "Dual":
-        b = lift(other)
+        b = lift(other, self.dtype)
         return Dual(self.value + b.value, self.tangent + b.tangent)
 
     def __sub__(self, other: Operand) -> "Dual":
-        return self + -lift(other)
+        return self + -lift(other, self.dtype)
 
     def __mul__(self, other: Operand) -> "Dual":
-        b = lift(other)
+        b = lift(other, self.dtype)
         return Dual(self.value * b.value, self.tangent * b.value + self.value * b.tangent)
 
     def __truediv__(self, other: Operand) -> "Dual":
-        b = lift(other)
+        b = lift(other, self.dtype)
         quotient = self.value / b.value
         return Dual(quotient, (self.tangent - quotient * b.tangent) / b.value)
 
     def __matmul__(self, other: Operand) -> "Dual":
-        b = lift(other)
+        b = lift(other, self.dtype)
         return Dual(self.value @ b.value, self.tangent @ b.value + self.value @ b.tangent)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __rsub__(self, other: Operand) -> "Dual":
-        return lift(other) - self
+        return lift(other, self.dtype) - self
 
     def __rtruediv__(self, other: Operand) -> "Dual":
-        return lift(other) / self
+        return lift(other, self.dtype) / self
 
     def __rmatmul__(self, other: Operand) -> "Dual":
-        return lift(other) @ self
+        return lift(other, self.dtype) @ self
 
     def __ge__(self, other: Operand) -> Array:
         return self.value >= lift(other).value  # branches go by the value
@@ -119,11 +119,13 @@ class Dual:
         return f"Dual({self.value!r}, {self.tangent!r})"
 
 
-def lift(value: Operand) -> Dual:
-    """A number or an array as a constant; a Dual as it is."""
+def lift(value: Operand, beside: Dtype | None = None) -> Dual:
+    """A number or an array as a constant; a Dual as it is. A number takes the precision of what it stands beside."""
     if isinstance(value, Dual):
         return value
-    return Dual(np.asarray(value), np.zeros_like(value))
+    dtype = None if beside is None else np.result_type(beside, value)
+    constant = np.asarray(value, dtype)
+    return Dual(constant, np.zeros_like(constant))
 
 
 # ---- the array library: functions with a derivative of their own ---------------------------------------------
@@ -148,7 +150,8 @@ def sqrt(x: Dual) -> Dual:
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Dual:
-    c, a, b = lift(condition).value, lift(x), lift(y)
+    beside = next((v.dtype for v in (x, y) if isinstance(v, Dual)), None)
+    c, a, b = lift(condition).value, lift(x, beside), lift(y, beside)
     return Dual(np.where(c, a.value, b.value), np.where(c, a.tangent, b.tangent))
 
 
@@ -159,6 +162,10 @@ def concat(arrays: Iterable[Operand], axis: int = 0) -> Dual:
 
 def reshape(x: Dual, shape: Shape) -> Dual:
     return Dual(np.reshape(x.value, shape), np.reshape(x.tangent, shape))
+
+
+def permute_dims(x: Dual, axes: tuple[int, ...]) -> Dual:
+    return Dual(np.permute_dims(x.value, axes), np.permute_dims(x.tangent, axes))
 
 
 def broadcast_to(x: Dual, shape: Shape) -> Dual:

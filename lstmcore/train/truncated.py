@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lstmcore.arrays import Array, State, namespace
-from lstmcore.layers import Layer
+from lstmcore.layers import BatchFirst, Layer
 from lstmcore.layers.tree import walk
 from lstmcore.layers.without_dx import without_dx
 from lstmcore.shapes import check_like, check_size
@@ -27,7 +27,7 @@ def truncated_gradients(
 
     x (T, B, I); dy (T, B, O), or a function (y, steps) -> dy of the outputs y (k1, B, O) of those steps, a slice; state
     and mask (T, B) as for the model, which runs in evaluation. Raises TypeError for a model that reads time from its
-    end or gives no output for each step, ValueError for k2 < k1, and what the model raises.
+    end, has the batch first or gives no output for each step, ValueError for k2 < k1, and what the model raises.
     """
     check_size("k1", k1)
     k2 = k1 if k2 is None else k2
@@ -39,6 +39,12 @@ def truncated_gradients(
     turned = next((part for _, part in walk(model) if part.flipped), None)
     if turned is not None:
         raise TypeError(f"`model` should read time from its beginning; {turned!r} needs the whole sequence at once")
+    swapped = next((part for _, part in walk(model) if isinstance(part, BatchFirst)), None)
+    if swapped is not None:
+        raise TypeError(
+            f"`model` should have time first; {swapped!r} has the batch first (hand over its model and time-major "
+            "arrays)"
+        )
     T = x.shape[0]
     ends = [min(end, T) for end in range(k1, T + k1, k1)]
     starts = [max(end - k2, 0) for end in ends]

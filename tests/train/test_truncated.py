@@ -78,5 +78,7 @@ def test_refusals():
     last = lc.LSTM(I, 2, dtype="float64", return_sequences=False, seed=0, engine="reference")
     with pytest.raises(TypeError, match=r"should give an output for each step; LSTM.* gives \(3, 2\)"):
         truncated_gradients(last, x, dy, 2)
+    with pytest.raises(TypeError, match=r"time first; BatchFirst\(.* has the batch first \(hand over its model"):
+        truncated_gradients(lc.BatchFirst(net), x.swapaxes(0, 1), dy.swapaxes(0, 1), 2)
     with pytest.raises(ValueError, match=r"`dy` should be"):
         truncated_gradients(net, x, dy[..., :1], 2)

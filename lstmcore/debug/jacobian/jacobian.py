@@ -116,11 +116,12 @@ def jacobian(layer: Recurrent, cache: Cache, start: int = 0, stop: int | None = 
 
     stop: None means T, the final state. Raises ValueError unless 0 <= start <= stop <= T; else as `step_jacobians`.
     """
-    T = cache.x.shape[0]
+    J = step_jacobians(layer, cache)
+    T = len(J)
     stop = T if stop is None else stop
     if not 0 <= start <= stop <= T:
         raise ValueError(f"`start` and `stop` should have 0 <= start <= stop <= T = {T}; got {start} and {stop}")
-    *_, product = _products(step_jacobians(layer, cache)[start:stop])
+    *_, product = _products(J[start:stop])
     return product
 
 
@@ -130,10 +131,10 @@ def singular_values(layer: Recurrent, cache: Cache, start: int = 0) -> np.ndarra
     They bound how much a gradient can grow or shrink between two steps. Raises ValueError unless 0 <= start <= T; else
     as `step_jacobians`.
     """
-    T = cache.x.shape[0]
-    if not 0 <= start <= T:
-        raise ValueError(f"`start` should have 0 <= start <= T = {T}; got {start}")
-    return np.linalg.svd(np.stack(list(_products(step_jacobians(layer, cache)[start:]))), compute_uv=False)
+    J = step_jacobians(layer, cache)
+    if not 0 <= start <= len(J):
+        raise ValueError(f"`start` should have 0 <= start <= T = {len(J)}; got {start}")
+    return np.linalg.svd(np.stack(list(_products(J[start:]))), compute_uv=False)
 
 
 def memory_horizon(layer: Recurrent, cache: Cache, start: int = 0, fraction: float = 0.01) -> np.ndarray:
