@@ -146,7 +146,7 @@ def _read(
     between = {str(k): sum(map(_width, _top(part).values())) for k, part in enumerate(_layers(model)[:-1])}
     masks = _dropout(dropout, between, case, given, unit)
     model = _with_dropout(model, masks, {k: np.ones((T, B, width)) for k, width in between.items()})
-    case = case._replace(dropout=masks, steps=_steps(seen, given.axes, case))
+    case = case._replace(dropout=masks, steps=_steps(seen, _axes_over_time(given), case))
     grads = {key: g.T if columns and key in case.state and g.ndim == 2 else g for key, g in given.grads.items()}
     got, transposed = _gradients(case, grads)
     written = precisions({**got, **case.steps})
@@ -160,8 +160,13 @@ def _read(
     )  # fmt: skip
 
 
+def _axes_over_time(given: Arranged) -> tuple[int, ...]:
+    """Where the axes of an array (T, B, H) came from: as those of dy, or of x where dy is of the final states."""
+    return given.axes if len(given.axes) == 3 else given.x_axes
+
+
 def _steps(seen: Mapping[str, np.ndarray], axes: tuple[int, ...], case: Case) -> dict[str, np.ndarray]:
-    """What was seen inside the loop, each (T, B, H), its axes turned as those of dy."""
+    """What was seen inside the loop, each (T, B, H), turned by these axes."""
     cell = case.kind
     names = ("y", *cell.states, *cell.gates, *(f"d{s}" for s in cell.states), *(f"da_{g}" for g in cell.gates))
     shape, answer = (*case.x.shape[:2], case.dy.shape[-1]), {}
@@ -282,18 +287,20 @@ def _dropout(
 ) -> dict[str, np.ndarray]:
     """The masks, each in the shape of what it multiplies, its axes turned likewise. between: the widths of layers."""
     shapes = {"x": case.x.shape, "y": case.dy.shape} | {k: (*case.x.shape[:2], width) for k, width in between.items()}
-    axes = dict.fromkeys(between, given.axes if len(given.axes) == 3 else given.x_axes)
-    axes |= {"x": given.x_axes, "y": given.axes}
-    answer = {}
+    axes = dict.fromkeys(between, _axes_over_time(given)) | {"x": given.x_axes, "y": given.axes}
+    answer: dict[str, np.ndarray] = {}
     for name, value in ((str(key), value) for key, value in masks.items()):  # 0 and "0" are one layer
         if name not in shapes:
             known = " or ".join([*shapes][:2]) + "".join(f", or {k} (what layer {k} gives)" for k in between)
             raise KeyError(f"`dropout` should hold masks of {known}; got {name!r}")
-        value = np.asarray(to_numpy(value))
+        if name in answer:
+            raise ValueError(f"`dropout` should hold one mask of layer {name}; got two, whose keys both read {name!r}")
+        value = np.asarray(_host(value))
         mask = _wide(f"dropout[{name!r}]", value.astype(float) if value.dtype == bool else value, unit)
         mask = mask.transpose(axes[name]) if mask.ndim == 3 == len(axes[name]) else mask
-        if mask.ndim and mask.shape not in (shapes[name], shapes[name][-2:]):
-            raise ValueError(f"`dropout[{name!r}]` should be {shapes[name]} or {shapes[name][-2:]}; got {mask.shape}")
+        if mask.shape not in (shapes[name], shapes[name][-2:]):
+            got = mask.shape or "one number"
+            raise ValueError(f"`dropout[{name!r}]` should be {shapes[name]} or {shapes[name][-2:]}; got {got}")
         scales = np.unique(mask[mask != 0])
         if len(scales) > 1 or np.any(scales < 0):
             raise ValueError(

@@ -2,6 +2,8 @@
 
 from lstmcore.arrays import Array
 from lstmcore.debug.case import Case
+from lstmcore.debug.diagnose.forward import Forward
+from lstmcore.debug.diagnose.norms import with_forms_settled
 from lstmcore.debug.diagnose.read_case import Reading, readings
 from lstmcore.debug.diagnose.training_step import nested
 from lstmcore.debug.diagnose.trial import Bench, residual, with_loss_settled
@@ -13,14 +15,16 @@ from lstmcore.layers.tree import state_names
 def replayed(case: Case) -> tuple[Layer, Array, Array, StepOptions]:
     """layer, x, dy, and mask, state and dstate, as `ledger` takes them.
 
-    Its own gradients tell which way to read it, where there are several; they are not judged. Raises TypeError,
-    KeyError or ValueError for a case that does not hold together.
+    Where its arrays can be read in several ways, its outputs and steps tell which it is, and then its gradients; they
+    are not judged. Raises TypeError, KeyError or ValueError for a case that does not hold together.
     """
+    steps = dict(case.steps)
     found = readings(
-        case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask,
-        case.dstate or None, case.layout, case.cell or None, case.dropout, loss=case.loss or None,
+        case.weights, case.x, case.upstream, case.grads, case.state or None, case.mask, case.dstate or None,
+        case.layout, case.cell or None, case.dropout, steps.pop("y", None), steps, case.loss or None,
     )  # fmt: skip
-    reading = min(map(with_loss_settled, found), key=_far if len(found) > 1 else lambda _: 0.0)
+    ways = with_forms_settled([with_loss_settled(reading) for reading in found])
+    reading = min(ways, key=_far) if len(ways) > 1 else ways[0]
     params, x, mask, state, dy, dstate = Bench(reading).prepared()
     model, names = reading.model, state_names(reading.model)
     for name, value in params.items():
@@ -28,7 +32,9 @@ def replayed(case: Case) -> tuple[Layer, Array, Array, StepOptions]:
     return model, x, dy, {"mask": mask, "state": nested(names, state), "dstate": nested(names, dstate)}
 
 
-def _far(reading: Reading) -> float:
-    """How far the case's gradients are from those that this reading of it gives."""
+def _far(reading: Reading) -> tuple[float, float]:
+    """How far the case's outputs are from those of this reading, 0 for rounding; and then its gradients."""
     bench = Bench(reading)
-    return residual(bench.numbers(), bench.case.grads)
+    forward = Forward(bench)
+    ahead = residual(forward.seen, forward.numbers()) if not forward.explained() else 0.0
+    return ahead, residual(bench.numbers(), bench.case.grads)

@@ -20,6 +20,7 @@ class Found(NamedTuple):
     dstate: Arrays
     said: tuple[str, ...]  # in words: what was taken for what, and what was not used
     own: Callable[[], str]  # whether the gradients are those of the program's own forward, in words
+    added: tuple[str, ...] = ()  # the weights whose gradients each call back gave anew, added up here
 
 
 def table(found: list[tuple[str, str, np.ndarray | None]], unused: list[str]) -> tuple[str, ...]:

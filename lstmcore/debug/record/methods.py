@@ -154,7 +154,8 @@ class Methods:
         held = {k: np.sum([one[k] for one in each], axis=0) if alone else each[-1][k] for k in kept}
         grads |= {k: _shaped(a, weights[k]) for k, a in held.items()}
         grads |= {} if run.dx is None else {"x": run.dx}
-        added = set(returned_ones) | (set(kept) if alone else set())
+        anew = {*returned_ones, *(kept if alone else ())}
+        added = tuple(k for k in weights if k in anew)
         y_name, how = run.said
         said: list[tuple[str, str, np.ndarray | None]] = [
             ("x", f"{run.x_name} of {self.names[0]}, called {T} times", run.x)
@@ -165,7 +166,7 @@ class Methods:
         said += [(k, "given to the first step", a) for k, a in run.state.items()]
         unused = [k for k in self.before if k not in weights and k not in sources.values()]
         told = table(said, unused)
-        return Found(weights, grads, run.x, run.dy, run.y, run.state, run.dstate, told, lambda: ALONE)
+        return Found(weights, grads, run.x, run.dy, run.y, run.state, run.dstate, told, lambda: ALONE, added)
 
     def _bare(self) -> object:
         """The object as it was, without what watches its methods."""

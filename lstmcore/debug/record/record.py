@@ -63,7 +63,8 @@ class Record:
             raise ValueError(f"{missing} could not be found, without which there is no case; seen were\n{self}")
         weights = {names[k]: a for k, a in found.weights.items()}
         grads = {names.get(k, k): a for k, a in found.grads.items()}
-        return Case(weights, found.x, found.dy, grads, found.state, None, found.dstate)
+        steps = {} if found.y is None else {"y": found.y}
+        return Case(weights, found.x, found.dy, grads, found.state, None, found.dstate, steps=steps)
 
     def diagnose(self, **given: Any) -> Diagnosis:
         """`lc.debug.diagnose` of what was found. given: its arguments, for what was not found or is known better.
@@ -106,9 +107,8 @@ class Record:
         except (KeyError, ValueError, TypeError) as error:
             told = error.args[0] if error.args else error
             raise type(error)(f"{told}\nseen were\n{self}") from None
-        added = [line.split()[0] for line in found.said if ", added up " in line]
-        if added:
-            words = f"each call back gave {', '.join(added)} anew: added up here, as the loop around it has to"
+        if found.added:
+            words = f"each call back gave {', '.join(found.added)} anew: added up here, as the loop around it has to"
             answer = replace(answer, notes=(*answer.notes, words))
         if answer.forward not in ("", "right") or (not answer.ok and not answer.names):
             return replace(answer, own=found.own())

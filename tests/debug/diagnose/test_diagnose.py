@@ -40,7 +40,7 @@ SETTINGS = {  # and how many mistakes show there at least, of all
     "rnn": ({"cell": "rnn", "layout": "onnx"}, 80),
 }
 DTYPES = ("float64", "float32")
-PARTS = 3  # each setting of an LSTM takes another third: together they see every mistake
+PARTS = 3  # each setting of an LSTM takes another third: together they see every mistake; those of a GRU and RNN all
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -48,14 +48,14 @@ PARTS = 3  # each setting of an LSTM takes another third: together they see ever
 def test_every_single_mistake_is_named(setting, dtype, nightly):
     """Each mistake, its gradients computed in this dtype, is the best answer or has the best answer's numbers.
 
-    By day each in one setting of an LSTM, in one dtype, the settings in turns. Nightly: all of them, everywhere.
+    By day each in one setting of its cell, in one dtype, the settings in turns. Nightly: all of them, everywhere.
     """
     place = list(SETTINGS).index(setting)
     if not nightly and place % 2 != DTYPES.index(dtype):
         pytest.skip("with --nightly: by day the setting runs in the other dtype")
     options, least = SETTINGS[setting]
     step = random_step(11, dtype=dtype, **options)
-    parts, first = (1, 0) if nightly else (PARTS, place % PARTS)
+    parts, first = (1, 0) if nightly or "cell" in options else (PARTS, place % PARTS)
     assert_named(step, dtype, MISTAKES[first::parts], least=0.9 * least / parts)
 
 
@@ -416,11 +416,16 @@ def test_what_is_no_dropout_mask_is_refused():
         ask(h=np.ones((6, 3, 3)))
     with pytest.raises(ValueError, match=r"`dropout\['x'\]` should be \(6, 3, 3\) or \(3, 3\); got \(6, 3, 4\)"):
         ask(x=np.ones((6, 3, 4)))
+    with pytest.raises(ValueError, match=r"`dropout\['x'\]` should be \(6, 3, 3\) or \(3, 3\); got one number"):
+        ask(x=2.0)
     with pytest.raises(ValueError, match=r"zeros and one scale, 1 / \(1 - p\); got 54 other numbers.*not the mask\?"):
         ask(x=np.arange(1.0, 55).reshape(6, 3, 3))
     step = random_step(24, (6, 3, 3, 4), layers=2)
     with pytest.raises(KeyError, match=r"should hold masks of x or y, or 0 \(what layer 0 gives\); got '1'"):
         ask(**{"1": np.ones((6, 3, 4))})
+    twice = {"0": np.ones((6, 3, 4)), 0: np.ones((6, 3, 4))}
+    with pytest.raises(ValueError, match="should hold one mask of layer 0; got two, whose keys both read '0'"):
+        diagnose(replace(step, options=step.options | {"dropout": twice}), step.gradients())
 
 
 @pytest.mark.parametrize(("layers", "both"), [(1, False), (1, True), (2, True), (3, False)])

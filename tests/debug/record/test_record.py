@@ -124,6 +124,15 @@ def test_a_class_with_attributes():
     assert seen_of(Fused(bug="c")).diagnose().names == ("c_t for c_{t-1} in the forget gate",)
 
 
+def test_the_case_holds_the_outputs(tmp_path):
+    """So the file says as much of the forward pass as the record does."""
+    for bug in ("", "c"):
+        seen = seen_of(Fused(bug=bug))
+        lc.debug.save_case(tmp_path / "case.npz", seen.case())
+        answer = lc.debug.diagnose_case(lc.debug.load_case(tmp_path / "case.npz"), search=False)
+        assert (answer.ok, answer.forward) == (not bug, "right")
+
+
 def test_columns_and_a_matrix_per_gate():
     net = PerGate()
     with lc.debug.record(net) as seen:

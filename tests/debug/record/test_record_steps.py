@@ -105,6 +105,7 @@ def test_gradients_that_each_call_writes_anew_are_added_up():
     seen = recorded(Cell("="))
     assert seen.diagnose().ok
     assert "W        with its gradient dW, added up" in str(seen)
+    seen.found = seen.found._replace(said=())  # it is no matter of what is printed
     assert "each call back gave W, b anew: added up here, as the loop around it has to" in str(seen.diagnose())
 
 
