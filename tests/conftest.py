@@ -28,6 +28,9 @@ from quick import UNKNOWN, within
 
 from lstmcore.ops.recurrence import ENGINES
 
+ROOT = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # for children
+
 hypothesis.settings.register_profile(
     "lstmcore",
     deadline=None,  # the first call of a compiled engine compiles

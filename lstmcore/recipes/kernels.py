@@ -8,6 +8,7 @@ another.
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import lstmcore as lc
 from lstmcore.layers import Layer
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
+from lstmcore.recipes.child import same_package
 from lstmcore.train.metrics import Loss
 from lstmcore.train.update.optimizer import Optimizer
 
@@ -47,31 +49,35 @@ def build(folder: Path) -> tuple[disk.Usage, tuple[str, ...]]:
         raise OSError("this processor reaches no level that kernels are compiled for: each process compiles its own")
     with disk.filling(folder):
         disk.writable().chmod(0o755)  # for all who may read the package, whatever this user's umask
-    for old in folder.glob(f"*{disk.SUFFIX}"):  # of another edit, or another Numba
-        old.unlink()
-    for level in levels():
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "lstmcore.recipes.kernels", str(folder)],
-            env=os.environ | {"NUMBA_CPU_NAME": level, "NUMBA_CPU_FEATURES": ""},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            umask=0o022,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise OSError(f"compiling for {level} ended with code {done.returncode}: {last}")
+    with tempfile.TemporaryDirectory(disk.UNFINISHED, dir=folder) as new:
+        Path(new).chmod(0o755)
+        for level in levels():
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "lstmcore.recipes.kernels", new],
+                env=os.environ | same_package() | {"NUMBA_CPU_NAME": level, "NUMBA_CPU_FEATURES": ""},
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                umask=0o022,
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise OSError(f"compiling for {level} ended with code {done.returncode}: {last}")
+        disk.refill(folder, Path(new))
     return disk.usage(folder), levels()
 
 
 def fill(folder: Path) -> None:
     """Runs once all that is to be compiled, on small arrays."""
+    from lstmcore.ops.cpu.threads import watcher
+
     with disk.filling(folder):
+        watcher()
         for name in ("float32", "float64"):
             dtype = np.dtype(name)
             for layer in (lc.LSTM, lc.GRU, lc.RNN):
                 recurrent = layer(1, 24, dtype=name, seed=0, engine="fused-cpu")
-                x = np.zeros((2, 256, 1), dtype)  # rows enough for two threads
+                x = np.zeros((2, 3, 1), dtype)
                 _train(lc.Stack([recurrent, lc.Linear(24, 2, dtype=name, seed=0)]), x, lc.SGD, lc.squared_error)
                 frozen = lc.freeze(recurrent)
                 for _ in range(2):  # the first call packs the weights, and the second begins with them

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from hatchling.builders.wheel import WheelBuilder
 import lstmcore
 from lstmcore.ops.cpu import target
 from lstmcore.recipes import kernels
+from lstmcore.recipes.child import same_package
 
 ROOT = Path(lstmcore.__file__).parents[1]
 NOBODY = 65534
@@ -96,14 +96,90 @@ def test_complaints(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "has_compiler", lambda: False)
     with pytest.raises(OSError, match="there is nothing to compile with: pip install numba"):
         kernels.build(tmp_path)
-    monkeypatch.undo()
-    monkeypatch.setattr(kernels.sys, "executable", shutil.which("false"))
-    (tmp_path / "new").mkdir(mode=0o700)
-    (tmp_path / "new" / "older-edit.kernel").touch()
+
+
+@pytest.fixture
+def built(tmp_path):
+    """The package's folder, with a kernel of an earlier version."""
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o700)
+    (folder / "older-edit.kernel").touch()
+    return folder
+
+
+def python_that(monkeypatch, tmp_path, does: str) -> None:
+    """Has `build` run a script of the shell in place of Python; $new is the folder to be filled."""
+    if not target.levels():
+        pytest.skip("this processor reaches no level")
+    (tmp_path / "python").write_text(f"#!/bin/sh\nfor new; do :; done\n{does}\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(kernels.sys, "executable", str(tmp_path / "python"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of a POSIX shell")
+def test_until_all_are_there_the_old_ones_stay(monkeypatch, tmp_path, built):
+    python_that(monkeypatch, tmp_path, "touch $new/new.kernel; exit 1")
     with pytest.raises(OSError, match=r"compiling for [-\w]+ ended with code 1: it said nothing"):
-        kernels.build(tmp_path / "new")
-    assert not list((tmp_path / "new").iterdir())
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755  # whatever the umask was
+        kernels.build(built)
+    assert [path.name for path in built.iterdir()] == ["older-edit.kernel"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of a POSIX shell")
+def test_new_kernels_take_the_place_of_the_old(monkeypatch, tmp_path, built):
+    """Everybody may read the folder, whatever the umask was; and the child imports this package."""
+    python_that(
+        monkeypatch,
+        tmp_path,
+        "ls -ld $new | grep ^drwxr-xr-x && printf %s $PYTHONPATH > $new/of-$NUMBA_CPU_NAME.kernel",
+    )
+    before = os.umask(0o077)
+    try:
+        usage, levels = kernels.build(built)
+    finally:
+        os.umask(before)
+    assert sorted(path.name for path in built.iterdir()) == sorted(f"of-{level}.kernel" for level in levels)
+    assert usage.files == len(levels) == len(target.levels())
+    assert built.stat().st_mode & 0o777 == 0o755
+    assert {path.read_text() for path in built.iterdir()} == {same_package()["PYTHONPATH"]}
+
+
+ASKED = """
+import sys
+from pathlib import Path
+from lstmcore.ops.cpu import disk
+load, asked = disk.load, {}
+disk.load = lambda name: (asked.setdefault(name), load(name))[1]
+"""
+FILLED = """
+from lstmcore.recipes import kernels
+kernels.fill(disk.writable())
+print(*asked)
+"""
+SMALL = """
+import numpy as np
+from lstmcore.recipes import alphabet, count, series, text
+for cell in ("lstm", "gru", "rnn"):
+    asked_of = count.Options(hidden=8, layers=2, cell=cell, examples=1000, batch=500, epochs=1, engine="fused-cpu")
+    count.run(asked_of, progress=False)
+alphabet.run(alphabet.Options(hidden=3, epochs=1), progress=False, tell=lambda message: None)
+for level in text.LEVELS:
+    options = text.Options(hidden=8, embedding=4, batch=4, steps=8, epochs=1, level=level, engine="fused-cpu")
+    text.run("to be or not to be, " * 1000, options, progress=False)
+values = np.sin(np.arange(400.0))[:, None]
+series.run(values, series.Options(hidden=8, epochs=1, engine="fused-cpu"), progress=False)
+print(*asked)
+"""
+
+
+def test_what_is_built_is_what_recipes_ask_for():
+    """On one processor as on two: what kernels are called tells what they are (test_kernel.py)."""
+    one, two = ({"NUMBA_NUM_THREADS": count} for count in "12")
+    built, wanted = (
+        set(python(ROOT, ASKED + code, **threads).split()) for code, threads in ((FILLED, one), (SMALL, two))
+    )
+    assert wanted - built == set()
+    for word in ("crew-watch", "gru-backward-float32", "softmax-cross-entropy", "adam-update"):
+        assert any(name.startswith(word) for name in wanted)
 
 
 GRADIENT = """
@@ -140,10 +216,9 @@ def test_a_package_with_kernels_compiles_nothing(site, nightly, tmp_path):
     (wheel,) = WheelBuilder(str(site)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    began = time.perf_counter()
     engine, seconds = python(tmp_path / "installed", GRADIENT).split()  # and no word of compiling
     assert engine == "fused-cpu"
-    assert float(seconds) < 3 or time.perf_counter() - began > float(seconds) * 1.5  # the goal, but on a busy machine
+    assert float(seconds) < 3  # of processor time: the goal
     trained = python(tmp_path / "installed", TRAINING)
     assert trained.splitlines()[-1] == "fused-cpu"
     assert "compiling" not in trained

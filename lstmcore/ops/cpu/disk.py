@@ -136,6 +136,22 @@ def filling(folder: Path) -> Iterator[None]:
         _alone.pop()
 
 
+def is_filling() -> bool:
+    """Whether this process fills a folder: then each kernel is to be kept there, or none is worth having."""
+    return bool(_alone)
+
+
+def refill(folder: Path, new: Path) -> None:
+    """Moves the kernel files of `new` into `folder`, where none but those stay then. Whoever reads there meanwhile
+    finds each file whole or not at all; whoever refills it too, from the same package, leaves the same."""
+    names = [path.name for path in _files(new, SUFFIX)]
+    for name in names:
+        _put(new / name, folder / name)
+    for path in _files(folder, SUFFIX):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
 def usage(*places: Path) -> Usage:
     """The folders in which kernels are looked for, or other ones, and what lies there."""
     looked = places or searched()

@@ -147,6 +147,8 @@ class _Disk:
             try:
                 disk.save(self._file(result.codegen.magic_tuple()), serialize.dumps(_machine_code(result)))
             except OSError as error:
+                if disk.is_filling():
+                    raise
                 _tell_once(f"lstmcore: compiled kernels cannot be kept on disk ({error}); every process compiles them")
 
     def _load(self, target):

@@ -42,6 +42,7 @@ def target() -> Target:
     return probe(*cpu_target.target_context.codegen().magic_tuple())  # as the names of kernel files hold it
 
 
+@functools.cache
 def levels() -> tuple[str, ...]:
     """The levels that the processor reaches for which Numba compiles, the highest first."""
     triple, _, features = cpu_target.target_context.codegen().magic_tuple()

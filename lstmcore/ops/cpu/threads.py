@@ -116,7 +116,7 @@ class _Crew:
         try:
             while self.size < helpers:
                 name = f"lstmcore-{self.size}"
-                threading.Thread(target=self._serve, args=(_watch(),), name=name, daemon=True).start()
+                threading.Thread(target=self._serve, args=(watcher(),), name=name, daemon=True).start()
                 self.size += 1
         except RuntimeError:  # too many threads, or the interpreter is about to end
             return False
@@ -150,7 +150,8 @@ class _Crew:
 
 
 @functools.cache
-def _watch() -> Callable:
+def watcher() -> Callable:
+    """What a helper does between two calls (crew.py), compiled: the address of the box -> nothing."""
     return compile_kernel(watch, "crew-watch", types.void(types.intp))
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from lstmcore.arrays import Plain
+from lstmcore.recipes.child import same_package
 from lstmcore.train.callbacks import epoch_files as records
 
 LOG = "log.txt"
@@ -34,13 +35,14 @@ class Process:
         self._looked, self._before, self._done = 0.0, self._recorded(), 0
         limits = {f"{library}_{'MAXIMUM' if library == 'VECLIB' else 'NUM'}_THREADS": str(threads)
                   for library in LIBRARIES}  # fmt: skip
+        given = same_package() | limits
         with open(folder / LOG, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "lstmcore.recipes.sweep.worker", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)} | limits,
+                env={name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)} | given,
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
             )

@@ -191,6 +191,34 @@ def test_what_comes_with_the_package_is_read_and_nothing_else(folder):
     assert disk.load("a") == (None, f"{disk.BUILT / 'a.kernel'} may have been written by others")
 
 
+def test_two_refill_a_folder_at_once(folder, tmp_path, monkeypatch):
+    """The second one does all its work where the first has moved one file of two."""
+    disk.save("old", b"content")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        with disk.filling(tmp_path / name):
+            disk.save("a", b"content")
+            disk.save("b", b"content")
+    put, moved = disk._put, []
+
+    def once(unfinished, path):
+        put(unfinished, path)
+        moved.append(path.name)
+        if len(moved) == 1:
+            disk.refill(folder, tmp_path / "two")
+
+    monkeypatch.setattr(disk, "_put", once)
+    disk.refill(folder, tmp_path / "one")
+    assert moved == ["a.kernel", "a.kernel", "b.kernel", "b.kernel"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.kernel", "b.kernel"]
+    assert disk.load("a")[0] == disk.load("b")[0] == b"content"
+
+
+def test_what_another_has_removed_meanwhile_is_gone(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_files", lambda place, suffix: [place / "gone.kernel"] if place == folder else [])
+    disk.refill(folder, tmp_path)
+
+
 def _folders(**environment: str) -> str:
     code = "from lstmcore.ops.cpu import disk; print(disk.folders()[1:])"
     kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}

@@ -165,6 +165,13 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, c
     assert caplog.text.count("cannot be kept on disk") == 1
 
 
+def test_a_folder_that_is_filled_must_take_them(tmp_path):
+    """Else a build would end well without the kernels that a full disk has no room for."""
+    (tmp_path / "file").write_text("")
+    with disk.filling(tmp_path / "file" / "below a file"), pytest.raises(OSError, match="File exists"):
+        make(2.0)
+
+
 def test_what_cannot_be_known_again_is_not_kept(folder, caplog):
     """A value in which anything may stand: compiled in this process, and told."""
 

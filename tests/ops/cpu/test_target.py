@@ -2,13 +2,14 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
 import llvmlite.binding as llvm
 import pytest
 
-from lstmcore.ops.cpu.target import LEVELS, levels, probe, reached, target
+from lstmcore.ops.cpu.target import probe, reached, target
 
 LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 
@@ -65,14 +66,29 @@ def test_this_process_has_one_target():
     assert target() is target()
 
 
+# What LLVM says of such processors, and what Linux does: https://gitlab.com/x86-psABIs/x86-64-ABI, as lists.
+V3 = (
+    "+avx,+avx2,+bmi,+bmi2,+cmov,+crc32,+cx16,+cx8,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,+sahf,+sse,+sse2,+sse3,"
+    "+sse4.1,+sse4.2,+ssse3,+xsave"
+)
+V4 = f"{V3},+avx512bw,+avx512cd,+avx512dq,+avx512f,+avx512vl"
+V3_OF_LINUX = {"abm", "avx", "avx2", "bmi1", "bmi2", "cx16", "f16c", "fma", "lahf_lm", "movbe", "popcnt", "xsave"}
+V4_OF_LINUX = V3_OF_LINUX | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+
+
 @pytest.mark.parametrize(
     ("triple", "features", "expected"),
     [
         (LINUX, "", ()),
         (LINUX, "+avx2,+fma", ()),  # as `make avx2` names them: others might not be there
-        (LINUX, ",".join(f"+{name}" for name in sorted(LEVELS["x86_64"]["x86-64-v3"])), ("x86-64-v3",)),
-        (LINUX, ",".join(f"+{name}" for name in sorted(LEVELS["x86_64"]["x86-64-v4"])), ("x86-64-v4", "x86-64-v3")),
-        (LINUX, ",".join(f"-{name}" for name in sorted(LEVELS["x86_64"]["x86-64-v4"])), ()),
+        (LINUX, V3, ("x86-64-v3",)),
+        (LINUX, f"{V3},-avx512f,+xsaveopt", ("x86-64-v3",)),
+        (LINUX, f"{V3},+avx512cd,+avx512er,+avx512f,+avx512pf", ("x86-64-v3",)),  # Knights Landing
+        (LINUX, V4, ("x86-64-v4", "x86-64-v3")),
+        ("x86_64-pc-windows-msvc", f"{V4},+avx512vnni", ("x86-64-v4", "x86-64-v3")),
+        *[(LINUX, V4.replace(f"+{name}", f"-{name}"), ()) for name in ("fma", "bmi", "lzcnt", "movbe", "sahf")],
+        *[(LINUX, V4.replace(f"+{name}", f"-{name}"), ("x86-64-v3",)) for name in ("avx512vl", "avx512dq")],
+        (LINUX, V4.replace("+", "-"), ()),
         (ARM, "+neon", ("generic",)),
         ("riscv64-unknown-linux-gnu", "+v", ()),
     ],
@@ -81,6 +97,15 @@ def test_levels_that_a_processor_reaches(triple, features, expected):
     assert reached(triple, features) == expected
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="flags as Linux names those of x86"
+)
 def test_levels_are_those_of_this_processor():
-    if llvm.get_default_triple().split("-")[0] == "x86_64" and target().register_bytes == 64:
-        assert levels()[-1] == "x86-64-v3"
+    """By what the system says of it, in a process that was told of no other."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = set(next(line for line in file if line.startswith("flags")).split())
+    reaches = (("x86-64-v4", V4_OF_LINUX), ("x86-64-v3", V3_OF_LINUX))
+    code = "from lstmcore.ops.cpu.target import levels; print(*levels())"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_CPU")}
+    said = subprocess.run([sys.executable, "-c", code], env=plain, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said.split() == [name for name, needed in reaches if flags >= needed]
