@@ -278,6 +278,16 @@ def check_kind(name: str, value: object, fits: bool, wanted: str, call: str) -> 
         raise TypeError(f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80} ({call})")
 
 
+def check_layer(name: str, value: object, method: str, call: str) -> None:
+    """`value` is a layer, with this method, which the call needs; not the class of one."""
+    wanted = "a layer"
+    if isinstance(value, type):
+        wanted = "a layer, not a class"
+    elif hasattr(value, "forward"):
+        wanted = f"a layer with `{method}`, as a class has that inherits lstmcore.layers.Layer"
+    check_kind(name, value, hasattr(value, method) and not isinstance(value, type), wanted, call)
+
+
 def check_size(name: str, value: object) -> None:
     """A width: a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -430,7 +430,10 @@ COMPLAINTS = [
         "`fw` and `bw` should agree on return_sequences; one gives all outputs, the other the last",
     ),
     Complaint("empty stack", lambda n: lc.Stack([]), ValueError, "`layers` should hold at least one layer; got none"),
-    Complaint("no layer", lambda n: lc.Stack([n.tanh, 3]), TypeError, "`layers` should hold layers; got 3 at 1"),
+    Complaint(
+        "no layer", lambda n: lc.Stack([n.tanh, 3]), TypeError,
+        "`layers[1]` should be a layer; got 3 (lc.Stack([lc.LSTM(I, H), lc.LSTM(H, H)]))",
+    ),
     Complaint(
         "a layer twice in a stack", lambda n: lc.Stack([n.tanh, n.tanh]), ValueError,
         "`layers` should hold each layer once; Tanh() at 1 stands there twice",

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from lstmcore.layers.layer import Layer, own_params
 from lstmcore.layers.params import Params
+from lstmcore.shapes import check_layer
 
 Model = TypeVar("Model", bound=Layer)
 
@@ -16,8 +17,7 @@ def freeze(model: Model) -> Model:
     write to its array ValueError, `setflags(write=True)` too; training goes on with the model itself. Raises TypeError
     for arrays on a GPU, and for what is no layer.
     """
-    if not hasattr(model, "parts"):
-        raise TypeError(f"lc.freeze takes a layer, or a model made of layers; got {model!r:.80}")
+    check_layer("model", model, "rebuilt", "lc.freeze(model)")
     parts = {name: freeze(part) for name, part in model.parts.items()}
     twin = model.rebuilt(parts)
     of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}

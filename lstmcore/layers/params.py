@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lstmcore.arrays import Array, library_name
-from lstmcore.shapes import check_like
+from lstmcore.shapes import check_layer, check_like
 
 _size = operator.attrgetter("size")
 
@@ -88,6 +88,11 @@ class HasParams(Protocol):
 
 
 def joined(parts: Mapping[str, HasParams], own: Mapping[str, Array] | None = None) -> Params:
-    """A container's parameters: its own, and those of its parts, keys prefixed: {"0": layer} gives "0.W_ih", ..."""
+    """A container's parameters: its own, and those of its parts, keys prefixed: {"0": layer} gives "0.W_ih", ...
+
+    Raises TypeError for a part that is no layer.
+    """
+    for name, part in parts.items():
+        check_layer(name, part, "params", "it is a part of another layer")
     of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}
     return Params({**(own or {}), **of_parts})

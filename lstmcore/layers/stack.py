@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lstmcore.arrays import Array, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.layers.params import Params, joined
-from lstmcore.shapes import check_cache, check_parts
+from lstmcore.shapes import check_cache, check_layer, check_parts
 
 
 class StackCache(NamedTuple):
@@ -28,8 +28,7 @@ class Stack(Layer):
             raise ValueError("`layers` should hold at least one layer; got none")
         seen: set[int] = set()
         for k, layer in enumerate(self.layers):
-            if not callable(getattr(layer, "forward", None)):
-                raise TypeError(f"`layers` should hold layers; got {layer!r} at {k}")
+            check_layer(f"layers[{k}]", layer, "forward", "lc.Stack([lc.LSTM(I, H), lc.LSTM(H, H)])")
             if id(layer) in seen:
                 raise ValueError(f"`layers` should hold each layer once; {layer!r} at {k} stands there twice")
             seen.add(id(layer))

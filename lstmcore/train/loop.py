@@ -13,7 +13,7 @@ from lstmcore.arrays import Plain, is_array
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.shapes import check_kind, check_pieces
+from lstmcore.shapes import check_kind, check_layer, check_pieces
 from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
@@ -164,9 +164,8 @@ def _is_ours(hook: object) -> bool:
 
 def _check_places(model: object, loss: object, opt: object) -> None:
     """Checks that the arguments of `fit` stand in their places. Raises TypeError that says which does not."""
-    is_layer = hasattr(model, "backward") and not isinstance(model, type)
     is_loss = callable(loss) and not hasattr(loss, "backward")
-    check_kind("model", model, is_layer, "a layer", CALL)
+    check_layer("model", model, "backward", CALL)
     check_kind("loss", loss, is_loss, "a function (y, targets, mask) -> loss, dy, such as lc.squared_error", CALL)
     check_kind("opt", opt, isinstance(opt, Optimizer), "an optimizer, such as lc.Adam(lr=0.001)", CALL)
 

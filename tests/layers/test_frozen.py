@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import threading
 
 import numpy as np
@@ -206,6 +207,33 @@ def test_arrays_of_other_libraries_are_refused():
         lc.freeze(model)
 
 
-def test_what_is_no_layer_is_refused():
-    with pytest.raises(TypeError, match=r"lc.freeze takes a layer, or a model made of layers; got \{'a': 1\}"):
-        lc.freeze({"a": 1})
+class ByItsMethods:
+    """A layer by its methods, that inherits nothing."""
+
+    params = lc.LSTM(1, 1).params
+
+    def forward(self, x):
+        return x, None, None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"a": 1}, "`model` should be a layer; got {'a': 1} (lc.freeze(model))"),
+        (
+            lc.LSTM,
+            "`model` should be a layer, not a class; got <class 'lstmcore.layers.recurrent.LSTM'> (lc.freeze(model))",
+        ),
+        (
+            ByItsMethods(),
+            "`model` should be a layer with `rebuilt`, as a class has that inherits lstmcore.layers.Layer; got",
+        ),
+        (
+            lc.Stack([ByItsMethods()]),
+            "`model` should be a layer with `rebuilt`, as a class has that inherits lstmcore.layers",
+        ),
+    ],
+)
+def test_what_is_no_layer_is_refused(given, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        lc.freeze(given)

@@ -18,6 +18,7 @@ from lstmcore.debug.show.page import notebook
 from lstmcore.debug.trees import cast, leaves, named, tree_map
 from lstmcore.layers import Layer
 from lstmcore.layers.tree import state_names
+from lstmcore.shapes import check_layer
 
 ROUNDINGS = 4096  # how many units of rounding a gradient may be off: 9e-13 in float64, 5e-4 in float32
 
@@ -98,6 +99,7 @@ def gradcheck(
     """
     if method not in ("complex", "central"):
         raise ValueError(f'`method` should be "complex" or "central"; got {method!r}')
+    check_layer("layer", layer, "to", "lc.debug.gradcheck(layer, x)")
     rng = np.random.default_rng(seed)
     own = layer.to(dtype="float64")
     x, state = cast(x, np.float64), cast(state, np.float64)

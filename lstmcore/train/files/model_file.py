@@ -8,7 +8,7 @@ from lstmcore.hints import hinted
 from lstmcore.layers import Layer, from_config
 from lstmcore.layers.initialise import UNFILLED
 from lstmcore.ops.recurrence import EngineName
-from lstmcore.shapes import check_kind
+from lstmcore.shapes import check_kind, check_layer
 from lstmcore.train.files import contents, sealed
 from lstmcore.train.files.sealed import CHECKPOINT, MODEL
 
@@ -22,7 +22,7 @@ def save(path: str | os.PathLike[str], model: Layer) -> None:
     `load` could not build: one of one's own that `lc.register` does not know, or whose configuration is no plain data.
     """
     check_kind("path", path, isinstance(path, str | os.PathLike), "the name of a file", "lc.save(path, model)")
-    check_kind("model", model, hasattr(model, "config"), "a layer", "lc.save(path, model)")
+    check_layer("model", model, "config", "lc.save(path, model)")
     arrays = {name: to_numpy(w) for name, w in model.params.items()}
     for name, w in arrays.items():
         if w.dtype.name not in ("float32", "float64"):
