@@ -1,5 +1,7 @@
 """The model of many cores reckons with the cut that the engine makes, and docs/cpu.md shows what it says."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,17 +12,21 @@ from lstmcore.ops.cells import lstm
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.recurrence.cpu.plan import cut, plan
 
+PAGE = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
 
-@pytest.mark.parametrize("threads", cores.CORES)
+
 @pytest.mark.parametrize("shape", cores.SHAPES, ids=str)
-def test_the_numbers_of_tasks_are_the_plans(shape, threads):
-    """The plan is made for this machine's vectors: so is the cut, and the model's is the same for its own."""
-    found, v = plan(lstm, *shape[:4], "float32", False, threads), vectors("float32")
-    tiles, parts, _ = cut(lstm, *shape[:4], v.lanes, v.size, False, threads)
-    assert (len(found.edges) - 1, found.parts, found.tasks) == (tiles, parts, tiles * parts)
-    assert np.array_equal(found.edges, plan(lstm, *shape[:4], "float32", False, 1).edges)  # by the shape alone
-    if v.lanes == cores.LANES:
-        assert cores.estimate(shape, threads)[:2] == (tiles, parts)
+def test_the_page_shows_how_the_engine_cuts(shape):
+    """Its cut for such vectors as the page tells of, and its plan where this machine has them."""
+    (row,) = re.findall(rf"^\| {re.escape(str(shape))} \| (\d+ x .*) \|$", PAGE, re.MULTILINE)
+    given, alone = (lstm, *shape[:4]), plan(lstm, *shape[:4], "float32", False, 1)
+    for threads, cell in zip(cores.CORES[1:], row.split(" | "), strict=True):
+        tiles, parts = map(int, cell.partition(":")[0].split(" x "))
+        assert cut(*given, cores.LANES, cores.SIZE, False, threads)[:2] == (tiles, parts)
+        found = plan(*given, "float32", False, threads)
+        assert np.array_equal(found.edges, alone.edges)  # by the shape alone
+        if vectors("float32").lanes == cores.LANES:
+            assert (len(found.edges) - 1, found.parts, found.tasks) == (tiles, parts, tiles * parts)
 
 
 @pytest.mark.parametrize("shape", [Shape(50, 128, 256, 256), Shape(31, 200, 21, 256)], ids=str)
@@ -37,4 +43,4 @@ def test_no_thread_is_a_hindrance(shape):
 
 
 def test_the_page_shows_it():
-    assert cores.table() in (ROOT / "docs" / "cpu.md").read_text()
+    assert cores.table() in PAGE

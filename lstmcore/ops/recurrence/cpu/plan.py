@@ -1,9 +1,10 @@
 """How the work of one call is cut: into rows of the batch, or into units of the layer.
 
 Rows are cut where the weights fit the cache of one core: every tile of rows runs through all steps on its own, and no
-thread waits for another. Units are cut where the weights do not fit, or where there are few rows, or more threads than
-tiles: each thread then holds its share of the weights, and those of a tile meet after every step. Small calls are one
-task.
+thread waits for another. Units are cut where the weights do not fit or the rows are few, and where threads would be
+idle else: there are more of them than tiles, or the tiles do not go evenly among them. Each thread then holds its share
+of the weights, and those of a tile meet after every step. With a mask, tiles stay whole while there is one for each
+thread. Small calls are one task.
 
 Everything that could change a result (the tiles, the steps of a chunk) follows from the shape, and from whether there
 is a mask. Into how many parts the units are cut follows from the threads, and changes nothing: each unit is computed
