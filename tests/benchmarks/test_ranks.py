@@ -45,3 +45,18 @@ def test_ratios_are_taken_within_a_turn_and_the_picture_says_what_is_modelled(tm
     words = (tmp_path / "ranks.svg").read_text()
     for said in ("loop256, measured", "loop256, model: 2 us, 10 GB/s", "weak: a batch for each rank"):
         assert f"<!-- {said} -->" in words
+
+
+def test_the_picture_hides_no_dot(tmp_path, monkeypatch):
+    """Two ranks may be more than twice as fast as one, whose cache is too small."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    times = {"alone": 100.0, "2 ranks": 40.0, "2 ranks, twice the rows": 80.0}
+    ranks.draw([row("loop256", way, ms) for way, ms in times.items()], tmp_path / "ranks.png")
+    for axes in drawn[0].axes:
+        (dots,) = [line for line in axes.lines if line.get_marker() == "o"]
+        assert dots.get_ydata() == pytest.approx([1, 1.25])
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] > 1.25
