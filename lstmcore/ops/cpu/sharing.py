@@ -4,12 +4,13 @@ n threads that meet after every step need each other all the time. Where a machi
 processor and the others for it, and a call may take longer than one thread alone would. Alone, one thread would take as
 long as all of them together have worked, n times what the caller has, on an idle machine; a call that took longer has
 *stalled*. Then each thread works alone for the same time, and the way that lost less time to other processes is kept
-for a while. So only a small part of all time is lost to trying.
+for as long again; for twice as long if the next shared call stalls too, up to KEPT times. So a short disturbance costs
+little, and of a lasting one only a small part of all time is lost to trying.
 """
 
 import time
 
-KEPT = 16  # times the stalled call: how long the better way is kept
+KEPT = 16  # times the stalled call, at most: how long the better way is kept
 
 
 class Sharing:
@@ -22,12 +23,14 @@ class Sharing:
     length: float
     took: float
     worked: float
+    kept: float
 
     def __init__(self) -> None:
         self.alone = self.trying = False  # whether each thread works alone, and whether that is being tried
         self.until = 0.0  # seconds of the clock: until when the better way is kept
         self.stalled = self.length = 0.0  # the stalled call: its time in parts of what one thread needs, and in seconds
         self.took = self.worked = 0.0  # the trial, in seconds: by the clock, and on the processor
+        self.kept = 1.0  # times the stalled call: how long what a trial finds is kept
 
     def pays(self) -> bool:
         """Whether the next call shall be shared."""
@@ -38,7 +41,10 @@ class Sharing:
     def tell(self, threads: int, took: float, worked: float) -> None:
         """What a call took on some threads, in seconds, and for how many of them the calling thread worked."""
         if threads > 1:
-            if took > threads * worked and not self.trying and time.monotonic() > self.until:
+            stalls = took > threads * worked
+            if not stalls:
+                self.kept = max(1.0, self.kept / 2)
+            elif not self.trying and time.monotonic() > self.until:
                 self.stalled, self.length = took / (threads * max(worked, 1e-9)), took
                 self.took = self.worked = 0.0
                 self.alone = self.trying = True
@@ -47,4 +53,5 @@ class Sharing:
             self.worked += worked
             if self.took > self.length:
                 self.alone = self.took < self.stalled * self.worked
-                self.trying, self.until = False, time.monotonic() + KEPT * self.length
+                self.trying, self.until = False, time.monotonic() + self.kept * self.length
+                self.kept = min(2 * self.kept, KEPT)
