@@ -34,7 +34,7 @@ from benchmarks import machine, rows
 from benchmarks.machine import cli
 from benchmarks.sets import SETS, Set, Work
 from lstmcore.layers import Layer
-from lstmcore.train.data.batches import Batch, Data
+from lstmcore.train.data.batch import Batch, Data
 from lstmcore.train.metrics import Loss
 
 CLIP = 1.0

@@ -24,7 +24,7 @@ from lstmcore import train
 from lstmcore.layers import Layer
 from lstmcore.recipes import series, text
 from lstmcore.recipes.job import History
-from lstmcore.train.data.batches import Data
+from lstmcore.train.data.batch import Data
 from lstmcore.train.metrics import Loss
 
 UNTOLD: History = {"ended": "", "step": 0, "seconds": 0.0, "epochs": [], "diverged": False}

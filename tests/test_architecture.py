@@ -117,7 +117,7 @@ def test_train_has_storeys_of_its_own():
     storeys = (
         ("update", "files", "data", "interrupt", "metrics", "ranks", "recorded_cpu", "segments", "truncated"),
         ("run",),
-        ("callbacks", "gradients"),
+        ("callbacks", "gradients", "evaluate"),
         ("loop",),
         ("find_lr", "recorded_step"),
     )

@@ -28,7 +28,7 @@ from lstmcore.arrays import Plain, library_name, to_library, to_numpy
 from lstmcore.debug.show.picture import COLOURS, PLAIN, legend, panels
 from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
-from lstmcore.train.data import batches
+from lstmcore.train.data import batch
 from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.metrics import TAKEN, Loss
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Data = TypeVar("Data", bound=batches.Data)
+Data = TypeVar("Data", bound=batch.Data)
 
 FILES = ("model.safetensors", "metrics.json", "history.json")
 CHECKPOINTS, TRIALS = "checkpoints", "trials"

@@ -8,11 +8,13 @@ from lstmcore.train.callbacks.noise import GradientNoise, add_noise
 from lstmcore.train.callbacks.schedule import Constant, Cosine, Exponential, Plateau, Step, WarmUp
 from lstmcore.train.callbacks.tracker import Tracker
 from lstmcore.train.callbacks.watchers import TrainingWarning, watchers
-from lstmcore.train.data.batches import Batch, Batches, pad
+from lstmcore.train.data.batch import Batch
+from lstmcore.train.data.batches import Batches, pad
 from lstmcore.train.data.stream import Stream
+from lstmcore.train.evaluate import evaluate
 from lstmcore.train.files.model_file import load, save
 from lstmcore.train.find_lr import RangeTest, find_lr
-from lstmcore.train.loop import evaluate, fit
+from lstmcore.train.loop import fit
 from lstmcore.train.metrics import Counted, accuracy, mean_absolute_error, perplexity
 from lstmcore.train.ranks import Ranks
 from lstmcore.train.recorded_step import RecordedStep

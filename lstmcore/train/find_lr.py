@@ -8,7 +8,7 @@ from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.schedule import Exponential
-from lstmcore.train.data.batches import Data
+from lstmcore.train.data.batch import Data
 from lstmcore.train.loop import fit
 from lstmcore.train.metrics import Loss
 from lstmcore.train.run import Run

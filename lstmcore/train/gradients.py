@@ -1,17 +1,18 @@
 """Loss and gradients of one update: of a batch, of several that make one, and of the rows that ranks share."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import starmap
 from typing import cast
 
 import numpy as np
 
-from lstmcore.arrays import Array, State, namespace
+from lstmcore.arrays import Array, State
 from lstmcore.layers import Layer
 from lstmcore.layers.layer import Rng
 from lstmcore.layers.without_dx import without_dx
-from lstmcore.train.data.batches import Batch
-from lstmcore.train.metrics import Loss, items_of
+from lstmcore.train.data.batch import Batch, Rows, as_rows, by_rows
+from lstmcore.train.metrics import Loss, items_of, valid
 from lstmcore.train.ranks import Ranks
 from lstmcore.train.ranks.draws import SharedDraws
 from lstmcore.train.ranks.ranks import Part, flat, rows_of_state, unflat
@@ -35,7 +36,11 @@ class Gradients:
     def _draws(self) -> Rng:
         return self.run.rng
 
-    def of(self, group: list[Batch]) -> tuple[float, float]:
+    def batches(self) -> Iterator[Batch | Rows]:
+        """Those of an epoch, or the rest of it."""
+        return starmap(Batch, self.run.batches)
+
+    def of(self, group: Sequence[Batch | Rows]) -> tuple[float, float]:
         """The sum of the losses, and of how many items; `run.loss` and `run.grads` are the means. Ends at a loss that
         is not finite."""
         run, total, items = self.run, 0.0, 0.0
@@ -53,7 +58,7 @@ class Gradients:
         return total, items
 
     def _passes(
-        self, batch: Batch, state: State | None, share: bool = False
+        self, batch: Batch | Rows, state: State | None, share: bool = False
     ) -> tuple[State | None, float, float, dict[str, Array]]:
         """Forward, loss and backward: the final state, how many items, their mean loss and its gradients, none where
         the loss is not finite. A share of a batch, unlike a batch, may be without an item."""
@@ -92,12 +97,15 @@ class SharedGradients(Gradients):
     def _draws(self) -> Rng:
         return cast(np.random.Generator, self.draws)  # for those who draw masks it is one
 
-    def of(self, group: list[Batch]) -> tuple[float, float]:
+    def batches(self) -> Iterator[Batch | Rows]:
+        return by_rows(self.run.batches)
+
+    def of(self, group: Sequence[Batch | Rows]) -> tuple[float, float]:
         run, ranks = self.run, self.ranks
         total: Part | None = None
-        for batch in group:
+        for batch in map(self._by_rows, group):
             lasts: list[State | None] = []
-            part = ranks.total(self._parts(batch, self._per_step(batch), lasts))
+            part = ranks.total(self._parts(batch, lasts))
             run.batch, run.y, run.carried = batch, None, ranks.states(lasts) if self.carry_state else None
             total = part if total is None else ranks.absorb(total, part)
         counts, sums = cast(Part, total)
@@ -108,46 +116,29 @@ class SharedGradients(Gradients):
         ranks.spare.append(sums)
         return float(counts[0]), float(counts[1])
 
-    def _parts(self, batch: Batch, per_step: bool, lasts: list[State | None]) -> Iterator[Part]:
+    def _parts(self, batch: Rows, lasts: list[State | None]) -> Iterator[Part]:
         """(losses, items) and gradients of each of this rank's shares, times its items; `lasts` gets final states."""
-        run, ranks, params, B = self.run, self.ranks, self.run.model.params, batch.x.shape[1]
+        run, ranks, params, B = self.run, self.ranks, self.run.model.params, batch.B
         size, dtype = sum(w.size for w in params.values()), np.result_type(*params.values())
         self.draws.begin(B)
         for first, end in ranks.own(B):
             n, mean, grads, longer = 0.0, 0.0, dict[str, Array](), end - first - B // ranks.shares
             if first < end:
-                x, mask = np.ascontiguousarray(batch.x[:, first:end, ...]), batch.mask
-                mask = None if mask is None else np.ascontiguousarray(mask[:, first:end])
-                targets = batch.targets[:, first:end, ...] if per_step else batch.targets[first:end, ...]
                 state, run.cache = rows_of_state(run.carried, first, end), self.caches.get(longer)
                 self.draws.of(first, end)
-                last, n, mean, grads = self._passes(Batch(x, targets, mask), state, True)
+                last, n, mean, grads = self._passes(batch.read(first, end), state, True)
                 self.caches[longer] = run.cache
                 lasts.append(last)
             yield np.array([mean * n, n]), flat(grads, params, n, ranks.row(size, dtype))
         if not lasts:  # fewer rows than shares: draw what the others draw, for the generators to stay alike
             self.draws.of(0, 1)
-            rows = None if batch.mask is None else batch.mask[:, :1]
-            self.through.forward(batch.x[:, :1, ...], rows_of_state(run.carried, 0, 1), rows, self.rng)
+            one = batch.read(0, 1)
+            self.through.forward(one.x, rows_of_state(run.carried, 0, 1), one.mask, self.rng)
 
-    def _per_step(self, batch: Batch) -> bool:
-        """Whether there are targets for each step, (T, B, ...), or for each row. Raises for a batch whose rows cannot
-        be dealt out: in the model's or the loss's own words, as without ranks, or ValueError where these are silent."""
-        run = self.run
-        x, targets, mask = [tuple(getattr(a, "shape", ())) for a in batch]  # () also of what is no array
-        T, B = (*x, 0, 0)[:2]
-        per_step = bool(getattr(run.batches, "per_step", targets[:2] == (T, B)))
-        if len(x) > 1 and targets[per_step : per_step + 1] == (B,) and (batch.mask is None or mask == (T, B)):
-            return per_step
-        Gradients(run, self.through, self.loss, self.carry_state, False).of([batch])
-        raise ValueError(
-            "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "
-            f"{', '.join(map(str, (x, targets, mask)))}"
-        )
-
-
-def valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
-    """How many outputs count, and the mask for the loss: None once y has no time axis."""
-    if mask is None or y.ndim < 3:
-        return math.prod(y.shape[:-1]), None
-    return int(namespace(mask).count_nonzero(mask)), mask
+    def _by_rows(self, batch: Batch | Rows) -> Rows:
+        """Raises for what has no rows to deal out, in the model's or the loss's own words, as without ranks."""
+        try:
+            return as_rows(batch)
+        except ValueError:
+            Gradients(self.run, self.through, self.loss, self.carry_state, False).of([batch])
+            raise

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, nullcontext
-from itertools import islice, starmap
+from itertools import islice
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from lstmcore.shapes import check_kind, check_layer, check_pieces
 from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
-from lstmcore.train.data.batches import Batch, Data
-from lstmcore.train.gradients import Gradients, SharedGradients, valid
+from lstmcore.train.data.batch import Batch, Data, Rows
+from lstmcore.train.evaluate import measured
+from lstmcore.train.gradients import Gradients, SharedGradients
 from lstmcore.train.interrupt import interruptible
-from lstmcore.train.metrics import Loss, Metric, check_metrics, items_of
+from lstmcore.train.metrics import Loss, Metric, check_metrics
 from lstmcore.train.ranks import Ranks
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
@@ -130,7 +131,8 @@ def fit(
             _align(run, ranks, {"the loss": loss, "the options": (clip, carry_state, accumulate, segments, str(ranks))})
             watchers = [watcher for watcher in watchers if ranks.first or not getattr(watcher, "writes", False)]
         given = run, through, loss, carry_state, recorded
-        gradients = Gradients(*given) if ranks is None or ranks.shares == 1 else SharedGradients(*given, ranks)
+        shared = ranks if ranks is not None and ranks.shares > 1 else None
+        gradients = Gradients(*given) if shared is None else SharedGradients(*given, shared)
         try:
             with interruptible(stop):
                 with ranks.together() if ranks is not None else nullcontext():
@@ -139,7 +141,7 @@ def fit(
                 while run.ended is None and run.epoch < epochs:
                     _train_epoch(run, gradients, clip, watchers, accumulate, ranks)
                     if run.ended is None:
-                        _finish_epoch(run, through, loss, carry_state)
+                        _finish_epoch(run, through, loss, carry_state, shared)
                         _call(watchers, "on_epoch", run)
                         run.ended = ranks.agreed(run.ended) if ranks is not None else run.ended
             run.ended = run.ended or f"all {epochs} epochs done"
@@ -177,35 +179,12 @@ def _check_data(name: str, batches: object) -> None:
     check_kind(name, batches, isinstance(batches, Iterable) and not arrays, wanted, CALL)
 
 
-def evaluate(model: Layer, loss: Loss, batches: Data, carry_state: bool = False) -> float:
-    """The mean loss of `batches` in evaluation, each batch counted by its valid items. carry_state: as in `fit`."""
-    return _measured(model, {"": loss}, batches, carry_state)[""]
-
-
-def _measured(
-    model: Layer | Segments, wanted: Mapping[str, Loss | Metric], batches: Data, carry_state: bool
-) -> dict[str, float]:
-    """The means of losses and metrics over the valid items of all batches, in evaluation."""
-    totals, items, state = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0), None
-    for batch in starmap(Batch, batches):
-        y, last = model.predict(batch.x, state, batch.mask)
-        state = last if carry_state else None
-        n, mask = valid(y, batch.mask)
-        for name, function in wanted.items():
-            value, count = function(y, batch.targets, mask), items_of(function, n, y, batch.targets, mask)
-            totals[name] += float(value[0] if isinstance(value, tuple) else value) * count
-            items[name] += count
-    if not all(items.values()):
-        raise ValueError("no batches to evaluate (a generator that was run through before? pass a list or Batches)")
-    return {name: getattr(wanted[name], "finish", float)(totals[name] / items[name]) for name in wanted}
-
-
 def _train_epoch(
     run: Run, gradients: Gradients, clip: float | None, watchers: list[Callback], accumulate: int, ranks: Ranks | None
 ) -> None:
     """All batches of one epoch, or the rest of them, until the run ends."""
     began = time.perf_counter() - run.seconds
-    for group in _groups(run, accumulate):
+    for group in _groups(run, gradients.batches(), accumulate):
         run.whole = False
         if run.schedule is not None:
             run.opt.lr = run.schedule(run.step)
@@ -228,12 +207,12 @@ def _train_epoch(
             return
 
 
-def _groups(run: Run, accumulate: int) -> Iterator[list[Batch]]:
+def _groups(run: Run, batches: Iterator[Batch | Rows], accumulate: int) -> Iterator[list[Batch | Rows]]:
     """The batches of each update, of this epoch or the rest of it. None is asked for before it is wanted: a state that
     is saved after an update must not say that the epoch has ended where it has not."""
     seen = run.position * accumulate
     left = len(run.batches) - seen if isinstance(run.batches, Sized) else sys.maxsize
-    batches = starmap(Batch, islice(run.batches, 0 if hasattr(run.batches, "state") else seen, None))
+    batches = islice(batches, 0 if hasattr(run.batches, "state") else seen, None)
     while group := list(islice(batches, max(1, min(accumulate, left)))):
         left -= len(group)
         yield group
@@ -263,7 +242,7 @@ def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     )
 
 
-def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool) -> None:
+def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: bool, ranks: Ranks | None) -> None:
     """Ends an epoch: adds its row to the history."""
     began = time.perf_counter() - run.seconds
     if run.items == 0:
@@ -271,7 +250,7 @@ def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: 
     run.whole, run.epoch = False, run.epoch + 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
     if run.validation is not None:
-        row |= _measured(through, {"validation": loss, **run.metrics}, run.validation, carry_state)
+        row |= measured(through, {"validation": loss, **run.metrics}, run.validation, carry_state, ranks)
     observe = getattr(run.schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))

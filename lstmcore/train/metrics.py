@@ -75,6 +75,13 @@ def _nats(y: Array, targets: Array, mask: Array | None = None) -> float:
 perplexity: Finished = Finished(_nats, math.exp)  # e to the mean cross-entropy: a fair die with this many faces
 
 
+def valid(y: Array, mask: Array | None) -> tuple[int, Array | None]:
+    """How many outputs count, and the mask for the loss: None once y has no time axis."""
+    if mask is None or y.ndim < 3:
+        return math.prod(y.shape[:-1]), None
+    return int(namespace(mask).count_nonzero(mask)), mask
+
+
 def items_of(function: Loss | Metric, valid: int, y: Array, targets: Array, mask: Array | None) -> float:
     """How many items the mean is over: what `Counted` says, else the valid steps (or rows)."""
     count = getattr(function, "count", None)

@@ -16,7 +16,7 @@ from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
 from lstmcore.ops.recurrence.gpu.fused import fused_gpu
-from lstmcore.train.data.batches import Batch
+from lstmcore.train.data.batch import Batch
 from lstmcore.train.metrics import Loss
 from lstmcore.train.recorded_cpu import Passes, Unrecorded
 from lstmcore.train.update.clip import check_limit, clip_by_global_norm, clip_on_gpu

@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Plain, State, is_array, library_name, to_library, to_numpy
 from lstmcore.layers import Layer
-from lstmcore.train.data.batches import Batch, Data
+from lstmcore.train.data.batch import Batch, Data, Rows
 from lstmcore.train.data.carry import from_host, to_host
 from lstmcore.train.metrics import Metric
 from lstmcore.train.update.optimizer import Optimizer
@@ -49,7 +49,7 @@ class Run:
     epoch: int = 0  # epochs completed
     step: int = 0  # updates done
     position: int = 0  # updates of this epoch
-    batch: Batch | None = None  # the present one, and what came of it:
+    batch: Batch | Rows | None = None  # the present one, and what came of it:
     y: Array | None = None
     cache: object = None
     loss: float = 0.0

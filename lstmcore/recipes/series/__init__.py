@@ -231,7 +231,7 @@ def run(
     """
     training = job(values, options)
     net = training.model
-    batch = training.batches._batch(np.arange(1))
+    batch = training.batches._batch(np.arange(1), 0, 1)
     engine = tree.engine(net.forward(batch.x, mask=batch.mask)[2])  # compiles kernels, before the clock runs
     history = training.fit(train.watchers(tell), keep, progress)
     return forecasts(net, values, options, history, engine)

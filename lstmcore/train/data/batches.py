@@ -1,27 +1,17 @@
 """Mini-batches: rows drawn without replacement, and sequences of unequal length padded to one array."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from lstmcore.arrays import Array, Plain, dtype_name, is_array, library_name, namespace, to_numpy
 from lstmcore.hints import hinted
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.train.data.batch import Batch, Rows
 
 POOL = 32  # batches; this many are drawn before their rows are sorted by length
-
-
-class Batch(NamedTuple):
-    """What one update learns from."""
-
-    x: Array  # (T, B, I), or (T, B) class indices
-    targets: Array  # (B, ...), one per row; or (T, B, ...), one per step
-    mask: Array | None = None  # (T, B) bool, true on real steps
-
-
-Data: TypeAlias = Iterable[tuple[Array, Array] | tuple[Array, Array, Array | None]]  # a pass over it is an epoch
 
 
 class Batches:
@@ -87,11 +77,15 @@ class Batches:
         return -(-self.N // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        return (rows.whole for rows in self.by_rows())
+
+    def by_rows(self) -> Iterator[Rows]:
+        """The same batches, unread."""
         first, self._resume = self._resume, 0
         self._epoch = {"generator": self._rng.bit_generator.state, "position": first}
         for rows in self._order()[first:]:
             self._epoch["position"] += 1  # counted when handed out: a state saved after its update continues after it
-            yield self._batch(rows)
+            yield Rows(len(rows), partial(self._batch, rows))
         self._epoch = None
 
     def rewind(self) -> None:
@@ -126,10 +120,10 @@ class Batches:
             batches = [batches[k] for k in self._rng.permutation(len(batches))]
         return batches
 
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def _batch(self, rows: np.ndarray, first: int, end: int) -> Batch:
         T = self.x.shape[0] if self.lengths is None else max(int(self.lengths[rows].max()), 1)
         xp = namespace(self.x)
-        index = xp.asarray(rows)
+        index = xp.asarray(rows[first:end])
         # take, not x[:, rows]: it gives C-contiguous arrays
         return Batch(
             xp.take(self.x[:T, ...], index, axis=1),

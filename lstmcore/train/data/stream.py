@@ -6,10 +6,11 @@ carry_state=True); gradients end at the first step of the batch.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from lstmcore.arrays import Array, is_array, library_name, namespace
 from lstmcore.shapes import check_size
-from lstmcore.train.data.batches import Batch
+from lstmcore.train.data.batch import Batch, Rows
 
 
 class Stream:
@@ -23,7 +24,7 @@ class Stream:
     lengths that differ and for a sequence with fewer steps than strands.
     """
 
-    x: Array  # (N // B, B, ...)
+    x: Array  # (N // B, B, ...), a view of what was given: strands are read when they are asked for
     targets: Array
     batch_size: int
     steps: int
@@ -52,13 +53,21 @@ class Stream:
         return -(-self.x.shape[0] // self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
+        return (rows.whole for rows in self.by_rows())
+
+    def by_rows(self) -> Iterator[Rows]:
+        """The same batches, unread."""
         first, self._resume = self._resume, 0
         self._position = first
         for k in range(first, len(self)):
             self._position = k + 1  # counted when handed out: a state saved after its update continues after it
-            part = slice(k * self.steps, (k + 1) * self.steps)
-            yield Batch(self.x[part, ...], self.targets[part, ...])
+            yield Rows(self.batch_size, partial(self._batch, k))
         self._position = 0
+
+    def _batch(self, k: int, first: int, end: int) -> Batch:
+        xp, steps = namespace(self.x), slice(k * self.steps, (k + 1) * self.steps)
+        every = xp.arange(end - first)
+        return Batch(*(xp.take(a[steps, first:end, ...], every, axis=1) for a in (self.x, self.targets)))
 
     def rewind(self) -> None:
         """Forgets a `for` loop that was left early. `fit` begins with this; a state that was assigned stays."""
@@ -77,6 +86,6 @@ class Stream:
 
 
 def _strands(x: Array, B: int) -> Array:
-    """(N, ...) -> (N // B, B, ...), C-contiguous: column b is the b-th piece of the sequence."""
-    S = x.shape[0] // B
-    return namespace(x).stack([x[b * S : (b + 1) * S, ...] for b in range(B)], axis=1)
+    """(N, ...) -> (N // B, B, ...): column b is the b-th piece of the sequence."""
+    xp, S = namespace(x), x.shape[0] // B
+    return xp.moveaxis(xp.reshape(x[: B * S, ...], (B, S, *x.shape[1:])), 0, 1)

@@ -11,6 +11,8 @@ import numpy as np
 
 from lstmcore.arrays import is_array, to_numpy
 
+PIECE = 2**24  # bytes
+
 
 def digest(value: object, met: dict[int, tuple[object, str]] | None = None) -> str:
     """A checksum of arrays, plain data, functions, and what is made of them; of what pickle cannot keep, such as a
@@ -24,9 +26,11 @@ def digest(value: object, met: dict[int, tuple[object, str]] | None = None) -> s
         met[id(value)] = value, "again"  # inside itself
         sha = hashlib.sha256(kind.encode())
         if is_array(value) and not value.dtype.hasobject:
-            host = np.ascontiguousarray(to_numpy(value))
-            sha.update(f"{host.dtype} {host.shape}".encode())
-            sha.update(host.tobytes())
+            sha.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            host = np.atleast_1d(to_numpy(value))
+            each = max(1, PIECE // max(1, host[:1].nbytes))
+            for k in range(0, len(host), each):  # it may lie on a disk, and be larger than the memory
+                sha.update(host[k : k + each].tobytes())
         else:
             parts = [digest(part, met) for part in _parts_of(value)]
             for words in sorted(parts) if isinstance(value, set | frozenset) else parts:

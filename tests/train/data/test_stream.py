@@ -35,6 +35,8 @@ def test_strands_are_pieces_of_the_sequence():
         np.testing.assert_array_equal(batch.targets, -batch.x)
         assert batch.mask is None
         assert batch.x.flags.c_contiguous
+        assert batch.targets.flags.c_contiguous
+    assert np.shares_memory(Stream(x, -x, batch_size=4, steps=7).x, x)  # strands are read when they are wanted
     assert len(stream()) == 4
 
 

@@ -101,3 +101,19 @@ def test_what_is_alike_has_one_checksum():
     assert digest([a, a]) == digest([a, a.copy()])
     assert digest({f"{k}" for k in range(99)}) == digest({f"{k}" for k in reversed(range(99))})
     assert digest(k for k in range(3)) == digest(k for k in range(4))  # a generator cannot be read without using it up
+
+
+def test_an_array_is_read_in_pieces(monkeypatch):
+    """With the same checksum as all of it at once, in whatever order it lies in memory; every number counts."""
+    a = np.arange(60.0).reshape(3, 4, 5).transpose(1, 2, 0)
+    whole = digest(a)
+    for piece in (1, 100, 250):
+        monkeypatch.setattr("lstmcore.train.ranks.checksum.PIECE", piece)
+        assert digest(a) == digest(a.copy()) == whole
+    for k in range(60):
+        other = a.copy()
+        other.flat[k] += 1
+        assert digest(other) != whole
+    assert (
+        len({digest(np.array(2.0)), digest(np.array([2.0])), digest(np.zeros((0, 2))), digest(np.zeros((0, 3)))}) == 4
+    )

@@ -3,6 +3,7 @@
 Ranks here are threads; real ones, of mpiexec, have test_real_ranks.py.
 """
 
+import copy
 import threading
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from oracle import answer
 from thread_ranks import B, Comm, Exchange, I, T, V, data, model_of, on_ranks
 
 import lstmcore as lc
+from lstmcore.arrays import is_array
 from lstmcore.recipes import count, loops, text
 from lstmcore.recipes.loops import generator
 from lstmcore.recipes.loops.torsions import UNDEFINED, masked_squared_error
@@ -142,6 +144,92 @@ def test_recipes_to_the_same_bits(recipe, nightly):
                 np.testing.assert_array_equal(params[name], w, err_msg=name)
 
 
+class Watched(np.ndarray):
+    """Adds up how many numbers are taken from it, in `taken`."""
+
+    __module__ = "numpy"  # as of numpy.memmap, one of NumPy's arrays
+
+    def __array_finalize__(self, whole):
+        self.taken = getattr(whole, "taken", [0])
+
+    def take(self, *given, **options):
+        found = np.asarray(self).take(*given, **options)
+        self.taken[0] += found.size
+        return found
+
+
+@pytest.mark.parametrize("carry_state", [False, True])
+def test_each_rank_reads_its_own_rows(carry_state):
+    """Of the training data in three epochs, and of the validation data in three."""
+    rng = np.random.default_rng(0)
+
+    def of(rows):
+        x, targets = rng.standard_normal((rows * T, I)).astype("float32"), rng.integers(0, V, rows * T)
+        if carry_state:
+            return lc.train.Stream(x.view(Watched), targets, batch_size=B, steps=T)
+        x = x.reshape(T, rows, I).view(Watched)
+        return lc.Batches(x, targets.reshape(T, rows), batch_size=B, per_step=True, seed=0)
+
+    batches, validation = of(3 * B), of(2 * B)
+
+    def do(ranks):
+        mine = [copy.deepcopy(data) for data in (batches, validation)]
+        for part in mine:
+            part.x.taken = [0]
+        lc.fit(model_of(True), lc.softmax_cross_entropy, mine[0], lc.SGD(0.1), epochs=3, ranks=ranks, progress=False,
+               validation=mine[1], carry_state=carry_state)  # fmt: skip
+        return sum(end - first for first, end in ranks.own(B)), [data.x.taken[0] for data in mine]
+
+    for size in (1, 2, 4, 8):
+        found = on_ranks(size, do)
+        assert sum(rows for rows, _ in found) == B
+        for rows, taken in found:
+            assert taken == [3 * 3 * T * rows * I, 3 * 2 * T * rows * I]
+
+
+@pytest.mark.parametrize("case", ["rows of a length of their own", "a state that is carried on", "no row for some"])
+def test_validation_is_shared(mpi4py, case):
+    """To the same bits where the sum is exact; else to the rounding of a sum of 240 positive numbers in two orders,
+    which differ by 16 roundings each, as sums of some 8 products do."""
+    rng = np.random.default_rng(2)
+    pieces = [(rng.standard_normal((T, B, I)), rng.integers(0, V, (T, B)), None) for _ in range(3)]
+    x, targets, mask = next(iter(data(True, seed=1)))
+    few = [(x[:, :n].astype("float64"), targets[:, :n], mask[:, :n]) for n in (3, 1, 5)]
+    own = [(x.astype("float64"), targets, mask) for x, targets, mask in data(True, seed=1)]
+    validation, carry_state = {"r": (own, False), "a": (pieces, True), "n": (few, False)}[case[0]]
+    metrics = {"accuracy": lc.train.accuracy, "perplexity": lc.train.perplexity}
+
+    def do(ranks):
+        history = lc.fit(model_of(True).to("float64"), lc.softmax_cross_entropy, pieces, lc.SGD(0.0), epochs=1,
+                         rng=3, ranks=ranks, validation=validation, metrics=metrics, carry_state=carry_state,
+                         progress=False)  # fmt: skip
+        (row,) = history["epochs"]
+        return [row[name] for name in ("validation", *metrics)]
+
+    want = do(None)
+    ((one),) = on_ranks(1, do)
+    for size in (2, 4, 8):
+        assert on_ranks(size, do) == [one] * size
+    for row in (one, *on_ranks(3, do, exact=None)):
+        assert row == pytest.approx(want, rel=2 * (240 + 16) * 2.0**-53, abs=0)
+
+
+def test_what_is_not_finite_in_the_rows_of_another_is_named():
+    x, targets, mask = (np.array(a) for a in next(iter(data(True))))
+    mask[:, -1], x[0, -1] = True, np.nan
+    said = {}
+
+    def do(ranks):
+        tell = said.setdefault(ranks.rank, []).append
+        batches = lc.Batches(x, targets, mask, batch_size=B, shuffle=False)
+        lc.fit(model_of(True), lc.softmax_cross_entropy, batches, lc.SGD(0.1), epochs=1, ranks=ranks, progress=False,
+               callbacks=lc.train.watchers(tell))  # fmt: skip
+
+    on_ranks(2, do)
+    for (words,) in said.values():
+        assert "the inputs of this batch hold NaN or infinity" in words
+
+
 def test_what_differs_between_ranks_is_found_before_the_first_update():
     def do(ranks):
         model = model_of(True)
@@ -246,9 +334,10 @@ def test_what_goes_wrong_in_a_batch_is_said_as_without_ranks():
     def understanding(y, targets, mask):
         return lc.softmax_cross_entropy(y, np.asarray(targets), mask)
 
-    def said(batch, ranks, loss=lc.softmax_cross_entropy):
+    def said(batch, ranks, loss=lc.softmax_cross_entropy, validation=None):
         with pytest.raises((TypeError, ValueError)) as error:
-            lc.fit(model_of(True), loss, [batch], lc.SGD(0.1), epochs=1, ranks=ranks, progress=False)
+            lc.fit(model_of(True), loss, [batch], lc.SGD(0.1), epochs=1, ranks=ranks, progress=False,
+                   validation=validation)  # fmt: skip
         return type(error.value), str(error.value)
 
     for batch in (
@@ -259,6 +348,8 @@ def test_what_goes_wrong_in_a_batch_is_said_as_without_ranks():
         want = said(batch, None)
         for exact in (None, True):
             assert said(batch, Ranks(Comm(Exchange(1), 0), exact)) == want
+            if is_array(batch[0]):
+                assert said((x, targets, mask), Ranks(Comm(Exchange(1), 0), exact), validation=[batch]) == want
     assert said((x, targets.tolist()), Ranks(Comm(Exchange(1), 0), True), understanding) == (
         ValueError,
         "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "
