@@ -1,7 +1,9 @@
 """Clipping and the optimizers' steps on a GPU: one launch for many arrays, the same numbers as on the host."""
 
+import functools
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
@@ -62,14 +64,48 @@ def test_more_arrays_than_a_table_holds_and_both_dtypes(emulator):
     assert machine.launches == ["update"] * 3
 
 
-def test_a_rule_that_is_no_arithmetic_is_refused():
-    def rule(sqrt, w, dw, lr):
-        return (w - lr * max(dw, w),)
+def lion(sqrt, w, dw, m, lr, keep):
+    """Chen et al. 2023, algorithm 2: the sign of a mean."""
+    step = keep * m + (1 - keep) * dw
+    return w - lr * ((step > 0) * 1.0 - (step < 0) * 1.0), step
 
-    with pytest.raises(
-        TypeError, match=r"a rule should be made of \+ - \* / and sqrt alone; got w - lr \* max\(dw, w\)"
-    ):
-        as_cuda(rule, 0)
+
+scale = 3.0
+
+
+def scaled(sqrt, w, dw, m, lr, keep):
+    return w - lr * scale * dw, m
+
+
+def stepwise(sqrt, w, dw, m, lr, keep):
+    if True:
+        w = w - lr * dw
+    return w, m
+
+
+ODD = {
+    "made of + - * / and sqrt alone; got keep * m + (1 - keep) * dw": lion,
+    "made of its arguments alone; got scale": scaled,
+    "assignments and `return w, ...`; got if True:": stepwise,
+    "its text cannot be read": functools.partial(lion),
+}
+
+
+@pytest.mark.parametrize("message", ODD)
+def test_a_rule_that_is_more_than_arithmetic_runs_as_array_code(message, caplog):
+    """And moves as on the host."""
+    kind = type("Own", (Optimizer,), {
+        "slots": ("m",), "numbers": lambda self, lr, t: (lr, 0.9), "rule": staticmethod(ODD[message]),
+    })  # fmt: skip
+    with pytest.raises(TypeError, match=re.escape(message)):
+        as_cuda(ODD[message], 1)
+    w, dw = draw("float64")["0"], draw("float64", 1)["0"]
+    want, _ = ODD[message](np.sqrt, w.copy(), dw, np.zeros_like(w), 0.1, 0.9)
+    with installed() as xp:
+        params = {"w": xp.asarray(w)}
+        kind(0.1, 0.0, 0.0).step(params, {"w": xp.asarray(dw)})
+        assert np.array_equal(params["w"].get(), want)
+    assert "cannot be compiled for a GPU" in caplog.text
 
 
 def norm_of(machine, grads):

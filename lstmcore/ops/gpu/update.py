@@ -40,27 +40,36 @@ def update(machine: Machine, rule: Callable, entries: Sequence[tuple[Array, ...]
 
 @functools.cache
 def as_cuda(rule: Callable, slots: int) -> str:
-    """The text of (sqrt, w, dw, *slots, *numbers) -> (w, *slots) in C, on one line."""
-    (function,) = ast.parse(textwrap.dedent(inspect.getsource(rule))).body
-    assert isinstance(function, ast.FunctionDef)
-    *steps, last = function.body
-    names = [argument.arg for argument in function.args.args][3:]  # w and dw are there
-    lines = [f"REAL {name} = array[{k + 1}][k];" for k, name in enumerate(names[:slots])]
-    lines += [f"const REAL {name} = number[{k + 3}];" for k, name in enumerate(names[slots:])]
+    """The text of (sqrt, w, dw, *slots, *numbers) -> (w, *slots) in C, on one line. Raises TypeError for a rule that is
+    more than that."""
+    try:
+        function = ast.parse(textwrap.dedent(inspect.getsource(rule))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        raise TypeError("its text cannot be read") from None
+    match function:
+        case ast.FunctionDef(body=[*steps, ast.Return(value=ast.Tuple(elts=results))]):
+            names = [argument.arg for argument in function.args.args]
+        case _:
+            raise TypeError("a rule should be assignments and `return w, ...`")
+    lines = [f"REAL {name} = array[{k + 1}][k];" for k, name in enumerate(names[3 : slots + 3])]  # w and dw are there
+    lines += [f"const REAL {name} = number[{k + 3}];" for k, name in enumerate(names[slots + 3 :])]
     for step in steps:
-        assert isinstance(step, ast.Assign)
-        assert isinstance(step.targets[0], ast.Name)
-        name = step.targets[0].id
-        lines.append(f"{'' if name in names else 'REAL '}{name} = {_expression(step.value)};")
-        names.append(name)
-    assert isinstance(last, ast.Return)
-    assert isinstance(last.value, ast.Tuple)
-    lines += [f"array[{k}][k] = {_expression(value)};" for k, value in enumerate(last.value.elts)]
+        match step:
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                lines.append(f"{'' if name in names else 'REAL '}{name} = {_expression(step.value, names)};")
+                names.append(name)
+            case ast.Expr(value=ast.Constant(value=str())):  # a docstring
+                pass
+            case _:
+                raise TypeError(f"a rule should be assignments and `return w, ...`; got {ast.unparse(step)}")
+    lines += [f"array[{k}][k] = {_expression(value, names)};" for k, value in enumerate(results)]
     return " ".join(lines)
 
 
-def _expression(value: ast.expr) -> str:
+def _expression(value: ast.expr, names: Sequence[str]) -> str:
     for node in ast.walk(value):
         if not isinstance(node, SAME_IN_C) or (isinstance(node, ast.Call) and ast.unparse(node.func) != "sqrt"):
             raise TypeError(f"a rule should be made of + - * / and sqrt alone; got {ast.unparse(value)}")
+        if isinstance(node, ast.Name) and node.id not in names:
+            raise TypeError(f"a rule should be made of its arguments alone; got {node.id}")
     return ast.unparse(value)

@@ -171,7 +171,7 @@ class Optimizer:
             if not _fits(a, w):
                 check_like(f"state[{name!r}][{slot!r}]", a, tuple(w.shape), "the shape of the parameter", w)
         on_gpu = all(library_name(a) == "cupy" and is_float32_or_64(a.dtype) and a.flags.c_contiguous for a in arrays)
-        return Ready(memory, arrays, _mover(self, arrays), on_gpu)
+        return Ready(memory, arrays, _mover(self, arrays), on_gpu and _has_kernel(self))
 
 
 class Ready(NamedTuple):
@@ -210,6 +210,17 @@ def _mover(opt: Optimizer, arrays: tuple[Array, ...]) -> Move:
             a[...] = new
 
     return move
+
+
+def _has_kernel(opt: Optimizer) -> bool:
+    """Whether a GPU's kernel can be made of the rule; else it runs as array code there, which is told once."""
+    from lstmcore.ops.gpu.update import as_cuda
+
+    try:
+        return bool(as_cuda(opt.rule, len(opt.slots)))
+    except TypeError as reason:
+        _tell_once(f"the rule of {type(opt).__name__} cannot be compiled for a GPU ({reason}); it runs as array code")
+        return False
 
 
 def _tried(opt: Optimizer, w: Array) -> Exception | None:
