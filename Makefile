@@ -107,7 +107,7 @@ gpu:
 
 .venv-bare/done: pyproject.toml
 	$(PYTHON) -m venv .venv-bare
-	.venv-bare/$(SCRIPTS)/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.15.4' 'safetensors>=0.5' pytest pytest-timeout hypothesis
+	.venv-bare/$(SCRIPTS)/pip install --quiet 'numpy>=2.0' 'rich>=13' 'typer>=0.19' 'safetensors>=0.5' pytest pytest-timeout hypothesis
 	.venv-bare/$(SCRIPTS)/pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import lstmcore as lc
 from lstmcore.cli import app
-from lstmcore.cli.talk import keeping
+from lstmcore.cli.train.common import keeping
 from lstmcore.ops.cpu import disk
 from lstmcore.recipes import text as writing
 from lstmcore.recipes.loops import generator, npz

@@ -1,9 +1,8 @@
 """`lstmcore convert`: a model from one kind of file to another."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,20 +12,14 @@ from lstmcore.recipes.convert import convert as work
 EPILOG = "Example: lstmcore convert runs/text/model.safetensors model.onnx"
 
 
-class Side(StrEnum):
-    """Whose .safetensors file it should be."""
-
-    torch = "torch"
-    lstmcore = "lstmcore"
-
-
 def convert(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="A model of lstmcore, or .pt .safetensors .onnx .keras .weights.h5.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .pt .safetensors .onnx .keras or .weights.h5.")],
     to: Annotated[
-        Side | None, typer.Option(help="Whose .safetensors file OUT is; by default the other side's.")
+        Literal["torch", "lstmcore"] | None,
+        typer.Option(help="Whose .safetensors file OUT is; by default the other side's."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float16 or bfloat16 are written so, to files of torch and ONNX.")
@@ -54,7 +47,7 @@ def convert(
             options["dtype"] = read_dtype
         try:
             work(
-                source, out, to=to and to.value, dtype=dtype, lengths=lengths, overwrite=overwrite, tell=say,
+                source, out, to=to, dtype=dtype, lengths=lengths, overwrite=overwrite, tell=say,
                 options=options,
             )  # fmt: skip
         except ImportError as error:  # which extra is missing

@@ -1,5 +1,7 @@
 """Build a model from a few words and prove its gradients: the job behind `lstmcore check`."""
 
+from typing import Literal, TypeAlias, get_args
+
 import numpy as np
 
 from lstmcore import debug, layers
@@ -7,8 +9,8 @@ from lstmcore.ops.cells import CELLS
 from lstmcore.ops.losses import softmax_cross_entropy
 from lstmcore.ops.recurrence import EngineName
 
-MASKS = ("none", "right", "left", "gaps", "empty")
-TOPOLOGIES = ("none", "interleaved", "towers")
+Mask: TypeAlias = Literal["none", "right", "left", "gaps", "empty"]
+Topology: TypeAlias = Literal["none", "interleaved", "towers"]
 
 
 def model(
@@ -28,7 +30,7 @@ def model(
     independent stacks whose outputs are joined at the top (TensorFlow 1). Raises ValueError for an unknown word.
     """
     kind = layers.of_cell(CELLS[_one_of("cell", cell, tuple(CELLS))])
-    _one_of("bidirectional", bidirectional, TOPOLOGIES)
+    _one_of("bidirectional", bidirectional, get_args(Topology))
     rng = np.random.default_rng(seed)
 
     def tower(directions: int) -> list[layers.Layer]:
@@ -61,7 +63,7 @@ def mask(pattern: str, T: int, B: int, seed: int) -> np.ndarray | None:
         "left": steps >= T - lengths,
         "gaps": rng.random((T, B)) < 0.6,
         "empty": (steps < lengths) & (np.arange(B) > 0),
-    }[_one_of("mask", pattern, MASKS)]
+    }[_one_of("mask", pattern, get_args(Mask))]
 
 
 def check(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from lstmcore.train.update.optimizer import Optimizer
 BITS = 20
 STRINGS = 2**BITS
 CLASSES = BITS + 1
+OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd", "momentum", "rmsprop", "adagrad"]
 CHUNK = 64  # prefixes of ten bits that are finished together: 65,536 strings
 
 
@@ -38,7 +40,7 @@ class Options:
     batch: int = 50
     epochs: int = 40
     lr: float = 0.01  # the first rate of a cosine that ends at zero
-    optimizer: str = "adamw"
+    optimizer: OptimizerName = "adamw"
     dropout: float = 0.1  # of the last hidden state, before the linear layer
     examples: int = 10_000
     balanced: bool = False

@@ -6,9 +6,8 @@ calls `job.fit(callbacks, keep)`, where `keep` is what the command line has made
     job = finished.Job(about, net, loss, batches, opt, {"epochs": 5, "schedule": ..., "rng": rng})
     history = job.fit(train.watchers(tell), keep, progress)
 
-`about` says all that decides the outcome: finished.about("name", options, data, ...). In cli/train/*.py, the options
-ResumeOption, OverwriteOption and FindLrOption of cli/talk.py; the `keep` of `with keeping(out_folder, resume,
-overwrite) as keep` goes to the recipe and to `hand_over`, and `range_test(job, ...)` is what --find-lr does.
+`about` says all that decides the outcome: finished.about("name", options, data, ...). Its command is a function in
+cli/train/, which hands job and run to `Common.train` of cli/train/common.py: there stand the options of all trainings.
 """
 
 import hashlib

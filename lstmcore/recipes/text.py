@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -25,7 +26,7 @@ STRANDS = 32  # in which it is read: each starts without a memory
 PYTHON = 1_200_000  # characters of Python's sources, if not said otherwise
 SHORTEST = 1_000  # characters or words; a text of less is refused
 UNKNOWN = "<unk>"  # every word that is not among the most frequent ones
-LEVELS = ("character", "word")
+Level: TypeAlias = Literal["character", "word"]  # what is read and written at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Options:
     patience: int = 5  # epochs without an improvement on what is held back
     lr: float = 0.01  # the highest rate; it rises for 50 updates and falls to zero along a cosine
     dropout: float = 0.1
-    level: str = "character"  # what is read and written at a time: one of LEVELS
+    level: Level = "character"
     words: int = 10_000  # classes of a model of words: the most frequent ones, and UNKNOWN
     engine: str | None = None
     seed: int = 0
@@ -63,9 +64,9 @@ class Result:
     train_seconds: float
 
     @property
-    def level(self) -> str:
-        """What a symbol is: one of LEVELS."""
-        return LEVELS[0] if isinstance(self.symbols, str) else LEVELS[1]
+    def level(self) -> Level:
+        """What a symbol is."""
+        return level_of(self.symbols)
 
     @property
     def bits(self) -> float:
@@ -94,10 +95,15 @@ def read(path: Path | None, limit: int | None = None, tell: Tell = print) -> str
     return "".join(module.read_text(encoding="utf-8") for module in modules)[: limit or PYTHON]
 
 
-def tokens(text: str, level: str) -> Sequence[str]:
+def level_of(symbols: Sequence[str]) -> Level:
+    """Characters stand in one string, words in a list."""
+    return "character" if isinstance(symbols, str) else "word"
+
+
+def tokens(text: str, level: Level) -> Sequence[str]:
     """What stands for a class: the characters; or the words between blanks, the end of each line as a word "\\n"."""
-    if level not in LEVELS:
-        raise ValueError(f"`level` should be one of {', '.join(LEVELS)}; got {level!r}")
+    if level not in get_args(Level):
+        raise ValueError(f"`level` should be one of {', '.join(get_args(Level))}; got {level!r}")
     if level == "character":
         return text
     return [word for line in text.splitlines() for word in (*line.split(), "\n")]
@@ -233,7 +239,7 @@ def sample(
     ValueError for an empty start, one with symbols that were not learnt, a negative temperature, a top_k below 1, and a
     network whose answers are not finite.
     """
-    level = LEVELS[0] if isinstance(symbols, str) else LEVELS[1]
+    level = level_of(symbols)
     read = list(tokens(start, level))
     if level == "word" and read and not start.endswith("\n"):
         read.pop()  # the end of a line that goes on

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, get_args, get_type_hints
+from types import UnionType
+from typing import Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ class Option(NamedTuple):
     """One option of a verb."""
 
     name: str  # as it is typed
-    kind: type
+    kind: object
 
 
 def options(verb: Callable[..., None]) -> list[Option]:
@@ -128,7 +129,7 @@ def options(verb: Callable[..., None]) -> list[Option]:
             typed = next(
                 (part for part in (info.default, *(info.param_decls or ())) if str(part).startswith("--")), None
             )
-            kind = next((part for part in get_args(kind) if isinstance(part, type)), kind)  # int | None is an int
+            kind = get_args(kind)[0] if get_origin(kind) in (UnionType, Union) else kind  # int | None is an int
             found.append(Option(typed or f"--{name.replace('_', '-')}", kind))
     return found
 
@@ -146,7 +147,9 @@ VERBS = verbs(cli.app)
 
 def value(option: Option, rng: random.Random) -> str:
     """A value of the option's type, more often wrong than right."""
-    if issubclass(option.kind, StrEnum):
+    if get_origin(option.kind) is Literal:
+        return rng.choice([*get_args(option.kind), "x", ""])
+    if isinstance(option.kind, type) and issubclass(option.kind, StrEnum):
         return rng.choice([*(member.value for member in option.kind), "x", ""])
     if option.kind is int:
         return rng.choice(INTEGERS[:8] if option.name[2:] in ENDLESS else INTEGERS)

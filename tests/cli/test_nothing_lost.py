@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from command import called, lstmcore
+from rich.table import Table
 
 from lstmcore.cli import talk
+from lstmcore.cli.train import common
 from lstmcore.recipes import alphabet
 from lstmcore.recipes.lock import locked
 
@@ -95,9 +97,9 @@ def test_what_cannot_be_saved_is_shown_all_the_same(tmp_path, capsys):
         def save(folder, result, options):
             raise OSError(28, "No space left on device", "model.safetensors")
 
-    keep = talk.Keep(tmp_path)
+    keep = common.Keep(tmp_path)
     with pytest.raises(talk.typer.Exit) as exit:
-        talk.hand_over(Recipe, None, None, keep, True, lambda result, options: talk.say("[shown]"))
+        common.hand_over(Recipe, None, None, keep, True, lambda result, options: talk.say("[shown]"))
     assert exit.value.exit_code == 2
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == "[shown]"
@@ -120,7 +122,7 @@ def test_messages_are_plain_text(capsys):
     for speak, stream in ((talk.say, "out"), (talk.tell, "err")):
         speak("[plot] [/b] :smile: [link=x]")
         assert getattr(capsys.readouterr(), stream) == "[plot] [/b] :smile: [link=x]\n"
-    talk.out.print(talk.Table("[a]", box=None))
+    talk.out.print(Table("[a]", box=None))
     assert "[a]" in capsys.readouterr().out
 
 

@@ -8,6 +8,7 @@ import pytest
 from command import called
 
 from lstmcore.cli import ranks, talk
+from lstmcore.cli.train import common
 from lstmcore.train import Ranks
 
 
@@ -29,7 +30,7 @@ def on_rank(monkeypatch):
 
     def begin(rank, size):
         these = Ranks(Alike(rank, size))
-        for module in (ranks, talk, import_module("lstmcore.cli.train")):
+        for module in (ranks, common, import_module("lstmcore.cli.train")):
             monkeypatch.setattr(module, "started", lambda: these)
         for stream in (talk.out, talk.err):
             monkeypatch.setattr(stream, "quiet", False)

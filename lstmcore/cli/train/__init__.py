@@ -7,6 +7,7 @@ import typer
 from lstmcore.cli.ranks import Together, started
 from lstmcore.cli.talk import err, fail, or_complain, out, print_or_go_on
 from lstmcore.cli.train import alphabet, count, loops, series, text
+from lstmcore.cli.train.common import with_common
 from lstmcore.train.interrupt import die_at_once
 
 train = typer.Typer(cls=Together, help="Train a recipe: data, model, training, test, picture.", no_args_is_help=True)
@@ -35,8 +36,8 @@ def begin(
     or_complain(lambda: ranks.want(exact))
 
 
-train.command("count", epilog=count.EPILOG)(count.train_count)
-train.command("alphabet", epilog=alphabet.EPILOG)(alphabet.train_alphabet)
-train.command("text", epilog=text.EPILOG)(text.train_text)
-train.command("series", epilog=series.EPILOG)(series.train_series)
-train.command("loops", epilog=loops.EPILOG)(loops.train_loops)
+train.command("count", epilog=count.EPILOG)(with_common(count.train_count))
+train.command("alphabet", epilog=alphabet.EPILOG)(with_common(alphabet.train_alphabet, "begin_from"))
+train.command("text", epilog=text.EPILOG)(with_common(text.train_text))
+train.command("series", epilog=series.EPILOG)(with_common(series.train_series))
+train.command("loops", epilog=loops.EPILOG)(with_common(loops.train_loops))

@@ -1,43 +1,23 @@
 """`lstmcore train alphabet`."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from lstmcore.cli.talk import (
-    EngineOption,
-    FindLrOption,
-    JsonOption,
-    OutOption,
-    OverwriteOption,
-    ResumeOption,
-    SeedOption,
-    hand_over,
-    keeping,
-    number,
-    or_complain,
-    out,
-    range_test,
-    say,
-    tell,
-)
+from lstmcore.cli.talk import number, out, say, tell
+from lstmcore.cli.train.common import Common
 from lstmcore.recipes import alphabet as spelling
-
-
-class Freeze(StrEnum):
-    recurrent = "recurrent"
-
 
 EPILOG = "Example: lstmcore train alphabet --cure --freeze recurrent --out runs/alphabet"
 DEFAULT = spelling.Options()
 
 
 def train_alphabet(
+    common: Common,
     cure: Annotated[bool, typer.Option("--cure", help="Try the remedies, each alone and one after the other.")] = False,
     freeze: Annotated[
-        Freeze | None, typer.Option(help="Beside it, train the read-out alone: an echo-state network.")
+        Literal["recurrent"] | None, typer.Option(help="Beside it, train the read-out alone: an echo-state network.")
     ] = None,
     as_posted: Annotated[
         bool, typer.Option("--as-posted", help="40 rows of one step, not one sequence of 40 steps: no time at all.")
@@ -47,24 +27,19 @@ def train_alphabet(
     lr: Annotated[float, number("Learning rate.")] = DEFAULT.lr,
     momentum: Annotated[float, number("", max=0.999)] = DEFAULT.momentum,
     noise: Annotated[float, number("Uniform noise on each gradient, in units of the mean of |w|.")] = DEFAULT.noise,
-    engine: EngineOption = None,
-    seed: SeedOption = DEFAULT.seed,
-    out_folder: OutOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    find_lr: FindLrOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """The string abcdefghijkl for ever, as character codes: why every prediction is the mean, and what cures it."""
     options = spelling.Options(
         hidden=hidden, epochs=epochs, lr=lr, momentum=momentum, noise=noise, freeze=freeze is not None,
-        one_step=as_posted, engine=engine, seed=seed,
+        one_step=as_posted, engine=common.engine, seed=common.seed,
     )  # fmt: skip
-    if find_lr:
-        range_test(or_complain(lambda: spelling.job(options)[0]), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite) as keep:
-        result = or_complain(lambda: spelling.run(options, cure, tell=tell, keep=keep))
-        hand_over(spelling, result, options, keep, as_json, _show)
+    common.train(
+        spelling,
+        options,
+        job=lambda: spelling.job(options)[0],
+        run=lambda keep: spelling.run(options, cure, tell=tell, keep=keep),
+        show=_show,
+    )
 
 
 def _show(result: spelling.Result, options: spelling.Options) -> None:

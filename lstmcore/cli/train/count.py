@@ -1,82 +1,47 @@
 """`lstmcore train count`."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from lstmcore.cli.talk import (
-    LSTM,
-    Cell,
-    EngineOption,
-    FindLrOption,
-    FromOption,
-    JsonOption,
-    OutOption,
-    OverwriteOption,
-    ResumeOption,
-    SeedOption,
-    fail,
-    hand_over,
-    keeping,
-    number,
-    or_complain,
-    out,
-    range_test,
-    say,
-    tell,
-)
+from lstmcore.cli.talk import LSTM, Cell, fail, number, out, say, tell
+from lstmcore.cli.train.common import Common
 from lstmcore.recipes import count as counting
-
-
-class OptimizerName(StrEnum):
-    adamw = "adamw"
-    adam = "adam"
-    sgd = "sgd"
-    momentum = "momentum"
-    rmsprop = "rmsprop"
-    adagrad = "adagrad"
-
 
 EPILOG = "Example: lstmcore train count --out runs/count --seed 3 --balanced"
 DEFAULT = counting.Options()
 
 
 def train_count(
+    common: Common,
     hidden: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = DEFAULT.hidden,
     layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = DEFAULT.layers,
     cell: Annotated[Cell, typer.Option(help="What the layers are made of.")] = LSTM,
     batch: Annotated[int, typer.Option(min=1, help="Strings per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training strings.")] = DEFAULT.epochs,
     lr: Annotated[float, number("Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
-    optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName.adamw,
+    optimizer: Annotated[counting.OptimizerName, typer.Option()] = DEFAULT.optimizer,
     dropout: Annotated[float, number("Of the last hidden state.", max=0.99)] = DEFAULT.dropout,
     examples: Annotated[int, typer.Option(min=1, max=2**20 - 1, help="Strings to learn from.")] = DEFAULT.examples,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every number of ones its share.")] = False,
-    engine: EngineOption = None,
-    seed: SeedOption = DEFAULT.seed,
     goal: Annotated[float | None, number("Exit with 1 if the test error, a fraction, is above.", None)] = None,
-    out_folder: OutOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    begin_from: FromOption = None,
-    find_lr: FindLrOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Count the ones of a 20-bit string: learn from 10,000 strings, be tested on all the others.
 
     The strings learnt from are drawn like any others, so hardly one has very few or very many ones, and it is those
     that go wrong: see the table, and what --balanced makes of it.
     """
-    options = counting.Options(
-        hidden, layers, cell.value, batch, epochs, lr, optimizer.value, dropout, examples, balanced, engine, seed
+    sizes = hidden, layers, cell.value, batch, epochs, lr
+    options = counting.Options(*sizes, optimizer, dropout, examples, balanced, common.engine, common.seed)
+    result = common.train(
+        counting,
+        options,
+        job=lambda: counting.job(options)[0],
+        run=lambda keep: counting.run(options, tell=tell, keep=keep),
+        show=_show,
+        hint=lambda result: ["10011011101001101110"],
     )
-    if find_lr:
-        range_test(or_complain(lambda: counting.job(options)[0]), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite, begin_from) as keep:
-        result = or_complain(lambda: counting.run(options, tell=tell, keep=keep))
-        hand_over(counting, result, options, keep, as_json, _show, ("10011011101001101110",))
     if goal is not None and result.test_error > goal:
         fail(f"the test error, {result.test_error:.6f}, is above the goal of {goal}")
 

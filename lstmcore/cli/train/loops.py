@@ -1,7 +1,6 @@
 """`lstmcore train loops`."""
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,63 +8,25 @@ import typer
 from rich.table import Table
 
 from lstmcore.arrays import Plain
-from lstmcore.cli.talk import (
-    EngineOption,
-    FindLrOption,
-    FromOption,
-    JsonOption,
-    OutOption,
-    OverwriteOption,
-    ResumeOption,
-    SeedOption,
-    fail,
-    hand_over,
-    keeping,
-    number,
-    or_complain,
-    out,
-    range_test,
-    say,
-    tell,
-)
+from lstmcore.cli.talk import fail, number, or_complain, out, say, tell
+from lstmcore.cli.train.common import Common
 from lstmcore.recipes import loops
-from lstmcore.recipes.loops import generator, npz, pdb, scores
+from lstmcore.recipes.loops import generator, models, npz, pdb, scores
 
 EPILOG = "Example: lstmcore train loops --data loops.npz --out runs/loops"
-EMBEDDED = 3000  # loops, if no data are given
-
-
-class Model(StrEnum):
-    per_step = "per-step"
-    q3 = "q3"
-
-
-class Topology(StrEnum):
-    layers = "layers"
-    towers = "towers"
-
-
-class Head(StrEnum):
-    per_step = "per-step"
-    last_state = "last-state"
-    last_output = "last-output"
-
-
-class Cut(StrEnum):
-    loops = "loops"
-    chains = "chains"
 
 
 def train_loops(
+    common: Common,
     data: Annotated[Path | None, typer.Option(help="A .npz file of loops (docs/loops-format.md).")] = None,
     pdb_folder: Annotated[Path | None, typer.Option("--pdb", help="A folder of PDB and mmCIF files.")] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="With --data: leave out loops that make no sense.")
     ] = False,
-    cut: Annotated[Cut, typer.Option(help="With --pdb: coil between helices and strands; whole chains.")] = Cut.loops,
-    model: Annotated[Model, typer.Option(help="Sets what is not said below.")] = Model.per_step,
-    topology: Annotated[Topology | None, typer.Option(help="How the two directions meet.")] = None,
-    head: Annotated[Head | None, typer.Option(help="What the angles are made of.")] = None,
+    cut: Annotated[pdb.Cut, typer.Option(help="With --pdb: coil between helices and strands; whole chains.")] = "loops",
+    model: Annotated[models.Model, typer.Option(help="Sets what is not said below.")] = "per-step",
+    topology: Annotated[models.Topology | None, typer.Option(help="How the two directions meet.")] = None,
+    head: Annotated[models.Head | None, typer.Option(help="What the angles are made of.")] = None,
     widths: Annotated[str | None, typer.Option(help="Units of each layer and direction, as in 64,64.")] = None,
     dropout: Annotated[float | None, number("After each layer.", max=0.99)] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Loops per update.")] = None,
@@ -76,34 +37,27 @@ def train_loops(
     split: Annotated[
         str, typer.Option(help="grouped: equal sequences in one part; random; or a file, a part per line.")
     ] = "grouped",
-    engine: EngineOption = None,
-    seed: SeedOption = 0,
-    out_folder: OutOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    begin_from: FromOption = None,
-    find_lr: FindLrOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Backbone torsion angles of protein loops, residue by residue, beside predictions that cost nothing.
 
     By default on loops that are made up by known rules, so that the best possible error is known too.
     """
     told: Plain = {
-        "topology": topology and topology.value,
-        "head": head and head.value,
+        **{"topology": topology, "head": head, "dropout": dropout, "batch": batch, "epochs": epochs, "lr": lr},
         "widths": None if widths is None else or_complain(lambda: _widths(widths)),
-        **{"dropout": dropout, "batch": batch, "epochs": epochs, "lr": lr, "patience": patience, "pad": pad},
-        **{"split": split, "engine": engine, "seed": seed},
+        **{"patience": patience, "pad": pad, "split": split, "engine": common.engine, "seed": common.seed},
     }
-    options = replace(loops.MODELS[model.value], **{name: value for name, value in told.items() if value is not None})
-    found = or_complain(lambda: _data(data, pdb_folder, cut.value, skip_bad))
+    options = replace(loops.MODELS[model], **{name: value for name, value in told.items() if value is not None})
+    found = or_complain(lambda: _data(data, pdb_folder, cut, skip_bad))
     best = generator.best if data is None and pdb_folder is None else None
-    if find_lr:
-        range_test(or_complain(lambda: loops.prepare(found, options)).training, out_folder, as_json)
-    with keeping(out_folder, resume, overwrite, begin_from) as keep:
-        result = or_complain(lambda: loops.run(found, options, tell=tell, best=best, keep=keep))
-        hand_over(loops, result, options, keep, as_json, _show, (result.parts.tested.sequences[0],))
+    common.train(
+        loops,
+        options,
+        job=lambda: loops.prepare(found, options).training,
+        run=lambda keep: loops.run(found, options, tell=tell, best=best, keep=keep),
+        show=_show,
+        hint=lambda result: [result.parts.tested.sequences[0]],
+    )
 
 
 def _show(result: loops.Result, options: loops.Options) -> None:
@@ -115,7 +69,7 @@ def _show(result: loops.Result, options: loops.Options) -> None:
     )
 
 
-def _data(data: Path | None, folder: Path | None, cut: str, skip_bad: bool) -> loops.Loops:
+def _data(data: Path | None, folder: Path | None, cut: pdb.Cut, skip_bad: bool) -> loops.Loops:
     if data is not None and folder is not None:
         raise ValueError("--data and --pdb are two sources: give one")
     if folder is not None:
@@ -123,7 +77,7 @@ def _data(data: Path | None, folder: Path | None, cut: str, skip_bad: bool) -> l
             return pdb.read(folder, cut, tell)
         except ImportError as error:
             fail(str(error), 2)
-    return generator.generate(EMBEDDED) if data is None else npz.read(data, tell, skip_bad)
+    return generator.generate() if data is None else npz.read(data, tell, skip_bad)
 
 
 def _widths(text: str) -> tuple[int, ...]:

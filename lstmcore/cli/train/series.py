@@ -1,6 +1,5 @@
 """`lstmcore train series`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,46 +7,24 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from lstmcore.cli.talk import (
-    EngineOption,
-    FindLrOption,
-    FromOption,
-    JsonOption,
-    OutOption,
-    OverwriteOption,
-    ResumeOption,
-    SeedOption,
-    fail,
-    hand_over,
-    keeping,
-    number,
-    or_complain,
-    out,
-    range_test,
-    say,
-    tell,
-)
+from lstmcore.cli.talk import fail, number, or_complain, out, say, tell
+from lstmcore.cli.train.common import Common
 from lstmcore.recipes import series as forecasting
-
-
-class Missing(StrEnum):
-    mask = "mask"
-    fill = "fill"
-    stop = "stop"
-
+from lstmcore.recipes.series.read import Missing
 
 EPILOG = "Example: lstmcore train series load.csv --column MW --season 24 --out runs/load"
 DEFAULT = forecasting.Options()
 
 
 def train_series(
+    common: Common,
     file: Annotated[Path | None, typer.Argument(help="A CSV file; by default a noisy sine.")] = None,
     column: Annotated[str | None, typer.Option(help="The column to forecast.")] = None,
     delimiter: Annotated[
         str | None, typer.Option(help="Between columns: a sign, or tab; found out if not said.")
     ] = None,
     decimal: Annotated[str | None, typer.Option(help=". or , in numbers; found out if there is no doubt.")] = None,
-    missing: Annotated[Missing, typer.Option(help="Values that are not there.")] = Missing.mask,
+    missing: Annotated[Missing, typer.Option(help="Values that are not there.")] = "mask",
     na: Annotated[
         list[str] | None, typer.Option(help="What stands for a missing value, beside NA and the like; none: no more.")
     ] = None,
@@ -66,18 +43,11 @@ def train_series(
     batch: Annotated[int, typer.Option(min=1, help="Windows per update.")] = DEFAULT.batch,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the windows.")] = DEFAULT.epochs,
     lr: Annotated[float, number("Learning rate at the start; it falls to zero.")] = DEFAULT.lr,
-    engine: EngineOption = None,
-    seed: SeedOption = DEFAULT.seed,
-    out_folder: OutOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    begin_from: FromOption = None,
-    find_lr: FindLrOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Forecast a series: the next value, and many ahead, beside forecasts that cost nothing."""
     columns = tuple(beside or ())
-    options = forecasting.Options(hidden, window, horizon, season, batch, epochs, lr, engine, seed, columns, known)
+    sizes = hidden, window, horizon, season, batch
+    options = forecasting.Options(*sizes, epochs, lr, common.engine, common.seed, columns, known)
     if columns and file is None:
         fail("--with needs the FILE that the column is in", 2)
     if known and not columns:
@@ -85,17 +55,20 @@ def train_series(
 
     def read(file: Path) -> np.ndarray:
         return forecasting.read(
-            file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing.value, na=na or (), time=time,
+            file, column, tell, delimiter=delimiter, decimal=decimal, missing=missing, na=na or (), time=time,
             beside=columns,
         )  # fmt: skip
 
-    values = or_complain(lambda: read(file) if file else forecasting.noisy_sine(seed))
-    if find_lr:
-        range_test(or_complain(lambda: forecasting.job(values, options)), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite, begin_from) as keep:
-        result = or_complain(lambda: forecasting.run(values, options, tell=tell, keep=keep))
-        again = () if file is None else (str(file), *(() if column is None else ("--column", column)))
-        hand_over(forecasting, result, options, keep, as_json, _show, again)
+    values = or_complain(lambda: read(file) if file else forecasting.noisy_sine(common.seed))
+    again = [] if file is None else [str(file), *([] if column is None else ["--column", column])]
+    common.train(
+        forecasting,
+        options,
+        job=lambda: forecasting.job(values, options),
+        run=lambda keep: forecasting.run(values, options, tell=tell, keep=keep),
+        show=_show,
+        hint=lambda result: again,
+    )
 
 
 def _show(result: forecasting.Result, options: forecasting.Options) -> None:

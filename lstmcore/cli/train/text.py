@@ -1,37 +1,20 @@
 """`lstmcore train text`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lstmcore.cli.talk import (
-    EngineOption,
-    FindLrOption,
-    FromOption,
-    JsonOption,
-    OutOption,
-    OverwriteOption,
-    ResumeOption,
-    SeedOption,
-    hand_over,
-    keeping,
-    number,
-    or_complain,
-    range_test,
-    say,
-    tell,
-)
+from lstmcore.cli.talk import number, or_complain, say, tell
+from lstmcore.cli.train.common import Common
 from lstmcore.recipes import text as writing
 
 EPILOG = "Example: lstmcore train text book.txt --out runs/book --epochs 8"
 DEFAULT = writing.Options()
-Level = StrEnum("Level", list(writing.LEVELS))  # type: ignore[misc]
-CHARACTER = Level(DEFAULT.level)
 
 
 def train_text(
+    common: Common,
     file: Annotated[
         Path | None,
         typer.Argument(help="A text in UTF-8 (or with a byte order mark); by default the sources of Python."),
@@ -50,29 +33,23 @@ def train_text(
     ] = DEFAULT.patience,
     lr: Annotated[float, number("Highest learning rate; it falls to zero.")] = DEFAULT.lr,
     dropout: Annotated[float, number("After each LSTM layer.", max=0.99)] = DEFAULT.dropout,
-    level: Annotated[Level, typer.Option(help="What is read and written at a time.")] = CHARACTER,
+    level: Annotated[writing.Level, typer.Option(help="What is read and written at a time.")] = DEFAULT.level,
     words: Annotated[
         int, typer.Option(min=2, help="With --level word: the most frequent ones that are told apart.")
     ] = DEFAULT.words,
-    engine: EngineOption = None,
-    seed: SeedOption = DEFAULT.seed,
-    out_folder: OutOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    begin_from: FromOption = None,
-    find_lr: FindLrOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Learn to write, by characters or words: from the first 90 % of a text, tested on the rest."""
-    options = writing.Options(
-        hidden, layers, embedding, batch, steps, epochs, patience, lr, dropout, level.value, words, engine, seed
-    )
+    sizes = hidden, layers, embedding, batch, steps
+    options = writing.Options(*sizes, epochs, patience, lr, dropout, level, words, common.engine, common.seed)
     written = or_complain(lambda: writing.read(file, limit, tell))
-    if find_lr:
-        range_test(or_complain(lambda: writing.job(*writing.split(written, options), options)), out_folder, as_json)
-    with keeping(out_folder, resume, overwrite, begin_from) as keep:
-        result = or_complain(lambda: writing.run(written, options, tell=tell, keep=keep))
-        hand_over(writing, result, options, keep, as_json, _show, ("--temperature", "0.5"))
+    common.train(
+        writing,
+        options,
+        job=lambda: writing.job(*writing.split(written, options), options),
+        run=lambda keep: writing.run(written, options, tell=tell, keep=keep),
+        show=_show,
+        hint=lambda result: ["--temperature", "0.5"],
+    )
 
 
 def _show(result: writing.Result, options: writing.Options) -> None:

@@ -21,11 +21,12 @@ STATES = np.radians(  # (5, 2): phi and psi of the centres
 CONCENTRATION = 14.0  # of the von Mises distribution about a centre: a standard deviation of 15 degrees
 LETTERS = "ARNDCEQGHILKMFPSTYWV"
 FREQUENT = {"G": 3.0, "S": 2.0, "N": 1.8, "D": 2.0, "P": 1.6, "T": 1.6, "Y": 1.5, "C": 0.4}  # 1 for the others
+MADE_UP = 3000  # loops, where no data are given
 SHORTEST, LONGEST = 4, 30
 AGAIN = 0.45  # probability that a sequence comes once more
 
 
-def generate(n: int, seed: int = 0) -> Loops:
+def generate(n: int = MADE_UP, seed: int = 0) -> Loops:
     """n loops, of about n / 1.8 sequences."""
     rng = np.random.default_rng(seed)
     shares = np.array([FREQUENT.get(letter, 1.0) for letter in LETTERS])

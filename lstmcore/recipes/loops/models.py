@@ -9,23 +9,25 @@ head      "per-step": a dense layer that is the same at every residue, from what
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from lstmcore import layers
 from lstmcore.recipes.loops.torsions import CHANNELS
 
-TOPOLOGIES = ("layers", "towers")
-HEADS = ("per-step", "last-state", "last-output")
+Model: TypeAlias = Literal["per-step", "q3"]
+Topology: TypeAlias = Literal["layers", "towers"]
+Head: TypeAlias = Literal["per-step", "last-state", "last-output"]
 
 
 @dataclass(frozen=True)
 class Options:
     """What `lstmcore train loops` can be told. The defaults are those of --model per-step."""
 
-    model: str = "per-step"  # where the defaults come from, in MODELS
-    topology: str = "layers"
-    head: str = "per-step"
+    model: Model = "per-step"  # where the defaults come from, in MODELS
+    topology: Topology = "layers"
+    head: Head = "per-step"
     widths: tuple[int, ...] = (64, 64)  # units of each layer, in each direction
     dropout: float = 0.5  # after each layer
     batch: int = 64
@@ -40,7 +42,7 @@ class Options:
     seed: int = 0
 
 
-MODELS = {
+MODELS: dict[Model, Options] = {
     "per-step": Options(),
     "q3": Options("q3", "towers", "last-state", (256, 128, 64), 0.5, 200, 500, 0.004, False, 0.0, 50),
 }
@@ -51,9 +53,10 @@ def build(options: Options, letters: int, T: int, rng: np.random.Generator) -> l
 
     It gives (T, B, 4), or, with a head over the last step, (B, 4 T). Raises ValueError for unknown names.
     """
-    if options.topology not in TOPOLOGIES or options.head not in HEADS:
+    topologies, heads = get_args(Topology), get_args(Head)
+    if options.topology not in topologies or options.head not in heads:
         raise ValueError(
-            f"`topology` should be one of {', '.join(TOPOLOGIES)}, `head` of {', '.join(HEADS)}; got "
+            f"`topology` should be one of {', '.join(topologies)}, `head` of {', '.join(heads)}; got "
             f"{options.topology!r} and {options.head!r}"
         )
     body = _layers(options, letters, rng) if options.topology == "layers" else [_towers(options, letters, rng)]

@@ -19,7 +19,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")  # and each with .gz
 BOND = (0.8, 2.0)  # angstrom; C-N is 1.33 in a peptide, and at least 2.7 where nothing binds them
 BACKBONE = ("N", "CA", "C")
+Cut: TypeAlias = Literal["loops", "chains"]
 LENGTHS = {"loops": (4, 31), "chains": (2, 2000)}  # shorter and longer runs are left out
 
 
-def read(folder: Path, cut: str = "loops", tell: Tell = warn) -> Loops:
+def read(folder: Path, cut: Cut = "loops", tell: Tell = warn) -> Loops:
     """The loops, or chains, of all structures in a folder. tell: is called with what was left out, and why.
 
     Raises ImportError without gemmi, ValueError where nothing is found, OSError for what is no folder.
@@ -78,7 +79,7 @@ class Span(NamedTuple):
     last: tuple[int, str]
 
 
-def _of_file(path: Path, cut: str, left_out: Counter[str], tell: Tell) -> Iterator[tuple[str, np.ndarray]]:
+def _of_file(path: Path, cut: Cut, left_out: Counter[str], tell: Tell) -> Iterator[tuple[str, np.ndarray]]:
     """(sequence, angles (length, 2)) of every run of one structure. A file that gemmi cannot read is reported."""
     import gemmi
 
@@ -273,7 +274,7 @@ def _structured(residues: list[Residue], spans: list[Span], left_out: Counter[st
 
 
 def _runs(
-    part: list[Residue], structured: set[int], behind: set[int], before: set[int], cut: str, left_out: Counter[str]
+    part: list[Residue], structured: set[int], behind: set[int], before: set[int], cut: Cut, left_out: Counter[str]
 ) -> Iterator[tuple[int, int]]:
     """(first, behind the last) of each run of known residues; for loops, with a helix or strand at both ends."""
     free = [r.letter != "X" and (cut == "chains" or k not in structured) for k, r in enumerate(part)]

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from lstmcore.recipes.series.table import Table, table
 from lstmcore.recipes.series.times import TIME, index_of_rows, readings
 from lstmcore.train.callbacks.watchers import Tell
 
-WAYS = ("mask", "fill", "stop")  # with missing values
+Missing: TypeAlias = Literal["mask", "fill", "stop"]  # what becomes of missing values
 
 
 def read(
@@ -40,8 +41,8 @@ def read(
     Raises ValueError for what cannot be understood, or in several ways, with line numbers and counts; OSError for a
     file that cannot be read.
     """
-    if missing not in WAYS:
-        raise ValueError(f"`missing` should be one of {', '.join(WAYS)}; got {missing!r}")
+    if missing not in get_args(Missing):
+        raise ValueError(f"`missing` should be one of {', '.join(get_args(Missing))}; got {missing!r}")
     text, special = decoded(path)
     found = table(path, text, delimiter, SIGNS.get(decimal or "", decimal), column)
     name = _chosen(path, found, column, beside)

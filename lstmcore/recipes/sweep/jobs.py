@@ -16,8 +16,6 @@ from lstmcore.recipes.job import FILES, Keep
 from lstmcore.recipes.loops import generator, npz, pdb
 from lstmcore.train.callbacks.watchers import Tell
 
-MADE_UP = 3000  # loops, where no data are given: as many as `lstmcore train loops` makes up
-
 
 def _count(options: count.Options, tell: Tell, keep: Keep) -> count.Result:
     return count.run(options, False, tell, keep)
@@ -55,7 +53,7 @@ def _series(
 def _loops(
     options: loops.Options, tell: Tell, keep: Keep, file: Path | None = None, folder: Path | None = None
 ) -> loops.Result:
-    found = generator.generate(MADE_UP) if file is None else npz.read(file, tell)
+    found = generator.generate() if file is None else npz.read(file, tell)
     return loops.run(found if folder is None else pdb.read(folder, "loops", tell), options, False, tell, keep=keep)
 
 

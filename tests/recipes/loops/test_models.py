@@ -1,6 +1,7 @@
 """The networks: their shapes, that their gradients are right, and what each head has read."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lstmcore.recipes.loops.torsions import in_steps, one_hot
 SMALL = models.Options(widths=(4, 3), dropout=0.0)
 INDEX = np.array([[0, 5, 2, 7, 1, 3], [4, 4, 6, -1, -1, -1], [1, 2, 3, 4, -1, -1]])
 MASK = np.ascontiguousarray(INDEX.T >= 0)
-CASES = [(topology, head) for topology in models.TOPOLOGIES for head in models.HEADS]
+CASES = [(topology, head) for topology in get_args(models.Topology) for head in get_args(models.Head)]
 
 
 def network(topology: str, head: str) -> lc.Stack:
