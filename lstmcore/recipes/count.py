@@ -6,7 +6,7 @@ The job of a tutorial of 2016, whose training took 3 to 4 hours to 0.1 % error: 
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -202,21 +202,14 @@ def _grow(net: layers.Layer, state: State | None, rows: int, steps: int) -> tupl
 def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds."""
     return {
-        "recipe": "count",
+        **finished.outcome("count", options, result.history, result.engine),
         "test_error": result.test_error,
         "wrong": int(result.wrong.sum()),
         "total": int(result.tested.sum()),
-        "train_seconds": result.train_seconds,
         "test_seconds": result.test_seconds,
-        "engine": result.engine,
-        "seed": options.seed,
-        "updates": result.history["step"],
-        "ended": result.history["ended"],
-        "diverged": result.history["diverged"],
         "wrong_by_ones": result.wrong.tolist(),
         "tested_by_ones": result.tested.tolist(),
         "learnt_by_ones": result.learnt.tolist(),
-        "options": asdict(options),
     }
 
 

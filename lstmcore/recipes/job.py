@@ -192,6 +192,14 @@ def _digest_of(folder: Path) -> str:
     return hashlib.sha256((folder / FILES[0]).read_bytes()).hexdigest()[:16]
 
 
+def outcome(recipe: str, options: "DataclassInstance", history: History, engine: str) -> Plain:
+    """What the metrics of every recipe hold."""
+    counts = {"train_seconds": history["seconds"], "updates": history["step"]}
+    ended = {"ended": history["ended"], "diverged": history["diverged"]}
+    told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
+    return {"recipe": recipe, **counts, "engine": engine, "seed": told["seed"], **ended, "options": told}
+
+
 def save(
     folder: Path, model: layers.Layer, metrics: Plain, history: train.History | Mapping[str, train.History]
 ) -> None:

@@ -6,7 +6,7 @@ import math
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -278,7 +278,7 @@ def _drawn(logits: np.ndarray, temperature: float, top_k: int | None, rng: np.ra
 def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. nats and bits are per character (or word) held back."""
     return {
-        "recipe": "text",
+        **finished.outcome("text", options, result.history, result.engine),
         "nats": result.nats,
         "bits": result.bits,
         "perplexity": result.perplexity,
@@ -286,14 +286,7 @@ def metrics(result: Result, options: Options) -> Plain:
         "bigram_nats": result.bigram,
         "learnt": result.characters[0],
         "held_back": result.characters[1],
-        "train_seconds": result.train_seconds,
-        "engine": result.engine,
-        "seed": options.seed,
-        "updates": result.history["step"],
-        "ended": result.history["ended"],
-        "diverged": result.history["diverged"],
         "symbols": result.symbols,
-        "options": asdict(options),
     }
 
 

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,21 +127,14 @@ def metrics(result: Result, options: Options) -> Plain:
     """Plain data: what `--json` prints and metrics.json holds. mse is the masked squared error, angles are degrees."""
     tested = result.parts.tested
     return {
-        "recipe": "loops",
+        **finished.outcome("loops", options, result.history, result.engine),
         **result.score.as_plain(),
         "floors": {name: score.as_plain() for name, score in result.floors.items()},
         "by_position": [score.as_plain() for score in scores.by_position(result.predicted, tested)],
         "by_residue": {name: s.as_plain() for name, s in scores.by_residue(result.predicted, tested).items()},
         "loops": dict(zip(("learnt", "validation", "tested"), map(len, result.parts))),
         "leaked": result.leaked,
-        "train_seconds": result.train_seconds,
-        "engine": result.engine,
-        "seed": options.seed,
-        "updates": result.history["step"],
-        "ended": result.history["ended"],
-        "diverged": result.history["diverged"],
         "alphabet": tested.alphabet,
-        "options": asdict(options),
     }
 
 
