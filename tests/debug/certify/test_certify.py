@@ -5,6 +5,7 @@ import re
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from lstmcore.cli import app
 from lstmcore.debug.certify import certify, read_pack
 from lstmcore.debug.certify.certify import CannotBegin
+from lstmcore.debug.certify.engines import keras_layers
 from lstmcore.debug.certify.named import named
 from lstmcore.debug.certify.own import answer, layer_of
 from lstmcore.debug.certify.verdict import judge
@@ -317,6 +319,27 @@ def test_known_faults_are_found(request):
     assert "rnn-lengths-dstate" in unrolled
     assert "rnn-two" not in unrolled
     assert bad_cases("keras:numpy", "rnn-lengths-dstate", "rnn-two") == {}
+
+
+def test_a_layer_of_keras_is_built_once_for_each_place(jax):
+    built = []
+
+    class Layer:
+        non_trainable_variables = ()
+
+        def __init__(self, H, **told):
+            pass
+
+        def build(self, shape):
+            built.append(shape)
+
+    stand_in = ModuleType("keras")
+    stand_in.layers = SimpleNamespace(LSTM=Layer)
+    made = ("lstm", 4, False, (2, 5, 3), (("unroll", True),))
+    first, second = (keras_layers._layer(stand_in, *made, place) for place in (0, 1))
+    assert keras_layers._by_itself(stand_in, *made) is keras_layers._by_itself(stand_in, *made)
+    assert first is not second
+    assert built == [(2, 5, 3)] * 2
 
 
 def test_known_faults_of_other_ways(keras, flax, nightly):

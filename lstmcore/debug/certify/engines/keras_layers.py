@@ -97,7 +97,7 @@ def _told(dtype: str, unroll: bool, case: Golden) -> Plain:
 
 
 @functools.cache
-def _layer(keras: ModuleType, kind: str, H: int, both: bool, shape: tuple[int, ...], told: Told, at: int = 0) -> Theirs:
+def _layer(keras: ModuleType, kind: str, H: int, both: bool, shape: tuple[int, ...], told: Told, at: int) -> Theirs:
     """The layer at a place of a stack, built for inputs of a shape; the next case that has the same takes it again."""
     layer = getattr(keras.layers, KINDS[kind])(H, **dict(told))
     if both:
@@ -114,7 +114,7 @@ def _by_itself(keras: ModuleType, *made: Theirs) -> Theirs:
     """
     import jax
 
-    layer = _layer(keras, *made)
+    layer = _layer(keras, *made, 0)
     fixed = [v.value for v in layer.non_trainable_variables]
 
     def call(weights: Theirs, x: Theirs, initial_state: Theirs, mask: Theirs) -> Theirs:
