@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lstmcore.arrays import Array, Plain, State
 from lstmcore.debug.case import Case
@@ -14,7 +15,7 @@ from lstmcore.debug.diagnose.locate import Place, locate
 from lstmcore.debug.diagnose.norms import normed_without_gains, with_forms_settled
 from lstmcore.debug.diagnose.program import OWN
 from lstmcore.debug.diagnose.read_case import Reading, readings
-from lstmcore.debug.diagnose.search import Search, Suspicion
+from lstmcore.debug.diagnose.search import Search, Suspicion, unexplained
 from lstmcore.debug.diagnose.suspects import fitted, forgotten, in_layers, limits, suspects, truncations
 from lstmcore.debug.diagnose.trial import Bench, residual, with_loss_settled
 from lstmcore.debug.mistakes import Mistake
@@ -173,11 +174,15 @@ def diagnose(
     best = best or next((ladder for ladder in others if ladder.another(1)), None)
     best = best or next((way for ladder in others if (way := ladder.normed())), None)
     best = best or next((ladder for ladder in others if ladder.another(2)), None)
-    inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
-    if best is None and search and not inside and len(sound) > 1 and not sound[0].forward.seen:
-        tell(str(sound[0].place))
-        tell(f"the arrays can be read in {len(sound)} ways; looking for the one that a single mistake explains")
-        best = next((ladder for ladder in sound[:READINGS] if ladder.singles()), None)
+    if best is None and not sound[0].forward.seen:  # what is nearest, where no outputs tell
+        likeliest, *_ = sound
+        sound.sort(key=lambda ladder: ladder.distance)
+        inside = "da_i" in found[0].case.steps  # then lines are judged, not sums of lines
+        if search and not inside and len(sound) > 1:
+            tell(str(sound[0].place))
+            tell(f"the arrays can be read in {len(sound)} ways; looking for the one that a single mistake explains")
+            ways = dict.fromkeys([*sound[:READINGS], likeliest])
+            best = next((ladder for ladder in ways if ladder.singles()), None)
     best = best or sound[0]
     answer, head = best.verdict(search), judge_head(best.bench)
     return replace(answer, ok=False, head=head, names=(*answer.names, *head)) if head else answer
@@ -188,12 +193,16 @@ class _Ladder:
 
     def __init__(self, reading: Reading, tell: Callable[[str], None]):
         self.reading, self.tell = reading, tell
-        self.known = suspects(reading.case)
         self.forward = Forward(Bench(reading))
         self.function: tuple[Mistake, ...] | None = None if self.forward.seen else ()
         self.bench = Bench(reading)
         self.search = Search(self.bench, tell)
         self.ran = False
+
+    @cached_property
+    def known(self) -> list[Mistake]:
+        """The mistakes of the catalogue that this reading has room for."""
+        return suspects(self.reading.case)
 
     @property
     def plain(self) -> bool:
@@ -206,6 +215,12 @@ class _Ladder:
     def place(self) -> Place:
         """Where the gradients leave the right ones."""
         return locate(self.bench, self.bench.numbers())
+
+    @property
+    def distance(self) -> float:
+        """How far the gradients are from those of this reading: of an array that is right, next to nothing."""
+        grads = self.search.grads
+        return float(unexplained(grads, {key: 0 * g for key, g in grads.items()}, [self.bench.numbers()])[0])
 
     def another(self, size: int) -> bool:
         """Whether the outputs are those of another function, this many mistakes away: then it is that one."""
@@ -346,7 +361,7 @@ ADVICE = {
     "gradients to your own forward",
 }
 Z_KEEPS = "GRU: z and 1 - z swapped, forward and backward"  # half of the papers have it so
-READINGS = 4  # single mistakes are tried in this many readings
+READINGS = 4  # single mistakes are tried in this many readings, the nearest ones
 
 
 def _digits(reading: Reading) -> str:

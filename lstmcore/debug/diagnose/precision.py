@@ -5,8 +5,9 @@ decimals, they were printed with six. Few numbers may look so by chance: a forma
 2^-40, or where arrays that came with them have it.
 """
 
+import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -47,10 +48,17 @@ class Precision(NamedTuple):
         return bool(np.all(np.abs(np.round(numbers / units) * units - numbers) <= 4 * 2.0**-self.bits * numbers))
 
 
-def precisions(arrays: Mapping[str, np.ndarray]) -> dict[str, Precision]:
-    """How each array was written; one that does not tell, like the coarsest of the others that fits it."""
-    found = {name: _precision(a) for name, a in arrays.items()}
-    together = _precision(np.concatenate([a.ravel() for a in arrays.values()])) if arrays else None
+Told: TypeAlias = dict[tuple[int, bytes], Precision | None]  # by bits, and by the numbers that an array holds
+
+
+def precisions(arrays: Mapping[str, np.ndarray], told: Told | None = None) -> dict[str, Precision]:
+    """How each array was written; one that does not tell, like the coarsest of the others that fits it.
+
+    told: what others told, to be added to: the same numbers in another order are not looked at again.
+    """
+    told = {} if told is None else told
+    found = {name: _precision(a, told) for name, a in arrays.items()}
+    together = _precision(np.concatenate([a.ravel() for a in arrays.values()]), told) if arrays else None
     others = sorted({p for p in (*found.values(), together) if p is not None}, key=lambda p: (not p.text, p.bits))
     answer = {}
     for name, a in arrays.items():
@@ -70,10 +78,17 @@ def computed(arrays: Mapping[str, np.ndarray], written: Mapping[str, Precision])
     return max(units)
 
 
-def _precision(a: np.ndarray) -> Precision | None:
-    """The coarsest format that holds all of these numbers; None if they are too few to tell."""
+def _precision(a: np.ndarray, told: Told) -> Precision | None:
     bits = {"float16": 11, "float32": 24}.get(str(a.dtype), 53)
     numbers = np.unique(np.abs(a[a != 0]).astype(np.float64))
+    key = bits, hashlib.sha256(numbers.tobytes()).digest()
+    if key not in told:
+        told[key] = _format(bits, numbers)
+    return told[key]
+
+
+def _format(bits: int, numbers: np.ndarray) -> Precision | None:
+    """The coarsest format, of so many bits at most, that holds these numbers; None if they are too few to tell."""
     if len(numbers) < FEW:
         return None if bits == 53 else Precision(bits)
     for fewer in FORMATS:

@@ -10,12 +10,11 @@ from lstmcore.arrays import Array, State, to_numpy
 from lstmcore.debug.between import DroppedStack
 from lstmcore.debug.case import Case
 from lstmcore.debug.diagnose.loss import Given, Loss, given_loss, read_loss
-from lstmcore.debug.diagnose.precision import Precision, computed, precisions
+from lstmcore.debug.diagnose.precision import Precision, Told, computed, precisions
 from lstmcore.debug.diagnose.understand import Arranged, arrangements
 from lstmcore.debug.normed import FORMS, Norm
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
-from lstmcore.layers.initialise import UNFILLED
 from lstmcore.layers.tree import dotted, leaves
 from lstmcore.ops.cells import CELLS
 from lstmcore.shapes import check_mask, check_not_empty
@@ -35,6 +34,13 @@ class Reading(NamedTuple):
     open_order: bool  # the names do not tell the order of the gates
     function: str = ""  # which function it is, where the arrays are those of a variant
     loss: Loss | None = None  # what dy is derived from, if it was not given; the case holds its shape alone then
+
+
+class Known(NamedTuple):
+    """What was found for one reading and holds for others."""
+
+    formats: Told
+    structures: dict[tuple[int, int], tuple[str, Layer]]  # by the way to read the weights, and the width of dy
 
 
 def readings(
@@ -63,7 +69,8 @@ def readings(
         raise ValueError("`grads` should hold at least one gradient; got none")
     for name, value in grads.items():
         _numbers(f"grads[{name!r}]", value)
-    unit = 2.0**-24 if all(p.bits == 24 for p in precisions(grads).values()) else 2.0**-53  # what inputs were read in
+    told: Told = {}
+    unit = 2.0**-24 if all(p.bits == 24 for p in precisions(grads, told).values()) else 2.0**-53  # inputs were read in
     x = np.asarray(_host(x))
     dy = None if dy is None else np.asarray(_host(dy))
     if (dy is None) == (loss is None):
@@ -85,9 +92,10 @@ def readings(
         upstreams = [np.zeros((*of_loss.lead, H)) for H in widths]
     found, errors = [], []
     for upstream in upstreams:
+        known = Known(told, {})
         for arranged in arrangements(arrays, x, upstream, grads, layout, cell):
             try:
-                found.append(_read(arranged, seen, state, mask, dstate, dropout or {}, unit, of_loss))
+                found.append(_read(arranged, seen, state, mask, dstate, dropout or {}, unit, of_loss, known))
             except (KeyError, ValueError, TypeError) as error:
                 errors.append(error)
     if not found:
@@ -104,6 +112,7 @@ def _read(
     dropout: Mapping[str, Array],
     unit: float,
     of_loss: Given | None,
+    known: Known,
 ) -> Reading:
     """One reading, checked."""
     x, dy, layout = given.x, given.dy, given.layout
@@ -117,7 +126,9 @@ def _read(
     if x.ndim != 3 or dy.ndim not in (2, 3):
         raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
     check_not_empty("x", x, "TBI")
-    cell, model = _told_apart(given, dy.shape[-1])
+    if (key := (given.way, dy.shape[-1])) not in known.structures:
+        known.structures[key] = _told_apart(given, dy.shape[-1])
+    cell, model = known.structures[key]
     T, B, I = x.shape
     parts = {name: leaf for name, leaf in leaves(model) if isinstance(leaf, Recurrent)}
     widths = {
@@ -149,14 +160,15 @@ def _read(
     case = case._replace(dropout=masks, steps=_steps(seen, _axes_over_time(given), case))
     grads = {key: g.T if columns and key in case.state and g.ndim == 2 else g for key, g in given.grads.items()}
     got, transposed = _gradients(case, grads)
-    written = precisions({**got, **case.steps})
+    written = precisions({**got, **case.steps}, known.formats)
     real = mask if mask is not None and "x" in got and not got["x"][~mask].any() else None
     case = case._replace(grads={name: value.astype(np.float64) for name, value in got.items()})
     loss = of_loss and read_loss(of_loss, case, given.axes, _out_first(given.layout))
     notes = (*given.notes, *([str(loss)] if loss else []))
+    inputs = _inputs(case, written, known.formats)
     return Reading(
-        case, model, computed(got, written), transposed, written, _inputs(case, written), real, notes, given.open_order,
-        given.function, loss,
+        case, model, computed(got, written), transposed, written, inputs, real, notes, given.open_order, given.function,
+        loss,
     )  # fmt: skip
 
 
@@ -188,11 +200,11 @@ def _host(value: object) -> ArrayLike:
     return value if isinstance(value, list | tuple) else to_numpy(value)
 
 
-def _inputs(case: Case, written: Mapping[str, Precision]) -> Precision | None:
+def _inputs(case: Case, written: Mapping[str, Precision], told: Told) -> Precision | None:
     """How the inputs lost digits: those that were written as the gradients were. What is typed in is exact."""
     printed = {p for p in written.values() if p.text}
-    given = {"x": case.x, "dy": case.dy, **case.weights, **case.state, **case.dstate}
-    return max((p for p in precisions(given).values() if p in printed), key=lambda p: p.moved(1.0), default=None)
+    given = {"x": case.x, "dy": case.dy, **case.weights, **case.state, **case.dstate} if printed else {}
+    return max((p for p in precisions(given, told).values() if p in printed), key=lambda p: p.moved(1.0), default=None)
 
 
 def _numbers(name: str, value: np.ndarray) -> None:
@@ -229,7 +241,7 @@ def _told_apart(given: Arranged, out: int) -> tuple[str, Layer]:
             except KeyError as error:
                 errors.append(error)
             else:
-                found.append((name, from_config(config, "reference", UNFILLED)))
+                found.append((name, from_config(config, engine="reference")))
     if not found:
         raise errors[0]
     fitting = [(name, model) for name, model in found if sum(map(_width, _top(model).values())) == out]

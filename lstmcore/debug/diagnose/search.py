@@ -121,7 +121,7 @@ class Search:
         if self._tried_until_one_explains(islice(((singles[a], singles[b]) for a, b in ranked), PAIRS)):
             return
         self.tell(f"{len(self.tried)} sets of mistakes tried; now what explains most alone, with every other")
-        alone = _unexplained(self.grads, right, [able[m] for m in known])
+        alone = unexplained(self.grads, right, [able[m] for m in known])
         for k in np.argsort(alone, kind="stable")[:LEADERS]:
             if self._one_explains(self.run((known[k], m) for m in known if m is not known[k])):
                 return
@@ -153,7 +153,7 @@ BATCH = 50
 LEADERS = 6  # this many of the best single mistakes are run with every other: effects that do not add up
 
 
-def _unexplained(grads: Numbers, right: Numbers, singles: list[Numbers]) -> np.ndarray:
+def unexplained(grads: Numbers, right: Numbers, singles: list[Numbers]) -> np.ndarray:
     """What each single leaves of the deviation, as a sum of logarithms over arrays: the least explains the most."""
     score = np.zeros(len(singles))
     for key, given in grads.items():

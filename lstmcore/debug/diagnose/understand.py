@@ -39,6 +39,7 @@ class Arranged(NamedTuple):
     options: Mapping[str, object] = PLAIN  # of the cell
     function: str = ""  # in words, where these make it another function
     gains: Mapping[str, str] = NO_GAINS  # of layer normalisation
+    way: int = 0  # those of one number differ in nothing but the axes of x and dy
 
 
 def arrangements(
@@ -81,13 +82,13 @@ def arrangements(
         else:
             found = list(programs(weights, grads, x.shape, dy.shape))
             own = found or list(several(weights, grads, x.shape, dy.shape)) or own
-    ways = [(one, axes) for one in own for axes in _axes(x, dy, one.I, one.H)]
-    for o, (xs, dys) in sorted(ways, key=lambda way: way[1][0] != way[1][1]):  # turned alike first, in every way
+    ways = [(k, one, axes) for k, one in enumerate(own) for axes in _axes(x, dy, one.I, one.H)]
+    for k, o, (xs, dys) in sorted(ways, key=lambda way: way[2][0] != way[2][1]):  # turned alike first, in every way
         moved = {**o.grads, "x": o.grads["x"].transpose(xs)} if _alike(o.grads, "x", x, xs) else o.grads
         said = (*notes, *([o.how] if o.how else []), *_said(xs, dys, x, dy))
         yield Arranged(
             o.layout, o.cell, _along(x, xs), _along(dy, dys), o.weights, moved, xs, dys, said, o.open_order, o.options,
-            o.function, o.gains,
+            o.function, o.gains, k,
         )  # fmt: skip
 
 

@@ -1,9 +1,14 @@
 """Arrays as people hand them over: each is read, said in the notes, and right gradients of it are right."""
 
+import importlib
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore.debug.diagnose.read_case import readings
+from lstmcore.debug.mistakes import MISTAKES, mutant
 from lstmcore.interop import Layout, from_lstmcore
 from lstmcore.interop.layouts import Part
 
@@ -97,20 +102,67 @@ def test_square_matrices_leave_a_question_not_a_wrong_verdict():
             assert f"matrices over [{', '.join(rows)}]" in answer.notes
 
 
-def test_a_gru_whose_recurrent_matrix_comes_first_under_names_that_tell_nothing():
-    """I = H, and the blocks not in r z n: the outputs tell which matrix meets x, and without them the gradients."""
+def nameless_gru(T, B, H, *mistakes):
+    """Weights, x, dy, gradients and y, the recurrent matrix first, the blocks not in r z n; I = H."""
     order, of_h = "rnz", "rmz"
     parts = (Part("Bm", "h", of_h, out_first=True), Part("A", "x", order, out_first=True))
     layout = Layout("no words", {"gru": (*parts, Part("b1", "b", order), Part("b2", "b", of_h))})
-    gru, x = lc.GRU(H, H, dtype="float64", seed=3), rng.standard_normal((T, B, H))
-    y, _, cache = gru.forward(x)
-    grads = from_lstmcore(gru.backward(DY, cache)[2], layout, "gru", gradients=True)
-    weights = from_lstmcore(dict(gru.params), layout, "gru")
+    draw = np.random.default_rng(6).standard_normal
+    gru, x, dy = lc.GRU(H, H, dtype="float64", seed=3, engine="reference"), draw((T, B, H)), draw((T, B, H))
+    zeros = {"h0": np.zeros((B, H))}
+    found = mutant(*mistakes).run(gru, dict(gru.params), x, None, zeros, dy, zeros)
+    grads = from_lstmcore({name: found[name] for name in gru.params}, layout, "gru", gradients=True)
+    return from_lstmcore(dict(gru.params), layout, "gru"), x, dy, grads, gru.predict(x)[0]
+
+
+def test_a_gru_whose_recurrent_matrix_comes_first_under_names_that_tell_nothing():
+    """I = H, and the blocks not in r z n: the outputs tell which matrix meets x, and without them the gradients."""
+    weights, x, dy, grads, y = nameless_gru(T, B, H)
     for seen in (y, None):
-        answer = lc.debug.diagnose(weights, x, DY, grads, y=seen)
+        answer = lc.debug.diagnose(weights, x, dy, grads, y=seen)
         assert answer.ok, str(answer)
-        assert f"gate blocks in the order {' '.join(order)}, A is what meets x" in answer.notes
-    assert not lc.debug.diagnose(weights, x, DY, grads | {"A": 2 * grads["A"]}, search=False).ok
+        assert "gate blocks in the order r n z, A is what meets x" in answer.notes
+
+
+def test_what_many_readings_share_is_found_once(monkeypatch):
+    """T = B = I = H: both x and dy in six orders of axes, and each of these with 24 ways to read the weights."""
+    counts = Counter()
+
+    def counted(file, name):
+        module = importlib.import_module(f"lstmcore.debug.diagnose.{file}")
+        inner = getattr(module, name)
+
+        def call(*args):
+            counts[name] += 1
+            return inner(*args)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted("precision", "_format")
+    counted("read_case", "_told_apart")
+    weights, x, dy, grads, y = nameless_gru(4, 4, 4)
+    assert len(readings(weights, x, dy, grads, y=y)) == 24 * 36
+    assert counts == {"_told_apart": 24, "_format": 7}  # four gradients, all of them, y, and all of these
+    assert lc.debug.diagnose(weights, x, dy, grads).ok
+
+
+@pytest.mark.parametrize("key", ["A", "Bm"])
+def test_a_wrong_gradient_of_a_gru_that_nothing_tells_apart(key):
+    """Without outputs the way to read it is that whose gradients are nearest: here most are right in it."""
+    weights, x, dy, grads, _ = nameless_gru(T, 3, H)
+    answer = lc.debug.diagnose(weights, x, dy, grads | {key: 2 * grads[key]})
+    assert answer.names == (f"dW_{'ih' if key == 'A' else 'hh'} is counted twice",)
+    assert answer.where.arrays == (key,)
+    assert "gate blocks in the order r n z, A is what meets x" in answer.notes
+
+
+@pytest.mark.parametrize("name", ["z is left out of the direct path to h_{t-1}", "h_{t-1} is left out of dz"])
+def test_a_mistake_in_the_loop_of_a_gru_that_nothing_tells_apart(name):
+    """No gradient is right, and in one way to read it they are nearest all the same."""
+    weights, x, dy, grads, _ = nameless_gru(T, 3, H, next(m for m in MISTAKES if m.name == f"GRU: {name}"))
+    answer = lc.debug.diagnose(weights, x, dy, grads)
+    assert answer.names == (f"GRU: {name}",)
+    assert "gate blocks in the order r n z, A is what meets x" in answer.notes
 
 
 def test_what_nobody_knows_in_a_gru_that_resets_before_the_product_is_placed():
