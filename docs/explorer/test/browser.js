@@ -1,20 +1,17 @@
-// The built page in a real browser: node test/browser.js PAGE TRUTH CHROMIUM [FOLDER for pictures]
+// The built page in a real browser: node test/browser.js PAGE TRUTH CHROMIUM
 //
 // PAGE is what `lstmcore explain` wrote; TRUTH what the engine itself says, as tests/debug/explain/test_browser.py
 // writes it: { values: { step: { plain: {name: value}, masked: ... } }, lines: likewise, [file:line, equation],
 // edits: [{ step, masked, edits: {name: value}, values: {name: value} }], long: {...} }.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { launch, violations } from "./chromium.js";
 
-const [, , file, truthFile, executablePath, pictures] = process.argv;
+const [, , file, truthFile, executablePath] = process.argv;
 const truth = JSON.parse(readFileSync(truthFile, "utf-8"));
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf-8");
 const address = pathToFileURL(file).href;
 const EPS = 2 ** -52;
-const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]; // prettier-ignore
 
 /** Numbers written with a true minus sign. */
 const number = (text) => Number(text.replaceAll("−", "-"));
@@ -40,7 +37,8 @@ const tests = {
         for (let turn = 0; turn < 4; turn++) await null; // the page is up to date, and need not be painted
         const text = (role) => document.querySelector(`#inspector [data-role=${role}]`)?.textContent ?? "";
         const equation = document.querySelector("#inspector p[id^=eq]")?.id ?? "";
-        answers[name] = { value: text("value"), line: text("line"), equation, button: button.textContent };
+        const back = button.classList.contains("back");
+        answers[name] = { value: text("value"), line: text("line"), equation, button: button.textContent, back };
       }
       return answers;
     });
@@ -50,6 +48,7 @@ const tests = {
       near(number(answer.value), want[name], largest(want), name);
       const [place, equation] = truth.lines.lstm.plain[name];
       assert.equal(answer.line, place, name);
+      assert.equal(answer.back, /^d[A-Za-z]/.test(name), `the colour of ${name}`);
       assert.equal(answer.equation, equation ? `eq${equation}` : "", name);
       if (equation) assert.match(answer.button, new RegExp(`equation ${equation}$`));
     }
@@ -264,6 +263,19 @@ function crowded() {
         if (!a.contains(b) && Math.min(one.right, two.right) - Math.max(one.left, two.left) > 2 && Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top) > 2)
           found.push(`${name} and ${b.dataset.name ?? b.textContent.trim()}`);
     });
+    for (const road of picture.querySelectorAll("line")) {
+      const [from, to] = [0, road.getTotalLength()].map((at) => road.getPointAtLength(at).matrixTransform(road.getScreenCTM()));
+      for (const word of picture.querySelectorAll("text")) {
+        const box = word.getBoundingClientRect();
+        for (let part = 0; part <= 1; part += 0.005) {
+          const [x, y] = [from.x + part * (to.x - from.x), from.y + part * (to.y - from.y)];
+          if (x > box.left && x < box.right && y > box.top + 1 && y < box.bottom - 1) {
+            found.push(`a road through "${word.textContent}"`);
+            break;
+          }
+        }
+      }
+    }
   }
   return found;
 }
@@ -290,7 +302,7 @@ async function tabTo(page, text) {
   assert.fail(`no key leads to ${text}`);
 }
 
-const browser = await chromium.launch({ executablePath, args: QUIET });
+const browser = await launch(executablePath);
 let failed = 0;
 try {
   const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce" });
@@ -317,17 +329,13 @@ try {
       await page.setViewportSize({ width, height: 900 });
       for (const tab of ["tour", "edit", "triangle", "vanish", "mask", "break", "all"]) {
         if (width !== 1440 && tab === "all") continue; // as many numbers once more
-        if (!pictures && width === 768 && tab !== "tour") continue;
+        if (width === 768 && tab !== "tour") continue;
         await go(page, `#dc[1,0]&tab=${tab}${tab === "mask" ? "&padding" : ""}`);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         if (wide > 0) found.push(`${scheme} ${width} ${tab}: ${wide} px too wide`);
-        if (pictures) await page.screenshot({ path: `${pictures}/${tab}-${width}-${scheme}.png`, fullPage: true });
         const whole = (width === 360 && scheme === "light") || (width === 1440 && scheme === "dark");
-        if (whole || tab === "tour") {
-          if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
-          const { violations } = await page.evaluate((where) => window.axe.run(where ?? document), tab === "tour" ? null : "#lab");
-          for (const { id, nodes } of violations) found.push(`${scheme} ${width} ${tab}: ${id}, ${nodes.length} times: ${nodes[0].html.slice(0, 200)} ${nodes[0].failureSummary}`);
-        }
+        if (whole || tab === "tour")
+          found.push(...(await violations(page, tab === "tour" ? null : "#lab")).map((each) => `${scheme} ${width} ${tab}: ${each}`));
       }
     }
   const name = "no violation of accessibility, at no width, light or dark";
