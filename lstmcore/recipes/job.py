@@ -226,9 +226,9 @@ def write_picture(path: Path, figure: "Figure") -> None:
     write_atomically(path, picture.getvalue())
 
 
-def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
-    """The loss over the epochs, that of the training and, if there is one, of the validation; and each metric, dashed,
-    on a scale of its own at the right."""
+def draw_losses(axis: "Axes", history: train.History, unit: str, floors: Mapping[str, float] | None = None) -> None:
+    """The loss over the epochs, that of the training and, if there is one, of the validation; each metric, dashed, on a
+    scale of its own at the right; and floors, what guessing by a simple rule has: a dotted line each, by name."""
     rows = history["epochs"]
     epochs = [row["epoch"] for row in rows]
     for name in ("loss", "validation"):
@@ -240,6 +240,11 @@ def draw_losses(axis: "Axes", history: train.History, unit: str) -> None:
         right.plot(epochs, [row[name] for row in rows], "--", color=color)
         right.set_ylabel(name, color=color)
         right.spines["right"].set_position(("outward", 45 * k))
+    for k, (name, floor) in enumerate(sorted((floors or {}).items(), key=lambda each: -each[1])):
+        axis.axhline(floor, color=PLAIN, ls=":")
+        place, side = ((0.99, "right"), (0.01, "left"))[k % 2]  # in turn: two that are close do not meet
+        look = {"fontsize": "small", "bbox": {"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8}}
+        axis.text(place, floor, name, look, transform=axis.get_yaxis_transform(), ha=side, va="bottom")
     axis.set(xlabel="epoch", ylabel=unit)
     legend(axis)
 

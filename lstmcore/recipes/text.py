@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmcore import layers, train
 from lstmcore.arrays import Plain
-from lstmcore.debug.show.picture import PLAIN, panels
+from lstmcore.debug.show.picture import panels
 from lstmcore.layers import tree
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
@@ -312,9 +312,9 @@ def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, Sequenc
 def draw(path: Path, result: Result) -> None:
     """The losses over the epochs, and the two counts beside them. Raises ImportError without matplotlib."""
     figure, (axis,) = panels(3.4)
-    finished.draw_losses(axis, result.history, f"nats per {result.level}")
-    for name, nats in (("single symbols, counted", result.unigram), ("pairs, counted", result.bigram)):
-        axis.axhline(nats, color=PLAIN, ls=":")
-        axis.text(1, nats, name, va="bottom")
-    axis.set(yscale="linear", title=f"held back: {result.nats:.3f} nats, {result.bits:.3f} bits per {result.level}")
+    floors = {"single symbols, counted": result.unigram, "pairs, counted": result.bigram}
+    finished.draw_losses(axis, result.history, f"nats per {result.level}", floors)
+    axis.set_yscale("linear")
+    held_back = f"held back: {result.nats:.3f} nats, {result.bits:.3f} bits per {result.level}"
+    figure.suptitle(held_back, fontsize="medium")  # above the names of the lines
     finished.write_picture(path, figure)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lstmcore.debug.show.picture import PLAIN, legend, panels
+from lstmcore.debug.show.picture import legend, panels
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.loops import scores
 from lstmcore.recipes.loops.result import Result
@@ -23,10 +23,8 @@ def draw(path: Path, result: Result) -> None:
     both = ~np.isnan(angles).any(axis=-1)  # (N, T): residues with phi and psi
     _ramachandran(true, angles[both], f"true: {both.sum():,} residues")
     _ramachandran(predicted, radians(result.predicted)[both], f"predicted: error {result.score.mse:.3f}")
-    finished.draw_losses(losses, result.history, "masked squared error")
-    for name in ("constant mean", "mean per residue", "mean per triple"):
-        losses.axhline(result.floors[name].mse, color=PLAIN, ls=":")
-        losses.text(1, result.floors[name].mse, name, va="bottom", fontsize="small")
+    floors = {name: result.floors[name].mse for name in ("constant mean", "mean per residue", "mean per triple")}
+    finished.draw_losses(losses, result.history, "masked squared error", floors)
     positions = scores.by_position(result.predicted, tested)
     for name in ANGLES:
         errors.plot(np.arange(1, len(positions) + 1), [getattr(s, name) for s in positions], "o-", ms=3, label=name)
