@@ -7,6 +7,7 @@
 # make lowest  with the lowest versions that pyproject.toml allows: on Python 3.11 or 3.12, which they were made for
 # make questions  every figure of docs/questions, measured again     make figures: draws docs/figures again
 # make docs    builds the site into build/site, to be read without a network, and checks its links
+# make screenshots  and pictures of its pages in build/screenshots, as readers see them   ARGS=explorer: of those named so
 # make lint    style and types
 # make seeds   the demo's figures for the seeds 0 to 4       SEEDS="0 1": for these
 # make avx2    the compiled engine as a processor without AVX-512 has it
@@ -26,7 +27,7 @@ PART ?= tests
 OUT ?= runs/gpu
 export PYTHONDONTWRITEBYTECODE :=# a test starts many processes: that each compiles the package anew costs more than it runs
 
-.PHONY: demo test quick avx2 bare lowest nightly questions figures docs lint seeds bench kernels scoreboard gpu clean
+.PHONY: demo test quick avx2 bare lowest nightly questions figures docs screenshots lint seeds bench kernels scoreboard gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -62,6 +63,9 @@ figures: .venv/dev
 docs: .venv/dev
 	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/site
 	$(BIN)/python docs/links.py build/site
+
+screenshots: docs
+	$(BIN)/python docs/screenshots.py $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

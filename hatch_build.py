@@ -10,7 +10,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-SITE = {"_static", "explorer", "reference", "conf.py", "blocks.py", "links.py", "draw.py", "__pycache__"}
+SITE = {
+    "_static",
+    "explorer",
+    "reference",
+    "conf.py",
+    "blocks.py",
+    "links.py",
+    "draw.py",
+    "screenshots.py",
+    "__pycache__",
+}
 NOTE = "\nThe pages `docs/...` and CHANGELOG.md come with the package: `lstmcore docs` lists them, and prints one.\n"
 
 

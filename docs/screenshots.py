@@ -34,9 +34,13 @@ RUNS = {
     "series": "train series waves.csv --epochs 10",
     "sweep": "sweep series waves.csv --param lr=1e-3,1e-2 --set epochs=2 --seeds 2",
 }
-PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>:root {{ color-scheme: light dark; }} body {{ max-width: 860px; margin: 1em auto; padding: 0 1em;
-font-family: sans-serif; }} img {{ max-width: 100%; }}</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>
+:root {{ color-scheme: light dark; }}
+body {{ max-width: 860px; margin: 1em auto; padding: 0 1em; font-family: sans-serif; }}
+img {{ max-width: 100%; }}
+</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
 
 
 def stepped() -> tuple:
