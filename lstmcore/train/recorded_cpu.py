@@ -123,23 +123,24 @@ def _stack(passes: Passes, stack: Stack, x: Array) -> Plan:
 def _recurrent(passes: Passes, layer: Recurrent, x: Array) -> Plan:
     from lstmcore.ops.recurrence.cpu import fused
 
-    if layer.own_engine() is not fused:
-        raise Unrecorded(f"{layer!r} does not run on {fused.NAME} step by step")
+    engine = layer.own_engine()
+    if not isinstance(engine, fused.FusedCpu):
+        raise Unrecorded(f"{layer!r} does not run on {fused.fused_cpu.NAME} step by step")
     (T, B, I), H, cell, params = x.shape, layer.hidden_size, layer.cell, layer.params
-    plan = fused.planned(cell, T, B, I, H, fused.DTYPES[x.dtype], False)
+    plan = fused.planned(cell, T, B, I, H, engine.kinds[x.dtype], False)
     if plan.parts > 1:  # its tasks wait for each other, and who can wait may change
         raise Unrecorded(f"the units of {layer!r} are shared by threads that meet at every step")
     given = layer.before_forward(x, None, None)
-    y, _, cache = layer.after_forward(given, fused.forward(cell, *given))
+    y, _, cache = layer.after_forward(given, engine.forward(cell, *given))
     zeros, (_, *memory) = given.state0, cast(fused.Buffers, cache.private)
-    tasks = fused.forward_tasks(cell, plan, x, params, zeros, None, *memory)
+    tasks = engine.forward_tasks(cell, plan, x, params, zeros, None, *memory)
     if not any(tasks.arguments.bias is w for w in params.values()):
         passes.calls.append(partial(_fill, tasks.arguments.bias, bias_of, cell, params))
     passes.calls.append(partial(tasks.arguments.counters.fill, 0))
     passes.calls.append(partial(fused.run, tasks))
 
     def undo(dy: Array, dx_wanted: bool) -> tuple[Array, Grads]:
-        whole = fused.InPieces(cell, x.shape, H, x.dtype, False)
+        whole = engine.in_pieces(cell, x.shape, H, x.dtype, False)
         wanted = cache._replace(dx_wanted=dx_wanted)
         if layer.return_sequences:
             tasks = whole.tasks(dy, zeros, params, wanted)

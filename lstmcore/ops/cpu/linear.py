@@ -52,7 +52,8 @@ def _kernels(dtype: np.dtype) -> tuple[Callable, Callable]:
     """Forward and backward."""
     v = vectors(dtype.name)
     lanes, size, wide, store, constant = v.lanes, v.size, v.lanes * panel_vectors(), v.store, v.constant
-    _, clear, pack, pack_transposed = packing(dtype.name)
+    own = packing(dtype.name)
+    clear, pack, pack_transposed = own.clear, own.pack, own.pack_transposed
     product, one = product_of(dtype.name), dtype.type(1)
 
     def forward(x, W, b, y, packed):

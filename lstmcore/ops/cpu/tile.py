@@ -20,11 +20,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.kernel import compile_called
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.target import target
-from lstmcore.ops.cpu.vector import INT64, ask_for, at, fuse, llvm_type, prefetch, spread
+from lstmcore.ops.cpu.vector import INT64, ask_for, at, llvm_type, prefetch, spread
 
 SUMS = 24 if target().registers == 32 else 12  # vectors in registers
 TILE_ROWS = 12
@@ -43,8 +44,8 @@ def tile_rows(width):
 
 
 @functools.cache
-def product(dtype: str) -> Callable:
-    """The compiled `out = init + A @ B` for "float32" or "float64", where B is one panel of vectors.
+def product(kind: str) -> Callable:
+    """The compiled `out = init + A @ B` of factors (factors.py), where B is one panel of vectors.
 
     product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead): `rows` rows of the
     result with `columns` numbers each, at most panel_vectors() vectors, summed over `depth` steps of k. All else is
@@ -55,8 +56,8 @@ def product(dtype: str) -> Callable:
     While the first tiles are summed they ask for what lies at `ahead`, as many bytes as B, one cache line per step of
     k: the next panel of weights too many for the cache arrives while this one is in use.
     """
-    tile = _tile(dtype)
-    lanes, size = vectors(dtype).lanes, vectors(dtype).size
+    tile, v = _tile(kind), vectors(factors(kind).dtype)
+    lanes, size = v.lanes, v.size
     lines = lanes * size / 64  # cache lines of one vector
 
     def product(rows, columns, depth, A, a_row, a_step, B, b_step, init, init_row, out, out_row, ahead):
@@ -77,14 +78,14 @@ def product(dtype: str) -> Callable:
                 init + first * init_row, init_row, out + first * out_row, out_row,
             )  # fmt: skip
 
-    return compile_called(product, f"product-{dtype}", types.void(*[types.intp] * 13))
+    return compile_called(product, f"product-{kind}", types.void(*[types.intp] * 13))
 
 
-def _tile(dtype: str) -> Callable:
+def _tile(kind: str) -> Callable:
     """One tile of `width` vectors (1 to panel_vectors()) by `height` rows (at least 1, at most tile_rows(width)), of
     whose last vector `last` lanes count; arguments as in `product`.
     """
-    v = vectors(dtype)
+    v, multiply_add = vectors(factors(kind).dtype), factors(kind).multiply_add
 
     @intrinsic
     def tile(typing, height, width, last, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row):
@@ -98,7 +99,7 @@ def _tile(dtype: str) -> Callable:
                     body = builder.append_basic_block(f"tile_{rows}_{columns}")
                     switch.add_case(INT64(rows * (panel_vectors() + 1) + columns), body)
                     builder.position_at_end(body)
-                    _tile_body(builder, v, rows, columns, *rest)
+                    _tile_body(builder, v, multiply_add, rows, columns, *rest)
                     builder.branch(end)
             builder.position_at_end(end)
             return context.get_dummy_value()
@@ -109,8 +110,9 @@ def _tile(dtype: str) -> Callable:
 
 
 def _tile_body(
-    builder, v, rows, columns, last, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row
-):
+    builder, v, multiply_add, rows, columns,
+    last, depth, A, a_row, a_step, B, b_step, ahead, init, init_row, out, out_row,
+):  # fmt: skip
     """Writes the instructions of one tile of a fixed size."""
     wide, size = llvm_type(v.type), v.size
     scalar = wide.element
@@ -135,7 +137,7 @@ def _tile_body(
         for m in range(rows):
             number = builder.load(at(builder, builder.add(a_rows[m], offset), scalar), align=size)
             a_vector = spread(builder, number, wide)
-            following.append([fuse(builder, a_vector, b_vectors[j], sums[m][j]) for j in range(columns)])
+            following.append([multiply_add(builder, a_vector, b_vectors[j], sums[m][j]) for j in range(columns)])
     (_, before), (_, again) = loop.index.incomings
     for m in range(rows):
         for total, next_total in zip(sums[m], following[m]):

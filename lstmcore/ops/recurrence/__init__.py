@@ -12,14 +12,15 @@ from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
 from lstmcore.ops.recurrence import reference
 from lstmcore.ops.recurrence.cache import Cache
-from lstmcore.ops.recurrence.cpu import fused as fused_cpu
+from lstmcore.ops.recurrence.cpu.fused import FusedCpu, fused_cpu, fused_cpu_bf16
 from lstmcore.ops.recurrence.engine import Engine, EngineName, PairedEngine
 from lstmcore.ops.recurrence.gpu.fused import fused_gpu, fused_gpu_tf32
 
-SHIPPED: tuple[Engine, ...] = (reference, fused_cpu, fused_gpu, fused_gpu_tf32)
+SHIPPED: tuple[Engine, ...] = (reference, fused_cpu, fused_cpu_bf16, fused_gpu, fused_gpu_tf32)
 ENGINES: dict[str, Engine] = {engine.NAME: engine for engine in SHIPPED}
 NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
-UNASKED: tuple[Engine, ...] = (fused_gpu, fused_cpu, reference)  # tried in this order; TF32 has to be asked for
+# Tried in this order; products of less precision have to be asked for.
+UNASKED: tuple[Engine, ...] = (fused_gpu, fused_cpu, reference)
 
 
 def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, object] = NO_OPTIONS) -> Engine:
@@ -35,7 +36,7 @@ def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, o
         return engine
     if engine not in ENGINES:
         raise ValueError(f"`engine` should be one of {', '.join(map(repr, ENGINES))}, or None; got {engine!r}")
-    if engine == fused_cpu.NAME and not has_compiler():
+    if isinstance(ENGINES[engine], FusedCpu) and not has_compiler():
         raise ValueError(f"engine {engine!r} needs Numba, which cannot be imported: {HOW}, or leave `engine` out")
     if not _runs(ENGINES[engine], cell, array):
         said = "".join(f", {name}={value!r}" for name, value in options.items()).removeprefix(", ")
@@ -50,7 +51,7 @@ def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, o
 
 def _runs(engine: Engine, cell: Cell, array: Array) -> bool:
     fits = engine.LIBRARY in (None, library_name(array)) and engine.supports(cell, array.dtype)
-    return fits and (engine is not fused_cpu or has_compiler())
+    return fits and (not isinstance(engine, FusedCpu) or has_compiler())
 
 
 __all__ = ["ENGINES", "Cache", "Engine", "EngineName", "PairedEngine", "choose"]

@@ -5,7 +5,7 @@ states kept and the gates of one piece of k steps are some 2 sqrt(T) steps in pl
 of training takes about 4/3 of its time.
 
 Here it is an engine around another engine, so that it is the same for every cell, mask and layer. Where that engine has
-`InPieces` the gradients have the same bits as without it; else the weights' gradients are added up piece by piece, the
+`in_pieces` the gradients have the same bits as without it; else the weights' gradients are added up piece by piece, the
 last piece first, and agree to rounding: a sum of T B terms in another order. Shapes: T time, B batch, I input width, H
 hidden width.
 """
@@ -159,7 +159,7 @@ def in_full(cell: Cell, params: Mapping[str, Array], cache: Cache) -> Cache:
 
 
 def _in_pieces(engine: Engine, cell: Cell, x: Array, state0: tuple[Array, ...], mask: Array | None) -> Pieces:
-    own = getattr(engine, "InPieces", None)
+    own = getattr(engine, "in_pieces", None)
     if own is None:
         return Added(engine, cell)
     return own(cell, x.shape, state0[0].shape[-1], x.dtype, mask is not None)

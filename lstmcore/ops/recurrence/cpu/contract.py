@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.factors import factors as factors_of
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
@@ -25,16 +26,17 @@ class Contract(NamedTuple):
     """layout: columns of a block of the factors, distances of its rows and from one block to the next."""
 
     gather: Callable  # (factors of a row, layout, x of a row, I, h_prev of a row, H)
-    add: Callable  # (sums, I, H, rows, factors, layout, da, its row, memory for panels, part, parts)
+    add: Callable  # (sums, I, H, rows, factors, layout, da, its row, memory for panels, for pairs, part, parts)
 
 
-def contract(cell: Cell, dtype: str) -> Contract:
-    """The compiled functions of one cell and dtype. Addresses and distances are in bytes."""
+def contract(cell: Cell, kind: str) -> Contract:
+    """The compiled functions of one cell and kind of factors. Addresses and distances are in bytes."""
     K, feeds = len(cell.gates), fed_alike(cell)
+    dtype, paired = factors_of(kind).dtype, factors_of(kind).per_word > 1
     v = vectors(dtype)
     lanes, size, store_some, constant = v.lanes, v.size, v.store_some, v.constant
     one = np.dtype(dtype).type(1)
-    copy, pack, product = packing(dtype).copy, packing(dtype).pack, product_of(dtype)
+    copy, words, pack, product = packing(kind).copy, packing(kind).words, packing(kind).pack, product_of(kind)
 
     @jitable
     def append(place, column, source, count, columns, block):
@@ -62,11 +64,11 @@ def contract(cell: Cell, dtype: str) -> Contract:
             append(place, column, h_prev, H, columns, block)
 
     @jitable
-    def add(sums, I, H, rows, factors, layout, da, da_row, panel, part, parts):
+    def add(sums, I, H, rows, factors, layout, da, da_row, panel, pairs, part, parts):
         """The sums (I + 1 + H, K, H) get what `rows` rows of da give; part `part` of `parts` of their columns."""
         factor_columns, factor_row, factor_block = layout
         M, sums_row = I + 1 + H, K * H * size
-        packed = M >= MANY and da_row > PAGED
+        packed = paired or (M >= MANY and da_row > PAGED)
         panel_size = DEPTH * WIDTH * lanes * size if factor_columns < M else 0  # 0: each is read once, and overwritten
         for q in range(0, rows, DEPTH):
             depth = min(DEPTH, rows - q)
@@ -80,6 +82,11 @@ def contract(cell: Cell, dtype: str) -> Contract:
                 while m < m_end:  # rows outside: a block of the factors stays in the cache for all columns
                     block, column = m // factor_columns, m % factor_columns
                     height = min(m_end - m, factor_columns - column)
+                    left, left_step = factors + block * factor_block + q * factor_row + column * size, factor_row
+                    if paired:
+                        width = (height + lanes - 1) // lanes
+                        pack(pairs, left, factor_row, depth, height, 0, width)
+                        left, left_step = pairs, width * lanes * size
                     for p in range(p_first, p_end):
                         u, width = panel_range(p, N, lanes, panels)
                         columns = min(width * lanes, N - u * lanes)
@@ -91,8 +98,7 @@ def contract(cell: Cell, dtype: str) -> Contract:
                                 pack(place, there, da_row, depth, columns, 0, width)
                             there = place
                         product(
-                            height, columns, depth,
-                            factors + block * factor_block + q * factor_row + column * size, size, factor_row,
+                            height, columns, words(depth), left, size, left_step,
                             there, distance, here, sums_row, here, sums_row, there,
                         )  # fmt: skip
                     m += height

@@ -1,4 +1,4 @@
-"""The kernels of one cell and dtype, and their signatures: each compiled when it is needed."""
+"""The kernels of one cell and kind of factors, and their signatures: each compiled when it is needed."""
 
 import functools
 import inspect
@@ -9,6 +9,7 @@ import numpy as np
 from numba.core import types
 
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.kernel import compile_tasks
 from lstmcore.ops.recurrence.cpu import loop as loop_cpu
 from lstmcore.ops.recurrence.cpu import weights as weights_cpu
@@ -17,10 +18,10 @@ MAKERS = {"forward": loop_cpu.forward, "backward": loop_cpu.backward}
 
 
 @functools.cache
-def kernel(cell: Cell, dtype: str, way: str) -> Callable:
-    """The kernel that runs the cell one way, "forward" or "backward", in "float32" or "float64": compiled, or loaded
-    from disk, when it is first asked for."""
-    scalar, count = numba.from_dtype(np.dtype(dtype)), types.int64
+def kernel(cell: Cell, kind: str, way: str) -> Callable:
+    """The kernel that runs the cell one way, "forward" or "backward", with factors of this kind (ops/cpu/factors.py):
+    compiled, or loaded from disk, when it is first asked for."""
+    scalar, count = numba.from_dtype(np.dtype(factors(kind).dtype)), types.int64
 
     def given(ndim, layout="A", scalar=scalar):
         """An array that is only read; layout "A" may have any strides."""
@@ -49,9 +50,9 @@ def kernel(cell: Cell, dtype: str, way: str) -> Callable:
             "dx": made(3), "sums": made(4), "shared": made(1, types.uint8), "unit_panels": count, "input_panels": count,
         },
     }  # fmt: skip
-    text = MAKERS[way](cell, dtype)
+    text = MAKERS[way](cell, kind)
     signature = types.void(*((both | kinds[way])[name] for name in arguments(text)))
-    return compile_tasks(text, f"{cell.name}-{way}-{dtype}", signature)
+    return compile_tasks(text, f"{cell.name}-{way}-{kind}", signature)
 
 
 def arguments(text: Callable) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.barrier import meet
+from lstmcore.ops.cpu.factors import factors as factors_of
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_range
@@ -38,13 +39,14 @@ def turned(i, first, end, t):
     return first + end - 1 - i if t % 2 else i
 
 
-def forward(cell: Cell, dtype: str) -> Callable:
-    """The kernel that runs all steps of a task."""
+def forward(cell: Cell, kind: str) -> Callable:
+    """The kernel that runs all steps of a task, with products of this kind of factors (ops/cpu/factors.py)."""
     K, S = len(cell.gates), len(cell.states)
+    dtype, paired = factors_of(kind).dtype, factors_of(kind).per_word > 1
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
-    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
-    step, pack = step_forward(cell, dtype), pack_forward(cell, dtype)
+    copy, clear, words, as_factors, _, _ = packing(kind)
+    product, step, pack = product_of(kind), step_forward(cell, dtype), pack_forward(cell, kind)
 
     def forward(
         x,  # (T, B, I)
@@ -102,9 +104,10 @@ def forward(cell: Cell, dtype: str) -> Callable:
             filled = real_rows(mask, row_first, row_end, t_first, t_end, numbers, starts)
             for t in range(t_first, t_end):
                 for q in range(starts[t - t_first], starts[t - t_first + 1]):
-                    copy(x_rows + q * x_row, address(x) + t * x.strides[0] + numbers[q] * x.strides[1], I)
+                    x_here = address(x) + t * x.strides[0] + numbers[q] * x.strides[1]
+                    as_factors(x_rows + q * x_row, x_here, I)
                     if keep_x and part == 0:
-                        copy(address(x_kept) + (t * B + numbers[q]) * I * size, x_rows + q * x_row, I)
+                        copy(address(x_kept) + (t * B + numbers[q]) * I * size, x_here, I)
 
             # a = x W_ih + b (1), for the rows of all steps of the chunk: each weight is fetched once for many rows.
             for g in range(group_first, group_end):
@@ -112,7 +115,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
                     panel = panels[p]
                     bias, b_row = weights + panel.start * lanes * size, -(-panel.columns // lanes) * lanes * size
                     product(
-                        filled, panel.columns, panel.depth, x_rows, x_row, size, bias + b_row, b_row, bias, 0,
+                        filled, panel.columns, words(panel.depth), x_rows, x_row, size, bias + b_row, b_row, bias, 0,
                         a + (g - group_first) * a_group + panel.block * a_block + panel.place * size, a_row,
                         weights + panels[min(p + 1, len(panels) - 1)].start * lanes * size,
                     )  # fmt: skip
@@ -123,12 +126,14 @@ def forward(cell: Cell, dtype: str) -> Callable:
                 after = address(states) + (t + 1) % slots * state_slot
                 kept = address(gates) + t * B * K * state_row if keep_gates else 0
                 shown = address(y) + t * B * state_row if keep_y else 0
-                if q_end - q_first == rows:  # h_prev of the real rows, one behind the other: so it lies if all are real
+                if (
+                    q_end - q_first == rows and not paired
+                ):  # h_prev of the real rows, one behind the other: so it lies if all are real
                     h_prev = before + row_first * state_row
                 else:
                     h_prev = h_rows
                     for q in range(q_first, q_end):
-                        copy(h_rows + (q - q_first) * state_row, before + numbers[q] * state_row, H)
+                        as_factors(h_rows + (q - q_first) * state_row, before + numbers[q] * state_row, H)
 
                 # Groups outside, rows inside: what the products give is at hand for the gate functions. To and fro, so
                 # that a step begins with the weights that the one before it ended with: they are still in the cache.
@@ -143,7 +148,7 @@ def forward(cell: Cell, dtype: str) -> Callable:
                         b_row = -(-panel.columns // lanes) * lanes * size
                         sums = a_here + panel.block * a_block + q_first * a_row + panel.place * size
                         product(
-                            q_end - q_first, panel.columns, H, h_prev, state_row, size,
+                            q_end - q_first, panel.columns, words(H), h_prev, state_row, size,
                             weights + panel.start * lanes * size, b_row, sums, a_row, sums, a_row,
                             weights + following.start * lanes * size,
                         )  # fmt: skip
@@ -169,15 +174,21 @@ def forward(cell: Cell, dtype: str) -> Callable:
     return forward
 
 
-def backward(cell: Cell, dtype: str) -> Callable:
+def backward(cell: Cell, kind: str) -> Callable:
     """The kernel that undoes all steps of a task, last step first."""
     K, S = len(cell.gates), len(cell.states)
     input_count, recurrent_count = len(cell.input_blocks), len(cell.recurrent_blocks)
     input_runs, recurrent_runs = runs(cell.input_blocks), runs(cell.recurrent_blocks)
+    dtype, per_word = factors_of(kind).dtype, factors_of(kind).per_word
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
-    copy, clear, product = packing(dtype).copy, packing(dtype).clear, product_of(dtype)
-    step, sums_of, pack = step_backward(cell, dtype), contract(cell, dtype), pack_backward(cell, dtype)
+    copy, clear, words, as_factors, _, _ = packing(kind)
+    product, step, sums_of, pack = (
+        product_of(kind),
+        step_backward(cell, dtype),
+        contract(cell, kind),
+        pack_backward(cell, kind),
+    )
     gather, add = sums_of.gather, sums_of.add
 
     def backward(
@@ -217,14 +228,15 @@ def backward(cell: Cell, dtype: str) -> Callable:
             x_left, x_right = x_panel_first * V_x // input_panels, x_panel_end * V_x // input_panels
         numbers, starts = own_numbers(counters, task, len(edges) - 1, parts, chunk)
         beside = 0 if input_panels > 0 else I  # columns of dx that are computed beside those of dh_prev
-        layout, dh_row, da_row, factors, dh_rows, da, panel, _ = backward_scratch(
-            rows, chunk, beside, K, I, H, lanes, size
+        layout, dh_row, da_row, da_pairs, factors, dh_rows, da, panel, pairs, _ = backward_scratch(
+            rows, chunk, beside, K, I, H, lanes, size, per_word
         )
-        factors, dh_rows, panel = scratch + factors, scratch + dh_rows, scratch + panel
+        factors, dh_rows, panel, pairs = scratch + factors, scratch + dh_rows, scratch + panel, scratch + pairs
         da += scratch
         if parts > 1:  # room for all tiles
             da = line(address(shared)) + lanes * size + tile * ((len(shared) - 2 * 64) // (len(edges) - 1))
-        ih, hh = backward_places(address(packed), I - beside, H, input_count, lanes, size)
+        da_left = da if per_word == 1 else da + da_pairs  # da as the left factor of products
+        ih, hh = backward_places(address(packed), I - beside, input_count * words(H), lanes, size)
         state_row, state_slot, state_size = H * size, B * H * size, (T + 1) * B * H * size
         distances = dy.strides[1], state_slot, state_size, da_row, dh_row
         counter, meeting = counter_of(counters, tile), 0
@@ -251,6 +263,11 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     address(states) + t * state_slot, da, dh_rows - q_first * dh_row,
                 )  # fmt: skip
                 step(q_first, q_end, units, numbers, places, distances, left, B, H)
+                if per_word > 1:
+                    for q in range(q_first, q_end):
+                        for k in range(K):
+                            place = q * da_row + (k * words(H) + words(left)) * size
+                            as_factors(da_left + place, da + q * da_row + (k * H + left) * size, units)
                 meeting += 1
                 meet(counter, parts, meeting)  # da of this step is complete
 
@@ -265,11 +282,12 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     following, _ = panel_range(max(panel_first, min(p + way, panel_end - 1)), H, lanes, unit_panels)
                     dh, columns = dh_rows + u * lanes * size, min(width * lanes, H + beside - u * lanes)
                     for first, count, place in recurrent_runs:
-                        weights = hh + (recurrent_count * u + place * width) * H * lanes * size
+                        weights = hh + (recurrent_count * u + place * width) * words(H) * lanes * size
                         product(
-                            q_end - q_first, columns, count * H, da + q_first * da_row + first * H * size, da_row, size,
+                            q_end - q_first, columns, count * words(H),
+                            da_left + q_first * da_row + first * words(H) * size, da_row, size,
                             weights, width * lanes * size, dh, dh_row, dh, dh_row,
-                            hh + recurrent_count * following * H * lanes * size,
+                            hh + recurrent_count * following * words(H) * lanes * size,
                         )  # fmt: skip
                 for q in range(q_first, q_end):  # back to its row; a masked row's gradient stays as it came (25)
                     dh = dh_rows + (q - q_first) * dh_row
@@ -279,7 +297,7 @@ def backward(cell: Cell, dtype: str) -> Callable:
 
             # dW_ih, db, dW_hh += (x, 1, h_prev)^T da (19) to (21)
             sums_here = address(sums) + tile * (I + 1 + H) * K * state_row
-            add(sums_here, I, H, filled, factors, layout, da, da_row, panel, part, parts)
+            add(sums_here, I, H, filled, factors, layout, da, da_row, panel, pairs, part, parts)
 
             # dx = da W_ih^T (22), for the rows of all steps of the chunk, and to their places.
             if dx.shape[0] > 0:
@@ -288,11 +306,11 @@ def backward(cell: Cell, dtype: str) -> Callable:
                     dx_row, columns = width * lanes * size, min(width * lanes, I - u * lanes)
                     clear(panel, filled * width * lanes)
                     for first, count, place in input_runs:
-                        weights = ih + (input_count * u + place * width) * H * lanes * size
+                        weights = ih + (input_count * u + place * width) * words(H) * lanes * size
                         product(
-                            filled, columns, count * H, da + first * H * size, da_row, size,
+                            filled, columns, count * words(H), da_left + first * words(H) * size, da_row, size,
                             weights, width * lanes * size, panel, dx_row, panel, dx_row,
-                            weights + count * H * width * lanes * size,
+                            weights + count * words(H) * width * lanes * size,
                         )  # fmt: skip
                     for t in range(t_first, t_end):
                         for q in range(starts[t - t_first], starts[t - t_first + 1]):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore.ops.cells import Cell
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.panels import panel_count
 from lstmcore.ops.recurrence.cpu.scratch import backward_scratch, counters_size, forward_scratch
@@ -80,7 +81,7 @@ def parts_of(tiles: int, most: int, vectors: int, threads: int, masked: bool) ->
 def cut(
     cell: Cell, T: int, B: int, I: int, H: int, lanes: int, size: int, masked: bool, threads: int
 ) -> tuple[int, int, int]:
-    """Tiles, parts of each, and how many parts there would be at most. size: bytes of a number."""
+    """Tiles, parts of each, and how many parts there would be at most. size: bytes of a factor."""
     K, V = len(cell.gates), -(-H // lanes)
     step = B * K * H * H
     tiles, most_parts = 1, 1
@@ -95,20 +96,21 @@ def cut(
 
 
 @functools.lru_cache(maxsize=64)
-def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, threads: int) -> Plan:
-    """The plan for one shape, with a mask or without, on `threads` threads."""
+def plan(cell: Cell, T: int, B: int, I: int, H: int, kind: str, masked: bool, threads: int) -> Plan:
+    """The plan for one shape and kind of factors, with a mask or without, on `threads` threads."""
+    dtype, per_word, words = factors(kind).dtype, factors(kind).per_word, factors(kind).words
     v = vectors(dtype)
     K = len(cell.gates)
-    tiles, parts, most_parts = cut(cell, T, B, I, H, v.lanes, v.size, masked, threads)
+    tiles, parts, most_parts = cut(cell, T, B, I, H, v.lanes, v.size // per_word, masked, threads)
     rows = -(-B // tiles)
     often = 2 if masked else 1  # a chunk may hold half as many real rows as others
     forward_chunk, backward_chunk = (max(1, min(T, often * n // rows)) for n in (FORWARD_ROWS, BACKWARD_ROWS))
-    layout = forward_layout(cell, I, H, dtype, parts)
+    layout = forward_layout(cell, I, H, kind, parts)
     most = int((layout.groups["end"] - layout.groups["first"]).max())
     each = -(-len(layout.groups) // parts)  # groups of a part
     # The empty lanes of dh_prev's last vector give dx for nothing, where it fits.
     beside = cell.input_blocks == cell.recurrent_blocks and parts == 1 and -(-(H + I) // v.lanes) == -(-H // v.lanes)
-    backward_bytes = backward_scratch(rows, backward_chunk, I if beside else 0, K, I, H, v.lanes, v.size)
+    backward_bytes = backward_scratch(rows, backward_chunk, I if beside else 0, K, I, H, v.lanes, v.size, per_word)
     return Plan(
         np.arange(tiles + 1) * B // tiles,
         parts,
@@ -124,7 +126,7 @@ def plan(cell: Cell, T: int, B: int, I: int, H: int, dtype: str, masked: bool, t
         counters_size(tiles, parts, rows, forward_chunk),
         counters_size(tiles, parts, rows, backward_chunk),
         layout.numbers + LINE,
-        K * H * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
+        K * words(H) * (-(-I // v.lanes) - (-H // v.lanes)) * v.lanes + LINE,
         tiles * (rows * backward_chunk * backward_bytes[2]) + 2 * 64 if parts > 1 else 0,
         np.broadcast_to(np.True_, (T, B)),
         np.broadcast_to(np.zeros(H, dtype), (T, B, H)),

@@ -41,15 +41,15 @@ class Ready:
     scratch: int
     alone: bool
 
-    def __init__(self, cell: Cell, plan: Plan, like: ForwardArguments, planned: Callable[[], Plan] | None):
-        """like: what the forward kernel takes in such a call."""
+    def __init__(self, cell: Cell, kind: str, plan: Plan, like: ForwardArguments, planned: Callable[[], Plan] | None):
+        """kind: of the factors; like: what the forward kernel takes in such a call."""
         self.dtype, self.x_shape, self.y_shape, self.states_shape = (
             like.x.dtype, like.x.shape, like.y.shape, like.states.shape,
         )  # fmt: skip
         self.zeros, self.no_y, self.counters = like.state0, plan.unkept[0], like.counters
         self.state_shape, last = self.zeros[0].shape, len(like.y) % 2
         self.last = [(s, last) for s in range(len(self.zeros))]  # where in `states` the final state is
-        lay_out, self.kernel, self.direct = _compiled(cell, self.dtype.name, like._fields)
+        lay_out, self.kernel, self.direct = _compiled(cell, kind, like._fields)
         fixed = [a for name, a in zip(like._fields, like) if name not in GIVEN]
         block = np.empty(lay_out(0, *fixed), np.uint8)
         lay_out(block.ctypes.data, *fixed)
@@ -90,7 +90,7 @@ class Ready:
 
 
 @functools.cache
-def _compiled(cell: Cell, dtype: str, names: tuple[str, ...]) -> tuple[Callable, Callable, tuple[int, Callable]]:
+def _compiled(cell: Cell, kind: str, names: tuple[str, ...]) -> tuple[Callable, Callable, tuple[int, Callable]]:
     """What lays arguments of these names out, and the kernel that takes the others, twice: see `compile_again`."""
     places = tuple(names.index(name) for name in GIVEN)
-    return compile_again(kernel(cell, dtype, "forward"), f"{cell.name}-forward-{dtype}", places)
+    return compile_again(kernel(cell, kind, "forward"), f"{cell.name}-forward-{kind}", places)

@@ -34,22 +34,27 @@ def forward_scratch(rows, chunk, groups, units, joined, K, I, H, lanes, size):
 
 
 @jitable
-def backward_scratch(rows, chunk, beside, K, I, H, lanes, size):
+def backward_scratch(rows, chunk, beside, K, I, H, lanes, size, per_word):
     """The layout of the factors: columns of a block, distances of its rows and from one block to the next. Distances of
-    rows of dh_prev, with `beside` columns of dx beside it, and of da; places of factors, dh_prev, da and its panels;
-    the end.
+    rows of dh_prev, with `beside` columns of dx beside it, and of da, and from a row of da to the same as factors in
+    pairs; places of factors, dh_prev, da, its panels, and a block of factors in pairs; the end.
     """
+    paired = per_word > 1
     width = FACTORS if (I + 1 + H) * size > PAGED else I + 1 + H
+    if paired:
+        width = min(FACTORS, width)
     factor_row = _odd_lines(width * size)
     factor_block = rows * chunk * factor_row
-    da_row = _odd_lines((K * H + lanes) * size)  # the last vector of the last block may reach beyond it
+    da_pairs = (K * H + lanes) * size  # the last vector of the last block may reach beyond it
+    da_row = _odd_lines(da_pairs + (K * ((H + 1) // per_word) * size if paired else 0))
     dh_row = (H + beside) * size
     dh = -(-(I + 1 + H) // width) * factor_block
     da = line(dh + rows * dh_row) + lanes * size
     panel = da + rows * chunk * da_row
-    panels = -(-K * H // (lanes * WIDTH)) if da_row > PAGED else 1  # of da, where it is packed
-    end = panel + max(rows * chunk, DEPTH * panels) * WIDTH * lanes * size
-    return (width, factor_row, factor_block), dh_row, da_row, 0, dh, da, panel, end
+    panels = -(-K * H // (lanes * WIDTH)) if paired or da_row > PAGED else 1  # of da, where it is packed
+    pairs = panel + max(rows * chunk, DEPTH * panels) * WIDTH * lanes * size
+    end = pairs + (DEPTH * -(-width // lanes) * lanes * size if paired else 0)
+    return (width, factor_row, factor_block), dh_row, da_row, da_pairs, 0, dh, da, panel, pairs, end
 
 
 @jitable

@@ -17,6 +17,7 @@ import numpy as np
 
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.cpu.barrier import together
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.jitable import jitable
 from lstmcore.ops.cpu.memory import address, vectors
 from lstmcore.ops.cpu.panels import packing, panel_count, panel_range
@@ -47,9 +48,9 @@ class Layout(NamedTuple):
     numbers: int  # in the packed weights
 
 
-def forward_layout(cell: Cell, I: int, H: int, dtype: str, parts: int) -> Layout:
-    """How the units and the weights are cut on `parts` threads."""
-    K, lanes = len(cell.gates), vectors(dtype).lanes
+def forward_layout(cell: Cell, I: int, H: int, kind: str, parts: int) -> Layout:
+    """How the units and the weights, factors of this kind, are cut on `parts` threads."""
+    K, lanes, words = len(cell.gates), vectors(factors(kind).dtype).lanes, factors(kind).words
     joined = parts == 1 and H <= JOINED and H % lanes > 0
     count = 1 if joined else panel_count(H, lanes, parts)
     groups = np.zeros(count, GROUPS)
@@ -71,7 +72,7 @@ def forward_layout(cell: Cell, I: int, H: int, dtype: str, parts: int) -> Layout
                     start, depth, before * H + left + done, -1 if recurrent else first * H + left + done,
                     first, done, min(width * lanes, N - done),
                 ))  # fmt: skip
-                start += (depth + (not recurrent)) * width
+                start += (words(depth) + (not recurrent)) * width
         return first_panel, len(panels)
 
     for g in range(count):
@@ -104,17 +105,18 @@ def line(address):
 
 
 @jitable
-def backward_places(packed, I, H, inputs, lanes, size):
-    """Where W_ih, which feeds `inputs` blocks, and W_hh begin in the packed weights of the backward loop."""
+def backward_places(packed, I, depth, lanes, size):
+    """Where W_ih, of whose transpose each column is `depth` numbers, and W_hh begin in the packed weights of the
+    backward loop."""
     W_ih = line(packed)
-    return W_ih, W_ih + -(-I // lanes) * lanes * inputs * H * size
+    return W_ih, W_ih + -(-I // lanes) * lanes * depth * size
 
 
-def pack_forward(cell: Cell, dtype: str) -> Callable:
+def pack_forward(cell: Cell, kind: str) -> Callable:
     """The compiled pack(panels, counters, W_ih, W_hh, bias, packed): the weights of the forward loop, by all tasks."""
-    v = vectors(dtype)
+    v = vectors(factors(kind).dtype)
     lanes, size = v.lanes, v.size
-    pack = packing(dtype).pack
+    pack, pack_bias = packing(kind).pack, packing(factors(kind).dtype).pack
 
     @jitable
     def pack_panel(p, panels, W_ih, W_hh, bias, packed):
@@ -123,7 +125,7 @@ def pack_forward(cell: Cell, dtype: str) -> Callable:
         width = (panel.columns + lanes - 1) // lanes
         W = W_hh
         if panel.bias >= 0:
-            pack(out, address(bias) + panel.bias * size, 0, 1, panel.columns, 0, width)
+            pack_bias(out, address(bias) + panel.bias * size, 0, 1, panel.columns, 0, width)
             out += width * lanes * size
             W = W_ih
         source = address(W) + panel.column * size
@@ -132,25 +134,29 @@ def pack_forward(cell: Cell, dtype: str) -> Callable:
     return together(pack_panel)
 
 
-def pack_backward(cell: Cell, dtype: str) -> Callable:
+def pack_backward(cell: Cell, kind: str) -> Callable:
     """The compiled pack(panels of both, counters, W_ih, W_hh, packed, panels of W_ih, of W_hh): the transposes of W_ih
-    and W_hh for the backward loop, by all tasks.
+    and W_hh for the backward loop, by all tasks. Of factors in pairs, every block begins with a word of its own.
     """
     input_count = len(cell.input_blocks)
-    v = vectors(dtype)
+    v = vectors(factors(kind).dtype)
     lanes, size = v.lanes, v.size
-    pack_transposed = packing(dtype).pack_transposed
+    words, pack_transposed, paired = packing(kind).words, packing(kind).pack_transposed, factors(kind).per_word > 1
 
     @jitable
     def pack_panel(p, W_ih, W_hh, packed, input_panels, unit_panels):
         inputs = W_ih.shape[0] if input_panels > 0 else 0  # without panels of their own, its rows stand below W_hh's
-        ih, hh = backward_places(address(packed), inputs, W_ih.shape[1] // input_count, input_count, lanes, size)
+        H = W_ih.shape[1] // input_count
+        ih, hh = backward_places(address(packed), inputs, input_count * words(H), lanes, size)
         W, place, panels = W_ih, ih, input_panels
         if p >= input_panels:
             W, place, panels, p = W_hh, hh, unit_panels, p - input_panels
-        N, depth = W.shape
+        N, columns = W.shape
+        each = H if paired else columns  # of which the words are packed one behind the other
         u, width = panel_range(p, N, lanes, panels)
-        start = place + u * depth * lanes * size
-        pack_transposed(start, address(W), depth * size, depth, N, u, width)
+        start = place + u * (columns // each) * words(each) * lanes * size
+        for first in range(0, columns, each):
+            pack_transposed(start, address(W) + first * size, columns * size, each, N, u, width)
+            start += words(each) * width * lanes * size
 
     return together(pack_panel)
