@@ -43,7 +43,7 @@ class Process:
     """A contestant's process; worker.py has the commands. A `with` ends it. Raises Absent where it cannot start."""
 
     def __init__(self, contestant: Contestant, threads: int):
-        self.name = contestant.name
+        self.name, self.rough = contestant.name, "bf16" in contestant.variant
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         environment = os.environ | {
             "PYTHONPATH": f"{contestant.folder}{os.pathsep}{ROOT}",
@@ -159,7 +159,7 @@ def race(
 def _prepared(process: Process, problem: Problem, mode: str, truth: Truth) -> float:
     if mode not in process.modes:
         raise Absent(f"no {mode} in {process.name}")
-    return truth.check(process.ask("prepare", problem, mode))
+    return truth.check(process.ask("prepare", problem, mode), process.rough)
 
 
 def start(contestants: Sequence[Contestant], threads: int) -> tuple[list[Process], Mapping[str, str]]:

@@ -55,6 +55,16 @@ class Problem(NamedTuple):
         params, head = ({k: v.astype(dtype) for k, v in d.items()} for d in (self.params, self.head))
         return Problem(batch, self.dy.astype(dtype), params, head)
 
+    def rounded(self) -> "Problem":
+        """In float32, x, dy and weights rounded to the 8 bits of bfloat16."""
+
+        def near(a: np.ndarray) -> np.ndarray:
+            mantissa, exponent = np.frexp(a.astype("float32"))  # 0.5 <= |mantissa| < 1
+            return np.ldexp(np.rint(mantissa * 256) / 256, exponent)
+
+        params, head = ({k: near(v) for k, v in d.items()} for d in (self.params, self.head))
+        return Problem(self.batch._replace(x=near(self.batch.x)), near(self.dy), params, head)
+
 
 def make(shape: Shape, dtype: str = "float32", seed: int = 0) -> Problem:
     """Random numbers that keep the gates in their soft range; the initial state is zero. The same for the same seed."""

@@ -12,7 +12,7 @@ import typer
 from benchmarks import machine, report, rows, shapes
 from benchmarks.machine import cli
 from benchmarks.measure import Contestant, Result, race, ratios, start
-from benchmarks.peers import PEERS, product
+from benchmarks.peers import PEERS, USUAL, product
 from benchmarks.problem import MODES, Problem, make
 from benchmarks.shapes import Shape, gigaflops
 from benchmarks.truth import truth
@@ -139,7 +139,7 @@ def command(
         str, typer.Option("--shapes", help=f"Of {', '.join([*shapes.GROUPS, 'all'])}, or names of shapes.py.")
     ] = "named",
     modes: Annotated[str, typer.Option(help=f"Of {', '.join(MODES)}.")] = "forward,full",
-    peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS)}, or none.")] = ",".join(PEERS),
+    peers: Annotated[str, typer.Option(help=f"Of {', '.join(PEERS)}, or none.")] = ",".join(USUAL),
     engines: Annotated[str, typer.Option(help="Of lstmcore; the first is the base of all ratios.")] = "",
     python: Annotated[list[str] | None, typer.Option(help="LIBRARY=PATH: another interpreter.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",

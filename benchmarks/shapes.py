@@ -52,10 +52,13 @@ SERVED = {
     for T in (1, 35, 50, 128)
 }
 
+# Where products are all that counts: in bfloat16, beside torch's autocast.
+WIDE = {name: NAMED[name] for name in ("loop256", "char512", "ptb650")} | {"wide512": Shape(50, 64, 128, 512)}
+
 TINY = Shape(2, 2, 2, 2)  # to get started with; not timed
 
 SHAPES = NAMED | PADDED | SWEEPS["T"] | SWEEPS["B"] | SWEEPS["H"]
-GROUPS = {"named": NAMED, "padded": PADDED, "served": SERVED} | {
+GROUPS = {"named": NAMED, "padded": PADDED, "served": SERVED, "bf16": WIDE} | {
     f"sweep-{axis}": shapes for axis, shapes in SWEEPS.items()
 }
 
@@ -68,8 +71,8 @@ def choose(text: str) -> dict[str, Shape]:
             chosen |= SHAPES
         elif name in GROUPS:
             chosen |= GROUPS[name]
-        elif name in SHAPES | SERVED:
-            chosen[name] = (SHAPES | SERVED)[name]
+        elif name in SHAPES | SERVED | WIDE:
+            chosen[name] = (SHAPES | SERVED | WIDE)[name]
         else:
             raise ValueError(f"`shapes` should name some of {', '.join([*GROUPS, *SHAPES])}, or be all; got {name!r}")
     return chosen

@@ -27,7 +27,9 @@ PEERS = {  # name: module, variant
     "tensorflow": ("tensorflow", ""),
     "tensorflow-xla": ("tensorflow", "xla"),
     "onnxruntime": ("onnxruntime", ""),
+    "torch-bf16": ("torch", "bf16"),  # under autocast
 }
+USUAL = tuple(name for name in PEERS if name != "torch-bf16")  # those that compute in the dtype that is asked for
 
 
 class Job(NamedTuple):

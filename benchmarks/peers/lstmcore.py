@@ -14,6 +14,8 @@ class Peer:
         self.engine, self.frozen = variant.removesuffix("-frozen"), variant.endswith("-frozen")
         if self.frozen:
             self.modes = ("forward",)
+        elif self.engine.endswith("bf16"):
+            self.modes = ("forward", "full")
         # its threads follow OMP_NUM_THREADS and NUMBA_NUM_THREADS, which worker.py sets
         self.version = lc.__version__
         lc.LSTM(1, 1, engine=self.engine)  # an engine that is not there complains now

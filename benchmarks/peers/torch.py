@@ -1,4 +1,6 @@
-"""PyTorch, eager: torch.nn.LSTM and autograd. Rows of unequal length go through packed sequences."""
+"""PyTorch, eager: torch.nn.LSTM and autograd. Rows of unequal length go through packed sequences. The variant "bf16"
+runs under autocast, where torch rounds x, h, c and the weights to bfloat16.
+"""
 
 import numpy as np
 import torch
@@ -14,18 +16,20 @@ class Peer:
 
     def __init__(self, threads: int, variant: str):
         torch.set_num_threads(threads)
-        self.version = torch.__version__
+        self.version, self.bf16 = torch.__version__, variant == "bf16"
+        if self.bf16:
+            self.modes = ("forward", "full")
 
     def forward(self, problem: Problem) -> Job:
         lstm, (x, _, lengths) = _lstm(problem), place(problem.batch)
 
         def call():
-            with torch.no_grad():
+            with torch.no_grad(), self._autocast():
                 return outputs(lstm, x, lengths)
 
         def results(outcome):
             y, (h, c) = outcome
-            return {"y": y.numpy(), "h": h[0].numpy(), "c": c[0].numpy()}
+            return {"y": _host(y), "h": _host(h[0]), "c": _host(c[0])}
 
         return Job(call, results)
 
@@ -37,13 +41,14 @@ class Peer:
         def call():
             x.grad = None
             lstm.zero_grad()
-            y, _ = outputs(lstm, x, lengths)
-            y.backward(dy)
+            with self._autocast():
+                y, _ = outputs(lstm, x, lengths)
+            y.backward(dy.to(y.dtype))
             return y
 
         def results(y):
             return {
-                "y": y.detach().numpy(),
+                "y": _host(y),
                 "dx": x.grad.numpy(),
                 "dW_ih": lstm.weight_ih_l0.grad.numpy().T,
                 "dW_hh": lstm.weight_hh_l0.grad.numpy().T,
@@ -57,6 +62,9 @@ class Peer:
 
     def writer(self, text: Text) -> "Writer":
         return Writer(text)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
 
 
 class Trainer:
@@ -147,6 +155,11 @@ def outputs(lstm: torch.nn.LSTM, x: torch.Tensor, lengths: torch.Tensor | None, 
         return lstm(x)
     y, state = lstm(pack_padded_sequence(x, lengths, enforce_sorted=False))
     return pad_packed_sequence(y, total_length=len(x))[0] if padded else y, state
+
+
+def _host(a: torch.Tensor) -> np.ndarray:
+    a = a.detach()
+    return (a.float() if a.dtype == torch.bfloat16 else a).numpy()
 
 
 def _lstm(problem: Problem) -> torch.nn.LSTM:

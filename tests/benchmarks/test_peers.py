@@ -30,6 +30,6 @@ def test_peers_are_right(peer, dtype, lengths):
         pytest.skip("ONNX Runtime's LSTM knows float32 only")
     task = problem.make(Shape(5, 4, 3, 6, lengths), dtype)
     runner = importlib.import_module(f"benchmarks.peers.{module}").Peer(1, variant)
-    assert runner.modes in (("forward",), problem.MODES)
+    assert runner.modes in (("forward",), ("forward", "full"), problem.MODES)
     for mode in runner.modes:
-        assert 0 < truth(task, mode, 1).check(solve(runner, task, mode)) <= 1
+        assert 0 < truth(task, mode, 1).check(solve(runner, task, mode), variant == "bf16") <= 1

@@ -58,9 +58,26 @@ def _rounded(value: np.ndarray, error: np.ndarray) -> Bounded:
     return Bounded(value, error + U * (np.abs(value) + error))
 
 
-def product(a: np.ndarray, b: np.ndarray, v: float) -> Bounded:
-    """The matrix product of exact factors, each of which may lose `v` of itself first."""
-    return Bounded(a @ b, (2 * v + v * v + 2 * a.shape[-1] * U) * (np.abs(a) @ np.abs(b)))
+def product(a, b, v: float) -> Bounded:
+    """The matrix product of factors, each of which may lose `v` of itself first."""
+    a, b = bounded(a), bounded(b)
+    largest_a, largest_b = np.abs(a.value) + a.error, np.abs(b.value) + b.error
+    inherited = a.error @ largest_b + np.abs(a.value) @ b.error
+    lost = 2 * v + v * v + 2 * a.value.shape[-1] * U
+    return Bounded(a.value @ b.value, inherited + lost * (largest_a @ largest_b))
+
+
+def to_bfloat16(a) -> Bounded:
+    """Rounded to 8 bits: to the nearest, halves to even. Where the exact number may lie on either side of a half, the
+    error says so."""
+    a = bounded(a)
+    value = _nearest(a.value)
+    return Bounded(value, np.maximum(_nearest(a.value + a.error) - value, value - _nearest(a.value - a.error)))
+
+
+def _nearest(a: np.ndarray) -> np.ndarray:
+    mantissa, exponent = np.frexp(a)  # 0.5 <= |mantissa| < 1
+    return np.ldexp(np.rint(mantissa * 256), exponent - 8)  # rint: halves to even
 
 
 def sigmoid(a: Bounded) -> Bounded:

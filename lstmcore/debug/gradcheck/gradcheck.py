@@ -87,7 +87,8 @@ def gradcheck(
 ) -> GradCheck:
     """Checks the backward of a layer, container or model: every parameter, the input and the initial state.
 
-    layer: runs in float64 on its own engine, on a GPU if its arrays lie there. x (T, B, I), or integers for an
+    layer: runs in float64 on its own engine, on a GPU if its arrays lie there; "fused-cpu-bf16", which has no float64,
+    is refused: but for the factors of its products it is "fused-cpu" (docs/cpu.md). x (T, B, I), or integers for an
     Embedding; state: None means zeros, whose gradient is checked too; mask (T, B). The objective is a random linear
     function of outputs and final state (drawn from `seed`), or `loss(y) -> (value, dy)`, complex-safe, plus that of
     the final state. dropout_seed: draw dropout masks from this seed, the same in every pass. directions: None

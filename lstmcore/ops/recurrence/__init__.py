@@ -40,7 +40,7 @@ def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, o
         raise ValueError(f"engine {engine!r} needs Numba, which cannot be imported: {HOW}, or leave `engine` out")
     if not _runs(ENGINES[engine], cell, array):
         said = "".join(f", {name}={value!r}" for name, value in options.items()).removeprefix(", ")
-        others = [e.NAME for e in SHIPPED if _runs(e, cell, array)]
+        others = [e.NAME for e in SHIPPED if e in UNASKED and _runs(e, cell, array)]
         instead = f"{' and '.join(map(repr, others))} can: leave `engine` out" if others else "nor can any other engine"
         raise ValueError(
             f"engine {engine!r} cannot run the cell {cell.name!r}{f' with {said}' if said else ''} in {array.dtype} on "

@@ -9,7 +9,7 @@ import sys
 import llvmlite.binding as llvm
 import pytest
 
-from lstmcore.ops.cpu.target import probe, reached, target
+from lstmcore.ops.cpu.target import has_avx512_bf16, probe, reached, target
 
 LINUX, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 
@@ -109,3 +109,16 @@ def test_levels_are_those_of_this_processor():
     plain = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_CPU")}
     said = subprocess.run([sys.executable, "-c", code], env=plain, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert said.split() == [name for name, needed in reaches if flags >= needed]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features", "expected"),
+    [("znver4", "", True), ("cooperlake", "", True), ("sapphirerapids", "", True), ("skylake-avx512", "", False),
+     ("x86-64-v4", "", False), ("x86-64-v4", "+avx512bf16", True), ("znver4", "-avx512bf16", False),
+     ("haswell", "", False), ("sierraforest", "", False)],  # the last one rounds to bfloat16, 256 bits at a time
+)  # fmt: skip
+def test_products_of_bfloat16_on_other_processors(cpu, features, expected):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    assert has_avx512_bf16(LINUX, cpu, features) == expected
+    assert not has_avx512_bf16(ARM, "neoverse-v1", "")  # its instruction for that is another one

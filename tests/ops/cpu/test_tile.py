@@ -6,6 +6,8 @@ import math
 import numba
 import numpy as np
 import pytest
+from gpu.bounded import to_bfloat16
+from pairs import together
 
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.tile import TILE_ROWS, panel_vectors, product
@@ -97,6 +99,34 @@ def test_init_is_added_last(dtype):
     A, B = np.full((1, 64), eps / 4, dtype), np.ones((64, N), dtype)
     assert multiply(A, B, np.ones(N, dtype))[0, 0] == 1 + 64 * eps / 4
     assert math.fsum([1.0] + [eps / 4] * 64) == 1 + 64 * eps / 4
+
+
+@pytest.mark.parametrize("width", range(1, panel_vectors() + 1))
+@pytest.mark.parametrize("rows", [1, 5, 13])
+def test_products_of_pairs(rows, width):
+    """Two numbers of bfloat16 to a word: half as many words as steps of k, and float32's rounding of exact products."""
+    for words in (0, 1, 2, 37):
+        A, B, init = operands(rows, width, 2 * words, "float32")
+        A, B = (to_bfloat16(factor.astype(float)).value for factor in (A, B))
+        want, size = init + A @ B, init.itemsize
+        a, b = together(A[:, ::2], A[:, 1::2]), together(B[::2], B[1::2])
+        out = np.empty_like(init)
+        panel_product("bfloat16")(
+            rows,
+            B.shape[1],
+            words,
+            a,
+            words * size,
+            size,
+            b,
+            init.strides[0],
+            init,
+            init.strides[0],
+            out,
+            out.strides[0],
+        )
+        bound = (2 * words + 2) * np.finfo("float32").eps * (np.abs(init) + np.abs(A) @ np.abs(B))
+        assert (np.abs(out - want) <= bound).all()
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

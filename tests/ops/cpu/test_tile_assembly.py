@@ -29,6 +29,7 @@ llvm.initialize_all_asmprinters()
 found = target.probe(triple, cpu, "")
 target.target = lambda: found  # as if Numba compiled for that one
 from lstmcore.ops.cpu import tile
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.vector import INT64
 
@@ -39,7 +40,7 @@ def assembly(rows, columns):
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 12), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    tile._tile_body(builder, vectors("float32"), rows, columns, *function.args)
+    tile._tile_body(builder, vectors("float32"), factors("float32").multiply_add, rows, columns, *function.args)
     builder.ret_void()
     module = llvm.parse_assembly(str(module))
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(3))

@@ -16,8 +16,9 @@ from children import forked, in_threads
 from lstmcore.ops.cells import CELLS
 from lstmcore.ops.cpu import threads as threads_cpu
 from lstmcore.ops.recurrence import reference
-from lstmcore.ops.recurrence.cpu import fused as fused_cpu
+from lstmcore.ops.recurrence.cpu import fused
 from lstmcore.ops.recurrence.cpu import plan as plan_cpu
+from lstmcore.ops.recurrence.cpu.fused import fused_cpu, fused_cpu_bf16
 
 ROWS, UNITS, BOTH, ONE = "rows", "units", "units of tiles", "one task"
 
@@ -100,6 +101,28 @@ def test_every_cut_is_right_and_threads_change_no_bit(cut, threads, cell, dtype,
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_cuts_and_threads_change_no_bit_of_products_in_bfloat16(cut, threads, cell, masked):
+    """All but the weights' gradients are the same for every cut; those are sums of the same terms in another order, at
+    most 102 of them, of which each rounds by half an eps of a value below some tens."""
+    call = Call(cell, 6, 17, 9, 37, mask=some_mask(6, 17) if masked else None)
+    many, _ = call.run(fused_cpu_bf16)
+    threads(1)
+    assert same_bits(call.run(fused_cpu_bf16)[0], many)
+    pieces = fused_cpu_bf16.in_pieces(call.cell, call.x.shape, 37, call.x.dtype, masked)
+    assert len(pieces.plan.edges) > 2 or cut in (UNITS, ONE)
+    plan_cpu.plan.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_cpu, "SMALL", 10**12)
+        alone, _ = call.run(fused_cpu_bf16)
+    for name, want in alone.items():
+        if name in [f"d{weight}" for weight in call.params]:
+            assert np.abs(many[name] - want).max() < 100 * np.finfo("float32").eps * np.abs(want).max(), name
+        else:
+            assert np.array_equal(many[name], want), name
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_accuracy_at_full_size(cell):
     """T B = 20,000 rows go into one weight gradient. float32 may be four times as far from the float64 truth as the
     float32 reference (a blocked library product), plus 8 eps of the largest value."""
@@ -159,14 +182,14 @@ def test_buffers_hold_nothing_of_another_mask(cut):
 def test_a_call_broken_off_leaves_nothing_that_looks_clean(monkeypatch):
     call = Call("lstm", 6, 17, 9, 37, mask=some_mask(6, 17))
     want, cache = call.run()
-    kernels = fused_cpu.run
+    kernels = fused.run
 
     def interrupted(*arguments):
         kernels(*arguments)
         raise KeyboardInterrupt
 
     call.mask = ~call.mask
-    monkeypatch.setattr(fused_cpu, "run", interrupted)
+    monkeypatch.setattr(fused, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         call.run(reuse=cache)
     monkeypatch.undo()
@@ -226,14 +249,14 @@ def test_a_call_from_a_signals_handler(cut):
 def test_one_thread_while_meeting_does_not_pay(cut, monkeypatch):
     call, runs = Call("lstm", 6, 17, 9, 37), []
     want, _ = call.run()
-    machine = fused_cpu._machine()
+    machine = fused._machine()
 
     def run(kernel, arguments, tasks, scratch, meeting):
         runs.append((tasks, meeting))
         machine.run(kernel, arguments, tasks, scratch, meeting)
 
     monkeypatch.setattr(threads_cpu._crew.sharing, "pays", lambda: False)
-    monkeypatch.setattr(fused_cpu, "_machine", lambda: machine._replace(run=run))
+    monkeypatch.setattr(fused, "_machine", lambda: machine._replace(run=run))
     assert same_bits(call.run()[0], want)
     assert {meeting for _, meeting in runs} == {1}
     assert (cut in (ROWS, BOTH)) == (max(runs)[0] > 1)  # rows need nobody to wait
@@ -337,6 +360,8 @@ def test_no_output_gradient_is_zero_output_gradient(cut):
 def test_what_it_supports():
     assert all(fused_cpu.supports(cell, dtype) for cell in CELLS.values() for dtype in ("float32", np.dtype("float64")))
     assert not fused_cpu.supports(CELLS["lstm"], "complex128")
+    assert all(fused_cpu_bf16.supports(cell, "float32") for cell in CELLS.values())
+    assert not fused_cpu_bf16.supports(CELLS["lstm"], "float64")
 
     def only_on_arrays(maths):
         """As the plain RNN's, but with a function of NumPy's."""

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 
 from lstmcore.ops.cells import CELLS
+from lstmcore.ops.cpu.factors import factors
 from lstmcore.ops.cpu.memory import vectors
 from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.recurrence.cpu.weights import forward_layout, runs
 
 
+@pytest.mark.parametrize("made_of", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize(("H", "parts"), [(1, 1), (16, 1), (24, 1), (50, 1), (64, 2), (129, 1), (129, 3), (650, 2)])
-def test_every_column_once(cell, H, parts):
+def test_every_column_once(cell, H, parts, made_of):
     I, K, lanes = 7, len(cell.gates), vectors("float32").lanes
-    groups, panels, joined, numbers = forward_layout(cell, I, H, "float32", parts)
+    groups, panels, joined, numbers = forward_layout(cell, I, H, made_of, parts)
     assert joined == (parts == 1 and H % lanes > 0 and H <= 128)
     assert groups["first"].tolist() == [0, *groups["end"][:-1]]
     assert groups["end"][-1] == H
@@ -39,7 +41,7 @@ def test_every_column_once(cell, H, parts):
     assert sorted(columns["ih"]) == list(range(len(cell.input_blocks) * H))
     assert sorted(columns["hh"]) == list(range(len(cell.recurrent_blocks) * H))
     # One behind the other in the packed weights, without a gap.
-    height = panels["depth"] + (panels["bias"] >= 0)
+    height = -(-panels["depth"] // factors(made_of).per_word) + (panels["bias"] >= 0)
     size = height * -(-panels["columns"] // lanes)
     assert panels["start"].tolist() == [0, *np.cumsum(size)[:-1]]
     assert numbers == size.sum() * lanes

@@ -1,0 +1,161 @@
+"""Products of bfloat16 numbers change what they must, and nothing else: every step, computed anew from what the engine
+itself began it with (as in gpu/steps.py), may be off by the rounding of this one step.
+
+Two bounds hold. Given factors that are rounded to bfloat16 as the engine rounds them, only float32's rounding is left.
+And from the unrounded factors each product of n terms may be off by
+
+    (2 u + u^2 + 2 n eps/2) sum |a b|,    u = 2^-8, half the distance of 1 from the next number of 8 bits
+
+which is Bounded's rule for factors that lose u of themselves. One step back is a call of its own, of one step, that
+begins with the states of the whole sequence and with the gradients that the step after it gave.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from cases import CELLS, Problem
+from gpu.bounded import Bounded, assert_inside, bounded, product, sigmoid, tanh, to_bfloat16, where
+from gpu.steps import wide
+
+import lstmcore as lc
+from lstmcore.ops.cells import CELLS as ALL_CELLS
+from lstmcore.ops.cells.cell import Maths
+from lstmcore.ops.recurrence.products import bias_of
+
+NAME = "fused-cpu-bf16"
+SHAPES = [(5, 3, 3, 4), (1, 1, 1, 1), (4, 9, 5, 37), (3, 40, 21, 64), (2, 5, 9, 129)]  # T, B, I, H
+ROUNDED = functools.partial(product, v=0.0)
+
+
+def exactly(a, b):
+    return ROUNDED(to_bfloat16(a), to_bfloat16(b))
+
+
+def nearly(a, b):
+    return product(a, b, 2.0**-8)
+
+
+@pytest.mark.parametrize("mask", ["none", "gaps"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_step(cell, shape, mask):
+    T, B, I, H = shape
+    problem = Problem((cell, I, H), T, B, mask, seed=T, dtype="float32")
+    layer = problem.layer().to(engine=NAME)
+    y, _, cache = layer.forward(problem.x, problem.state, mask=problem.mask)
+    assert cache.engine == NAME
+    dx, dstate0, grads = layer.backward(problem.dy, cache, problem.dstate)
+    assert all(a.dtype == np.float32 for a in (y, dx, *dstate0, *grads.values()))
+    dstate, sums, sizes = problem.dstate, dict.fromkeys(grads, 0.0), dict.fromkeys(grads, 0.0)
+    for t in reversed(range(T)):
+        one = slice(t, t + 1)
+        step = Step(problem, t, tuple(s[t] for s in cache.states), dstate)
+        _, last, kept = layer.forward(problem.x[one], step.state, None if mask == "none" else problem.mask[one])
+        results = layer.backward(problem.dy[one], kept, dstate)
+        for multiply in (exactly, nearly):
+            step.check_forward(last, kept.gates[0], multiply)
+            of_step = step.check_backward(last, kept.gates[0], results, multiply)
+        # A step by itself is the step of the sequence.
+        assert all(np.array_equal(s[t + 1], state) for s, state in zip(cache.states, last))
+        assert np.array_equal(cache.gates[t], kept.gates[0])
+        dx_here, dstate, grads_here = results
+        assert np.array_equal(dx[t], dx_here[0])
+        for name in grads:
+            sums[name], sizes[name] = sums[name] + wide(grads_here[name]), sizes[name] + of_step[name]
+    assert all(map(np.array_equal, dstate0, dstate))
+    for name, gradient in grads.items():  # the same terms in another order
+        assert (np.abs(gradient - sums[name]) <= 2 * T * B * 2.0**-24 * sizes[name]).all(), name
+
+
+class Step:
+    """Step t of a problem, from the state before it and the gradients of the state after it, as the engine has them."""
+
+    def __init__(self, problem: Problem, t: int, state: tuple, dstate: tuple):
+        self.cell, self.state, self.dstate = ALL_CELLS[problem.spec[0]], state, dstate
+        self.params = {name: wide(value) for name, value in problem.params.items()}
+        self.x, self.dy, self.real = wide(problem.x[t]), wide(problem.dy[t]), ~problem.padding()[t][:, None]
+        self.forward, self.backward = self.cell.make_step(Maths(sigmoid, tanh, 1.0))
+        self.previous = len(self.cell.states) - len(self.cell.previous)  # the first state that the step reads
+
+    def check_forward(self, last: tuple, gates: np.ndarray, multiply) -> None:
+        cell, p, K = self.cell, self.params, len(self.cell.gates)
+        a = blocks(bounded(bias_of(cell, p)), K)
+        for fed, product_of in (
+            (cell.input_blocks, multiply(self.x, p["W_ih"])),
+            (cell.recurrent_blocks, multiply(wide(self.state[0]), p["W_hh"])),
+        ):
+            for k, part in zip(fed, blocks(product_of, len(fed))):
+                a[k] = a[k] + part
+        results = self.forward(*a, *map(wide, self.state[self.previous :]))
+        for k, name in enumerate(cell.gates):
+            assert_inside(name, gates[:, k], where(self.real, results[k], 0.0))
+        for name, got, want, before in zip(cell.states, last, results[K:], self.state):
+            assert_inside(name, got, where(self.real, want, wide(before)))
+
+    def check_backward(self, last: tuple, gates: np.ndarray, results: tuple, multiply) -> dict[str, np.ndarray]:
+        """The size of all terms of each parameter's gradient."""
+        cell, p, K = self.cell, self.params, len(self.cell.gates)
+        dx, before, grads = results
+        dh, *others = exact(self.dstate)
+        current = last[len(last) - len(cell.current) :]
+        kept = (bounded(wide(gates[:, k])) for k in range(K))
+        of_step = self.backward(dh + self.dy, *others, *kept, *exact(self.state[self.previous :]), *exact(current))
+        da = [where(self.real, block, 0.0) for block in of_step[:K]]
+        direct, of_others = (of_step[K], of_step[K + 1 :]) if "h" in cell.previous else (0.0, of_step[K:])
+        da_x, da_h = (joined([da[k] for k in fed]) for fed in (cell.input_blocks, cell.recurrent_blocks))
+        dh_prev = multiply(da_h, p["W_hh"].T) + direct
+        for name, got, want, after in zip(cell.states, before, (dh_prev, *of_others), (dh, *others)):
+            assert_inside(f"d{name}", got, where(self.real, want, after))
+        assert_inside("dx", dx[0], multiply(da_x, p["W_ih"].T))
+        x, h, ones = self.x * self.real, wide(self.state[0]), np.ones((len(self.x), 1))
+        factors = {"W_ih": (x, da_x), "W_hh": (h, da_h)} | {
+            name: (ones, joined([da[k] for k in fed])) for name, fed in cell.biases.items()
+        }
+        for name, (left, right) in factors.items():
+            assert_inside(f"d{name}", np.atleast_2d(grads[name]), multiply(left.T, right))
+        return {
+            name: ((1 + 2**-8) ** 2 * np.abs(left.T) @ (np.abs(right.value) + right.error)).reshape(grads[name].shape)
+            for name, (left, right) in factors.items()
+        }
+
+
+def exact(arrays: tuple) -> list[Bounded]:
+    return [bounded(wide(a)) for a in arrays]
+
+
+def blocks(a: Bounded, count: int) -> list[Bounded]:
+    return [*map(Bounded, np.split(a.value, count, axis=-1), np.split(a.error, count, axis=-1))]
+
+
+def joined(parts: list[Bounded]) -> Bounded:
+    parts = [*map(bounded, parts)]
+    return Bounded(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("value", "error")))
+
+
+def test_rounding_to_bfloat16_is_seen():
+    """The bound of exact rounding would not hold for float32: it tells the engines apart."""
+    problem = Problem(("lstm", 21, 64), 2, 9, dtype="float32")
+    layer = problem.layer()
+    _, last, cache = layer.forward(problem.x[:1], problem.state)
+    step = Step(problem, 0, problem.state, problem.dstate)
+    step.check_forward(last, cache.gates[0], ROUNDED)
+    step.check_forward(last, cache.gates[0], nearly)
+    with pytest.raises(AssertionError, match="more than rounding explains"):
+        step.check_forward(last, cache.gates[0], exactly)
+
+
+def test_it_has_to_be_asked_for():
+    x = np.zeros((1, 1, 2), "float32")
+    assert lc.LSTM(2, 3, seed=0).forward(x)[2].engine == "fused-cpu"
+    assert lc.LSTM(2, 3, seed=0, engine=NAME).forward(x)[2].engine == NAME
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_only_in_float32(dtype):
+    """Nothing is silently computed otherwise."""
+    with pytest.raises(ValueError, match=f"engine '{NAME}' cannot run the cell 'lstm' in {dtype}.*'reference'"):
+        lc.LSTM(2, 3, dtype=dtype, engine=NAME)
+    layer = lc.LSTM(2, 3, seed=0, engine=NAME)
+    with pytest.raises(ValueError, match=r"cannot run the cell 'lstm' in float64 .*'reference' and 'fused-cpu' can"):
+        lc.debug.gradcheck(layer, np.zeros((2, 1, 2)))
