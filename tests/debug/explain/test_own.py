@@ -1,12 +1,11 @@
 """The page over a step of one's own; what does not fit is refused, and told how to be cut."""
 
-import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import called
+from explorer_data import data
 
 import lstmcore as lc
 from lstmcore.layers.params import joined
@@ -22,11 +21,6 @@ def made(T=3, H=2, B=2, both=False, mask=None):
     y, _, cache = layer.forward(x, mask=mask)
     dx, _, grads = layer.backward(dy, cache)
     return lc.debug.Case(dict(layer.params), x, dy, grads | {"x": dx}, {}, mask, {}), y
-
-
-def data(html):
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
-    return json.loads(found)
 
 
 def test_a_case_is_shown(tmp_path):

@@ -1,16 +1,11 @@
 """The page over the examples; in a notebook."""
 
-import json
 import re
 
 import pytest
+from explorer_data import data
 
 import lstmcore as lc
-
-
-def data(html):
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
-    return json.loads(found)
 
 
 def test_the_page_holds_the_examples_and_needs_no_network():
