@@ -117,18 +117,29 @@ def _gates_of_dx(bench: Bench, deviation: np.ndarray, allowed: np.ndarray) -> tu
 
 
 def _step_by_span(bench: Bench, deviation: Numbers, allowed: Numbers) -> int | None:
-    """The first step such that the inputs up to it can make the deviation of the matrices; None if too many can."""
-    cache = kept_ahead(bench, bench.prepared())
-    inputs = np.concatenate([cache.x, cache.states[0][:-1]], axis=-1)  # (T, B, I + H)
+    """The first step such that the inputs up to it can make the deviation of the matrices; None if too many can.
+
+    Each block by itself, x and h_{t-1} together where both feed it: a GRU's n gets x alone, its m gets h_{t-1} alone.
+    """
+    cell, cache = bench.case.kind, kept_ahead(bench, bench.prepared())
     both = (ours(bench, deviation), ours(bench, allowed))
     if both[0]["W_ih"].shape[1] != both[0]["W_hh"].shape[1]:
         return None  # r o h goes by a matrix of its own
-    matrices = [np.concatenate([arrays["W_ih"], arrays["W_hh"]]) for arrays in both]
-    T, B, width = inputs.shape
+    feeds = (("W_ih", cache.x, cell.input_blocks), ("W_hh", cache.states[0][:-1], cell.recurrent_blocks))
+    parts = []  # of the blocks that are off
+    for k in sorted({*cell.input_blocks, *cell.recurrent_blocks}):
+        fed = [(name, a, blocks) for name, a, blocks in feeds if k in blocks]
+        D, bound = (
+            np.concatenate([gates.split(of[name], len(blocks))[:, blocks.index(k)] for name, _, blocks in fed])
+            for of in both
+        )
+        if np.any(np.abs(D) > bound):
+            parts.append((np.concatenate([a for _, a, _ in fed], axis=-1), D, float(np.linalg.norm(bound))))
+    T, B, _ = cache.x.shape
     for t in range(T):
-        if (t + 1) * B >= width:
+        if any((t + 1) * B >= inputs.shape[-1] for inputs, *_ in parts):
             break
-        if _unexplained(inputs[: t + 1].reshape(-1, width).T, matrices[0]) <= np.linalg.norm(matrices[1]):
+        if all(_unexplained(inputs[: t + 1].reshape(-1, len(D)).T, D) <= limit for inputs, D, limit in parts):
             return t
     return None
 

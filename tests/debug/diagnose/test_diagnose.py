@@ -313,6 +313,17 @@ def test_what_nobody_knows_is_located():
     assert place.step == 3  # 4 steps of 2 rows are fewer than I + H = 12 numbers: it shows
 
 
+@pytest.mark.parametrize("block", [0, 2, 3])
+def test_the_step_of_a_gru_is_located_by_its_weight_gradients(block):
+    """3 steps of 2 rows are fewer than I, than H and than both, whichever a block gets: r both, n the inputs, m h."""
+    step = random_step(9, shape=(7, 2, 8, 8), cell="gru", mask="none", dtype="float64")
+    odd = ODD._replace(wrong=f"da[t, :, k, :] = d * 1.37 if t < 3 and k == {block} else d")
+    grads = step.gradients(odd)
+    del grads["x"]
+    place = diagnose(step, grads, search=False).place
+    assert place.step == 2, str(place)
+
+
 def test_a_single_wrong_block_is_located():
     step = random_step(9, shape=(7, 2, 3, 4), mask="none")
     grads = step.gradients(dtype="float32")
