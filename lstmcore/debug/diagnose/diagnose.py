@@ -197,7 +197,7 @@ class _Ladder:
         self.function: tuple[Mistake, ...] | None = None if self.forward.seen else ()
         self.bench = Bench(reading)
         self.search = Search(self.bench, tell)
-        self.ran = False
+        self.ran = self.paired = False
 
     @cached_property
     def known(self) -> list[Mistake]:
@@ -239,7 +239,7 @@ class _Ladder:
     def of(self, function: tuple[Mistake, ...]) -> "_Ladder":
         """Judges the gradients of this function from now on."""
         self.function, self.bench = function, Bench(self.reading, function)
-        self.search, self.ran = Search(self.bench, self.tell), False
+        self.search, self.ran, self.paired = Search(self.bench, self.tell), False, False
         return self
 
     def singles(self) -> list[Suspicion]:
@@ -257,6 +257,13 @@ class _Ladder:
                 layers = locate(self.bench, self.bench.numbers()).layers
                 self.search.run((mistake,) for mistake in in_layers(self.known, layers))
         return self.search.found(1)
+
+    def pairs(self) -> list[Suspicion]:
+        """What explains the gradients of two mistakes, where none does of one."""
+        if not self.singles() and not self.paired:
+            self.paired = True
+            self.search.pairs(self.bench.numbers(), self.known)
+        return self.search.found(2)
 
     def _judge_as_plain(self) -> None:
         """Whether the way back is still that of the plain function: then that is the mistake."""
@@ -296,8 +303,10 @@ class _Ladder:
         place = self.place
         self.tell(str(place))
         self.known = self.forward.kept(self.known, function)
-        lines = judge(bench, self.known) if search else None
-        if lines is not None and (len(lines.mistakes) > 1 or "da_i" in reading.case.steps or not self.singles()):
+        lines, inside = judge(bench, self.known) if search else None, "da_i" in reading.case.steps
+        if lines is not None and lines.unknown and not inside and self.pairs():
+            lines = None  # two mistakes explain what no line does
+        if lines is not None and (len(lines.mistakes) > 1 or inside or not self.singles()):
             said = (*others, *turned, *lines.mistakes)
             return Diagnosis(
                 ok=False,
@@ -315,10 +324,7 @@ class _Ladder:
         found: list[Suspicion] = []
         if search:
             self.tell(f"looking for its name among {len(self.known)} mistakes, and pairs of them")
-            found = self.singles()
-            if not found:
-                self.search.pairs(bench.numbers(), self.known)
-                found = self.search.found(2)
+            found = self.singles() or self.pairs()
         if found and reading.open_order and all(len(s.mistakes) == 1 for s in found):
             order = next((s.mistakes[0] for s in found if s.mistakes[0] in READ_IN_ORDER), None)
             if order is not None:  # names of their own: their order is no mistake

@@ -1,4 +1,5 @@
-"""A character LSTM: a dictionary of parameters, one long string, softmax and cross-entropy on top, clipping left out."""
+"""A character LSTM: a dictionary of parameters, one long string as one-hot columns, dicts by time, W over [h; x],
+softmax and cross-entropy on top, of which dy is what the program has; clipping left out."""
 
 import numpy as np
 
@@ -25,7 +26,7 @@ for t in range(S):
     probs[t] = e / e.sum()
 
 g = {"d" + k: np.zeros_like(v) for k, v in p.items()}
-dy, dh_next, dC_next = np.zeros((S, N, 1)), np.zeros((N, 1)), np.zeros((N, 1))
+dy, dh_next, dC_next, seen = np.zeros((S, N, 1)), np.zeros((N, 1)), np.zeros((N, 1)), []
 for t in reversed(range(S)):
     dv = np.copy(probs[t])
     dv[targets[t]] -= 1
@@ -37,6 +38,7 @@ for t in reversed(range(S)):
     dC_bar = dtanh(C_bar[t]) * dC * i[t]
     di = dsig(i[t]) * dC * C_bar[t]
     df = dsig(f[t]) * dC * C[t - 1]
+    seen.insert(0, {"dh": dh, "dc": dC, "da_f": df, "da_i": di, "da_g": dC_bar, "da_o": do})
     for k, d in zip("fiCo", (df, di, dC_bar, do)):
         g["dW" + k] += d @ z[t].T
         g["db" + k] += d
@@ -45,3 +47,4 @@ for t in reversed(range(S)):
     dC_next = f[t] * dC
 case = {"weights": p, "grads": g, "x": np.stack([x[t] for t in range(S)]), "dy": dy}
 case["y"] = np.stack([h[t] for t in range(S)])
+steps = {k: np.stack([step[k] for step in seen]) for k in seen[0]}

@@ -86,6 +86,10 @@ PLANTED = {
         ('g["db" + k] += d', 'g["db" + k] = d', "db is overwritten at each step, not added up: only step 0 is left"),
         ("case = {", "g = {k: np.clip(v, -0.3, 0.3) for k, v in g.items()}\ncase = {",
          "the gradients of the weights are clipped by value at 0.3, after the loop"),
+        ("(df, di, dC_bar, do)", "(df, df, dC_bar, do)", "all of them: gate i holds a copy of gate f"),
+        ("dC += dh * o[t]", "dC = dh * o[t]", NO_C),
+        ("    dC += dh * o[t] * dtanh(np.tanh(C[t]))", "    dC += dh * o[t] * dsig(np.tanh(C[t]))",
+         "tanh' of c as sigma', s (1 - s)"),
     ],
     "course.py": [
         ("dft = (dc_next * c_prev + ot * (1 - np.square(np.tanh(c_next))) * c_prev * da_next) * ft * (1 - ft)",
@@ -362,12 +366,6 @@ PLANTED = {
     ],
     "two_ways_gru.py": [
         ("dh = dh * z + rh * r + az", "dh = dh * z + rh + az", "GRU: the reset gate is left out of dh_{t-1}"),
-    ],
-    "onehot.py": [
-        ('("i", di), ("C"', '("i", df), ("C"', "all of them: gate i holds a copy of gate f"),
-        ("dC += dh * os_[t]", "dC = dh * os_[t]", NO_C),
-        ("    dC += dh * os_[t] * dtanh(np.tanh(Cs[t]))", "    dC += dh * os_[t] * dsigmoid(np.tanh(Cs[t]))",
-         "tanh' of c as sigma', s (1 - s)"),
     ],
     "gates_tree.py": [
         ("self.output.back(dh * tanh_c)", "self.output.back(dh * tanh_c * o)", "h for tanh(c) in the output gate"),

@@ -95,3 +95,12 @@ def test_two_mistakes_on_one_line_beside_another(tmp_path):
     case = run("batch_last.py", tmp_path, *((right, wrong) for right, wrong, _ in both))
     answer = diagnose(case, steps=case["inside"])
     assert {name for *_, name in both} == set(answer.names), str(answer)
+
+
+def test_two_mistakes_that_lines_alone_do_not_tell(tmp_path):
+    """A short case tells da, as if one gate had the other's: what no line explains, a pair does."""
+    names = ("the carry of dh is dropped", "all of them: gate i holds a copy of gate f")
+    both = [(right, wrong) for right, wrong, name in PLANTED["characters.py"] if name in names]
+    answer = diagnose(run("characters.py", tmp_path, *both))
+    assert set(names) <= set(answer.names), str(answer)
+    assert answer.place is None
