@@ -26,11 +26,12 @@ html_theme, html_title = "furo", "lstmcore"
 html_static_path, html_css_files = ["_static"], ["site.css"]
 html_show_search_summary = False  # would have to fetch pages, which a browser refuses to a file
 html_copy_source = html_show_sphinx = False
-pygments_style, pygments_dark_style = "friendly", "monokai"
+pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"  # every colour can be read
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 autodoc_type_aliases = {"Array": "Array"}
 viewcode_line_numbers = True
 toc_object_entries_show_parents = "hide"
@@ -150,6 +151,23 @@ def plain(app: Sphinx, what: str, name: str, obj: object, options: object, lines
     lines[:] = "\n\n".join([*told, ""]).split("\n")
 
 
+ALIASES = {  # what autodoc makes of a name for a type, and the name
+    "~numpy.ndarray[tuple[~typing.Any, ...], ~numpy.dtype[~typing.Any]]": "Array",
+    "tuple[TypeAliasForwardRef('Array') | tuple[Array | State | None, ...] | None, ...]": "State",
+}
+
+
+def short(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Types by the names that the code gives them."""
+
+    def named(text: str | None) -> str | None:
+        return text and functools.reduce(lambda told, alias: told.replace(*alias), ALIASES.items(), text)
+
+    return named(signature), named(returned)
+
+
 def _escaped(text: str) -> str:
     parts = text.split("`")
     parts[::2] = [re.sub(r"([\\*|_])", r"\\\1", part) for part in parts[::2]]
@@ -168,3 +186,4 @@ def setup(app: Sphinx) -> None:
     app.connect("doctree-read", anchors)
     app.connect("html-page-context", comments)
     app.connect("autodoc-process-docstring", plain)
+    app.connect("autodoc-process-signature", short)

@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import blocks
+import browser
 import links
 import pytest
 
@@ -34,6 +36,8 @@ told
 ```{eval-rst}
 .. automodule:: lstmcore.ops.cells.lstm
 .. autofunction:: lstmcore.train.loop.fit
+.. autofunction:: lstmcore.debug.jvp
+.. autofunction:: lstmcore.debug.diagnose
 ```
 """
 
@@ -88,6 +92,27 @@ def test_docstrings_are_read_as_plain_text(site):
     assert "`" not in page
     assert "**" not in page
     assert re.search(r"clip\s*limit on the global norm of the gradients", page)
+
+
+def test_a_signature_names_its_types_as_the_code_does(site):
+    page = html.unescape(re.sub("<[^>]+>", "", (site / "index.html").read_text(encoding="utf-8")))
+    signature = page[page.index("lstmcore.debug.jvp(") :].partition("[source]")[0]
+    for said in ("x: Array", "direction: Mapping[str, Array]", "state: State | None = None"):
+        assert said in signature, signature
+    assert "tell: Callable[[str], None] = lambda words: ..." in page
+    assert not re.search(r"TypeAlias|dtype\[|~", page)
+
+
+def test_search_needs_no_network(site):
+    if reason := browser.missing():
+        pytest.skip(reason)
+    with browser.browser() as page:
+        page.open((site / "search.html").as_uri() + "?q=vanish")
+        end = time.monotonic() + 20
+        while not (found := page.script("return [...document.querySelectorAll('#search-results a')].map(a => a.href)")):
+            assert time.monotonic() < end, page.text("body")
+            time.sleep(0.1)
+    assert any("/derivation.html" in address for address in found)
 
 
 def test_links_are_followed_and_no_page_asks_the_network(site, tmp_path):
