@@ -106,6 +106,7 @@ def main(word: str) -> int:
     pages = {name: page for name, page in pages.items() if not name.startswith("_modules") or name in SOURCES}
     pages |= {make.__name__: make(made) for make in (report, answers, runs) if word in make.__name__}
     addresses = {name: page.as_uri() for name, page in pages.items()}
+    addresses["search"] += "?q=forget+gate"
     addresses |= {f"explorer-{tab}": f"{pages['explorer'].as_uri()}#dc[1,0]&{at}" for tab, at in TABS.items()}
     (FOLDER / "pages.json").write_text(json.dumps({name: at for name, at in addresses.items() if word in name}))
     if not (EXPLORER / "node_modules").exists():
