@@ -288,10 +288,10 @@ def check_layer(name: str, value: object, method: str, call: str) -> None:
     check_kind(name, value, hasattr(value, method) and not isinstance(value, type), wanted, call)
 
 
-def check_size(name: str, value: object) -> None:
-    """A width: a positive int."""
+def check_size(name: str, value: object, wanted: str = "a positive int") -> None:
+    """A width or a count: a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` should be a positive int; got {value!r}")
+        raise ValueError(f"`{name}` should be {wanted}; got {value!r}")
 
 
 def check_probability(name: str, value: object, of: str = "") -> None:

@@ -13,7 +13,7 @@ from lstmcore.arrays import Plain, is_array
 from lstmcore.hints import hinted
 from lstmcore.layers import Layer
 from lstmcore.layers.initialise import Seed, generator
-from lstmcore.shapes import check_kind, check_layer, check_pieces
+from lstmcore.shapes import check_kind, check_layer, check_pieces, check_size
 from lstmcore.train.callbacks.callback import HOOKS, Callback, check_callbacks
 from lstmcore.train.callbacks.progress import Progress
 from lstmcore.train.callbacks.schedule import Schedule
@@ -104,8 +104,7 @@ def fit(
             _check_data("validation", validation)
         check_callbacks(callbacks)
         check_metrics(metrics or {}, validation is not None)
-        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-            raise ValueError(f"`accumulate` should be a positive int, batches for one update; got {accumulate!r}")
+        check_size("accumulate", accumulate, "a positive int, batches for one update")
         check_pieces("segments", segments)
         through = Segments(model, segments) if segments else model
         size = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None

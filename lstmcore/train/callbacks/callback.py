@@ -7,6 +7,7 @@ import numpy as np
 
 from lstmcore.arrays import Array, Plain, library_name, to_library, to_numpy
 from lstmcore.hints import hinted
+from lstmcore.shapes import check_size
 from lstmcore.train.run import Run
 
 
@@ -72,8 +73,7 @@ class EarlyStopping(Callback):
 
     @hinted
     def __init__(self, patience: int = 10, restore: bool = True):
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"`patience` should be a positive number of epochs; got {patience!r}")
+        check_size("patience", patience, "a positive number of epochs")
         self.patience, self.restore = patience, restore
         self.best: float = np.inf
         self.best_epoch: int = 0

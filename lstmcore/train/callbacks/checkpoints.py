@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lstmcore.arrays import Plain
 from lstmcore.hints import hinted
+from lstmcore.shapes import check_size
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.files import checkpoint
@@ -73,8 +74,8 @@ class Checkpoints(Callback):
         go_on: str = "",
     ):
         for name, value in (("every_steps", every_steps), ("every_epochs", every_epochs), ("keep", keep)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"`{name}` should be a positive number; got {value!r}")
+            if value is not None:
+                check_size(name, value, "a positive number")
         if every_seconds is not None and not every_seconds >= 0:
             raise ValueError(f"`every_seconds` should be a number of seconds, or None; got {every_seconds!r}")
         self.folder, self.keep = Path(folder), keep

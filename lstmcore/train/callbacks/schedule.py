@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lstmcore.arrays import Plain
+from lstmcore.shapes import check_size
+
+STEPS = "a positive number of steps"
 
 Schedule = Callable[[int], float]
 
@@ -29,7 +32,7 @@ class Step:
     every: int
 
     def __post_init__(self) -> None:
-        _check_positive("every", self.every)
+        check_size("every", self.every, STEPS)
 
     def __call__(self, step: int) -> float:
         return self.lr * self.factor ** (step // self.every)
@@ -44,7 +47,7 @@ class Exponential:
     every: int
 
     def __post_init__(self) -> None:
-        _check_positive("every", self.every)
+        check_size("every", self.every, STEPS)
 
     def __call__(self, step: int) -> float:
         return self.lr * self.factor ** (step / self.every)
@@ -60,7 +63,7 @@ class Cosine:
     last: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        check_size("steps", self.steps, STEPS)
 
     def __call__(self, step: int) -> float:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2
@@ -75,7 +78,7 @@ class WarmUp:
     then: Schedule
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        check_size("steps", self.steps, STEPS)
 
     def __call__(self, step: int) -> float:
         if step < self.steps:
@@ -113,7 +116,7 @@ class Plateau:
     def __init__(self, lr: float, factor: float = 0.5, patience: int = 5, threshold: float = 1e-4, last: float = 0.0):
         if not 0 < factor < 1:
             raise ValueError(f"`factor` should lie between 0 and 1; got {factor!r}")
-        _check_positive("patience", patience)
+        check_size("patience", patience, STEPS)
         self.factor, self.patience, self.threshold, self.last = factor, patience, threshold, last
         self._state: Plain = {"lr": lr, "best": math.inf, "waited": 0}
 
@@ -137,8 +140,3 @@ class Plateau:
         elif waited >= self.patience:
             lr, waited = max(lr * self.factor, self.last), 0
         self._state = {"lr": lr, "best": best, "waited": waited}
-
-
-def _check_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` should be a positive number of steps; got {value!r}")

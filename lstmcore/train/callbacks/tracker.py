@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from lstmcore.arrays import Plain
+from lstmcore.shapes import check_size
 from lstmcore.train.callbacks.callback import Callback
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.run import Run
@@ -40,8 +41,8 @@ class Tracker(Callback):
                 "`log` should be a function (metrics, step=...), such as wandb's run.log or mlflow.log_metrics, or a "
                 f"SummaryWriter of TensorBoard; got {log!r:.80}"
             )
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise ValueError(f"`every` should be a positive number of updates, or None; got {every!r}")
+        if every is not None:
+            check_size("every", every, "a positive number of updates, or None")
         self.log, self.every, self.tell = log, every, tell
         self._told = False
 

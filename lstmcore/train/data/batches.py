@@ -9,6 +9,7 @@ import numpy as np
 from lstmcore.arrays import Array, Plain, dtype_name, is_array, library_name, namespace, to_numpy
 from lstmcore.hints import hinted
 from lstmcore.layers.initialise import Seed, generator
+from lstmcore.shapes import check_size
 from lstmcore.train.data.batch import Batch, Rows
 
 POOL = 32  # batches; this many are drawn before their rows are sorted by length
@@ -57,8 +58,7 @@ class Batches:
         weights: np.ndarray | None = None,
     ):
         self.N: int = _check_data(x, targets, mask)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` should be a positive int; got {batch_size!r}")
+        check_size("batch_size", batch_size)
         if bucketed and mask is None:
             raise ValueError("`bucketed` needs a mask: without one all rows have the same length")
         self.weights: np.ndarray | None = None if weights is None else _probabilities(weights, self.N, shuffle)
