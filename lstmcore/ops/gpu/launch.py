@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from lstmcore.arrays import Array, namespace
+from lstmcore.arrays import Array, dtype_name, namespace
 
 FOLDER = Path(__file__).parent
 
@@ -60,6 +60,11 @@ class Machine(Protocol):
         more than fit raises LaunchError, and nothing runs.
         """
         ...
+
+
+def kernel_in(machine: Machine, file: str, entry: str, dtype: object, *defines: tuple[str, int | str]) -> Kernel:
+    """The kernel whose text calls its numbers REAL, in this dtype."""
+    return machine.compile(file, entry, (("REAL", REAL[dtype_name(dtype)]), *defines))
 
 
 class LaunchError(RuntimeError):

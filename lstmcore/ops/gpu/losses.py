@@ -1,7 +1,7 @@
 """Softmax cross-entropy on a GPU, loss and gradient in two launches: the host's side of ops/gpu/losses.cu."""
 
-from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.gpu.launch import REAL, Machine, contiguous
+from lstmcore.arrays import Array, namespace
+from lstmcore.ops.gpu.launch import Machine, contiguous, kernel_in
 
 FILE = "losses.cu"
 THREADS = 128  # per block
@@ -16,20 +16,10 @@ def softmax_cross_entropy(machine: Machine, logits: Array, targets: Array, mask:
     mean = xp.empty((), dtype=logits.dtype)
     count = None if mask is None else xp.asarray(xp.count_nonzero(mask), dtype=xp.float64)
     mask = None if mask is None else contiguous(mask)
-    defines = (("REAL", REAL[dtype_name(logits.dtype)]), ("THREADS", THREADS))
-    rows = (-(-N * 32 // THREADS), 1)
-    machine.compile(FILE, "cross_entropy", defines)(
-        rows,
-        THREADS,
-        0,
-        contiguous(logits),
-        contiguous(xp.astype(targets, xp.int32)),
-        mask,
-        count,
-        losses,
-        dlogits,
-        N,
-        V,
+    given = contiguous(logits), contiguous(xp.astype(targets, xp.int32)), mask, count
+    cross_entropy, mean_loss = (
+        kernel_in(machine, FILE, entry, logits.dtype, ("THREADS", THREADS)) for entry in ("cross_entropy", "mean_loss")
     )
-    machine.compile(FILE, "mean_loss", defines)((1, 1), THREADS, THREADS * 8, losses, count, mean, N)
+    cross_entropy((-(-N * 32 // THREADS), 1), THREADS, 0, *given, losses, dlogits, N, V)
+    mean_loss((1, 1), THREADS, THREADS * 8, losses, count, mean, N)
     return mean, dlogits

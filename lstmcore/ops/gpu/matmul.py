@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.gpu.launch import REAL, Kernel, Machine
+from lstmcore.arrays import Array, namespace
+from lstmcore.ops.gpu.launch import Machine, kernel_in
 
 FILE = "matmul.cu"
 TILE, DEPTH = 64, 16  # as in the kernel's text
@@ -24,16 +24,13 @@ def matmul(machine: Machine, a: Array, b: Array, out: Array | None = None) -> Ar
     if out is None:
         out = xp.empty((M, N), dtype=a.dtype)
     sums = out if parts == 1 else xp.empty((parts, M, N), dtype=a.dtype)
-    kernel(machine, "matmul", a.dtype)(
+    kernel_in(machine, FILE, "matmul", a.dtype)(
         (tiles, parts), THREADS, 2 * DEPTH * (TILE + 4) * a.itemsize, *_strided(a), *_strided(b), sums, M, D, N, part
     )
     if parts > 1:
-        kernel(machine, "matmul_sum", a.dtype)((-(-M * N // THREADS), 1), THREADS, 0, sums, out, M * N, parts)
+        add_up = kernel_in(machine, FILE, "matmul_sum", a.dtype)
+        add_up((-(-M * N // THREADS), 1), THREADS, 0, sums, out, M * N, parts)
     return out
-
-
-def kernel(machine: Machine, entry: str, dtype: object) -> Kernel:
-    return machine.compile(FILE, entry, (("REAL", REAL[dtype_name(dtype)]),))
 
 
 def _part(machine: Machine, tiles: int, D: int) -> int:

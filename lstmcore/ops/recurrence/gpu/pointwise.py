@@ -4,10 +4,10 @@ Two launches per step make it slow where the products are small; it always runs.
 reference's loop with its pointwise lines in one kernel, in float32 and float64.
 """
 
-from lstmcore.arrays import Array, dtype_name, namespace
+from lstmcore.arrays import Array, namespace
 from lstmcore.ops import gates
 from lstmcore.ops.cells import Cell
-from lstmcore.ops.gpu.launch import REAL, Kernel, Machine, contiguous
+from lstmcore.ops.gpu.launch import Machine, contiguous, kernel_in
 from lstmcore.ops.masking import masking_forward
 from lstmcore.ops.matmul import product
 from lstmcore.ops.recurrence.cache import Cache
@@ -17,10 +17,6 @@ from lstmcore.ops.recurrence.products import project
 NAME = "pointwise"
 FILE = "pointwise.cu"
 THREADS = 256  # per block
-
-
-def kernel(machine: Machine, entry: str, dtype: object) -> Kernel:
-    return machine.compile(FILE, entry, (("REAL", REAL[dtype_name(dtype)]),))
 
 
 def forward(machine: Machine, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
@@ -37,7 +33,11 @@ def _forward(machine: Machine, cell: Cell, d: Forward) -> Cache:
         s[0, ...] = s0
     h, c = states
     W_hh, products = contiguous(d.params["W_hh"]), d.empty(B, 4 * H)
-    step, blocks, real = kernel(machine, "pointwise_forward", x.dtype), -(-B * H // THREADS), Strides.of(d.mask)
+    step, blocks, real = (
+        kernel_in(machine, FILE, "pointwise_forward", x.dtype),
+        -(-B * H // THREADS),
+        Strides.of(d.mask),
+    )
     for t in range(T):
         product(h[t, ...], W_hh, out=products)
         step((blocks, 1), THREADS, 0, products, kept, h, c, *real, t, B, H)
@@ -67,7 +67,7 @@ def _backward(machine: Machine, cell: Cell, d: Backward) -> Gradients:
     da = d.da()
     dh, dc = (xp.array(last, copy=True, order="C") for last in d.dstate)
     W_hh_T, products = contiguous(d.params["W_hh"].T), d.empty(B, H)
-    step, blocks = kernel(machine, "pointwise_backward", da.dtype), -(-B * H // THREADS)
+    step, blocks = kernel_in(machine, FILE, "pointwise_backward", da.dtype), -(-B * H // THREADS)
     dy, real = Strides.of(d.dy), Strides.of(mask)
     for t in reversed(range(T)):
         later = None if t == T - 1 else products
