@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lstmcore.cli.talk import JsonOption, err, fail, or_complain, picture, print_or_go_on, tell
+from lstmcore.cli.talk import JsonOption, bar, fail, or_complain, picture, print_or_go_on, tell
 from lstmcore.debug.certify import Verdict, report
 from lstmcore.debug.certify import certify as certified
 from lstmcore.interop.host import HALVES
@@ -55,16 +54,13 @@ def certify(
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             fail(f"{path} should be a file in a folder that is there", 2)
     known = {} if expected is None else or_complain(lambda: report.read_expected(expected))
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=err, transient=True, disable=not err.is_terminal,
-    )  # fmt: skip
-    task = bar.add_task(f"{engine} begins")
+    shown = bar()
+    task = shown.add_task(f"{engine} begins")
 
     def watch(done: int, total: int, verdict: Verdict) -> None:
-        bar.update(task, completed=done, total=total, description=verdict.case)
+        shown.update(task, completed=done, total=total, description=verdict.case)
 
-    with bar:
+    with shown:
         score = or_complain(lambda: certified(engine, dtype, only=only or (), python=python, watch=watch))
     unexpected = score.unexpected(known)
     print(report.badge(score) if badge else report.words(score, refused=True))

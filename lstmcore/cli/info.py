@@ -1,7 +1,6 @@
 """`lstmcore info`: which engines, libraries and processors are here."""
 
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ import lstmcore
 from lstmcore.cli.talk import fail, or_complain, say
 from lstmcore.ops.cpu import disk
 from lstmcore.ops.cpu.compiler import HOW, has_compiler
+from lstmcore.ops.cpu.processors import processors
 from lstmcore.recipes import kernels
 
 
@@ -49,15 +49,10 @@ def info(
         say(f"{name:<12} {fact}")
 
 
-LIBRARIES = {
-    "numpy": None,
-    "numba": None,
-    "safetensors": None,
-    "matplotlib": "plot",
-    "torch": "peers",
-    "jax": "peers",
-    "onnxruntime": "peers",
-}
+LIBRARIES = {  # and the extra that brings them
+    "numpy": None, "numba": None, "safetensors": None,
+    "matplotlib": "plot", "torch": "peers", "jax": "peers", "onnxruntime": "peers",
+}  # fmt: skip
 
 
 def _kernels() -> str:
@@ -81,10 +76,9 @@ def _version(name: str, extra: str | None) -> str:
 
 def _processor() -> str:
     """The processor's name and how many of its cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or "processor unknown"
-    return f"{name}, {cores} cores"
+    return f"{name}, {processors()} cores"

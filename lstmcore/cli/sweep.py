@@ -2,17 +2,16 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lstmcore.arrays import Plain
-from lstmcore.cli.talk import JsonOption, err, fail, named, or_complain, out, picture, print_or_go_on, say, tell, typed
+from lstmcore.cli.talk import JsonOption, bar, fail, named, or_complain, out, picture, print_or_go_on, say, tell, typed
+from lstmcore.ops.cpu.processors import processors
 from lstmcore.recipes import sweep as sweeping
 
 sweep = typer.Typer()
@@ -28,10 +27,6 @@ On any number of machines, the same on each: lstmcore sweep count --param lr=1e-
 --storage postgresql://ada@host/sweeps --out SHARED
 
 The metric is that of the part tested on: the best of many trials owes a little of it to chance."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @sweep.command("sweep", epilog=EPILOG)
@@ -71,10 +66,10 @@ def sweep_recipe(
     space = or_complain(lambda: sweeping.read(recipe, param or [], fixed or [], seeds, metric, file))
     show = _Show(space)
     try:
-        with show:
+        with show.bar:
             outcome = or_complain(
                 lambda: sweeping.run(
-                    space, folder, jobs or max(1, _cores() // threads), threads, show, storage, patience
+                    space, folder, jobs or max(1, processors() // threads), threads, show, storage, patience
                 )
             )
     except ImportError as error:
@@ -106,18 +101,8 @@ class _Show:
 
     def __init__(self, space: sweeping.Space):
         self.space = space
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=err, transient=True, disable=not err.is_terminal,
-        )  # fmt: skip
+        self.bar = bar()
         self.task = self.bar.add_task("")
-
-    def __enter__(self) -> "_Show":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def __call__(self, standing: sweeping.Standing) -> None:
         done = standing.finished + standing.failed

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn, TextIO, TypeVar
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 import lstmcore
@@ -74,6 +75,12 @@ def say(message: str) -> None:
 def tell(message: str) -> None:
     """A word on stderr, while the work goes on; plain text too."""
     err.print(Text(message))
+
+
+def bar() -> Progress:
+    """How far the work is: on stderr, if that is a terminal, and gone in the end."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 def picture(draw: Callable[[Path], None], path: Path) -> list[str]:

@@ -34,23 +34,9 @@ Told = TypeVar("Told")
 
 RECURRENT: tuple[type[Recurrent], ...] = tuple(map(of_cell, CELLS.values()))
 SHIPPED: tuple[type, ...] = (
-    *RECURRENT,
-    Bidirectional,
-    Reversed,
-    BatchFirst,
-    LearnedState,
-    RecurrentDropout,
-    Residual,
-    Stack,
-    Linear,
-    Embedding,
-    Dropout,
-    Tanh,
-    Sigmoid,
-    ReLU,
-    Softmax,
-    Last,
-)
+    *RECURRENT, Bidirectional, Reversed, BatchFirst, LearnedState, RecurrentDropout, Residual, Stack,
+    Linear, Embedding, Dropout, Tanh, Sigmoid, ReLU, Softmax, Last,
+)  # fmt: skip
 KINDS = {kind.__name__: kind for kind in SHIPPED}
 DEEPEST = 100  # containers in containers
 

@@ -59,7 +59,11 @@ def build(options: Options, letters: int, T: int, rng: np.random.Generator) -> l
             f"`topology` should be one of {', '.join(topologies)}, `head` of {', '.join(heads)}; got "
             f"{options.topology!r} and {options.head!r}"
         )
-    body = _layers(options, letters, rng) if options.topology == "layers" else [_towers(options, letters, rng)]
+    if options.topology == "layers":
+        body = _tower(options, letters, 2, rng)
+    else:
+        fw, bw = (layers.Stack(_tower(options, letters, 1, rng)) for _ in range(2))
+        body = [layers.Bidirectional(fw, bw)]
     width = 2 * options.widths[-1]
     if options.head == "per-step":
         return layers.Stack([*body, layers.Linear(width, len(CHANNELS), seed=rng), layers.Tanh()])
@@ -67,33 +71,15 @@ def build(options: Options, letters: int, T: int, rng: np.random.Generator) -> l
     return layers.Stack([*body, *last, layers.Linear(width, T * len(CHANNELS), bias=False, seed=rng), layers.Tanh()])
 
 
-def _layers(options: Options, letters: int, rng: np.random.Generator) -> list[layers.Layer]:
+def _tower(options: Options, letters: int, directions: int, rng: np.random.Generator) -> list[layers.Layer]:
+    """The layers of one direction, or of both at once, dropout after each."""
     parts: list[layers.Layer] = []
-    reads = letters
-    for width, sequences in _sizes(options):
-        fw, bw = (_lstm(reads, width, sequences, options, rng) for _ in range(2))
-        parts += [layers.Bidirectional(fw, bw), layers.Dropout(options.dropout)]
-        reads = 2 * width
+    reads, last = letters, len(options.widths) - 1
+    for k, width in enumerate(options.widths):
+        sequences = k < last or options.head != "last-state"  # whether all outputs are wanted
+        pair = [layers.LSTM(reads, width, seed=rng, engine=options.engine, return_sequences=sequences)
+                for _ in range(directions)]  # fmt: skip
+        layer = layers.Bidirectional(pair[0], pair[1]) if directions == 2 else pair[0]
+        parts += [layer, layers.Dropout(options.dropout)]
+        reads = directions * width
     return parts
-
-
-def _towers(options: Options, letters: int, rng: np.random.Generator) -> layers.Layer:
-    towers: list[layers.Layer] = []
-    for _ in range(2):
-        parts: list[layers.Layer] = []
-        reads = letters
-        for width, sequences in _sizes(options):
-            parts += [_lstm(reads, width, sequences, options, rng), layers.Dropout(options.dropout)]
-            reads = width
-        towers.append(layers.Stack(parts))
-    return layers.Bidirectional(towers[0], towers[1])
-
-
-def _lstm(reads: int, width: int, sequences: bool, options: Options, rng: np.random.Generator) -> layers.Layer:
-    return layers.LSTM(reads, width, seed=rng, engine=options.engine, return_sequences=sequences)
-
-
-def _sizes(options: Options) -> list[tuple[int, bool]]:
-    """(units, whether all outputs are wanted) of each layer."""
-    top = len(options.widths) - 1
-    return [(width, k < top or options.head != "last-state") for k, width in enumerate(options.widths)]

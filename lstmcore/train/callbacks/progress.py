@@ -22,15 +22,8 @@ class Progress(Callback):
         from rich.progress import Progress as Bar
 
         self.console = Console(stderr=True)
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        self.bar = Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True)
         total = None if run.batches_per_epoch is None else run.epochs * run.batches_per_epoch
         self.task = self.bar.add_task("", total=total, completed=run.step)
         self.bar.start()
