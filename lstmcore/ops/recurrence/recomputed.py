@@ -11,40 +11,15 @@ hidden width.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 from lstmcore.arrays import Array, namespace
 from lstmcore.ops.cells import Cell
 from lstmcore.ops.recurrence.cache import Cache
 from lstmcore.ops.recurrence.directions import Gradients
 from lstmcore.ops.recurrence.engine import Engine
-
-
-class Pieces(Protocol):
-    """One sequence, run piece by piece."""
-
-    chunk: int  # pieces end at multiples of this many steps, counted from T
-
-    def forward(
-        self,
-        x: Array,
-        params: Mapping[str, Array],
-        state0: tuple[Array, ...],
-        mask: Array | None,
-        reuse: Cache | None = None,
-    ) -> Cache: ...
-
-    def predict(
-        self, x: Array, params: Mapping[str, Array], state0: tuple[Array, ...], mask: Array | None
-    ) -> tuple[Array, tuple[Array, ...]]: ...
-
-    def backward(
-        self, dy: Array | None, dstate: tuple[Array, ...], params: Mapping[str, Array], cache: Cache
-    ) -> tuple[Array, tuple[Array, ...]]: ...
-
-    def gradients(self, params: Mapping[str, Array]) -> dict[str, Array]: ...
 
 
 class Kept(NamedTuple):
@@ -114,9 +89,12 @@ class Recomputed:
 
 
 class Added:
-    """`Pieces` of any engine: the gradients of the weights are added, the last piece first."""
+    """One sequence, run piece by piece on any engine: the gradients of the weights are added, the last piece first.
 
-    chunk = 1
+    An engine may have its own, which its `in_pieces` makes, with these methods.
+    """
+
+    chunk: int = 1  # pieces end at multiples of this many steps, counted from T
 
     def __init__(self, engine: Engine, cell: Cell):
         self.engine: Engine = engine
@@ -158,8 +136,8 @@ def in_full(cell: Cell, params: Mapping[str, Array], cache: Cache) -> Cache:
     return full._replace(owner=cache.owner, seen=cache.seen)
 
 
-def _in_pieces(engine: Engine, cell: Cell, x: Array, state0: tuple[Array, ...], mask: Array | None) -> Pieces:
-    own = getattr(engine, "in_pieces", None)
+def _in_pieces(engine: Engine, cell: Cell, x: Array, state0: tuple[Array, ...], mask: Array | None) -> Added:
+    own: Callable[..., Added] | None = getattr(engine, "in_pieces", None)
     if own is None:
         return Added(engine, cell)
     return own(cell, x.shape, state0[0].shape[-1], x.dtype, mask is not None)

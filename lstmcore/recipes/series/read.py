@@ -11,6 +11,7 @@ from lstmcore.recipes.decoded import decoded
 from lstmcore.recipes.series.numbers import SIGNS, numbers
 from lstmcore.recipes.series.table import Table, table
 from lstmcore.recipes.series.times import TIME, index_of_rows, readings
+from lstmcore.recipes.series.values import filled
 from lstmcore.train.callbacks.watchers import Tell
 
 Missing: TypeAlias = Literal["mask", "fill", "stop"]  # what becomes of missing values
@@ -79,9 +80,7 @@ def read(
                 f"{path}: {count:,} values of column {one!r} are missing{place}; --missing mask or fill goes on"
             )
     if missing == "fill":
-        for line in series.T:
-            there = np.flatnonzero(~np.isnan(line))
-            line[:] = np.interp(np.arange(len(series)), there, line[there])
+        series = np.stack([filled(line) for line in series.T], axis=1)
     way = {"mask": ", masked", "fill": ", filled by straight lines"}.get(missing, "")
     sign = {"\t": "tab", " ": "space"}.get(found.delimiter, repr(found.delimiter))
     said = [
