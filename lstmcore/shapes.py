@@ -307,8 +307,7 @@ def check_pieces(name: str, value: object) -> None:
 
 
 def _outside(index: Array, V: int, mask: Array | None) -> tuple[int, ...] | None:
-    """The place of the first valid index that does not lie in [0, V); None if all do, or if that cannot be known
-    yet."""
+    """The place of the first valid index outside [0, V); None if there is none, or if that cannot be known yet."""
     if mask is None and isinstance(index, np.ndarray) and index.min() >= 0 and index.max() < V:
         return None  # decides nearly always, in half the time of what follows
     if is_recorded(index):

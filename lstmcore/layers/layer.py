@@ -61,7 +61,6 @@ class Layer(Protocol):
         state: the initial state; None means zeros. rng: None means evaluation, a generator draws dropout masks.
         reuse: a cache of this layer that is no longer needed; its buffers are overwritten where they fit.
         """
-        ...
 
     def backward(
         self, dy: Array | None, cache: Any, dstate: State | None = None
@@ -72,7 +71,6 @@ class Layer(Protocol):
 
         dstate: the gradient of the final state; None means zeros.
         """
-        ...
 
     def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State | None]:
         """x -> y, final state, in evaluation and with no cache kept."""

@@ -148,8 +148,7 @@ def job(options: Options) -> tuple[finished.Job[train.Batches], np.ndarray]:
 
 
 def run(options: Options, progress: bool | None = None, tell: Tell = warn, keep: finished.Keep | None = None) -> Result:
-    """Trains and tests. tell: is called with what the watchers see. keep: where the run is saved, and whether it goes
-    on."""
+    """Trains and tests. tell: gets what the watchers see. keep: where the run is saved, and whether it goes on."""
     training, index = job(options)
     net = training.model
     engine = tree.engine(net.forward(training.batches.x[:, :1])[2])

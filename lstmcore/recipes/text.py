@@ -1,5 +1,4 @@
-"""Learn to write: a model of characters or words, trained on one long text with its state carried along, and
-sampling."""
+"""Learn to write: a model of characters or words, trained on one long text with its state carried along; sampling."""
 
 import json
 import math

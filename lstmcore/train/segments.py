@@ -74,8 +74,7 @@ class Segments:
     def backward(
         self, dy: Array, cache: SegmentsCache, dstate: State | None = None
     ) -> tuple[None, State | None, dict[str, Array]]:
-        """As `Layer.backward`, but without dx, which is not needed. Gradients are added, those of the last segment
-        first."""
+        """As `Layer.backward`, but without dx. Gradients are added, those of the last segment first."""
         sums: dict[str, Array] = {}
         kept, rng = None, copy.deepcopy(cache.rng)  # that of the run has moved on
         for first, end, state, draws in reversed(cache.begun):

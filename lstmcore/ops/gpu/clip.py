@@ -11,8 +11,7 @@ FILE = "clip.cu"
 
 
 def clip_by_global_norm(machine: Machine, grads: Mapping[str, Array], limit: float) -> Array:
-    """As `clip_by_global_norm` of clip.py, for one array or more, none of them empty. The norm, () float64, stays on
-    the GPU."""
+    """`clip_by_global_norm` of clip.py, for one array or more, none empty. The norm, () float64, stays on the GPU."""
     arrays = list(grads.values())
     xp, dense = namespace(arrays[0]), [contiguous(g) for g in arrays]
     found = xp.full(2, limit, dtype=xp.float64)  # the norm, and the factor

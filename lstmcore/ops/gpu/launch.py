@@ -30,11 +30,9 @@ class Kernel(Protocol):
 
     def __call__(self, grid: tuple[int, int], threads: int, shared_bytes: int, *arguments: Argument) -> None:
         """Runs `grid` blocks of `threads` threads, each block with so much dynamic shared memory."""
-        ...
 
     def resident_blocks(self, threads: int, shared_bytes: int) -> int:
         """How many such blocks the whole machine can hold at once."""
-        ...
 
 
 class Machine(Protocol):
@@ -47,11 +45,9 @@ class Machine(Protocol):
 
     def alarm_raised(self) -> bool:
         """Whether a kernel did that since somebody last asked. Waits for no kernel."""
-        ...
 
     def tf32_products(self) -> AbstractContextManager[None]:
         """Inside it, the array library's products of float32 matrices may round their factors to 11 bits."""
-        ...
 
     def compile(self, file: str, entry: str, defines: Defines, together: bool = False) -> Kernel:
         """The kernel `entry` of a file of this folder, with the named constants. Compiled once, then remembered.
@@ -59,7 +55,6 @@ class Machine(Protocol):
         together: its blocks talk to each other, so all of them must be resident (a cooperative launch); a launch of
         more than fit raises LaunchError, and nothing runs.
         """
-        ...
 
 
 def kernel_in(machine: Machine, file: str, entry: str, dtype: object, *defines: tuple[str, int | str]) -> Kernel:

@@ -23,8 +23,7 @@ class Table(NamedTuple):
 
 
 def tables(machine: Machine, entries: Sequence[tuple[Array, ...]]) -> Iterator[Table]:
-    """Tables of all entries, each in a table of its dtype, in their order. An entry: arrays of one shape and dtype,
-    C-contiguous."""
+    """Tables of all entries, in order, each of one dtype. An entry: C-contiguous arrays of one shape and dtype."""
     most = max(entry[0].size for entry in entries)
     blocks = min(-(-most // (THREADS * EACH)), 2 * machine.multiprocessors)
     for dtype, real in REAL.items():

@@ -18,16 +18,13 @@ class Engine(Protocol):
     @property
     def NAME(self) -> str:
         """What a user calls it, and what the cache says ran."""
-        ...
 
     @property
     def LIBRARY(self) -> str | None:
         """The array library that it is for, "numpy" or "cupy"; None: any."""
-        ...
 
     def supports(self, cell: Cell, dtype: object) -> bool:
         """Whether it runs this cell in this dtype."""
-        ...
 
     def forward(
         self,
@@ -39,13 +36,11 @@ class Engine(Protocol):
         reuse: Cache | None = None,
     ) -> Cache:
         """All steps, with everything kept that `backward` needs. Buffers of `reuse` are overwritten where they fit."""
-        ...
 
     def predict(
         self, cell: Cell, x: Array, params: Mapping[str, Array], state0: tuple[Array, ...], mask: Array | None
     ) -> tuple[Array, tuple[Array, ...]]:
         """All steps, with nothing kept but the outputs: y (T, B, H), zero at masked steps, and the final state."""
-        ...
 
     def backward(
         self,
@@ -57,7 +52,6 @@ class Engine(Protocol):
     ) -> Gradients:
         """Undoes `forward`: dx (T, B, I), dstate0, and the gradient of every parameter. dx may be (0, B, I)
         where `cache.dx_wanted` is false."""
-        ...
 
 
 class PairedEngine(Engine, Protocol):
@@ -65,15 +59,12 @@ class PairedEngine(Engine, Protocol):
 
     def forward_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[Cache, ...]:
         """`forward` of each direction."""
-        ...
 
     def predict_all(self, cell: Cell, directions: tuple[Forward, ...]) -> tuple[tuple[Array, tuple[Array, ...]], ...]:
         """`predict` of each direction."""
-        ...
 
     def backward_all(self, cell: Cell, directions: tuple[Backward, ...]) -> tuple[Gradients, ...]:
         """`backward` of each direction, of caches that one call of `forward_all` made."""
-        ...
 
 
 EngineName: TypeAlias = str | Engine | None  # a name, an engine itself, or None for the best available

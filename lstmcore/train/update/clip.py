@@ -33,8 +33,7 @@ def clip_by_global_norm(grads: Mapping[str, Array], limit: float) -> float:
 
 
 def clip_on_gpu(grads: Mapping[str, Array], limit: float) -> Array:
-    """clip_by_global_norm for gradients that lie on a GPU; the norm, () float64, stays there, and the host does not
-    wait."""
+    """clip_by_global_norm for gradients on a GPU; the norm, () float64, stays there, and the host does not wait."""
     from lstmcore.ops.gpu.clip import clip_by_global_norm
     from lstmcore.ops.gpu.cupy_machine import current_machine
 
