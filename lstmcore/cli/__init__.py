@@ -1,6 +1,5 @@
 """The command line, one file per verb. Talks to people; the work is in recipes and below."""
 
-import os
 import sys
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from lstmcore.cli.convert import EPILOG as CONVERT
 from lstmcore.cli.convert import convert
 from lstmcore.cli.predict import predict
 from lstmcore.cli.sweep import sweep
-from lstmcore.cli.talk import show_all_symbols
+from lstmcore.cli.talk import print_or_end, show_all_symbols
 from lstmcore.cli.train import train
 
 app = typer.Typer(
@@ -52,11 +51,8 @@ app.command("bench", epilog=bench.EPILOG, context_settings=bench.SETTINGS)(bench
 def main() -> None:
     """The entry point of the console script."""
     show_all_symbols()
+    print_or_end()
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # `lstmcore ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which flushes once more
-        raise SystemExit(141) from None
+        app()
+    finally:
+        sys.stdout.flush()

@@ -41,7 +41,7 @@ EngineOption = Annotated[
 
 def named(name: str) -> Path:
     if not name.strip():
-        raise typer.BadParameter("a folder should have a name; got an empty one (. is this folder)")
+        raise typer.BadParameter("it should have a name; got an empty one (. is this folder)")
     return Path(name)
 
 
@@ -134,19 +134,30 @@ def show_all_symbols() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def print_or_end() -> None:
+    """From here on, what cannot be printed ends the program: 141 where the reader has gone away, as `| head` does, 2
+    for a full disk. What cannot be said on stderr is dropped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:
+            setattr(sys, name, _Printed(stream, goes_on=name == "stderr"))
+
+
 def print_or_go_on() -> None:
     """From here on no print raises: a reader that has gone away, or a full disk behind a pipe, ends no training."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _GoesOn):
-            setattr(sys, name, _GoesOn(stream))
+        if isinstance(stream, _Printed):
+            stream.goes_on = True
+        elif stream is not None:
+            setattr(sys, name, _Printed(stream, goes_on=True))
 
 
-class _GoesOn:
-    """A stream that drops what it cannot write, and all that comes after it."""
+class _Printed:
+    """A stream that ends the program where it cannot write, or goes on without what it cannot write."""
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
+    def __init__(self, stream: TextIO, goes_on: bool):
+        self._stream, self.goes_on = stream, goes_on
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
@@ -155,17 +166,22 @@ class _GoesOn:
         try:
             self._stream.write(text)
         except OSError as error:
-            self._drop(error)
+            self._lost(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            self._drop(error)
+            self._lost(error)
 
-    def _drop(self, error: OSError) -> None:
+    def _lost(self, error: OSError) -> None:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # Python flushes once more at its end
-        if not isinstance(error, BrokenPipeError) and sys.stderr is not self:
+        gone = isinstance(error, BrokenPipeError)
+        if not self.goes_on:
+            if not gone:
+                tell(f"lstmcore: what is printed is lost ({error.strerror})")
+            raise SystemExit(141 if gone else 2) from None
+        if not gone and sys.stderr is not self:
             tell(f"what is printed is lost ({error.strerror}); the work goes on")

@@ -71,6 +71,27 @@ def test_a_full_disk_behind_the_output_is_told_and_loses_nothing(verse):
     assert_saved(verse / "run")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "words", [("--help",), ("info", "--json"), ("docs", "tutorial"), ("check", "--engine", "reference")]
+)
+def test_an_answer_that_cannot_be_printed_is_no_success_and_no_traceback(words):
+    """141, as of a program that a closed pipe has ended, where nobody reads on; 2 and a line for a full disk."""
+    read, write = os.pipe()
+    os.close(read)
+    gone = lstmcore(*words, stdout=write)
+    os.close(write)
+    assert gone.returncode == 141
+    assert "lost" not in gone.stderr
+    with open("/dev/full", "wb") as full:
+        answer = lstmcore(*words, stdout=full)
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1] == "lstmcore: what is printed is lost (No space left on device)"
+    for told in (gone, answer):
+        assert "Traceback" not in told.stderr
+        assert "Exception ignored" not in told.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
