@@ -8,6 +8,7 @@ import typer
 
 from lstmcore.cli.talk import or_complain, say
 from lstmcore.recipes.convert import convert as work
+from lstmcore.train.files.decoded import decoded
 
 EPILOG = "Example: lstmcore convert runs/text/model.safetensors model.onnx"
 
@@ -42,7 +43,7 @@ def convert(
     def job() -> None:
         options: dict[str, object] = dict(_said(text) for text in option or [])
         if config is not None:
-            options["config"] = config.read_text(encoding="utf-8")
+            options["config"] = decoded(config)[0]
         if read_dtype is not None:
             options["dtype"] = read_dtype
         try:

@@ -1,8 +1,8 @@
 """A case: weights, what went in, what came back, and the gradients that somebody got. As a value, and as a file."""
 
-import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from lstmcore.arrays import Plain
 from lstmcore.debug.normed import Norm
 from lstmcore.interop import Layout
 from lstmcore.ops.cells import CELLS, Cell, variant
+from lstmcore.train.files.decoded import parsed
 from lstmcore.train.files.npz import FLOATING, Kind, open_npz
 
 FLAGS = Kind("biu", "booleans, or integers 0 and 1")
@@ -87,8 +88,7 @@ def load_case(path: str | PathLike[str]) -> Case:
 def _json(path: str | PathLike) -> dict[str, np.ndarray]:
     """The members of a JSON object, nested or under names with dots; lists of numbers are arrays."""
     try:
-        with open(path, encoding="utf-8") as file:
-            whole = json.load(file)
+        whole = parsed(Path(path))
     except ValueError as error:
         raise ValueError(f"{path}: this is not JSON ({error})") from None
     if not isinstance(whole, dict):

@@ -42,7 +42,7 @@ def convert(
     overwrite: what stands at `out` is lost. options: as `lstmcore.interop.read` takes them. Raises FileExistsError for
     a file that would be lost, ValueError for what cannot be read, or written so; nothing is written then.
     """
-    if source.is_dir():
+    if (source / "model.safetensors").is_file():
         raise ValueError(f"{source} is a folder; the model of a run is the file {source / 'model.safetensors'}")
     if out.exists() and out.samefile(source):
         raise ValueError(f"{out} is what is read, and would be lost: give OUT another name")
@@ -86,7 +86,7 @@ def convert(
 
 def _is_own(path: Path) -> bool:
     """Whether it is a file of lstmcore's."""
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
         with safe_open(path, framework="numpy") as file:

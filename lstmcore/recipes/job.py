@@ -29,6 +29,7 @@ from lstmcore.train.callbacks import epoch_files as records
 from lstmcore.train.callbacks.watchers import Tell, warn
 from lstmcore.train.data import batch
 from lstmcore.train.files.atomic import write_atomically
+from lstmcore.train.files.decoded import parsed
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.metrics import TAKEN, Loss
 from lstmcore.train.update.optimizer import Optimizer
@@ -182,7 +183,7 @@ def take_over(model: layers.Layer, folder: Path) -> None:
 def options_of(folder: Path) -> Plain:
     """The options of a finished run. Raises OSError and ValueError for what is none."""
     try:
-        told = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
+        told = parsed(folder / FILES[1])
         return {"recipe": told["recipe"], **told["options"]}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / FILES[1]} does not hold the options of a run") from error

@@ -1,6 +1,5 @@
 """Learn to write: a model of characters or words, trained on one long text with its state carried along; sampling."""
 
-import json
 import math
 import sysconfig
 from collections import Counter
@@ -17,8 +16,8 @@ from lstmcore.debug.show.picture import panels
 from lstmcore.layers import tree
 from lstmcore.ops.losses import softmax, softmax_cross_entropy
 from lstmcore.recipes import job as finished
-from lstmcore.recipes.decoded import decoded
 from lstmcore.train.callbacks.watchers import Tell, warn
+from lstmcore.train.files.decoded import decoded, parsed
 
 HELD_BACK = 0.1  # the last part of the text, which is not learnt from
 STRANDS = 32  # in which it is read: each starts without a memory
@@ -79,7 +78,7 @@ class Result:
 
 
 def read(path: Path | None, limit: int | None = None, tell: Tell = print) -> str:
-    """The text of a file (decoded.py), or, without a path, of the modules of Python's standard library by their names.
+    """The text of a file, or, without a path, of the modules of Python's standard library by their names.
 
     At most `limit` characters; None means all of a file, and 1,200,000 of Python's. tell: is called if the file is in
     another encoding than UTF-8, or holds byte order marks, which are left out. Raises ValueError for what is no
@@ -298,7 +297,7 @@ def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, Sequenc
     """The model and the symbols of a folder that `save` wrote. Raises OSError and ValueError for what is none."""
     net = train.load(folder / finished.FILES[0], engine)
     try:
-        symbols = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))["symbols"]
+        symbols = parsed(folder / finished.FILES[1])["symbols"]
         words = isinstance(symbols, list) and all(isinstance(word, str) for word in symbols)
         fits = (words or isinstance(symbols, str)) and net.config()["layers"][-1]["output_size"] == len(symbols)
     except (KeyError, TypeError, ValueError):

@@ -1,6 +1,5 @@
 """What `certify` found, to look at: a table, JUnit's XML for a CI, a badge, a picture; and what was expected."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -9,6 +8,7 @@ from lstmcore.arrays import Plain
 from lstmcore.debug.certify.certify import BAD, Score
 from lstmcore.debug.certify.pack import RESULTS, read_pack
 from lstmcore.debug.certify.verdict import VERDICTS, Verdict
+from lstmcore.train.files.decoded import parsed
 
 REASONS = 16  # of refusal that are printed
 COLOURS = {"agree": "#4c9f70", "refused": "#d9d9d9", "ambiguous": "#9ecae1", "ignored": "#e6a532", "wrong": "#c8374a",
@@ -66,7 +66,7 @@ def junit(score: Score, expected: Mapping[str, str]) -> bytes:
 def read_expected(path: Path) -> dict[str, str]:
     """A file of expected failures: JSON, case -> "wrong", "ignored" or "crash". Raises ValueError, OSError."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = parsed(path)
     except ValueError as error:
         raise ValueError(f"{path} should be JSON: {error}") from None
     if not isinstance(told, dict) or not all(verdict in BAD for verdict in told.values()):

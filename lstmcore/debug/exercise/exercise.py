@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from lstmcore.debug.show.tables import table
 from lstmcore.ops.activation import sigmoid
 from lstmcore.ops.cells.cell import Step
 from lstmcore.ops.recurrence import reference
+from lstmcore.train.files.atomic import write_atomically
+from lstmcore.train.files.decoded import decoded
 
 EXERCISES = ("rnn forward", "rnn backward", "lstm forward", "lstm backward", "gru forward", "gru backward")
 SHAPE = (5, 3, 4, 6)  # T, B, I, H of the layer that the lines are tried in
@@ -118,8 +121,9 @@ def write_exercise(path: str | PathLike[str], which: str = "lstm backward", answ
         )
     squash = "def sigmoid(a):\n    return 1 / (1 + np.exp(-a))\n\n\n" if "sigmoid(" in "".join(of.body) else ""
     lines = "\n".join(f"    {_line(line, of, answers)}" for line in of.body)
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(f'''"""{of.cell.upper()}. {about}
+    if Path(path).exists():
+        raise FileExistsError(f"{path} is there, and may hold your work")
+    text = f'''"""{of.cell.upper()}. {about}
 
 Numbers are the equations of docs/derivation.md.
 """
@@ -130,7 +134,8 @@ import numpy as np
 {squash}def {of.head}:
 {lines}
     return {of.gives}
-''')
+'''
+    write_atomically(Path(path), text.encode())
 
 
 def _line(line: str, of: Task, answer: bool) -> str:
@@ -147,10 +152,9 @@ def judge_exercise(path: str | PathLike[str]) -> Exercise:
     Raises OSError if there is no such file, ValueError if it is no Python, or has the function of no exercise, or
     of several.
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    text, _ = decoded(Path(path))
     try:
-        tree = ast.parse(text)
+        tree = ast.parse(text, str(path))
         module: Plain = {"__name__": "exercise"}
         exec(compile(tree, str(path), "exec"), module)
     except (Exception, SystemExit) as error:  # whatever stands there

@@ -14,6 +14,7 @@ from lstmcore.arrays import Plain
 from lstmcore.debug.explain.broken import broken
 from lstmcore.debug.explain.examples import EXAMPLES, example
 from lstmcore.debug.explain.graph import PACKAGE, Graph, graph
+from lstmcore.train.files.atomic import write_atomically
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SLOT = "@@DATA@@"  # where it takes the numbers
@@ -60,9 +61,9 @@ class Explanation:
         return f'<iframe {how} srcdoc="{escape(self.html())}"></iframe>'
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the page to `path`, and returns the path."""
+        """Writes the page to `path`, and returns the path. Raises OSError."""
         path = Path(path)
-        path.write_text(self.html(), encoding="utf-8")
+        write_atomically(path, self.html().encode())
         return path
 
 

@@ -20,6 +20,7 @@ from lstmcore.debug.show.tables import paragraphs
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, run_step
 from lstmcore.debug.tripwire.tripwire import Tripwire, tripwire_of
 from lstmcore.layers import Layer
+from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.update.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Report:
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the page to `path`; the text, if the name ends in .txt. Returns the path."""
         path = Path(path)
-        path.write_text(str(self) if path.suffix == ".txt" else self.html(), encoding="utf-8")
+        write_atomically(path, (str(self) if path.suffix == ".txt" else self.html()).encode())
         return path
 
     def picture(self) -> "Figure":

@@ -9,7 +9,6 @@ floors.py    predictions that cost nothing          scores.py  errors, in degree
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +35,7 @@ from lstmcore.recipes.loops.torsions import (
 )
 from lstmcore.train.callbacks.watchers import ExplodingNorm, MeanCollapse, NotFinite, NothingLearnt, Tell, warn
 from lstmcore.train.files.atomic import write_atomically
+from lstmcore.train.files.decoded import parsed
 
 TABLE = "errors.csv"
 CHUNK = 512  # loops that are predicted together
@@ -155,7 +155,7 @@ def load(folder: Path, engine: str | None = None) -> tuple[layers.Layer, str]:
     """The model and the alphabet of a folder that `save` wrote. Raises OSError and ValueError for what is none."""
     net = train.load(folder / finished.FILES[0], engine)
     try:
-        alphabet = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))["alphabet"]
+        alphabet = parsed(folder / finished.FILES[1])["alphabet"]
         fits = isinstance(alphabet, str) and _reads(net.config()) == len(alphabet)
     except (KeyError, TypeError, ValueError):
         fits = False

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.recipes.decoded import decoded
 from lstmcore.recipes.loops.torsions import Loops
+from lstmcore.train.files.decoded import decoded
 
 PARTS = (0.7, 0.1, 0.2)  # learnt from, validation, test
 WORDS = ("train", "validation", "test")  # in a file of one's own

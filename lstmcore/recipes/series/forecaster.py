@@ -1,6 +1,5 @@
 """What a training leaves: a model that goes on with a series, and how far its forecasts were off."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from lstmcore import layers, train
 from lstmcore.recipes import job as finished
 from lstmcore.recipes.series.forecasts import forecast
 from lstmcore.recipes.series.values import after_a_value, columns_of, inputs
+from lstmcore.train.files.decoded import parsed
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def load(folder: Path, engine: str | None = None) -> Forecaster:
     """What `save` wrote into the folder. Raises OSError and ValueError for what is none."""
     net = train.load(folder / finished.FILES[0], engine)
     try:
-        told = json.loads((folder / finished.FILES[1]).read_text(encoding="utf-8"))
+        told = parsed(folder / finished.FILES[1])
         band = np.array([np.nan if error is None else error for error in told["band"]], float)
         scales, beside = np.array(told["scales"], float), tuple(told["options"]["beside"])
         if told["recipe"] != "series" or band.ndim != 1 or scales.shape != (1 + len(beside), 2):

@@ -7,12 +7,12 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lstmcore.recipes.decoded import decoded
 from lstmcore.recipes.series.numbers import SIGNS, numbers
 from lstmcore.recipes.series.table import Table, table
 from lstmcore.recipes.series.times import TIME, index_of_rows, readings
 from lstmcore.recipes.series.values import filled
 from lstmcore.train.callbacks.watchers import Tell
+from lstmcore.train.files.decoded import decoded
 
 Missing: TypeAlias = Literal["mask", "fill", "stop"]  # what becomes of missing values
 

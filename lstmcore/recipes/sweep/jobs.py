@@ -1,7 +1,6 @@
 """What a trial of each recipe does: the same training as `lstmcore train`, told by options and inputs."""
 
 import inspect
-import json
 import math
 import typing
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from lstmcore.recipes import alphabet, count, loops, series, text
 from lstmcore.recipes.job import FILES, Keep
 from lstmcore.recipes.loops import generator, npz, pdb
 from lstmcore.train.callbacks.watchers import Tell
+from lstmcore.train.files.decoded import parsed
 
 
 def _count(options: count.Options, tell: Tell, keep: Keep) -> count.Result:
@@ -101,7 +101,7 @@ def outcome(recipe: str, folder: Path) -> tuple[dict[str, float], str]:
     A dot leads into a part of metrics.json; "validation" is the lowest validation loss of any epoch, for a recipe that
     keeps its best epoch. What is no number is infinite.
     """
-    found, history = (json.loads((folder / name).read_text(encoding="utf-8")) for name in FILES[1:])
+    found, history = (parsed(folder / name) for name in FILES[1:])
     losses = [row["validation"] for row in history.get("epochs", []) if row.get("validation") is not None]
     found["validation"] = min(losses, default=None)
     values = {name: _below(found, name.split(".")) for name in RECIPES[recipe].metrics}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from lstmcore.arrays import Plain
 from lstmcore.recipes.sweep.jobs import RECIPES
+from lstmcore.train.files.decoded import content
 
 
 class Point(NamedTuple):
@@ -116,7 +117,7 @@ def read(
         inputs={name: tried[0] for name, tried in values.items() if name in job.inputs},
         seeds=tuple(range(first, first + seeds)),
         metric=metric,
-        data="" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+        data="" if file is None else hashlib.sha256(content(file)).hexdigest()[:16],
     )
     for point in found.points():
         found.words(point)  # a recipe may refuse some of them

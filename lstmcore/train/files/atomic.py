@@ -12,15 +12,20 @@ TRIES = 10 if os.name == "nt" else 1  # a tenth of a second apart: there no file
 def write_atomically(path: Path, data: bytes) -> None:
     """`data` becomes the file's content in one step: written beside it, brought to the disk, renamed.
 
-    Raises OSError, with a sentence that says so, where that cannot be; what was there before is untouched.
+    A link stays one: what it leads to is written. Into a device or pipe the data are written as they are. Raises
+    OSError, with a sentence that says so, where that cannot be; what was there before is untouched.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            target.write_bytes(data)
+            return
         with open(beside, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _replace(beside, path)
+        _replace(beside, target)
     except OSError as error:
         reason = "there is no such folder" if not path.parent.is_dir() else error.strerror or str(error)
         message = f"could not be saved ({reason}); what was there before is untouched"
@@ -29,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # the new name is on the disk when the folder is; not every system lets us ask
-        folder = os.open(path.parent, os.O_RDONLY)
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

@@ -87,10 +87,12 @@ def read(
     """
     from safetensors import SafetensorError, safe_open
 
+    inside = path / "model.safetensors"
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; the model of a run is the file {path / 'model.safetensors'}")
+        run = f"; the model of a run is the file {inside}" if inside.is_file() else ""
+        raise IsADirectoryError(f"{path} is a folder{run}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise FileNotFoundError(f"{path}: {'it is no file' if path.exists() else 'there is no such file'}")
     try:
         with safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}

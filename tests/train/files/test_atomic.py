@@ -32,6 +32,26 @@ def test_a_file_that_is_read_all_the_while_stays(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_what_is_no_plain_file_is_not_replaced_by_one(tmp_path):
+    """A link to a larger disk stays a link; a pipe, and so a device, is written into and not taken away."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "a")
+    for data in (b"before", b"after"):
+        write_atomically(tmp_path / "link", data)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "far" / "a").read_bytes() == data
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / "pipe", b"data")
+        assert (tmp_path / "pipe").is_fifo()
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "far", "link", "pipe"]
+
+
 def test_a_left_over_that_is_read_stays(tmp_path, monkeypatch):
     left = tmp_path / ".a.0.part"
     left.write_bytes(b"")

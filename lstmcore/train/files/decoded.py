@@ -1,7 +1,9 @@
-"""Text out of a file: UTF-8, or what a byte order mark says; never a guess."""
+"""Text and JSON out of a file: UTF-8, or what a byte order mark says; never a guess."""
 
 import codecs
+import json
 from pathlib import Path
+from typing import Any
 
 MARKS = (  # the longer first: UTF-32's little-endian mark begins as UTF-16's
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -12,6 +14,21 @@ MARKS = (  # the longer first: UTF-32's little-endian mark begins as UTF-16's
 MARK = "\ufeff"
 
 
+def content(path: Path) -> bytes:
+    """All of a file, or of a pipe. Raises ValueError for a device, OSError for what cannot be read."""
+    if path.is_char_device() or path.is_block_device():
+        raise ValueError(f"{path} should be a file; it is a device, which may have no end")
+    return path.read_bytes()
+
+
+def parsed(path: Path) -> Any:
+    """The JSON of a file. Raises ValueError for what is none, OSError for what cannot be read."""
+    try:
+        return json.loads(decoded(path)[0])
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def decoded(path: Path) -> tuple[str, str]:
     """The text of a file, its lines ending in \\n, and in words what was special about it ("" if nothing was).
 
@@ -19,7 +36,7 @@ def decoded(path: Path) -> tuple[str, str]:
     Raises ValueError for what is not text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; OSError for what
     cannot be read.
     """
-    data = path.read_bytes()
+    data = content(path)
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "UTF-8")
     try:
         text = data.decode(encoding)
