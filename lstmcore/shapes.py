@@ -289,9 +289,10 @@ def check_layer(name: str, value: object, method: str, call: str) -> None:
 
 
 def check_size(name: str, value: object, wanted: str = "a positive int") -> None:
-    """A width or a count: a positive int."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` should be {wanted}; got {value!r}")
+    """A width or a count: a positive int, and no more than an array can have."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
+        limit = " below 2^63" if isinstance(value, int) and value > 1 else ""
+        raise ValueError(f"`{name}` should be {wanted}{limit}; got {value!r:.80}")
 
 
 def check_probability(name: str, value: object, of: str = "") -> None:

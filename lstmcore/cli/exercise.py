@@ -21,7 +21,7 @@ def exercise(
 ) -> None:
     """Write a step with its lines missing, or judge yours, line by line. Exits with 1 if not right."""
     if not or_complain(file.exists):
-        or_complain(lambda: debug.write_exercise(file, which or "lstm backward", answers))
+        or_complain(lambda: debug.write_exercise(file, "lstm backward" if which is None else which, answers))
         todo = "its lines are there" if answers else "fill in its lines"
         say(f"{file} is written; {todo}, then: lstmcore exercise {file}")
         return

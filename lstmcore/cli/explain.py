@@ -34,7 +34,7 @@ def explain(
     if case is not None and case.resolve() == target.resolve():
         fail(f"{target} is the case itself: the page needs a file of its own, --out FILE", 2)
     if case is None:
-        answer = or_complain(lambda: debug.explain(cell or "lstm"))
+        answer = or_complain(lambda: debug.explain("lstm" if cell is None else cell))
     else:
         answer = or_complain(lambda: debug.explain_case(debug.load_case(case), row or 0, case.name))
     written = or_complain(lambda: answer.save(target))

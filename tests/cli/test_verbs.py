@@ -2,6 +2,7 @@
 names its cause, with exit code 2, and changes nothing that is there."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from command import called, lstmcore
 REFERENCE = ("--engine", "reference")
 TEXT = ("--hidden", 4, "--embedding", 3, "--steps", 40, "--batch", 8, "--epochs", 1, *REFERENCE)
 SERIES = ("--column", "MW", "--hidden", 4, "--window", 30, "--horizon", 4, "--epochs", 1, *REFERENCE)
+ALPHABET = ("train", "alphabet", "--epochs", 1, *REFERENCE)
 LOOPS = ("--epochs", 1, "--widths", "4", *REFERENCE)
 
 
@@ -22,6 +24,9 @@ def shelf(tmp_path_factory):
     (folder / "load.csv").write_text("\n".join(["t,MW,wind", *rows]))
     (folder / "empty").write_text("")
     (folder / "bytes").write_bytes(bytes(range(256)) * 10)
+    (folder / "folder.pt").mkdir()
+    os.mkfifo(folder / "pipe.safetensors")
+    (folder / "zero").symlink_to("/dev/zero")
     for words in (
         ("text", "book.txt", *TEXT, "--out", "text"),
         ("text", "book.txt", *TEXT, "--level", "word", "--out", "words"),
@@ -127,11 +132,21 @@ WRONG = {
     "new.xyz should end in": ("convert", "text/model.safetensors", "new.xyz"),
     "nowhere.safetensors: there is no such file": ("convert", "nowhere.safetensors", "new.onnx"),
     "book.txt should end in": ("convert", "book.txt", "new.onnx"),
+    "folder.pt is a folder without one *.index.json": ("convert", "folder.pt", "new.onnx"),
+    "pipe.safetensors: it is no file": ("convert", "pipe.safetensors", "new.onnx"),
+    # pages and exercises
+    "book.txt: it cannot be run (SyntaxError: invalid syntax (book.txt, line 1))": ("exercise", "book.txt"),
+    "zero should be a file; it is a device, which may have no end": ("exercise", "zero"),
+    "an exercise should be one of": ("exercise", "new.py", "--which", ""),
+    "`cell` should be one of lstm": ("explain", "--cell", "", "--out", "new.html"),
+    "nowhere/lstm.html: could not be saved (there is no such folder)": ("explain", "--out", "nowhere/lstm.html"),
     "an option should be NAME=VALUE; got 'cell'": ("convert", "text/model.safetensors", "new.onnx", "--option", "cell"),
     # train
     "nowhere: No such file": ("train", "text", "nowhere"),
     "should have at least 1,000 characters": ("train", "text", "empty"),
     "say which one with --column": ("train", "series", "load.csv"),
+    "zero should be a file; it is a device": ("train", "text", "zero"),
+    "`hidden_size` should be a positive int below 2^63; got 99999999999": (*ALPHABET, "--hidden", "9" * 20),
     "the series is too short": ("train", "series", "load.csv", "--column", "MW", "--window", 1000),
     "got 'turbo'": ("train", "series", "load.csv", "--column", "MW", "--engine", "turbo"),
 }  # fmt: skip

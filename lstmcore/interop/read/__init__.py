@@ -128,7 +128,7 @@ def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
     if ending not in FILES:
         raise TypeError(f"{path} should end in {', '.join(FILES)}; got {path.suffix or 'no ending'!r}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise FileNotFoundError(f"{path}: {'it is no file' if path.exists() else 'there is no such file'}")
     kind = "" if ending == ".index.json" else _kind(path)
     if kind not in ("", {".pth": ".pt", ".bin": ".pt", ".ckpt": ".pt", ".hdf5": ".h5"}.get(ending, ending)):
         raise ValueError(f"{path} ends in {ending} and holds what a {kind} file holds: give it that ending")

@@ -55,7 +55,10 @@ def read_file(
             'keras.saving.load_model(path).save("model.keras")'
         )
     if path.suffix != ".keras" and config is None:
-        raise Unread(f"{path} holds arrays and no options: pass config=model.to_json() (a .keras file holds both)")
+        raise Unread(
+            f"{path} holds arrays and no options: pass config=model.to_json(), or a file of that text, --config FILE "
+            "(a .keras file holds both)"
+        )
     notes: list[str] = []
     size = path.stat().st_size
     try:
@@ -92,8 +95,8 @@ def _is_of_keras_2(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as held:
             return "model_config" in held.attrs
-    except OSError:  # damaged: what reads it says so
-        return False
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged, or no HDF5 file: {error!s:.200}") from error
 
 
 def _numbered(config: Plain, room: str = "") -> Iterator[tuple[str, Plain]]:

@@ -91,6 +91,8 @@ def read_file(
 ) -> tuple[Layer, Proof]:
     """Raises ValueError for a damaged file."""
     try:
+        if path.stat().st_size >= 2**31:
+            raise DecodeError("it has 2 GiB or more, and no message of protobuf has")
         model = onnx.load(path, load_external_data=False)
         files = {entry.value for t in model.graph.initializer for entry in t.external_data if entry.key == "location"}
         missing = sorted(name for name in files if not (path.parent / name).is_file())

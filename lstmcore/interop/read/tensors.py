@@ -111,7 +111,7 @@ def _pieces(index: Path) -> dict[str, object]:
         names = sorted(set(files.values()))
         if not all(name == Path(name).name and name.endswith((".safetensors", ".bin")) for name in names):
             raise ValueError(f"it names {names[:3]}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{index} is damaged, or no index of .safetensors files: {error!s:.200}") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
@@ -128,8 +128,12 @@ def _pieces(index: Path) -> dict[str, object]:
 
 def _npz(path: Path) -> dict[str, object]:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as raw:
+            if raw.read(2) != b"PK":  # which NumPy takes for something to be executed
+                raise zipfile.BadZipFile("it is no archive of arrays")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
     except (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, MemoryError, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged, or holds more than arrays: {error!s:.200}") from error
     except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, AttributeError, OverflowError) as error:
@@ -142,11 +146,16 @@ def _checkpoint(path: Path) -> Mapping[str, object]:
         import torch
     except ImportError:
         raise ImportError("a .pt file is read by torch: pip install torch") from None
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head != b"PK" and not head.startswith(b"\x80"):  # an archive, or a pickle of torch before 1.6
+        raise ValueError(f"{path} is damaged, or nothing that torch.save has written: it begins with {head!r}")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch raises of a file that is not as it was written, or would be executed
         hint = next((words for part, words in HINTS.items() if part in str(error)), "")
-        reason = hint or str(error).split("\n")[0] or type(error).__name__
+        said = [line for line in str(error).splitlines() if line and "weights_only" not in line]  # that would run it
+        reason = hint or next(iter(said), type(error).__name__)
         raise ValueError(f"{path} is damaged, or holds more than tensors: {reason:.200}") from error
 
     def tensors(value: object) -> bool:

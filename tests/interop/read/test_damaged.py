@@ -76,6 +76,33 @@ def test_damaged_files(files, nightly, tmp_path):
     assert all(text for texts in refused.values() for text in texts)
 
 
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("pt", "nothing that torch.save has written: it begins with "), ("npz", "it is no archive of arrays"),
+        ("h5", "is damaged, or no HDF5 file"), ("keras", "is damaged, or no file of Keras 3"),
+        ("onnx", "is damaged, or no ONNX model"), ("safetensors", "is damaged, truncated or no safetensors file"),
+        ("index.json", "is damaged, or no index of .safetensors files"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("content", [b"", b"this is some text\n", b"[" * 10**5, bytes(300)])
+def test_files_of_another_kind_than_their_names_say(torch, onnx, tmp_path, ending, words, content):
+    """One line, and none of them advises to run what is in the file."""
+    pytest.importorskip("h5py")
+    (tmp_path / f"a.{ending}").write_bytes(content)
+    with pytest.raises(ValueError, match=words) as told:
+        read(tmp_path / f"a.{ending}")
+    assert "\n" not in str(told.value)
+    assert "pickle" not in str(told.value)
+
+
+def test_what_torch_says_of_a_pickle_is_not_how_to_run_it(torch, tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"\x80\x02cos\nsystem\n.")
+    with pytest.raises(ValueError, match=r"a\.pt is damaged, or holds more than tensors: \w") as told:
+        read(tmp_path / "a.pt")
+    assert "weights_only" not in str(told.value)
+
+
 def test_a_name_that_no_layer_has(torch, tmp_path):
     held = torch.nn.LSTM(3, 4).state_dict()
     held["bias^ih_l0"] = held.pop("bias_ih_l0")
