@@ -29,6 +29,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 Cell = StrEnum("Cell", list(CELLS))  # type: ignore[misc]  # what layers are made of
 LSTM = Cell("lstm")
 
+LONGEST = 1000  # letters of each end of a complaint
 Result = TypeVar("Result")
 
 
@@ -118,6 +119,9 @@ def in_words(error: Exception) -> str:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
+    """Ends with a line; of one that what was typed makes too long, its beginning and its end."""
+    if len(message) > 2 * LONGEST:
+        message = f"{message[:LONGEST]} ... {message[-LONGEST:]}"
     err.print(Text.assemble(("lstmcore: ", "red"), message))
     end = typer.Exit(code)
     end.args = (message,)  # for other ranks of MPI

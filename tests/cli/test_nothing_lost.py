@@ -139,6 +139,16 @@ def test_the_sample_and_folders_keep_their_brackets(verse):
     assert "--out 'my [red]run' --resume; or begin anew" in again.stderr
 
 
+def test_a_complaint_has_an_end(capsys):
+    """However long what was typed is: its beginning is told, and the advice behind it."""
+    with pytest.raises(talk.typer.Exit):
+        talk.fail(f"got {'1' * 10**6}; 20 bits are wanted", 2)
+    told = capsys.readouterr().err
+    assert len(told) < 2100
+    assert told.startswith("lstmcore: got 111")
+    assert told.endswith("; 20 bits are wanted\n")
+
+
 def test_messages_are_plain_text(capsys):
     for speak, stream in ((talk.say, "out"), (talk.tell, "err")):
         speak("[plot] [/b] :smile: [link=x]")

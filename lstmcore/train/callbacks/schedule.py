@@ -66,7 +66,7 @@ class Cosine:
         check_size("steps", self.steps, STEPS)
 
     def __call__(self, step: int) -> float:
-        return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2
+        return self.last + (self.lr - self.last) * ((1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2)
 
 
 @dataclass

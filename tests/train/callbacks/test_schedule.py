@@ -40,6 +40,12 @@ def test_cosine():
     assert Cosine(0.8, steps=100)(100) == 0.0
 
 
+def test_a_cosine_of_the_largest_rate_is_finite():
+    schedule = Cosine(math.nextafter(math.inf, 0), steps=10)
+    assert schedule(0) == schedule.lr
+    assert all(math.isfinite(schedule(step)) for step in range(20))
+
+
 def test_warm_up_composes():
     schedule = WarmUp(4, Cosine(1.0, steps=100))
     assert [schedule(step) for step in range(4)] == [close(k / 5) for k in (1, 2, 3, 4)]
