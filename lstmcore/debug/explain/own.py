@@ -19,6 +19,7 @@ from lstmcore.ops.recurrence import reference
 
 LARGEST = 12  # T * H that a page shows
 NUMBERS = 700  # of weights and inputs: each is traced forward and back
+PRODUCTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}  # by how names of engines end: the unit roundoff of their products
 
 
 def explain_step(
@@ -139,7 +140,7 @@ def _agrees(visit: Visit) -> bool:
     pairs = [(visit.dx, dx), *zip(visit.dstate0 or (), dstate0)]
     pairs += [(visit.grads.get(name), gradient) for name, gradient in grads.items()]
     judged = [(to_numpy(got).astype(float), want) for got, want in pairs if got is not None]
-    unit = 2.0**-11 if cache.engine.endswith("tf32") else unit_roundoff(visit.y)
+    unit = PRODUCTS.get(cache.engine.rpartition("-")[2], unit_roundoff(visit.y))
     room = unit * deviations(sum(want.size for _, want in judged))
     return all(
         bool(np.all((np.abs(got - want.value) <= room * np.sqrt(want.variance)) | ~np.isfinite(want.value)))

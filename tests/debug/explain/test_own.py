@@ -144,6 +144,26 @@ def test_any_gradient_of_its_own_is_refused(which, row):
     assert lc.debug.explain_step(Scaled(which, 1.0), x, row=row).steps
 
 
+@pytest.mark.parametrize("engine", ["fused-cpu", "fused-cpu-bf16"])
+def test_a_layer_is_held_to_the_precision_that_its_engine_computes_in(engine):
+    """What rounding explains where products are of bfloat16 numbers, it does not in float32."""
+    layer = lc.LSTM(3, 3, seed=0, engine=engine)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype("float32")
+    assert lc.debug.explain_step(layer, x).steps
+
+    class Rounder(lc.LSTM):
+        def backward(self, dy, cache, dstate=None):
+            dx, dstate0, grads = super().backward(dy, cache, dstate)
+            return dx, dstate0, grads | {"W_ih": grads["W_ih"] * np.float32(1 + 2**-8)}
+
+    rounder = Rounder(3, 3, seed=0, engine=engine)
+    if engine.endswith("bf16"):
+        assert lc.debug.explain_step(rounder, x).steps
+    else:
+        with pytest.raises(ValueError, match="computes something else than the steps of its cell"):
+            lc.debug.explain_step(rounder, x)
+
+
 def test_dropped_weights_are_shown_as_they_were_drawn():
     plain, x = lc.LSTM(1, 2, seed=0, engine="reference"), np.ones((3, 1, 1), "float32")
     layer = lc.RecurrentDropout(plain, W_hh=0.5)
