@@ -146,8 +146,8 @@ def in_time(y: Array) -> Array: ...
 @overload
 def in_time(y: Array | None) -> Array | None: ...
 def in_time(y: Array | None) -> Array | None:
-    """Outputs (T, B, H) turned back into the input's order; a final state (B, H) has no order."""
-    return turned(y) if y is not None and y.ndim == 3 else y
+    """Outputs (T, B, ...) turned back into the input's order; a final state (B, H) has no order."""
+    return turned(y) if y is not None and y.ndim > 2 else y
 
 
 def _returns_sequences(layer: Layer) -> bool:

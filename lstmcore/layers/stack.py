@@ -49,7 +49,7 @@ class Stack(Layer):
         caches, states = [], []
         for k, layer in enumerate(self.layers):
             x, s, cache = layer.forward(x, given[k], mask, rng, reuse and reuse.parts[k])
-            mask = mask if x.ndim == 3 else None
+            mask = mask if x.ndim > 2 else None
             caches.append(cache)
             states.append(s)
         return x, tuple(states), StackCache(tuple(caches), self)
@@ -71,7 +71,7 @@ class Stack(Layer):
         states = []
         for k, layer in enumerate(self.layers):
             x, s = layer.predict(x, given[k], mask)
-            mask = mask if x.ndim == 3 else None
+            mask = mask if x.ndim > 2 else None
             states.append(s)
         return x, tuple(states)
 

@@ -54,3 +54,21 @@ def test_the_tools_know_that_its_time_is_flipped():
     assert (trip.step, trip.row) == (1, 0)
     with pytest.raises(TypeError, match="a Reversed layer cannot step: it starts at the end of the sequence"):
         back.step(given()[0])
+
+
+def directions(seed):
+    """Outputs (T, B, 2, H): a layer whose outputs have four axes."""
+    fw, bw = (lc.LSTM(I, H, dtype="float64", seed=seed + k) for k in range(2))
+    return lc.Bidirectional(fw, bw, merge="none")
+
+
+def test_outputs_of_four_axes_are_turned_back():
+    x, inner = given(), directions(1)
+    want = inner.predict(x[::-1], mask=MASK[::-1])[0][::-1]
+    back = lc.Reversed(inner)
+    np.testing.assert_array_equal(back.predict(x, mask=MASK)[0], want)
+    assert lc.debug.gradcheck(back, x, mask=MASK, seed=0).worst < 1e-12
+    both = lc.Bidirectional(directions(3), inner)
+    y = both.predict(x, mask=MASK)[0]
+    np.testing.assert_array_equal(y, np.concatenate([both.fw.predict(x, mask=MASK)[0], want], axis=-1))
+    assert lc.debug.gradcheck(both, x, mask=MASK, seed=0).worst < 1e-12

@@ -47,6 +47,23 @@ def test_it_is_what_one_would_do_by_hand(last, train):
     assert list(grads) == list(model.params)
 
 
+def test_the_mask_goes_along_with_outputs_of_four_axes():
+    """Two directions left apart, (T, B, 2, H), have a time axis too."""
+
+    class Look(lc.layers.Layer):
+        def __init__(self):
+            self.params = lc.layers.Params({})
+
+        def forward(self, x, state=None, mask=None, rng=None, reuse=None):
+            self.seen = mask
+            return x, None, None
+
+    look, mask = Look(), np.ones((4, 2), bool)
+    both = lc.Bidirectional(lc.LSTM(3, 4, seed=0), lc.LSTM(3, 4, seed=1), merge="none")
+    assert lc.Stack([both, look]).predict(np.zeros((4, 2, 3), "float32"), mask=mask)[0].shape == (4, 2, 2, 4)
+    assert look.seen is mask
+
+
 def test_streaming_through_a_stack():
     """step after step, Dropout at rest, as one forward pass. Sums of 4 terms below 2, over 4 steps: 100 eps."""
     model = lc.Stack(parts())

@@ -6,7 +6,7 @@ from lstmcore.debug.mistakes.mistake import AROUND, BOTH, GIVEN, OURS, READ, THE
 
 FLIPPED = "return x[::-1, ...] if x is not None and is_array(x) and x.ndim else x"
 BW_FORWARD = "turned(x), of_bw, turned(mask), rng, reuse and reuse.parts[1]"
-IN_TIME = "return turned(y) if y is not None and y.ndim == 3 else y"
+IN_TIME = "return turned(y) if y is not None and y.ndim > 2 else y"
 MASKED_DY = "dy = dy if mask is None else np.where(mask[..., None], dy, 0)"
 
 BOTH_MISTAKES = (
