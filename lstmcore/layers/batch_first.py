@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from lstmcore.arrays import Array, Maybe, State, is_array, namespace
-from lstmcore.layers.inside import InsideCache, backward_inside, forward_inside, predict_inside, step_inside
-from lstmcore.layers.layer import Layer, Rng
+from lstmcore.layers.inside import Turning, step_inside
+from lstmcore.layers.layer import Layer
 from lstmcore.layers.params import Params, joined
 from lstmcore.layers.tree import walk
 
 
-class BatchFirst(Layer):
+class BatchFirst(Turning):
     """The model for x (B, T, I) and mask (B, T): y (B, T, O), or (B, O) where the model gives final states.
 
     Keys of params "model.W_ih", ...; state: (the model's,), whose arrays are (B, H) as everywhere. Nothing is copied.
@@ -22,29 +22,11 @@ class BatchFirst(Layer):
         self.parts: Mapping[str, Layer] = {"model": model}
         self.params: Params = joined(self.parts)
 
-    def forward(
-        self,
-        x: Array,
-        state: State | None = None,
-        mask: Array | None = None,
-        rng: Rng = None,
-        reuse: InsideCache | None = None,
-    ) -> tuple[Array, State, InsideCache]:
-        y, last, cache = forward_inside(self, swapped(x), state, swapped(mask), rng, reuse)
-        return _output(y), last, cache
-
-    def backward(
-        self, dy: Array | None, cache: InsideCache, dstate: State | None = None
-    ) -> tuple[Array | None, State, dict[str, Array]]:
-        dx, dstate0, grads = backward_inside(self, _output(dy), cache, dstate)
-        return swapped(dx), dstate0, grads
-
-    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
-        y, last = predict_inside(self, swapped(x), state, swapped(mask))
-        return _output(y), last
-
     def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
         return step_inside(self, x, state)
+
+    def _turned(self, a: Maybe) -> Maybe:
+        return swapped(a)
 
 
 def check_time_first(owner: str, *parts: Layer) -> None:
@@ -63,8 +45,3 @@ def swapped(a: Maybe) -> Maybe:
     if a is None or not is_array(a) or a.ndim < 2:
         return a
     return namespace(a).permute_dims(a, (1, 0, *range(2, a.ndim)))
-
-
-def _output(y: Maybe) -> Maybe:
-    """Outputs over time exchanged; a final state (B, H) has no time."""
-    return swapped(y) if y is not None and y.ndim > 2 else y

@@ -3,9 +3,9 @@
 Each function is the method of that name: it checks the arguments of the outer layer, and calls the inner one.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from lstmcore.arrays import Array, State
+from lstmcore.arrays import Array, Maybe, State
 from lstmcore.layers.layer import Layer, Rng
 from lstmcore.shapes import check_cache, check_parts
 
@@ -58,3 +58,31 @@ def step_inside(outside: Layer, x: Array, state: State | None) -> tuple[Array, S
     (inside,) = outside.parts.values()
     y, last = inside.step(x, state_inside(outside, "state", state))
     return y, (last,)
+
+
+class Turning(Layer):
+    """A layer that turns x and mask, and turns the outputs of the layer inside back. Each turn undoes itself."""
+
+    def forward(
+        self, x: Array, state: State | None = None, mask: Array | None = None, rng: Rng = None, reuse: Any = None
+    ) -> tuple[Array, State, InsideCache]:
+        y, last, cache = forward_inside(self, self._turned(x), state, self._turned(mask), rng, reuse)
+        return self._back(y), last, cache
+
+    def backward(
+        self, dy: Array | None, cache: InsideCache, dstate: State | None = None
+    ) -> tuple[Array | None, State, dict[str, Array]]:
+        dx, dstate0, grads = backward_inside(self, self._back(dy), cache, dstate)
+        return self._turned(dx), dstate0, grads
+
+    def predict(self, x: Array, state: State | None = None, mask: Array | None = None) -> tuple[Array, State]:
+        y, last = predict_inside(self, self._turned(x), state, self._turned(mask))
+        return self._back(y), last
+
+    def _turned(self, a: Maybe) -> Maybe:
+        """x, mask or dx (T, B, ...) the other way round, None as None."""
+        raise NotImplementedError
+
+    def _back(self, y: Maybe) -> Maybe:
+        """y or dy (T, B, ...) likewise; a final state (B, H) has no time."""
+        return self._turned(y) if y is not None and y.ndim > 2 else y
