@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from itertools import islice
 
 import numpy as np
@@ -222,8 +222,11 @@ def _align(run: Run, ranks: Ranks, others: dict[str, object]) -> None:
     from lstmcore import __version__
 
     run.rng.bit_generator.state = ranks.from_first(run.rng.bit_generator.state)
-    if hasattr(run.batches, "state"):
-        run.batches.state = ranks.from_first(run.batches.state)
+    drawing = run.batches, run.validation
+    for data, state in zip(drawing, ranks.from_first([getattr(data, "state", None) for data in drawing])):
+        with suppress(ValueError):  # of other data: said below
+            if data is not None and hasattr(data, "state") and state is not None:
+                data.state = state
     opt = {"kind": type(run.opt).__name__, "numbers": repr(run.opt), "memory": run.opt.state}
     ranks.same(
         {

@@ -50,8 +50,10 @@ class Rows:
 
 
 def by_rows(data: Data) -> Iterator[Batch | Rows]:
-    """The batches of an epoch, by rows where the data can give them so."""
-    return data.by_rows() if hasattr(data, "by_rows") else starmap(Batch, data)
+    """The batches of an epoch, by rows where the data can give them so; a subclass, whose own loop may change what it
+    gives, is not asked for them."""
+    own = getattr(data, "by_rows", None) if type(data).__module__.startswith("lstmcore.") else None
+    return starmap(Batch, data) if own is None else own()
 
 
 def as_rows(batch: Batch | Rows) -> Rows:

@@ -25,7 +25,8 @@ from lstmcore.train.ranks.checksum import digest
 from lstmcore.train.ranks.pulse import PATIENCE, Pulse, end_all
 
 Value = TypeVar("Value")
-Part: TypeAlias = tuple[np.ndarray, np.ndarray]  # (losses, items), and the gradients in one row: sums over items
+# sums over items: (losses, items), and the gradients in one row; in evaluation losses and metrics, and how many items
+Part: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 FULL = 96  # rows of a share, for which products run about as well as for the whole batch (docs/scale.md)

@@ -187,6 +187,31 @@ def test_each_rank_reads_its_own_rows(carry_state):
             assert taken == [3 * 3 * T * rows * I, 3 * 2 * T * rows * I]
 
 
+def test_batches_with_a_loop_of_their_own_are_read_by_it():
+    """A subclass that changes what it gives, as for more data: ranks learn from the same, and judge by it. Without a
+    seed they draw as the first does."""
+
+    class Doubled(lc.Batches):
+        def __iter__(self):
+            return (batch._replace(x=2 * batch.x) for batch in super().__iter__())
+
+    x, targets = np.ones((T, B, I), "float32"), np.zeros((T, B), int)
+
+    def do(batches):
+        def on(ranks):
+            model = model_of(True)
+            history = lc.fit(model, lc.softmax_cross_entropy, batches(), lc.SGD(0.1), epochs=2, rng=0, ranks=ranks,
+                             validation=batches(), progress=False)  # fmt: skip
+            return [(row["loss"], row["validation"]) for row in history["epochs"]], model.params["0.W_ih"]
+
+        return on
+
+    ((want, W_ih),) = on_ranks(1, do(lambda: [(2 * x, targets)]))
+    for rows, also in on_ranks(2, do(lambda: Doubled(x, targets, batch_size=B, per_step=True, shuffle=False))):
+        assert rows == want
+        np.testing.assert_array_equal(also, W_ih)
+
+
 @pytest.mark.parametrize("case", ["rows of a length of their own", "a state that is carried on", "no row for some"])
 def test_validation_is_shared(mpi4py, case):
     """To the same bits where the sum is exact; else to the rounding of a sum of 240 positive numbers in two orders,
@@ -403,6 +428,10 @@ def test_what_one_rank_cannot_begin_nobody_begins():
         assert str(errors[0]).startswith(f"rank 2 of 4 could not go on: {words}")
 
 
+def letters():
+    return lc.train.Stream(np.zeros((40, I), "float32"), np.zeros(40, int), batch_size=B, steps=T)
+
+
 @pytest.mark.parametrize(
     ("what", "options"),
     [
@@ -414,6 +443,10 @@ def test_what_one_rank_cannot_begin_nobody_begins():
         ("the model", lambda rank: {"model": model_of(True).to(("float32", "float64")[rank])}),
         ("the optimizer", lambda rank: {"opt": lc.SGD(0.1 + rank)}),
         ("the validation data", lambda rank: {"validation": list(data(True, seed=rank))[:1]}),
+        ("the validation data", lambda rank: {"validation": (data(True), None)[rank]}),
+        ("the validation data", lambda rank: {"validation": (data(True), list(data(True)))[rank]}),
+        ("the validation data", lambda rank: {"validation": data(True, rows=(80, 20)[rank])}),
+        ("the validation data", lambda rank: {"validation": (data(True), letters())[rank]}),
     ],
 )
 def test_what_else_differs_is_found(what, options):
