@@ -29,6 +29,7 @@ MODELS = {
         model_of, [lc.LSTM, lc.LSTM], 20, 24, sequences=True, dropout=0.4
     ),
     "no bias": lambda: lc.Stack([lc.LSTM(2, 8, seed=0, bias=False), lc.Linear(8, V, bias=False, seed=1)]),
+    "products in bfloat16": functools.partial(model_of, [lc.LSTM], 3, 24, engine="fused-cpu-bf16"),
     "one layer": lambda: lc.LSTM(2, V, seed=0),
 }
 

@@ -3,7 +3,8 @@
 What the weights were multiplied with, the factors x, 1 and h_prev of a row, is gathered side by side; so all three
 gradients are one product. It is summed in blocks of DEPTH rows. If rows are long, these lie in more pages of
 memory than the processor finds at once: then the factors lie in blocks of some columns, and da is packed, panel by
-panel.
+panel. Factors that stand in pairs (ops/cpu/factors.py) are always packed so, a block of x, 1 and h_prev as well, and
+twice as many rows are summed at once.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,8 @@ class Contract(NamedTuple):
 def contract(cell: Cell, kind: str) -> Contract:
     """The compiled functions of one cell and kind of factors. Addresses and distances are in bytes."""
     K, feeds = len(cell.gates), fed_alike(cell)
-    dtype, paired = factors_of(kind).dtype, factors_of(kind).per_word > 1
+    dtype, per_word = factors_of(kind).dtype, factors_of(kind).per_word
+    paired, most = per_word > 1, DEPTH * per_word
     v = vectors(dtype)
     lanes, size, store_some, constant = v.lanes, v.size, v.store_some, v.constant
     one = np.dtype(dtype).type(1)
@@ -70,8 +72,8 @@ def contract(cell: Cell, kind: str) -> Contract:
         M, sums_row = I + 1 + H, K * H * size
         packed = paired or (M >= MANY and da_row > PAGED)
         panel_size = DEPTH * WIDTH * lanes * size if factor_columns < M else 0  # 0: each is read once, and overwritten
-        for q in range(0, rows, DEPTH):
-            depth = min(DEPTH, rows - q)
+        for q in range(0, rows, most):
+            depth = min(most, rows - q)
             for first, count, with_x, with_h in feeds:
                 m_first, m_end = 0 if with_x else I, M if with_h else I + 1  # and the sum for a bias
                 N = count * H

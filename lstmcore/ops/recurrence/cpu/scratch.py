@@ -10,7 +10,7 @@ from lstmcore.ops.cpu.tile import panel_vectors
 from lstmcore.ops.recurrence.cpu.weights import line
 
 LINE = 8  # numbers of a cache line
-DEPTH = 128  # rows summed at once into a weight gradient: one panel of their da stays in the first cache
+DEPTH = 128  # rows, or pairs of rows, summed at once into a weight gradient: a panel of da stays in the first cache
 FACTORS = 72  # columns of a block of factors, in whole tiles: DEPTH rows of them lie in few pages, and in that cache
 PAGED = 2048  # bytes from which rows count as lying in different pages, too many to be found at once
 WIDTH = panel_vectors()

@@ -145,6 +145,33 @@ def test_rounding_to_bfloat16_is_seen():
         step.check_forward(last, cache.gates[0], exactly)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_way_to_run_it_gives_the_same_bits(masked):
+    """In both directions, in a stack, without a cache, frozen, step by step, and with states computed again."""
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(7, 4, 5)).astype("float32"), rng.random((7, 4)) < 0.7 if masked else None
+    both = lc.Bidirectional(lc.LSTM(5, 9, seed=0), lc.LSTM(5, 9, seed=1))
+    model = lc.Stack([both, lc.GRU(18, 24, seed=2)]).to(engine=NAME)
+    y, _, cache = model.forward(x, mask=mask)
+    plain, _ = model.to(engine="fused-cpu").predict(x, mask=mask)
+    assert not np.array_equal(y, plain)  # it did round
+    frozen = lc.freeze(model)
+    for _ in range(3):
+        for whose in (model, frozen):
+            assert np.array_equal(whose.predict(x, mask=mask)[0], y)
+    again = lc.Stack([both, lc.GRU(18, 24, seed=2, recompute=2)]).to(engine=NAME)
+    _, _, pieces = again.forward(x, mask=mask)
+    for got, want in zip(again.backward(y, pieces)[2].values(), model.backward(y, cache)[2].values()):
+        assert np.array_equal(got, want)
+    lstm = lc.LSTM(5, 9, seed=0, engine=NAME)
+    outputs, _, _ = lstm.forward(x)
+    for whose in (lstm, lc.freeze(lstm)):
+        state = None
+        for t in range(len(x)):
+            h, state = whose.step(x[t], state)
+            assert np.array_equal(h, outputs[t])
+
+
 def test_it_has_to_be_asked_for():
     x = np.zeros((1, 1, 2), "float32")
     assert lc.LSTM(2, 3, seed=0).forward(x)[2].engine == "fused-cpu"
