@@ -1,7 +1,7 @@
 """A model from one kind of file to another: lstmcore's own, torch's, Keras's, ONNX's."""
 
 import io
-import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,12 +74,10 @@ def convert(
         tell(f"{out}: a graph of ONNX; {_proof(model, lambda x: _run_onnx(out, x))}")
     else:
         theirs = to_keras(model)
-        beside = out.with_name(f".{os.getpid()}-{out.name}")
-        try:
-            theirs.save_weights(beside) if ending == ".weights.h5" else theirs.save(beside)
-            os.replace(beside, out)
-        finally:
-            beside.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:  # Keras writes to names alone, and on a full disk HDF5 crashes
+            made = Path(folder) / f"model{ending}"
+            theirs.save_weights(made) if ending == ".weights.h5" else theirs.save(made)
+            write_atomically(out, made.read_bytes())
         tell(f"{out}: a model of Keras, batch first; {_proof(model, lambda x: _run_keras(theirs, x))}")
     return model
 

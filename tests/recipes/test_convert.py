@@ -116,6 +116,16 @@ def test_nothing_is_lost(torch, trained):
     assert "class Model" in (folder / "out.py").read_text()
 
 
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".onnx", ".pt", ".safetensors"])
+def test_where_nothing_can_be_written(torch, keras, onnx, trained, ending):
+    """The file is named that was asked for, and nothing else is left there."""
+    _, folder = trained
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(FileNotFoundError, match=rf"could not be saved \(there is no such folder\).*nowhere/a\{ending}"):
+        convert(folder / "model.safetensors", folder / "nowhere" / f"a{ending}", tell=quiet)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_what_it_refuses(trained):
     _, folder = trained
     for out, options, words in [

@@ -1,5 +1,6 @@
 """What `certify` found, to look at: a table, JUnit's XML for a CI, a badge, a picture; and what was expected."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -8,6 +9,7 @@ from lstmcore.arrays import Plain
 from lstmcore.debug.certify.certify import BAD, Score
 from lstmcore.debug.certify.pack import RESULTS, read_pack
 from lstmcore.debug.certify.verdict import VERDICTS, Verdict
+from lstmcore.train.files.atomic import write_atomically
 from lstmcore.train.files.decoded import parsed
 
 REASONS = 16  # of refusal that are printed
@@ -79,7 +81,7 @@ def read_expected(path: Path) -> dict[str, str]:
 
 
 def draw(path: Path, score: Score) -> None:
-    """Cases by results, coloured: what is wrong where. Raises ImportError without matplotlib."""
+    """Cases by results, coloured: what is wrong where. Raises ImportError without matplotlib, OSError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch, Rectangle
@@ -100,7 +102,9 @@ def draw(path: Path, score: Score) -> None:
         handles=[Patch(facecolor=COLOURS[kind], edgecolor="#999999", label=kind) for kind in seen],
         loc="outside lower center", ncols=len(seen), fontsize="small", frameon=False,
     )  # fmt: skip
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=path.suffix[1:] or "png")
+    write_atomically(path, picture.getvalue())
 
 
 def _kind(v: Verdict, group: str) -> str:

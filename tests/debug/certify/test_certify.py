@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from lstmcore.cli import app
-from lstmcore.debug.certify import certify, read_pack
-from lstmcore.debug.certify.certify import CannotBegin
+from lstmcore.debug.certify import certify, read_pack, report
+from lstmcore.debug.certify.certify import CannotBegin, Score
 from lstmcore.debug.certify.engines import keras_layers
 from lstmcore.debug.certify.named import named
 from lstmcore.debug.certify.own import answer, layer_of
-from lstmcore.debug.certify.verdict import judge
+from lstmcore.debug.certify.verdict import Verdict, judge
 from lstmcore.debug.certify.worker import NO, REFUSES
 
 PACK = read_pack()
@@ -157,6 +157,16 @@ def test_what_is_said_of_a_case_has_an_end():
         said = judge(case, odd, PACK).words
         assert words in said
         assert len(said) <= 1000
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
+    pytest.importorskip("matplotlib")
+    score = Score("mine:right", "1", "float64", [Verdict("lstm", "agree")], 1.0)
+    with pytest.raises(FileNotFoundError, match=r"could not be saved \(there is no such folder\)"):
+        report.draw(tmp_path / "nowhere" / "a.png", score)
+    for name, head in (("a.svg", b"<?xml"), ("a", b"\x89PNG")):
+        report.draw(tmp_path / name, score)
+        assert (tmp_path / name).read_bytes().startswith(head)
 
 
 def test_the_words_of_refusal_stand_on_the_page():
