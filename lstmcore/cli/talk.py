@@ -109,8 +109,8 @@ def or_complain(work: Callable[[], Result]) -> Result:
 
 def in_words(error: Exception) -> str:
     """The message of an error, without the number of an OSError; another line for one without a message."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}".removesuffix(": ")
     if isinstance(error, KeyError) and error.args:
@@ -141,10 +141,9 @@ def show_all_symbols() -> None:
 def print_or_end() -> None:
     """From here on, what cannot be printed ends the program: 141 where the reader has gone away, as `| head` does, 2
     for a full disk. What cannot be said on stderr is dropped."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None:
-            setattr(sys, name, _Printed(stream, goes_on=name == "stderr"))
+    for name in ("stdout", "stderr"):  # None: closed, as `>&-` does
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open to the end)
+        setattr(sys, name, _Printed(stream, goes_on=name == "stderr"))
 
 
 def print_or_go_on() -> None:

@@ -92,6 +92,19 @@ def test_an_answer_that_cannot_be_printed_is_no_success_and_no_traceback(words):
         assert "Exception ignored" not in told.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="streams that are closed, as POSIX has them")
+@pytest.mark.parametrize("closed", [1, 2])
+@pytest.mark.parametrize(("verb", "code"), [("info", 0), ("sweep", 2)])
+def test_a_stream_that_is_closed_is_no_mistake(closed, verb, code):
+    """`>&-` and `2>&-` of a shell: what would be printed is not wanted."""
+    begin = (
+        f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, '-m', 'lstmcore', {verb!r}])"
+    )
+    answer = subprocess.run([sys.executable, "-c", begin], capture_output=True, text=True, timeout=300)
+    assert answer.returncode == code
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
