@@ -12,14 +12,13 @@ from lstmcore.debug.diagnose.rounded import Rounded, deviations
 from lstmcore.debug.explain.examples import EXAMPLES
 from lstmcore.debug.explain.graph import Step, graph
 from lstmcore.debug.explain.page import Explanation, Traced
-from lstmcore.debug.step.rounding import unit_roundoff
+from lstmcore.debug.step.rounding import factors_rounded, unit_roundoff
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
 from lstmcore.layers import Layer
 from lstmcore.ops.recurrence import reference
 
 LARGEST = 12  # T * H that a page shows
 NUMBERS = 700  # of weights and inputs: each is traced forward and back
-PRODUCTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}  # by how names of engines end: the unit roundoff of their products
 
 
 def explain_step(
@@ -140,8 +139,7 @@ def _agrees(visit: Visit) -> bool:
     pairs = [(visit.dx, dx), *zip(visit.dstate0 or (), dstate0)]
     pairs += [(visit.grads.get(name), gradient) for name, gradient in grads.items()]
     judged = [(to_numpy(got).astype(float), want) for got, want in pairs if got is not None]
-    unit = PRODUCTS.get(cache.engine.rpartition("-")[2], unit_roundoff(visit.y))
-    room = unit * deviations(sum(want.size for _, want in judged))
+    room = max(1.0, factors_rounded(cache)) * unit_roundoff(visit.y) * deviations(sum(want.size for _, want in judged))
     return all(
         bool(np.all((np.abs(got - want.value) <= room * np.sqrt(want.variance)) | ~np.isfinite(want.value)))
         for got, want in judged

@@ -7,7 +7,14 @@ import numpy as np
 
 from lstmcore.arrays import Array, is_float32_or_64, namespace, to_numpy
 from lstmcore.debug.step.paths import paths, reached
-from lstmcore.debug.step.rounding import CONFIDENCE, Sizes, step_back_errors, sum_error, unit_roundoff
+from lstmcore.debug.step.rounding import (
+    CONFIDENCE,
+    Sizes,
+    factors_rounded,
+    step_back_errors,
+    sum_error,
+    unit_roundoff,
+)
 from lstmcore.debug.step.step_back import check_one_width, steps_back
 from lstmcore.debug.step.visits import Visit
 from lstmcore.layers import Embedding
@@ -136,8 +143,9 @@ def _allowed(visit: Visit, sizes: Sizes) -> np.ndarray:
     xp, endless = namespace(cache.x), [k for k, gate in enumerate(layer.cell.gates) if gate not in layer.cell.ends]
     free = [*cache.states, *(cache.gates[:, :, k, :] for k in endless)]  # what may be larger than 1
     largest = max(max(float(xp.max(a)), -float(xp.min(a))) for a in free)
-    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, largest)
-    spread = CONFIDENCE * deviation + 2 * sum_error(T * B) * np.sqrt(B) * size
+    rounded = factors_rounded(cache)
+    deviation, size = step_back_errors(layer.cell, layer.params["W_hh"], sizes, largest, rounded)
+    spread = CONFIDENCE * (deviation + rounded * size) + 2 * sum_error(T * B) * np.sqrt(B) * size
     squares = [to_numpy(xp.einsum("tbr,tbr->tr", a, a)) for a in (cache.x, cache.states[0][:-1, ...])]
     lengths = np.sqrt(np.concatenate([*squares, np.full((T, 1), B)], axis=1))  # (T, R): ||x_t||, ||h_{t-1}||, ||1||
     bound = lengths.astype(float).T @ spread.reshape(T, -1)

@@ -42,6 +42,24 @@ def test_the_parts_add_up(engine, name, mask, dtype):
         np.testing.assert_allclose(np.sqrt((entry.norms**2).sum(1)), by_part, rtol=1e-4, atol=1e-30)
 
 
+@pytest.mark.parametrize("T", [4, 40])
+@pytest.mark.parametrize("kind", [lc.LSTM, lc.GRU, lc.RNN])
+def test_products_of_coarse_numbers_add_up_as_far_as_these_tell(kind, T):
+    """An engine that multiplies in bfloat16 is not accused of its rounding; half a gradient too much is none."""
+
+    class Half(kind):
+        def backward(self, dy, cache, dstate=None):
+            dx, dstate0, grads = super().backward(dy, cache, dstate)
+            return dx, dstate0, grads | {"W_hh": grads["W_hh"] * np.float32(1.5)}
+
+    x = np.random.default_rng(T).standard_normal((T, 20, 3)).astype("float32")
+    book = lc.debug.ledger(kind(3, 8, seed=1, engine="fused-cpu-bf16"), x)
+    assert book.ok, str(book)
+    assert any(entry.error > lc.debug.ledger(kind(3, 8, seed=1), x)[entry.name].allowed for entry in book.entries)
+    wrong = lc.debug.ledger(Half(3, 8, seed=1, engine="fused-cpu-bf16"), x)
+    assert [entry.name for entry in wrong.entries if not entry.ok] == ["W_hh"]
+
+
 def test_a_bound_that_says_something(reference):
     """The bound is far below the gradient: a millionth of its norm in float64, so that it could fail."""
     book, _ = kept(Problem(LAYERS["interleaved"], 5, 3, "gaps", seed=1), reference)
