@@ -106,14 +106,17 @@ def graph(cell: Cell, step: Step, engine: Any = reference) -> Graph:
     watch.name("y", y[:, 0, ...])
     loss, dy, dstate = _loss(tape, watch, cell, step, y, tuple(s[-1, ...] for s in cache.states), mask)
     with watch, np.errstate(all="ignore"):
-        _, dstate0, _ = engine.backward(cell, dy, dstate, params, cache)
+        dx, dstate0, dparams = engine.backward(cell, dy, dstate, params, cache)
     for state, value in zip(cell.states, dstate0):
         watch.name(f"d{state}0", value[0, ...])
-    names: dict[str, tuple[int, int]] = {}
-    for name, k in watch.names:
-        names[name] = (names[name][0] if name in names else k, k)
     T, _, I = step.x.shape
     numbers = tape.numbers
+    looked_at = _behind(numbers, loss, dx, *dstate0, *dparams.values())
+    names: dict[str, tuple[int, int]] = {}
+    for name, k in watch.names:
+        # A variant's step computes what it leaves out, too, and looks at none of it. A mistake is to be seen.
+        if k in looked_at or engine is not reference or name.partition("[")[0] in cell.gates:
+            names[name] = (names[name][0] if name in names else k, k)
     _name_second_terms(numbers, names)
     blocks = watch.blocks or tuple(f"a_{gate}" for gate in cell.gates)  # a variant takes them all as one argument
     return Graph(cell, (T, I, y.shape[-1]), mask is not None, numbers, names, watch.calls, blocks, loss, watch.named_at)
@@ -142,6 +145,17 @@ def _loss(
             watch.name(f"d{state}_last", d[0, ...])
             total = total + tape.sum(s * d)
     return int(total.places), dy, dstate
+
+
+def _behind(numbers: list[Number], loss: int, *gradients: Scalars) -> set[int]:
+    """What these were made of, themselves, and all that was given."""
+    found = {loss, *(int(k) for each in gradients for k in each.places.ravel())}
+    for k in reversed(range(len(numbers))):
+        if k in found:
+            found.update(numbers[k].operands)
+        elif not numbers[k].operands:
+            found.add(k)
+    return found
 
 
 def _name_second_terms(numbers: list[Number], names: dict[str, tuple[int, int]]) -> None:

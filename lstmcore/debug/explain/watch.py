@@ -75,10 +75,12 @@ class Watch:
         def after_line(frame: FrameType, event: str, arg: object) -> Local:
             nonlocal line
             if event in ("line", "return"):
-                for name, value in list(frame.f_locals.items()):
-                    if seen.get(name) != id(value):
-                        seen[name] = id(value)
-                        keep.append(value)  # or another may get its id
+                new = {name: value for name, value in frame.f_locals.items() if seen.get(name) != id(value)}
+                keep.extend(new.values())  # or another may get its id
+                seen.update((name, id(value)) for name, value in new.items())
+                for name, value in new.items():  # of one number under several names, that of a gate that is there:
+                    alone = sum(other is value for other in new.values()) == 1  # it stands in for what is left out
+                    if alone or name.removeprefix("a_") in self.cell.gates:
                         note(frame, name, value, line)
             line = frame.f_lineno
             return after_line

@@ -1,5 +1,6 @@
 """The graph of a step: its numbers are the engine's, each made by a line that is there and cites its equation."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import lstmcore as lc
 from lstmcore.debug.explain import EXAMPLES, graph
 from lstmcore.debug.explain.examples import example
 from lstmcore.debug.explain.scalars import OPERATIONS
+from lstmcore.ops.cells import CELLS, variant
 
 ROOT = Path(lc.__file__).parents[1]
 LAYERS = {
@@ -97,6 +99,41 @@ def test_a_name_is_an_equation():
     assert traced.names["dc_along[1,1]"] == traced.names["dc_prev[2,1]"]
     assert traced.lines(traced.names["dh[1,0]"][0])[0].equation == 43
     assert traced.lines(traced.names["db[0]"][0])[-1].equation == 19
+
+
+LEFT_OUT = [
+    ("lstm", {"coupled": "f"}, ("a_f", "da_f", "p_", "dp_")),
+    ("lstm", {"coupled": "i"}, ("a_i", "da_i", "p_", "dp_")),
+    ("lstm", {"coupled": "f", "peepholes": True}, ("a_f", "da_f", "p_f", "dp_f")),
+    ("lstm", {"clip_c": 0.5, "clip_a": 1.0}, ("p_", "dp_")),
+    ("gru", {"gate_activation": ("hard_sigmoid", 0.2)}, ()),
+    ("rnn", {"activation": "relu"}, ()),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "left_out"), LEFT_OUT)
+def test_what_a_variant_leaves_out_has_no_name(name, options, left_out):
+    """Where a step has no such number, another stands in its place: it must not get that name too."""
+    cell = variant(CELLS[name], **options)
+    traced = graph(cell, example(cell))
+    assert {f"{gate}[1,0]" for gate in cell.gates} | {"h[1,0]", "dh[1,0]", "dx[1,0]"} <= traced.names.keys()
+    assert not [each for each in traced.names if left_out and each.startswith(left_out)]
+    if (kept := options.get("coupled")) is not None:
+        made, other = traced.numbers[traced.names[f"{kept}[1,0]"][0]], {"f": "i", "i": "f"}[kept]
+        assert made.value == 1 - traced.value(f"{other}[1,0]")
+        assert traced.lines(traced.names[f"{kept}[1,0]"][0])[0].equation == {"f": 80, "i": 81}[kept]
+
+
+@pytest.mark.parametrize(("name", "options", "left_out"), [(name, {}, ()) for name in CELLS] + LEFT_OUT)
+def test_a_number_with_a_name_has_its_effect(name, options, left_out):
+    """On the loss, or on a gradient that the engine gives."""
+    cell = variant(CELLS[name], **options)
+    traced = graph(cell, example(cell))
+    given = re.compile(r"d(x|b|b_hn|p|W_ih|W_hh|[hc]0)\[")
+    used = {traced.loss} | {last for name, (_, last) in traced.names.items() if given.match(name)}
+    for k in reversed(range(len(traced.numbers))):
+        used |= set(traced.numbers[k].operands) if k in used else set()
+    assert not [name for name, (first, last) in traced.names.items() if not {first, last} <= used]
 
 
 def test_the_watch_leaves_no_trace():
