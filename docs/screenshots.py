@@ -38,6 +38,7 @@ PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>
 :root {{ color-scheme: light dark; }}
+body {{ background: Canvas; color: CanvasText; }}
 body {{ max-width: 860px; margin: 1em auto; padding: 0 1em; font-family: sans-serif; }}
 img {{ max-width: 100%; }}
 </style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
@@ -80,6 +81,13 @@ def answers(folder: Path) -> Path:
     return written(folder / "answers.html", "In a notebook", body)
 
 
+def own(folder: Path) -> Path:
+    """The explorer, opened for a step of one's own: two directions, and a gate that is made of another."""
+    x = np.random.default_rng(0).normal(size=(3, 1, 1))
+    both = lc.Bidirectional(*(lc.LSTM(1, 2, dtype="float64", seed=seed, coupled="f") for seed in (1, 2)))
+    return lc.debug.explain_step(both, x, title="A small step of two directions").save(folder / "own.html")
+
+
 def runs(folder: Path) -> Path:
     """The pictures that short runs of the recipes leave."""
     t = np.arange(2000)
@@ -104,7 +112,7 @@ def main(word: str) -> int:
     made.mkdir(parents=True)
     pages = {"-".join(page.relative_to(SITE).with_suffix("").parts): page for page in SITE.rglob("*.html")}
     pages = {name: page for name, page in pages.items() if not name.startswith("_modules") or name in SOURCES}
-    pages |= {make.__name__: make(made) for make in (report, answers, runs) if word in make.__name__}
+    pages |= {make.__name__: make(made) for make in (report, answers, own, runs) if word in make.__name__}
     addresses = {name: page.as_uri() for name, page in pages.items()}
     addresses["search"] += "?q=forget+gate"
     addresses |= {f"explorer-{tab}": f"{pages['explorer'].as_uri()}#dc[1,0]&{at}" for tab, at in TABS.items()}

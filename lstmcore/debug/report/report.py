@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { max-width: 860px; margin: 2em auto; padding: 0 1em; }
+body { background: Canvas; color: CanvasText; max-width: 860px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; margin-bottom: 0; } p.about { opacity: .7; margin-top: 0; }
 #explorer { font: 15px/1.5 system-ui, sans-serif; border-top: 1px solid #8885; padding: .4em 0; }
 #explorer summary { cursor: pointer; font-weight: 600; font-size: 1.1em; }
@@ -78,7 +78,7 @@ class Report:
         return (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-            f"<body>{self._repr_html_()}{self._explorer()}</body></html>\n"
+            f"<body><main>{self._repr_html_()}{self._explorer()}</main></body></html>\n"
         )
 
     def _repr_html_(self) -> str:

@@ -108,7 +108,7 @@ def svg(figure: "Figure") -> str:
         first, *others = text[start:end].split("/>")
         titles = (f"><title>{escape(number)}</title></path>" for number in numbers)
         text = text[:start] + first + "".join(map("".join, zip(titles, others, strict=True))) + text[end:]
-    return text.replace("<svg ", '<svg role="img" ', 1)
+    return text.replace("<svg ", '<svg role="img" aria-label="a picture of what is told as text" ', 1)
 
 
 def _numbers(axis: "Axes", mesh: "QuadMesh") -> Iterator[str]:
