@@ -46,7 +46,7 @@ def registered(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
-        (Scale(3), TypeError, "`register` should get a class of layers or a Cell; got <"),
+        (Scale(3), TypeError, "`register` should get a class of layers or a Cell; got Scale(3) (a layer? its class)"),
         (dict, TypeError, "got <class 'dict'> (a layer? its class)"),
         ("Scale", TypeError, "got 'Scale' (a layer? its class)"),
         (type("LSTM", (Scale,), {}), ValueError, "the kind 'LSTM' is there, as lstmcore.layers.recurrent.LSTM: rename"),
