@@ -106,6 +106,9 @@ def test_names_of_other_libraries(typed, message):
 
 
 def test_the_model_of_a_run_is_asked_for_by_its_folder(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r" is a folder$"):
+        lc.load(tmp_path)
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(IsADirectoryError, match=r"is a folder; the model of a run is the file .*model\.safetensors"):
         lc.load(tmp_path)
 
