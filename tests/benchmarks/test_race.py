@@ -72,7 +72,7 @@ def test_a_race_with_less(tmp_path):
         (("--modes", "sideways"), "`modes` should be some of forward, full, train"),
         (
             ("--peers", "theano"),
-            "a peer should be one of torch, jax, tensorflow, tensorflow-xla, onnxruntime; got 'theano'",
+            "a peer should be one of torch, jax, tensorflow, tensorflow-xla, onnxruntime, torch-bf16; got 'theano'",
         ),
         (("--isa", "sse9"), "`isa` should be one of avx2; got 'sse9'"),
         (("--threads", "2,0"), "`threads` should be 1 or more; got 2,0"),
