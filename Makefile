@@ -117,9 +117,9 @@ gpu:
 
 LOWEST := import tomllib; asked = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
   print(*(each.partition(";")[0].replace(">=", "==") for each in asked))
-.venv-lowest/done: pyproject.toml
+.venv-lowest/done: pyproject.toml # later versions of click warn of what such a typer imports
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/$(SCRIPTS)/pip install --quiet pytest pytest-timeout hypothesis $$($(PYTHON) -c '$(LOWEST)')
+	.venv-lowest/$(SCRIPTS)/pip install --quiet pytest pytest-timeout hypothesis 'click<8.5' $$($(PYTHON) -c '$(LOWEST)')
 	.venv-lowest/$(SCRIPTS)/pip install --quiet --no-deps --editable .
 	@touch $@
 

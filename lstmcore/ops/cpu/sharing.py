@@ -4,8 +4,8 @@ n threads that meet after every step need each other all the time. Where a machi
 processor and the others for it, and a call may take longer than one thread alone would. Alone, one thread would take as
 long as all of them together have worked, n times what the caller has, on an idle machine; a call that took longer has
 *stalled*. Then each thread works alone for the same time, and the way that lost less time to other processes is kept
-for as long again; for twice as long if the next shared call stalls too, up to KEPT times. So a short disturbance costs
-little, and of a lasting one only a small part of all time is lost to trying.
+for as long again; for twice as long if a shared call stalls again soon, up to KEPT times. So a short disturbance costs
+little, and of one that goes on only a small part of all time is lost to trying.
 """
 
 import time
@@ -41,10 +41,10 @@ class Sharing:
     def tell(self, threads: int, took: float, worked: float) -> None:
         """What a call took on some threads, in seconds, and for how many of them the calling thread worked."""
         if threads > 1:
-            stalls = took > threads * worked
-            if not stalls:
-                self.kept = max(1.0, self.kept / 2)
-            elif not self.trying and time.monotonic() > self.until:
+            now = time.monotonic()
+            if took > threads * worked and not self.trying and now > self.until:
+                if now > self.until + KEPT * self.length:  # long after the one before
+                    self.kept = 1.0
                 self.stalled, self.length = took / (threads * max(worked, 1e-9)), took
                 self.took = self.worked = 0.0
                 self.alone = self.trying = True

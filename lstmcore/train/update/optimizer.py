@@ -191,17 +191,22 @@ def _mover(opt: Optimizer, arrays: tuple[Array, ...]) -> Move:
     dw + decay w + l1 sign(w). Raises TypeError for a rule that does not give (w, *slots), or does not run.
     """
     w, *slots = arrays
-    rule, xp, problem = opt.rule, namespace(w), _tried(opt, w)
+    rule, xp, name = opt.rule, namespace(w), f"the rule of {type(opt).__name__}"
+    pointwise, problem = _tried(opt, w)
+    reason: object = "" if pointwise else "it looks at more than one number at a time"
     if isinstance(w, np.ndarray) and all(a.flags.c_contiguous for a in arrays) and has_compiler():
         from lstmcore.ops.cpu.update import NotCompiled, mover  # Numba takes a while
 
         try:
-            return mover(rule, arrays, len(opt.numbers(opt.lr, 1)))
-        except NotCompiled as reason:
-            name = f"the rule of {type(opt).__name__}"
-            if problem is not None:
-                raise TypeError(f"{name} runs neither compiled ({reason}) nor as array code ({problem})") from problem
+            if pointwise:
+                return mover(rule, arrays, len(opt.numbers(opt.lr, 1)))
+        except NotCompiled as error:
+            reason = error
+        if problem is None:
             _tell_once(f"{name} cannot be compiled ({reason}); it runs as array code")
+    if problem is not None:
+        also = f", nor compiled ({reason})" if reason else ""
+        raise TypeError(f"{name} does not run as array code ({problem}){also}") from problem
 
     def move(dw: Array, numbers: tuple[float, ...]) -> None:
         keep, decay, l1, *own = numbers
@@ -223,23 +228,39 @@ def _has_kernel(opt: Optimizer) -> bool:
         return False
 
 
-def _tried(opt: Optimizer, w: Array) -> Exception | None:
-    """What keeps the rule from running as array code, found with two numbers. Raises TypeError if it runs, but does not
-    give a tuple (w, *slots): an array in its place would be taken apart, number by number."""
+def _tried(opt: Optimizer, w: Array) -> tuple[bool, Exception | None]:
+    """Whether the rule is pointwise: gives for two numbers what it gives for each. And what keeps it from running as
+    array code. Raises TypeError if it runs, but does not give a tuple (w, *slots): an array in its place would be taken
+    apart, number by number."""
     xp = namespace(w)
-    zero = xp.zeros(2, dtype=w.dtype)
-    try:
-        with np.errstate(all="ignore"):
-            given = opt.rule(xp.sqrt, zero + 1, zero + 1, *[zero] * len(opt.slots), *opt.numbers(opt.lr, 1))
-    except Exception as problem:  # whatever a formula of the user's may raise
-        return problem
-    if not isinstance(given, tuple) or len(given) != 1 + len(opt.slots):
-        got = f"{len(given)} values" if isinstance(given, tuple) else f"a {type(given).__name__}"
+
+    def given(sqrt: Root, w: Array, dw: Array) -> tuple[Array, ...] | Exception:
+        try:
+            with np.errstate(all="ignore"):
+                values = opt.rule(sqrt, w, dw, *[w + 0 for _ in opt.slots], *opt.numbers(opt.lr, 1))
+        except Exception as problem:  # whatever a formula of the user's may raise
+            return problem
+        if isinstance(values, tuple) and len(values) == 1 + len(opt.slots):
+            return tuple([value + 0 * w for value in values])
+        got = f"{len(values)} values" if isinstance(values, tuple) else f"a {type(values).__name__}"
         raise TypeError(
             f"`rule` of {type(opt).__name__} should return a tuple of {1 + len(opt.slots)}: "
             f"({', '.join(('w', *opt.slots))}{'' if opt.slots else ','}), all new; got {got}"
         )
-    return None
+
+    def of(first: int, end: int) -> tuple[Array, ...] | Exception:
+        two = xp.arange(1, 3, dtype=w.dtype)[first:end]
+        return given(xp.sqrt, two, two * two - 2)
+
+    both, one, other = of(0, 2), of(0, 1), of(1, 2)
+    if isinstance(both, tuple) and isinstance(one, tuple) and isinstance(other, tuple):
+        pairs = [(float(b[k]), float(a[0])) for k, alone in enumerate((one, other)) for a, b in zip(alone, both)]
+        return not any(abs(a - b) > 1e-3 * abs(a) for a, b in pairs), None
+    if isinstance(given(xp.sqrt, w + 0, w + 0), tuple):  # it holds an array of this shape
+        return False, None
+    number = xp.ones((), dtype=w.dtype)
+    given(xp.sqrt, number, number)  # a formula for numbers alone, with an `if` in it perhaps
+    return True, both if isinstance(both, Exception) else None
 
 
 @functools.cache

@@ -49,15 +49,27 @@ def alone(sharing, clock):
 
 
 def test_a_stalled_call_is_followed_by_one_thread(clock):
-    """For longer, the longer it is so; and after calls that went well for a short while again."""
+    """For longer, the longer it is so; and long after that for a short while again."""
     sharing = Sharing()
     assert [alone(sharing, clock) for _ in range(6)] == [1, 2, 4, 8, KEPT, KEPT]
-    for _ in range(3):
-        told(sharing, clock, 2, 0.004, 0.0021)
-    assert alone(sharing, clock) == 2
-    for _ in range(2):
-        told(sharing, clock, 2, 0.004, 0.0021)
+    clock.now += KEPT * 0.09
     assert alone(sharing, clock) == 1
+
+
+@pytest.mark.parametrize("good", [0, 1, 2, 5])
+def test_little_time_is_lost_to_trying(good, clock):
+    """Of a disturbance that goes on, whose every call or few calls stall: no more than a trial of at most twice its
+    length (a call of one thread may begin when it is nearly over) for KEPT lengths that follow it."""
+    sharing = Sharing()
+    tried, calls, start = 0.0, 0, clock.now
+    while clock.now < start + 1000:
+        if sharing.pays():
+            calls += 1
+            told(sharing, clock, 2, *((0.09, 0.04) if calls % (good + 1) == 0 else (0.06, 0.05)))
+        else:
+            tried += 0.08 * sharing.trying
+            told(sharing, clock, 1, 0.08, 0.08)
+    assert 0 < tried < 1000 * 2 / (KEPT + 2)
 
 
 def test_one_thread_that_neighbours_hold_up_more_is_given_up(clock):

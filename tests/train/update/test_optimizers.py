@@ -497,9 +497,22 @@ def test_what_a_rule_calls_by_the_name_of_its_module_is_as_it_is_now(how):
 
 
 def test_a_rule_that_cannot_be_compiled_runs_as_array_code_and_says_so(caplog):
-    """One that is not pointwise: it divides by the length of the whole gradient."""
-    assert stepped(lambda sqrt, w, dw, lr: (w - lr * dw / sqrt((dw * dw).sum()),)) == pytest.approx(-0.1 / 3**0.5)
-    assert "cannot be compiled (Unknown attribute 'sum' of type float64); it runs as array code" in caplog.text
+    mean = {0: 3.0}
+    assert stepped(lambda sqrt, w, dw, lr: (w - lr * mean[0] * dw,)) == pytest.approx(-0.3, rel=1e-15)
+    assert "cannot be compiled (Untyped" in caplog.text or "cannot be compiled (No implementation" in caplog.text
+
+
+@pytest.mark.parametrize("length", [lambda dw: (dw * dw).sum(), lambda dw: np.sum(dw * dw)])
+def test_a_rule_that_is_not_pointwise_runs_as_array_code_and_says_so(length, caplog):
+    """It divides by the length of the whole gradient. Compiled, where it sees a number at a time, it would by that."""
+    optimizer._tell_once.cache_clear()
+    assert stepped(lambda sqrt, w, dw, lr: (w - lr * dw / sqrt(length(dw)),)) == pytest.approx(-0.1 / 3**0.5, rel=1e-15)
+    assert "cannot be compiled (it looks at more than one number at a time); it runs as array code" in caplog.text
+
+
+def test_a_rule_may_hold_an_array_of_the_parameters_shape():
+    spared = np.array([1.0, 0.0, 1.0])
+    assert stepped(lambda sqrt, w, dw, lr: (w - lr * spared * dw,)) == pytest.approx(-0.1, rel=1e-15)
 
 
 @pytest.mark.parametrize("compiler", [True, False])
@@ -509,6 +522,7 @@ def test_a_rule_that_cannot_be_compiled_runs_as_array_code_and_says_so(caplog):
         (lambda sqrt, w, dw, lr: w - lr * dw, "got a ndarray"),
         (lambda sqrt, w, dw, lr: (w - lr * dw, dw), "got 2 values"),
         (lambda sqrt, w, dw, lr: None, "got a NoneType"),
+        (lambda sqrt, w, dw, lr: (w, dw, w) if dw > 0 else (w, w, w), "got 3 values"),
     ],
 )
 def test_a_rule_that_gives_something_else_is_refused(rule, got, compiler, monkeypatch):
@@ -517,9 +531,14 @@ def test_a_rule_that_gives_something_else_is_refused(rule, got, compiler, monkey
         stepped(rule)
 
 
-def test_a_rule_that_runs_in_no_way_is_refused():
-    with pytest.raises(TypeError, match=r"runs neither compiled .* nor as array code .*'nowhere' is not defined"):
-        stepped(lambda sqrt, w, dw, lr: (w - lr * nowhere * dw,))  # noqa: F821
+@pytest.mark.parametrize("compiler", [True, False])
+def test_a_rule_that_runs_in_no_way_is_refused_and_nothing_changed(compiler, monkeypatch):
+    monkeypatch.setattr(optimizer, "has_compiler", lambda: compiler)
+    own = type("Own", (Optimizer,), {"numbers": lambda self, lr, t: (lr,)})(0.1, 0.0, 0.0)
+    own.rule = lambda sqrt, w, dw, lr: (w - lr * nowhere * dw,)  # noqa: F821
+    with pytest.raises(TypeError, match=r"does not run as array code .*'nowhere' is not defined"):
+        own.step({"w": np.zeros(3)}, {"w": np.ones(3)})
+    assert own.state == {}
 
 
 @pytest.mark.parametrize("how", ["-c", "stdin"])
