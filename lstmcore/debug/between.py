@@ -47,6 +47,9 @@ class DroppedStack(Stack):
     def rebuilt(self, parts: Mapping[str, Layer]) -> Self:
         return type(self)(tuple(parts.values()), self.scales)
 
+    def __repr__(self) -> str:
+        return f"Stack({list(self.layers)!r})"  # each says that it is dropped; the masks would fill a page
+
 
 def times(a: Array, scale: np.ndarray) -> Array:
     """a o scale, of the kind of a."""
