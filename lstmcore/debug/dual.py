@@ -160,6 +160,11 @@ def concat(arrays: Iterable[Operand], axis: int = 0) -> Dual:
     return Dual(np.concat([x.value for x in parts], axis), np.concat([x.tangent for x in parts], axis))
 
 
+def stack(arrays: Iterable[Operand], axis: int = 0) -> Dual:
+    parts = [lift(x) for x in arrays]
+    return Dual(np.stack([x.value for x in parts], axis), np.stack([x.tangent for x in parts], axis))
+
+
 def reshape(x: Dual, shape: Shape) -> Dual:
     return Dual(np.reshape(x.value, shape), np.reshape(x.tangent, shape))
 

@@ -139,7 +139,7 @@ def compare(
             apart = _apart(ours[name], theirs[name], names, name)
             place = _place(phase, name, names, ours[name], theirs[name], apart, apart == np.max(apart), visit)
             found.append(place)
-            if _over_time(name, visit):
+            if _over_time(name, apart, visit):
                 curves[name] = apart.reshape(len(apart), -1).max(1)
             beyond = ~(apart <= ulps)
             if beyond.any():
@@ -213,22 +213,21 @@ def _place(
     """The first of the chosen places, in the order of the computation."""
     places = np.argwhere(chosen)
     last_first = (phase == "backward") != visit.flipped
-    over_time = _over_time(name, visit)
+    over_time = _over_time(name, ours, visit)
     if over_time:
         steps = places[:, 0]
         places = places[steps == (steps.max() if last_first else steps.min())]
     at = tuple(int(k) for k in max(places, key=lambda p: apart[tuple(p)]))
     gate = names[at[-2]] if names else None
-    by_row = (visit.y.ndim == 2 and _last_name(name) in ("y", "dx")) or name in _initial_gradients(visit)
+    by_row = _last_name(name) in ("y", "dx") or name in _initial_gradients(visit)
     row = at[1] if over_time else at[0] if by_row else None
     a, b = (float(_by_gate(v, names)[at]) for v in (ours, theirs))
     return Difference(phase, name, at[0] if over_time else None, row, gate, at[-1], a, b, float(apart[at]))
 
 
-def _over_time(name: str, visit: Visit) -> bool:
+def _over_time(name: str, value: np.ndarray, visit: Visit) -> bool:
     states = visit.layer.states if visit.recurrent else ()
-    timed = _last_name(name) in ("gates", "da", *states) or (_last_name(name) in ("y", "dx") and visit.y.ndim == 3)
-    return timed or (_last_name(name) == "dx" and visit.recurrent)
+    return _last_name(name) in ("gates", "da", *states) or (_last_name(name) in ("y", "dx") and value.ndim > 2)
 
 
 def _when(d: Difference, group: list[tuple[str, str, Visit, tuple[str, ...]]]) -> tuple[float, int]:

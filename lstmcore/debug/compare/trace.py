@@ -39,9 +39,9 @@ def traced(run: Run) -> dict[str, np.ndarray]:
                 values[visit.key("da")] = visit.in_time(da)
             values |= {visit.key(f"d{name}0"): d for name, d in zip(layer.states, visit.dstate0 or ())}
         else:
-            values[visit.key("y")] = visit.in_time(visit.y) if visit.y.ndim == 3 else visit.y
+            values[visit.key("y")] = visit.in_time(visit.y) if visit.y.ndim > 2 else visit.y
         if visit.dx is not None:
-            values[visit.key("dx")] = visit.in_time(visit.dx) if visit.dx.ndim == 3 else visit.dx
+            values[visit.key("dx")] = visit.in_time(visit.dx) if visit.dx.ndim > 2 else visit.dx
         for name, gradient in visit.grads.items():
             values[visit.key(f"d{name}")] = gradient
     values |= {gradient_of(name): run.grads[name] for name in run.own if name in run.grads}

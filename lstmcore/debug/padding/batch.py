@@ -29,7 +29,7 @@ class PaddedBatch:
         self.clean: dict[str, np.ndarray] = self.run(x, mask, dy)
         if "y" not in self.clean:
             raise ValueError(f"`layer` should return a result named 'y'; got {', '.join(self.clean) or 'nothing'}")
-        self.timed: bool = self.clean["y"].ndim == 3
+        self.timed: bool = self.clean["y"].ndim > 2
         self.wrong: np.ndarray = np.zeros(mask.shape, bool)  # filled in by the rules
         self.allowed: dict[str, np.ndarray] = self._allowed()
 
@@ -60,7 +60,7 @@ class PaddedBatch:
         return more[0], more[1], dy
 
     def dy_by_step(self) -> bool:
-        """True for upstream gradients or targets over (T, B) or (T, B, .)."""
+        """True for upstream gradients or targets over (T, B) or (T, B, ...)."""
         return self.dy is not None and self.dy.shape[:2] == self.mask.shape and (self.timed or self.dy.ndim > 2)
 
     def dy_of(self, steps: np.ndarray | slice, rows: slice) -> np.ndarray | None:
@@ -94,14 +94,19 @@ class PaddedBatch:
         return array * (1 + np.finfo(array.dtype).eps * self.rng.choice([-1.0, 1.0], array.shape)).astype(array.dtype)
 
     def by_step(self, name: str) -> bool:
-        """True for results over (T, B, .)."""
-        return name in ("y", "dx") and self.clean[name].shape[:2] == self.mask.shape and self.clean[name].ndim == 3
+        """True for results over (T, B, ...)."""
+        return name in ("y", "dx") and self.clean[name].shape[:2] == self.mask.shape and self.clean[name].ndim > 2
 
     def per_row(self, name: str) -> bool:
         return name in ("y", "dx") or "state" in name
 
     def places(self, where: np.ndarray) -> str:
-        if where.shape[:2] == self.mask.shape and where.ndim == 3:
-            bad = where.any(-1)
+        if where.shape[:2] == self.mask.shape and where.ndim > 2:
+            bad = at_places(where)
             return f"at {(bad & self.mask).sum()} real and {(bad & ~self.mask).sum()} padded steps"
         return f"in {where.sum()} of {where.size} numbers"
+
+
+def at_places(where: np.ndarray) -> np.ndarray:
+    """The first two axes: where any number of what stands there is meant."""
+    return np.any(where, axis=tuple(range(2, where.ndim)))

@@ -96,5 +96,6 @@ def _columns_off(batch: PaddedBatch) -> np.ndarray:
     off = np.zeros(batch.clean["y"].shape[-1], bool)
     for b, row in batch.alone():
         steps = np.flatnonzero(batch.mask[:, b])
-        off |= ~(abs(batch.clean["y"][steps, b] - row["y"][:, 0]) <= batch.allowed["y"][steps, b]).all(0)
+        apart = abs(batch.clean["y"][steps, b] - row["y"][:, 0])
+        off |= ~(apart <= batch.allowed["y"][steps, b]).reshape(-1, len(off)).all(0)
     return np.flatnonzero(off)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.debug.padding.batch import EXTRA, PaddedBatch
+from lstmcore.debug.padding.batch import EXTRA, PaddedBatch, at_places
 
 POISONS = {"NaN": np.nan, "infinity": np.inf, "huge": 1e30}
 
@@ -32,7 +32,7 @@ def poison(batch: PaddedBatch) -> Rule:
                 where = other[name] != clean
                 broken[name] = f"changes with {name_of} in the padding, {batch.places(where)}"
                 if batch.by_step(name):
-                    batch.wrong |= where.any(-1)
+                    batch.wrong |= at_places(where)
     return Rule("poison in the padding changes no bit", broken, len(batch.clean))
 
 
@@ -41,7 +41,7 @@ def zeros(batch: PaddedBatch) -> Rule:
     broken: dict[str, str] = {}
     names: list[str] = [name for name in ("y", "dx") if name in batch.clean and batch.by_step(name)]
     for name in names:
-        bad = (batch.clean[name] != 0).any(-1) & ~batch.mask
+        bad = at_places(batch.clean[name] != 0) & ~batch.mask
         batch.wrong |= bad
         if bad.any():
             broken[name] = f"is not zero at {bad.sum()} of {(~batch.mask).sum()} padded steps"
@@ -69,7 +69,7 @@ def rows_alone(batch: PaddedBatch) -> Rule:
                 got, limit, want = whole[name][b], batch.allowed[name][b], value[0]
             off = ~(abs(got - want) <= limit)
             if off.any() and batch.by_step(name):
-                batch.wrong[steps, b] |= off.any(-1)
+                batch.wrong[steps, b] |= off.reshape(len(off), -1).any(-1)
             if off.any() and name not in broken:
                 broken[name] = f"of row {b} is {distance(got, want)} away from that of the row alone"
     for name, value in sums.items():

@@ -11,7 +11,7 @@ from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, tri
 def backward_pass(visit: Visit) -> Iterator[Trip]:
     """Upstream gradients, then results; where a result of a recurrent layer is not finite, the loop back by steps."""
     dy = visit.dy
-    at = first_bad(dy, visit.mask if dy is not None and dy.ndim == 3 else None)
+    at = first_bad(dy, visit.mask if dy is not None and dy.ndim > 2 else None)
     if dy is not None and at is not None:
         yield trip_at(visit, "backward", "dy", dy, at, "the upstream gradient is not finite", {"dy": dy[at]})
     for name, d in zip((f"d{name}_last" for name in visit.layer.states), visit.dstate or ()):

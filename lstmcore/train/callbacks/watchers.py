@@ -228,8 +228,8 @@ def _answers(run: Run) -> tuple[Array, Array] | None:
     if _is_classes(targets):
         y = softmax(y)
         targets = xp.astype(targets[..., None] == xp.arange(y.shape[-1]), y.dtype)
-    if mask is not None and y.ndim == 3:
-        return y[mask], targets[mask]
+    if mask is not None and y.ndim > 2:
+        y, targets = y[mask], targets[mask]
     return xp.reshape(y, (-1, y.shape[-1])), xp.reshape(targets, (-1, targets.shape[-1]))
 
 

@@ -66,6 +66,18 @@ def test_the_gradients_of_the_pre_activations_are_the_engines_own(engine):
     assert not seen["da"][~problem.mask].any()
 
 
+def test_gradients_of_every_step_that_a_final_output_gives_have_a_step():
+    """Last gives y (B, H), and dx (T, B, H)."""
+    model = lc.Stack([lc.LSTM(2, 3, seed=0), lc.layers.Last()])
+    x = np.ones((5, 4, 2), "float32")
+    theirs = lc.debug.trace(model, x)
+    theirs["1.dx"] = theirs["1.dx"].copy()
+    theirs["1.dx"][3, 1, 2] += 1
+    found = lc.debug.compare(model, theirs, x)
+    assert found.first[:6] == ("backward", "1.dx", 3, 1, None, 2)
+    assert len(found.curves["1.dx"]) == 5
+
+
 @pytest.mark.parametrize(
     ("mistake", "name", "gate", "step"),
     [

@@ -102,6 +102,24 @@ def test_targets_of_another_shape_are_left_to_the_loss():
     assert watch(regression(), loss, [(x, x[..., 0])], SGD(0.0), epochs=301) == []
 
 
+def test_padding_is_left_out_of_outputs_of_four_axes():
+    """(T, B, 2, H) is told what the same numbers are as (T, B, 2H), whatever the targets hold in the padding."""
+    rng = np.random.default_rng(0)
+    x, targets = (rng.standard_normal((3, 10, n)).astype("float32") for n in (1, 4))
+    mask = np.arange(3)[:, None] < np.array([3, 1] * 5)
+    targets[~mask] = 1000
+
+    def loss(y, targets, mask):
+        apart = np.where(mask.reshape(3, 10, *(1,) * (y.ndim - 2)), y - targets, 0)
+        return float((apart**2).mean()), apart
+
+    def said(merge, *last):
+        model = lc.Bidirectional(lc.LSTM(1, 2, seed=0), lc.LSTM(1, 2, seed=1), merge=merge)
+        return watch(model, loss, [(x, targets.reshape(3, 10, *last), mask)], SGD(0.0), epochs=301)
+
+    assert said("none", 2, 2) == said("concat", 4) == []
+
+
 class Times(Callback):
     """Multiplies the gradients by `factor` in one step."""
 
