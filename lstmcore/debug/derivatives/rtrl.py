@@ -48,7 +48,7 @@ def rtrl(
             f"`layer` should have a step that is pointwise between its products; {layer!r} {does} inside its step "
             "(backward and lc.debug.hvp go through it)"
         )
-    own = layer.to(dtype="float64", array="numpy")
+    own = layer.to(dtype="float64", engine="reference", array="numpy")
     x, dy, mask, state, dstate = (tree_map(to_numpy, tree) for tree in (x, dy, mask, state, dstate))
     x, dy, state, dstate = (cast(tree, np.float64) for tree in (x, dy, state, dstate))
     cell, H, W_hh = own.cell, own.hidden_size, own.params["W_hh"]

@@ -86,7 +86,8 @@ def padding(
     result "loss" tells that the function averages over real steps: then rows are weighted by how many they have.
     mask (T, B) bool; None: rows of random lengths, padded at the end. state, dstate: for a layer, zeros by default.
     A BatchFirst takes them all batch first; its model is proved, and the proof counts steps first.
-    Raises ValueError for a mask without padding or without a real step, and for a function without a result "y".
+    Raises ValueError for a mask without padding or without a real step, for a function without a result "y", and for a
+    layer whose engine has no float64 (prove it on "fused-cpu": docs/cpu.md).
     """
     if isinstance(layer, BatchFirst):  # what it takes is turned, and its model proved
         x, dy, mask = swapped(x), dy if dy is None or dy.ndim < 3 else swapped(dy), swapped(mask)

@@ -36,8 +36,9 @@ h1 { font-size: 1.5em; margin-bottom: 0; } p.about { opacity: .7; margin-top: 0;
 @media print { #explorer { display: none; } }
 """
 
-NO_PROOF = (
-    "The proof is left out: it runs each row alone and the batch with more steps, "
+NO_PROOF = "The proof is left out: "
+DRAWN = (
+    "it runs each row alone and the batch with more steps, "
     "and the masks of dropout between the layers are drawn for this batch as it is."
 )
 
@@ -137,12 +138,7 @@ def report(
     run, mask = run_step(layer, x, dy, **step), step.get("mask")
     proof: PaddingProof | str | None = None
     if prove_padding and mask is not None and 0 < int(to_numpy(mask).sum()) < to_numpy(mask).size:
-        state, dstate = step.get("state"), step.get("dstate")
-        proof = (
-            NO_PROOF
-            if isinstance(layer, DroppedStack)
-            else padding(layer, x, run.dy, state=state, mask=mask, dstate=dstate, seed=step.get("seed", 0))
-        )
+        proof = _proved(layer, x, run.dy, step)
     engines = sorted({visit.cache.engine for visit in run.visits if visit.recurrent})
     about = f"{layer!r}: x {tuple(x.shape)} {dtype_name(run.y.dtype)}, {', '.join(engines) or 'no recurrent layer'}"
     if run.loss is not None:
@@ -150,6 +146,17 @@ def report(
     with np.errstate(all="ignore"):  # what is not finite is the tripwire's to say
         answers = (tripwire_of(run), ledger_of(run), flow_of(run, optimizer), proof)
         return Report(title, about, *answers, _explained(run, title))
+
+
+def _proved(layer: Layer, x: Array, dy: Array | None, step: StepOptions) -> PaddingProof | str:
+    if isinstance(layer, DroppedStack):
+        return NO_PROOF + DRAWN
+    try:
+        layer.to(dtype="float64")
+    except ValueError as reason:
+        return f"{NO_PROOF}it is made in float64, and {reason}."
+    state, dstate = step.get("state"), step.get("dstate")
+    return padding(layer, x, dy, state=state, mask=step["mask"], dstate=dstate, seed=step.get("seed", 0))
 
 
 def _explained(run: Run, title: str) -> Explanation | str:

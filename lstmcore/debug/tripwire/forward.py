@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstmcore.arrays import Array, dtype_name, namespace, to_numpy
+from lstmcore.debug.step.rounding import factors_rounded
 from lstmcore.debug.step.visits import Visit
 from lstmcore.debug.tripwire.trip import Trip, column, first_bad, make_trip, trip_at
 from lstmcore.ops import gates
@@ -88,7 +89,8 @@ def steps_forward(visit: Visit) -> Iterator[Trip]:
     if what == "h" and len(cell.states) > 1:
         why = "the other states are finite, the output is not"
     if what != "a" and not same:
-        why += f"; the reference engine computes this step without it: the engine {cache.engine!r} is wrong here"
+        fault = "rounds what it multiplies, up to infinity here" if factors_rounded(cache) else "is wrong here"
+        why += f"; the reference engine computes this step without it: the engine {cache.engine!r} {fault}"
     yield make_trip(
         visit,
         "forward",

@@ -2,12 +2,13 @@
 
 bfloat16 is the upper half of float32: the same exponents, 8 bits of precision in place of 24. A word of 32 bits holds
 the factors of two neighbouring k, the first one in its lower half, and the product's loop takes half as many steps; its
-sums are float32. Factors are rounded to the nearest, halves to even, so each by at most 2^-9 of itself.
+sums are float32. Factors are rounded to the nearest, halves to even, so each by at most 2^-8 of itself; from
+2^128 - 2^119 on, about 3.396e38, they become infinite.
 
 Where the processor multiplies such pairs (AVX512_BF16) that is one instruction, and numbers below 2^-126, the smallest
 normal one, count as zero there, factors and sums (Intel, Architecture Instruction Set Extensions Programming Reference,
-VDPBF16PS and VCVTNEPS2BF16). Everywhere else the same is done by shifts and two multiplications: slower than float32,
-but right.
+VDPBF16PS and VCVTNEPS2BF16). Everywhere else shifts and two multiplications do it, which keep those numbers: slower
+than float32, but right.
 
 Words travel as float32 numbers do, in the same vectors: nobody but `multiply_add` looks at what is in them.
 """

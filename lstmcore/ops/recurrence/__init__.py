@@ -41,7 +41,11 @@ def choose(engine: EngineName, cell: Cell, array: Array, options: Mapping[str, o
     if not _runs(ENGINES[engine], cell, array):
         said = "".join(f", {name}={value!r}" for name, value in options.items()).removeprefix(", ")
         others = [e.NAME for e in SHIPPED if e in UNASKED and _runs(e, cell, array)]
-        instead = f"{' and '.join(map(repr, others))} can: leave `engine` out" if others else "nor can any other engine"
+        instead = "nor can any other engine"
+        if others:
+            instead = (
+                f"{' and '.join(map(repr, others))} can: leave `engine` out, or take model.to(engine={others[-1]!r})"
+            )
         raise ValueError(
             f"engine {engine!r} cannot run the cell {cell.name!r}{f' with {said}' if said else ''} in {array.dtype} on "
             f"arrays of {library_name(array)}; {instead}"

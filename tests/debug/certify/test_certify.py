@@ -120,6 +120,11 @@ def test_halves_have_tolerances_of_their_own(torch):
         score = certify("torch", half, only=["lstm-state0-dstate", "gru-lengths-dstate"])
         assert score.bad == []
         assert score.count("agree") > 3
+    score = certify("lstmcore:fused-cpu-bf16", only=["lstm-state0-dstate", "gru-lengths-dstate"])
+    assert (score.dtype, score.bad) == ("bfloat16", [])
+    assert score.count("agree") + score.count("ambiguous") == 10  # two have no tolerance for bfloat16
+    with pytest.raises(CannotBegin, match="rounds factors to bfloat16, and is judged by that; got the dtype float32"):
+        certify("lstmcore:fused-cpu-bf16", "float32")
     case = PACK["lstm-dstate"]
     found = answer(case, layer_of(case, engine="reference"))
     for half in ("float16", "bfloat16"):
@@ -246,7 +251,7 @@ def running(process):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nothing", "should be one of lstmcore, torch"), ("no_such_module:f", "No module named 'no_such_module'"),
+        ("nothing", "one of lstmcore, lstmcore:"), ("no_such_module:f", "No module named 'no_such_module'"),
         ("mine.py:right", "named as `import` names it, mine:lstm for mine.py; got 'mine.py:right'"),
         ("mine:nothing", "mine has no function 'nothing'"), ("program:./not-there", "cannot be run; wanted is"),
         ("torch:what", "torch takes no more words"), ("lstmcore:quick", "an engine of lstmcore is one of reference"),

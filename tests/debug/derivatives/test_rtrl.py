@@ -39,6 +39,14 @@ def test_at_every_shape(reference, cell, shape):
     assert worst_relative_error(got, want)[0] <= 1e-12
 
 
+def test_the_engine_of_the_layer_does_not_matter():
+    """Even one that has no float64."""
+    problem = Problem(("lstm", 3, 4), 5, 2, dtype="float32")
+    layers = [problem.layer().to(engine=engine) for engine in ("reference", "fused-cpu-bf16")]
+    plain, coarse = (flatten(rtrl(layer, problem.x, problem.dy)) for layer in layers)
+    assert all(map(np.array_equal, plain.values(), coarse.values()))
+
+
 def test_padding_full_of_nan_changes_nothing():
     problem = Problem(("lstm", 3, 4), 6, 3, "gaps", seed=3)
     want = learned(problem)

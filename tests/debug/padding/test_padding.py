@@ -188,6 +188,8 @@ def test_what_cannot_be_proved():
     layer, (x, dy) = lc.LSTM(I, H, dtype="float64", seed=1), batch()
     with pytest.raises(ValueError, match="`mask` should hold padding and real steps; got no padding"):
         lc.debug.padding(layer, x, dy, mask=np.ones((T, B), bool))
+    with pytest.raises(ValueError, match=r"in float64 .* or take model.to\(engine='fused-cpu'\)"):
+        lc.debug.padding(lc.LSTM(3, 4, engine="fused-cpu-bf16"), np.zeros((5, 2, 3), "float32"))
     with pytest.raises(ValueError, match="got no real step"):
         lc.debug.padding(layer, x, dy, mask=np.zeros((T, B), bool))
     with pytest.raises(ValueError, match="should return a result named 'y'; got z"):

@@ -99,6 +99,17 @@ def test_without_a_mask_there_is_no_padding_to_prove():
     assert reported(model(), prove_padding=False).padding is None
 
 
+def test_an_engine_without_float64_gets_no_proof():
+    """And the reason in its place, which says on what engine there is one."""
+    x, _ = data()
+    layer = lc.LSTM(3, 4, seed=1, engine="fused-cpu-bf16")
+    found = lc.debug.report(layer, x, mask=MASK)
+    assert found.padding.startswith("The proof is left out: it is made in float64, and engine 'fused-cpu-bf16' cannot")
+    assert found.padding.endswith("take model.to(engine='fused-cpu').")
+    assert found.padding in str(found)
+    assert lc.debug.report(layer.to(engine="fused-cpu"), x, mask=MASK).padding.ok
+
+
 def test_the_batch_may_come_first():
     x, _ = data()
     layer, dy = lc.LSTM(3, 4, seed=1), np.ones((T, B, 4), "float32")

@@ -162,6 +162,17 @@ def test_an_engine_that_is_wrong_where_the_reference_is_not():
     assert np.isfinite([trip.operands[name] for name in ("i", "f", "g", "c_prev")]).all()
 
 
+def test_rounding_up_to_infinity_is_no_fault_of_an_engine():
+    """From 2^128 - 2^119 on bfloat16 has no number; opposite infinities meet in a sum that is 0 in float32."""
+    layer = lc.LSTM(2, 3, seed=1, engine="fused-cpu-bf16")
+    layer.params["W_ih"] = np.full((2, 12), 2.0**-20, "float32") * np.float32([[1], [-1]])
+    for largest, ok in ((2.0**128 - 2.0**119 - 2.0**104, True), (2.0**128 - 2.0**119, False)):
+        found = lc.debug.tripwire(layer, np.full((1, 1, 2), largest, "float32"))
+        assert found.ok == ok
+    assert "'fused-cpu-bf16' rounds what it multiplies, up to infinity here" in found.trip.why
+    assert lc.debug.tripwire(layer.to(engine="fused-cpu"), np.full((1, 1, 2), largest, "float32")).ok
+
+
 def test_a_head_that_overflows(engine):
     model = lc.Stack([lc.LSTM(3, 4, seed=1), lc.Linear(4, 2, seed=2)])
     model.params["1.W"][...] = 3e38

@@ -18,6 +18,7 @@ Theirs: TypeAlias = Any  # a tensor, layer or model of a peer
 Run: TypeAlias = Callable[[Golden], Mapping[str, object]]
 ENGINES = {  # name -> its file, and the dtype in which it is asked unless one is told
     "lstmcore": ("own_layers", "float64"),
+    "lstmcore:fused-cpu-bf16": ("own_layers", "bfloat16"),
     "torch": ("torch_layers", "float64"),
     "keras": ("keras_layers", "float32"),
     "flax": ("flax_layers", "float64"),
@@ -36,7 +37,14 @@ ENGINES = {  # name -> its file, and the dtype in which it is asked unless one i
 WORDS = ("lstmcore", "keras", "flax", "onnxruntime", "onnx-reference", "openvino")  # that take words behind their name
 
 
-HALF = ("torch", "flax", "equinox", "haiku", "mlx")  # those that can be asked for float16 and bfloat16
+HALF = (
+    "torch",
+    "flax",
+    "equinox",
+    "haiku",
+    "mlx",
+    "lstmcore:fused-cpu-bf16",
+)  # those that can be asked for float16 and bfloat16
 
 
 class Engine(NamedTuple):
@@ -65,11 +73,11 @@ def engine(name: str, dtype: str = "") -> Engine:
             )
         return Engine(name, "", "", partial(program.run, rest))
     if kind in ENGINES:
-        file, usual = ENGINES[kind]
+        file, usual = ENGINES.get(name, ENGINES[kind])
         words = [word for word in rest.split(":") if word]
         if words and kind not in WORDS:
             raise ValueError(f"{kind} takes no more words; got {name!r}")
-        if dtype in HALVES and kind not in HALF:
+        if dtype in HALVES and kind not in HALF and name not in HALF:
             raise ValueError(f"{kind} is not asked for {dtype} here; {', '.join(HALF)} are")
         version, run = importlib.import_module(f"{__name__}.{file}").engine(kind, dtype or usual, *words)
         return Engine(name, version, dtype or usual, run)
