@@ -15,7 +15,7 @@ from lstmcore.train.evaluate import evaluate
 from lstmcore.train.files.model_file import load, save
 from lstmcore.train.find_lr import RangeTest, find_lr
 from lstmcore.train.loop import fit
-from lstmcore.train.metrics import Counted, accuracy, mean_absolute_error, perplexity
+from lstmcore.train.metrics import Counted, Finished, accuracy, mean_absolute_error, perplexity
 from lstmcore.train.ranks import Ranks
 from lstmcore.train.recorded_step import RecordedStep
 from lstmcore.train.run import History, Run
@@ -25,9 +25,9 @@ from lstmcore.train.update.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW
 
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Batch", "Batches", "Callback", "Checkpoints", "Constant", "Cosine",
-    "Counted", "EarlyStopping", "Exponential", "Freeze", "GradientNoise", "History", "Momentum", "Nesterov", "Plateau",
-    "RMSProp", "RangeTest", "Ranks", "RecordedStep", "Records", "Run", "Step", "Stream", "Tracker", "TrainingWarning",
-    "WarmUp", "accuracy", "add_noise", "clip_by_global_norm", "clip_by_value", "evaluate", "find_lr", "fit",
-    "global_norm", "load", "mean_absolute_error", "pad", "perplexity", "save", "truncated_gradients", "watchers",
+    "Counted", "EarlyStopping", "Exponential", "Finished", "Freeze", "GradientNoise", "History", "Momentum", "Nesterov",
+    "Plateau", "RMSProp", "RangeTest", "Ranks", "RecordedStep", "Records", "Run", "Step", "Stream", "Tracker",
+    "TrainingWarning", "WarmUp", "accuracy", "add_noise", "clip_by_global_norm", "clip_by_value", "evaluate", "find_lr",
+    "fit", "global_norm", "load", "mean_absolute_error", "pad", "perplexity", "save", "truncated_gradients", "watchers",
     "without_dx",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ def measured(
     """The means of losses and metrics over the valid items of all batches.
 
     On ranks each takes its shares of the rows of every batch, as in training; the sums and counts of the shares are
-    added at the end, in the same order. Raises ValueError where there is no valid item.
+    added at the end, in the same order: for what is a mean over items. Raises ValueError where there is no valid item.
     """
     width, shares = len(wanted), 1 if ranks is None else len(ranks.own(1))
     sums = [np.zeros(width) for _ in range(shares)]  # over items
@@ -38,7 +38,7 @@ def measured(
         row[...] = 0
     states: list[State | None] = [None] * shares
     for batch in starmap(Batch, batches) if ranks is None else by_rows(batches):
-        for k, rows in enumerate([batch] if ranks is None else _shares(model, wanted, batch, ranks)):
+        for k, rows in enumerate([batch] if ranks is None else _shares(model, wanted, batch, batches, ranks)):
             if rows is None:
                 continue
             y, last = model.predict(rows.x, states[k], rows.mask)
@@ -58,11 +58,11 @@ def measured(
 
 
 def _shares(
-    model: Layer | Segments, wanted: Mapping[str, Loss | Metric], batch: Batch | Rows, ranks: Ranks
+    model: Layer | Segments, wanted: Mapping[str, Loss | Metric], batch: Batch | Rows, batches: Data, ranks: Ranks
 ) -> Iterable[Batch | None]:
     """Those of this rank; None for one without a row. What is wrong with a batch is said as without ranks."""
     try:
-        rows = as_rows(batch)
+        rows = as_rows(batch, batches)
     except ValueError:
         measured(model, wanted, [cast(Batch, batch)], False)
         raise

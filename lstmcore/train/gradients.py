@@ -138,7 +138,7 @@ class SharedGradients(Gradients):
     def _by_rows(self, batch: Batch | Rows) -> Rows:
         """Raises for what has no rows to deal out, in the model's or the loss's own words, as without ranks."""
         try:
-            return as_rows(batch)
+            return as_rows(batch, self.run.batches)
         except ValueError:
             Gradients(self.run, self.through, self.loss, self.carry_state, False).of([batch])
             raise

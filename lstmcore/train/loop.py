@@ -21,7 +21,7 @@ from lstmcore.train.data.batch import Batch, Data, Rows
 from lstmcore.train.evaluate import measured
 from lstmcore.train.gradients import Gradients, SharedGradients
 from lstmcore.train.interrupt import interruptible
-from lstmcore.train.metrics import Loss, Metric, check_metrics
+from lstmcore.train.metrics import Loss, Metric, check_metrics, is_mean
 from lstmcore.train.ranks import Ranks
 from lstmcore.train.run import History, Run
 from lstmcore.train.segments import Segments
@@ -80,14 +80,17 @@ def fit(
     accumulate  this many batches make one update (the last of an epoch perhaps fewer): their gradients are added, each
                 times its valid items, and divided by all of these. To rounding that is the gradient of one batch that
                 holds them all, in the memory of one of them; a mean of their means is not, where lengths differ.
-    metrics     {name: (y, targets, mask) -> number}, such as {"accuracy": train.accuracy}: means over valid items,
-                taken on `validation` with its loss, and averaged over its batches as that.
+    metrics     {name: (y, targets, mask) -> number}, such as {"accuracy": train.accuracy}: taken on each batch of
+                `validation` with its loss, and averaged over the batches as that. The root of a mean over all of them
+                is a `train.Finished`.
     segments    k: each batch runs by segments of k steps, True for near sqrt(T), and its gradient goes back through all
                 of them with one segment in memory, at about 4/3 of the time (docs/scale.md). It is that of the whole
                 batch to rounding; dropout masks are drawn segment by segment. For models that read step by step:
                 ValueError for a Bidirectional, whose layers take recompute=True instead.
 
     ranks       `Ranks(MPI.COMM_WORLD)`: one training on all of them, each with its rows of every batch (docs/scale.md).
+                With a metric that is not known to be a mean over items (the library's own, `train.Counted` and
+                `train.Finished` are) each judges by all rows of the validation, and takes the first rank's numbers.
                 TypeError for batches or validation without a length. ConnectionAbortedError where another rank cannot
                 begin.
 
@@ -252,7 +255,9 @@ def _finish_epoch(run: Run, through: Layer | Segments, loss: Loss, carry_state: 
     run.whole, run.epoch = False, run.epoch + 1
     row = {"epoch": run.epoch, "step": run.step, "loss": run.loss_sum / run.items}
     if run.validation is not None:
-        row |= measured(through, {"validation": loss, **run.metrics}, run.validation, carry_state, ranks)
+        shared = ranks if all(map(is_mean, run.metrics.values())) else None
+        found = measured(through, {"validation": loss, **run.metrics}, run.validation, carry_state, shared)
+        row |= found if ranks is None else ranks.from_first(found)
     observe = getattr(run.schedule, "observe", None)
     if observe is not None:
         observe(row.get("validation", row["loss"]))

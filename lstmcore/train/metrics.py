@@ -1,4 +1,4 @@
-"""What a training is judged by: losses and metrics, means over the valid items."""
+"""What a training is judged by: losses and metrics."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lstmcore.arrays import Array, dtype_name, namespace
-from lstmcore.ops.losses import absolute_error, softmax_cross_entropy
+from lstmcore.ops.losses import absolute_error, binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from lstmcore.shapes import check_targets, check_valid, check_values
 
 Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]  # (y, targets, mask) -> loss (), dy
-Metric: TypeAlias = Callable[[Array, Array, Array | None], float]  # (y, targets, mask) -> a mean over the valid items
+Metric: TypeAlias = Callable[[Array, Array, Array | None], float]  # (y, targets, mask) -> of these, mostly a mean
 
 TAKEN = ("epoch", "step", "loss", "validation", "lr", "seconds")
 
@@ -33,7 +33,11 @@ class Counted:
 
 @dataclass(frozen=True)
 class Finished:
-    """A metric that is a function of a mean, taken once the mean over all batches is known."""
+    """A metric that is a function of a mean over the valid items, taken once the mean over all batches is known. The
+    root of the mean square:
+
+        lc.train.Finished(lambda y, targets, mask: float(lc.squared_error(y, targets, mask)[0]), math.sqrt)
+    """
 
     function: Metric
     finish: Callable[[float], float]
@@ -86,6 +90,13 @@ def items_of(function: Loss | Metric, valid: int, y: Array, targets: Array, mask
     """How many items the mean is over: what `Counted` says, else the valid steps (or rows)."""
     count = getattr(function, "count", None)
     return valid if count is None else float(count(y, targets, mask))
+
+
+def is_mean(metric: Metric) -> bool:
+    """Known to be a mean over items, or a function of one: what parts of a batch give adds up to that of the whole."""
+    losses = absolute_error, binary_cross_entropy, huber, softmax_cross_entropy, squared_error
+    own = accuracy, mean_absolute_error, *losses
+    return isinstance(metric, Counted | Finished) or any(metric is one for one in own)
 
 
 def check_metrics(metrics: Mapping[str, Metric], has_validation: bool) -> None:

@@ -56,13 +56,14 @@ def by_rows(data: Data) -> Iterator[Batch | Rows]:
     return starmap(Batch, data) if own is None else own()
 
 
-def as_rows(batch: Batch | Rows) -> Rows:
-    """The same by rows. Raises ValueError for arrays that have not these rows in common."""
+def as_rows(batch: Batch | Rows, data: Data) -> Rows:
+    """The same by rows. Where T = B leaves open whether targets are per step, `data.per_step` says so, if there is one.
+    Raises ValueError for arrays that have not these rows in common."""
     if isinstance(batch, Rows):
         return batch
     x, targets, mask = [tuple(getattr(a, "shape", ())) for a in batch]
     T, B = (*x, 0, 0)[:2]
-    per_step = targets[:2] == (T, B)
+    per_step = targets[:2] == (T, B) and (T != B or getattr(data, "per_step", True))
     if len(x) < 2 or targets[per_step : per_step + 1] != (B,) or (batch.mask is not None and mask != (T, B)):
         raise ValueError(
             "ranks deal out the rows of x (T, B, ...), mask (T, B) and targets (T, B, ...) or (B, ...); got "

@@ -235,8 +235,63 @@ def test_validation_is_shared(mpi4py, case):
     ((one),) = on_ranks(1, do)
     for size in (2, 4, 8):
         assert on_ranks(size, do) == [one] * size
-    for row in (one, *on_ranks(3, do, exact=None)):
-        assert row == pytest.approx(want, rel=2 * (240 + 16) * 2.0**-53, abs=0)
+    rounding = 2 * (240 + 16) * 2.0**-53
+    for loss, accuracy, perplexity in (one, *on_ranks(3, do, exact=None)):
+        assert [loss, accuracy] == pytest.approx(want[:2], rel=rounding, abs=0)
+        # e^(m + d) = e^m (1 + d): what the mean is off by, and an ulp of each exp
+        assert perplexity == pytest.approx(want[2], rel=want[0] * rounding + 4 * 2.0**-53, abs=0)
+
+
+@pytest.mark.parametrize("exact", [True, None])
+def test_metrics_that_are_no_means_are_those_of_one_rank(mpi4py, exact):
+    """The root of a mean and a maximum, of rows of very different size: of whole batches, and with them the loss. Where
+    ranks find different numbers, the first's count."""
+    rng = np.random.default_rng(3)
+    x, targets = rng.standard_normal((T, 2 * B, I)), rng.standard_normal((T, 2 * B, V))
+    targets *= np.linspace(0.1, 3, 2 * B)[:, None]
+    calls = []
+
+    def do(ranks):
+        model = model_of(True).to("float64")
+        metrics = {
+            "root": lambda y, targets, mask: np.sqrt(np.mean((y - targets) ** 2)),
+            "largest": lambda y, targets, mask: np.abs(y - targets).max(),
+            "calls": lambda y, targets, mask: calls.append(0) or len(calls),
+        }
+        validation = lc.Batches(x, targets, batch_size=B, per_step=True, seed=5)
+        history = lc.fit(model, lc.squared_error, [(x[:, :B], targets[:, :B])], lc.SGD(0.0), epochs=2, rng=3,
+                         validation=validation, metrics=metrics, ranks=ranks, progress=False)  # fmt: skip
+        return [[row[name] for name in ("validation", *metrics)] for row in history["epochs"]]
+
+    want = [row[:3] for row in do(None)]
+    for size in (1, 2, 4) if exact else (1, 2, 3):
+        first, *others = on_ranks(size, do, exact=exact)
+        assert [row[:3] for row in first] == want
+        assert others == [first] * (size - 1)
+
+
+@pytest.mark.parametrize("kind", ["per row", "per step"])
+def test_a_subclass_says_what_targets_are_per_where_shapes_do_not(kind):
+    """As many steps as rows of a batch and numbers of a target."""
+
+    class Own(lc.Batches):
+        pass
+
+    rng, per_step, n = np.random.default_rng(4), kind == "per step", 8
+    x, targets = rng.standard_normal((n, 2 * n, I)), rng.standard_normal((n, 2 * n, n)[not per_step :])
+
+    def do(batches):
+        def on(ranks):
+            model = lc.Stack([lc.LSTM(I, 4, seed=1, return_sequences=per_step), lc.Linear(4, n, seed=1)]).to("float64")
+            given = (lc.squared_error, batches(x, targets, batch_size=n, per_step=per_step, seed=0), lc.SGD(0.1))
+            validation = batches(x, targets, batch_size=n, per_step=per_step, seed=1)
+            history = lc.fit(model, *given, epochs=2, ranks=ranks, validation=validation, progress=False)
+            return [(row["loss"], row["validation"]) for row in history["epochs"]]
+
+        return on
+
+    (want,) = on_ranks(1, do(lc.Batches))
+    assert on_ranks(2, do(Own)) == [want] * 2
 
 
 def test_what_is_not_finite_in_the_rows_of_another_is_named():
