@@ -116,15 +116,18 @@ def _read(
 ) -> Reading:
     """One reading, checked."""
     x, dy, layout = given.x, given.dy, given.layout
-    if mask is not None and x.ndim == 3:
+    if x.ndim != 3 or dy.ndim not in (2, 3):
+        hint = " (directions left apart? dy.reshape(T, B, D H) puts them side by side)" if dy.ndim == 4 else ""
+        raise ValueError(
+            f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}{hint}"
+        )
+    if mask is not None:
         mask = np.asarray(to_numpy(mask))
         if given.x_axes[0] == 1 and mask.shape == x.shape[1::-1]:
             mask = mask.T  # batch first, as x was
         check_mask(mask, x)
         x, dy = _padding_finite(x, mask), _padding_finite(dy, mask)
     x, dy = _wide("x", x, unit), _wide("dy", dy, unit)
-    if x.ndim != 3 or dy.ndim not in (2, 3):
-        raise ValueError(f"`x` should be (T, B, I) and `dy` (T, B, D H) or (B, D H); got {x.shape} and {dy.shape}")
     check_not_empty("x", x, "TBI")
     if (key := (given.way, dy.shape[-1])) not in known.structures:
         known.structures[key] = _told_apart(given, dy.shape[-1])

@@ -545,6 +545,16 @@ def test_padding_may_hold_anything():
         assert diagnose(step, grads).ok
 
 
+@pytest.mark.parametrize("mask", [None, np.ones((5, 4), bool)])
+def test_directions_left_apart_are_asked_for_side_by_side(mask):
+    both = lc.Bidirectional(lc.LSTM(2, 3, seed=0), lc.LSTM(2, 3, seed=1), merge="none")
+    x, dy = np.ones((5, 4, 2), "float32"), np.ones((5, 4, 2, 3), "float32")
+    grads = both.backward(dy, both.forward(x, mask=mask)[2])[2]
+    with pytest.raises(ValueError, match=r"got \(5, 4, 2\) and \(5, 4, 2, 3\) \(directions left apart\?"):
+        lc.debug.diagnose(both.params, x, dy, grads, mask=mask)
+    assert lc.debug.diagnose(both.params, x, dy.reshape(5, 4, 6), grads, mask=mask).ok
+
+
 def test_what_does_not_fit_is_refused():
     step = random_step(45)
     grads = step.gradients(dtype="float32")
