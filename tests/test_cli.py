@@ -126,6 +126,7 @@ def test_info_names_versions_and_engines():
     assert facts["lstmcore"]
     assert "reference" in facts["engines"]
     assert "cores" in facts["machine"]
+    assert any(f"fused-cpu-bf16 ({how})" in facts["engines"] for how in ("native", "emulated"))
     assert "numpy" in called("info").stdout
     assert "compiled, " in facts["kernels"]
 

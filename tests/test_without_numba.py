@@ -70,7 +70,7 @@ def test_the_same_bits_as_the_reference_engine(without):
 
 def test_it_says_so_once(without):
     assert without.stderr.count("Numba cannot be imported") == 1, without.stderr
-    assert "for the engine 'fused-cpu': pip install numba" in without.stderr
+    assert "for the engines 'fused-cpu' and 'fused-cpu-bf16': pip install numba" in without.stderr
 
 
 def test_the_engine_by_name_says_what_to_install(without):

@@ -38,7 +38,7 @@ def info(
         "lstmcore": lstmcore.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {_processor()}",
-        "engines": ", ".join(lstmcore.ENGINES),
+        "engines": ", ".join(map(_engine, lstmcore.ENGINES)),
         **{name: _version(name, extra) for name, extra in LIBRARIES.items()},
         "kernels": _kernels(),
     }
@@ -55,6 +55,15 @@ LIBRARIES = {  # and the extra that brings them
 }  # fmt: skip
 
 
+def _engine(name: str) -> str:
+    """Its name, and whether this processor multiplies bfloat16 numbers itself."""
+    if name != "fused-cpu-bf16" or not has_compiler():
+        return name
+    from lstmcore.ops.cpu.target import multiplies_bfloat16  # Numba
+
+    return f"{name} ({'native' if multiplies_bfloat16() else 'emulated'})"
+
+
 def _kernels() -> str:
     """The compiled kernels on disk: how many, how large, and where they are looked for."""
     there = disk.usage()
@@ -67,7 +76,7 @@ def _megabytes(size: int) -> str:
 
 def _version(name: str, extra: str | None) -> str:
     if name == "numba" and not has_compiler():
-        return f"cannot be imported, so no fused-cpu; {HOW}"
+        return f"cannot be imported, so no fused-cpu and no fused-cpu-bf16; {HOW}"
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -26,7 +26,7 @@ def _import_numba() -> bool:
 
         logging.getLogger("lstmcore").warning(
             "Numba cannot be imported (%s): computing in array code, with the reference engine, which is slower; "
-            "for the engine 'fused-cpu': %s",
+            "for the engines 'fused-cpu' and 'fused-cpu-bf16': %s",
             error,
             HOW,
         )

@@ -111,20 +111,10 @@ def test_products_of_pairs(rows, width):
         want, size = init + A @ B, init.itemsize
         a, b = together(A[:, ::2], A[:, 1::2]), together(B[::2], B[1::2])
         out = np.empty_like(init)
+        row = init.strides[0]
         panel_product("bfloat16")(
-            rows,
-            B.shape[1],
-            words,
-            a,
-            words * size,
-            size,
-            b,
-            init.strides[0],
-            init,
-            init.strides[0],
-            out,
-            out.strides[0],
-        )
+            rows, B.shape[1], words, a, words * size, size, b, row, init, row, out, out.strides[0]
+        )  # fmt: skip
         bound = (2 * words + 2) * np.finfo("float32").eps * (np.abs(init) + np.abs(A) @ np.abs(B))
         assert (np.abs(out - want) <= bound).all()
 

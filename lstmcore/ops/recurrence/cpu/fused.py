@@ -155,9 +155,8 @@ class FusedCpu:
     ) -> Tasks[ForwardArguments]:
         """The forward kernel, for `forward` and `predict`, to be run."""
         machine, dtype, (groups, panels, joined, _) = _machine(), x.dtype, p.weights
-        packed = (getattr(params, "prepared", None) or {}).get(
-            (self.NAME, cell, p.parts)
-        )  # of weights that cannot change
+        prepared = getattr(params, "prepared", None) or {}  # of weights that cannot change
+        packed = prepared.get((self.NAME, cell, p.parts))
         unpacked = len(panels) if packed is None else 0
         packed = np.empty(p.forward_packed, dtype) if packed is None else packed
         arguments = ForwardArguments(

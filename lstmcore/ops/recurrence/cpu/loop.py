@@ -126,9 +126,8 @@ def forward(cell: Cell, kind: str) -> Callable:
                 after = address(states) + (t + 1) % slots * state_slot
                 kept = address(gates) + t * B * K * state_row if keep_gates else 0
                 shown = address(y) + t * B * state_row if keep_y else 0
-                if (
-                    q_end - q_first == rows and not paired
-                ):  # h_prev of the real rows, one behind the other: so it lies if all are real
+                # h_prev of the real rows, one behind the other: so it lies if all are real.
+                if q_end - q_first == rows and not paired:
                     h_prev = before + row_first * state_row
                 else:
                     h_prev = h_rows
@@ -183,12 +182,8 @@ def backward(cell: Cell, kind: str) -> Callable:
     v = vectors(dtype)
     lanes, size = v.lanes, v.size
     copy, clear, words, as_factors, _, _ = packing(kind)
-    product, step, sums_of, pack = (
-        product_of(kind),
-        step_backward(cell, dtype),
-        contract(cell, kind),
-        pack_backward(cell, kind),
-    )
+    product, step, pack = product_of(kind), step_backward(cell, dtype), pack_backward(cell, kind)
+    sums_of = contract(cell, kind)
     gather, add = sums_of.gather, sums_of.add
 
     def backward(

@@ -33,11 +33,8 @@ def _forward(machine: Machine, cell: Cell, d: Forward) -> Cache:
         s[0, ...] = s0
     h, c = states
     W_hh, products = contiguous(d.params["W_hh"]), d.empty(B, 4 * H)
-    step, blocks, real = (
-        kernel_in(machine, FILE, "pointwise_forward", x.dtype),
-        -(-B * H // THREADS),
-        Strides.of(d.mask),
-    )
+    step = kernel_in(machine, FILE, "pointwise_forward", x.dtype)
+    blocks, real = -(-B * H // THREADS), Strides.of(d.mask)
     for t in range(T):
         product(h[t, ...], W_hh, out=products)
         step((blocks, 1), THREADS, 0, products, kept, h, c, *real, t, B, H)

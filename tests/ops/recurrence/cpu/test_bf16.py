@@ -11,6 +11,10 @@ begins with the states of the whole sequence and with the gradients that the ste
 """
 
 import functools
+import inspect
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,6 +174,64 @@ def test_every_way_to_run_it_gives_the_same_bits(masked):
         for t in range(len(x)):
             h, state = whose.step(x[t], state)
             assert np.array_equal(h, outputs[t])
+
+
+OPTIONS = ({"peepholes": True}, {"coupled": "f"}, {"coupled": "i", "clip_c": 0.5}, {"bias": False, "peepholes": True})
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_the_cell(options):
+    """Where x, h and the weights are bfloat16 numbers already, one step forward gives what "fused-cpu" gives, and on
+    the way back da alone is rounded, by 2^-8 of itself; float32's own rounding is given 2^-14, 1024 of its units. da is
+    the gradient of the weights of an input that is 1."""
+    rng, I, H = np.random.default_rng(0), 5, 19
+    coarse = lc.LSTM(I, H, seed=0, engine=NAME, **options)
+    for w in coarse.params.values():
+        w[...] = to_bfloat16(rng.normal(size=w.shape) / 2).value
+    plain = coarse.to(engine="fused-cpu")
+    numbers = (to_bfloat16(rng.normal(size=(1, n))).value for n in (I, H, H, H, H, H))  # B = 1
+    x, h, c, dy, dh, dc = (a.astype("float32") for a in numbers)
+    x[0, 0] = 1
+    runs = []
+    for layer in (coarse, plain):
+        y, state, cache = layer.forward(x[None], (h, c))
+        assert cache.engine == layer.engine
+        runs.append((y, state, cache.gates, layer.backward(dy[None], cache, (dh, dc))))
+    (y, state, gates, (dx, dstate0, grads)), (*forward, (dx_plain, dstate0_plain, grads_plain)) = runs
+    for got, want in ((y, forward[0]), *zip(state, forward[1]), (gates, forward[2]), (dstate0[1], dstate0_plain[1])):
+        assert np.allclose(got, want, rtol=2**-14, atol=2**-14)
+    assert not np.array_equal(grads["W_ih"], grads_plain["W_ih"])  # it did round
+    da = np.abs(grads_plain["W_ih"][0])
+    judged = {name: (grads[name], want, np.abs(want)) for name, want in grads_plain.items()}  # of one term each
+    judged["x"] = dx[0], dx_plain[0], da @ np.abs(plain.params["W_ih"]).T
+    judged["h0"] = dstate0[0], dstate0_plain[0], da @ np.abs(plain.params["W_hh"]).T
+    for name, (got, want, size) in judged.items():
+        assert (np.abs(got - want) <= (2**-8 + 2**-14) * size + 2**-14 * da.max()).all(), name
+
+
+def test_processors_without_the_instruction_give_the_same_bits(tmp_path):
+    """A process that compiles for one of them (AVX2), and this one, which has it or not."""
+    environment = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma", "XDG_CACHE_HOME": str(tmp_path)}
+    native = "from lstmcore.ops.cpu.target import multiplies_bfloat16 as native"
+    command = [sys.executable, "-c", f"{native}\n{inspect.getsource(digest)}\nprint(digest(), native())"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+    assert done.stdout == f"{digest()} False\n", done.stderr
+
+
+def digest():
+    """Of all results of a small layer."""
+    import hashlib
+
+    import numpy as np
+
+    import lstmcore as lc
+
+    layer, rng = lc.LSTM(5, 19, seed=0, engine="fused-cpu-bf16"), np.random.default_rng(0)
+    x, dy = (rng.standard_normal((4, 3, n), dtype="float32") for n in (5, 19))
+    y, state, cache = layer.forward(x)
+    dx, dstate0, grads = layer.backward(dy, cache)
+    results = (y, *state, cache.gates, dx, *dstate0, *grads.values())
+    return hashlib.sha256(b"".join(a.tobytes() for a in results)).hexdigest()
 
 
 def test_it_has_to_be_asked_for():
