@@ -14,7 +14,7 @@ import lstmcore as lc
 from lstmcore.ops.gpu import clip as clip_gpu
 from lstmcore.ops.gpu import table as table_gpu
 from lstmcore.ops.gpu.update import as_cuda, update
-from lstmcore.train.update import optimizers
+from lstmcore.train.update import optimizer, optimizers
 from lstmcore.train.update.optimizer import Optimizer
 
 RULES = [
@@ -94,6 +94,7 @@ ODD = {
 @pytest.mark.parametrize("message", ODD)
 def test_a_rule_that_is_more_than_arithmetic_runs_as_array_code(message, caplog):
     """And moves as on the host."""
+    optimizer._told.clear()
     kind = type("Own", (Optimizer,), {
         "slots": ("m",), "numbers": lambda self, lr, t: (lr, 0.9), "rule": staticmethod(ODD[message]),
     })  # fmt: skip

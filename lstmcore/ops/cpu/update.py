@@ -5,6 +5,7 @@ while it is at hand. Numbers do not meet, so no result depends on how the pass i
 """
 
 import math
+import re
 from collections.abc import Callable
 from types import FunctionType
 
@@ -40,7 +41,9 @@ def mover(
     try:
         kernel = _kernel(rule, w.dtype, slots, count)
     except Exception as error:  # mostly a page of Numba's, in which one line tells; some formulas make it stumble
-        raise NotCompiled(str(error).rpartition("nopython frontend)")[2].strip().partition("\n")[0]) from error
+        said = re.findall(r"Failed in nopython mode pipeline \(step: .*\)\s*(.*)", str(error))
+        reason = said[-1] if said and " at 0x" not in said[-1] else type(error).__name__
+        raise NotCompiled(f"{reason:.200}") from error
     settled = not any(read(rule.__code__)[1:]) and not rule.__defaults__  # it names nothing that could change
 
     def move(dw: np.ndarray, numbers: tuple[float, ...]) -> None:

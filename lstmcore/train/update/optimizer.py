@@ -1,6 +1,5 @@
 """What all optimizers share: the checks, the decay of the weights, and what is remembered for each parameter."""
 
-import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -203,7 +202,7 @@ def _mover(opt: Optimizer, arrays: tuple[Array, ...]) -> Move:
         except NotCompiled as error:
             reason = error
         if problem is None:
-            _tell_once(f"{name} cannot be compiled ({reason}); it runs as array code")
+            _tell_once(name, f"cannot be compiled ({reason}); it runs as array code")
     if problem is not None:
         also = f", nor compiled ({reason})" if reason else ""
         raise TypeError(f"{name} does not run as array code ({problem}){also}") from problem
@@ -224,7 +223,8 @@ def _has_kernel(opt: Optimizer) -> bool:
     try:
         return bool(as_cuda(opt.rule, len(opt.slots)))
     except TypeError as reason:
-        _tell_once(f"the rule of {type(opt).__name__} cannot be compiled for a GPU ({reason}); it runs as array code")
+        name = f"the rule of {type(opt).__name__}"
+        _tell_once(name, f"cannot be compiled for a GPU ({reason}); it runs as array code")
         return False
 
 
@@ -263,11 +263,15 @@ def _tried(opt: Optimizer, w: Array) -> tuple[bool, Exception | None]:
     return True, both if isinstance(both, Exception) else None
 
 
-@functools.cache
-def _tell_once(message: str) -> None:
-    import logging  # a good part of `import lstmcore`, were it above
+def _tell_once(name: str, message: str) -> None:
+    if name not in _told:
+        import logging  # a good part of `import lstmcore`, were it above
 
-    logging.getLogger("lstmcore").warning("lstmcore: %s", message)
+        _told.add(name)
+        logging.getLogger("lstmcore").warning("lstmcore: %s %s", name, message)
+
+
+_told: set[str] = set()
 
 
 def number(name: str, value: float, below: float = math.inf) -> float:
