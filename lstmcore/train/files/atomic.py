@@ -18,8 +18,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        if target.exists() and not target.is_file() and not target.is_dir():
-            target.write_bytes(data)
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe of /dev/stdout has no other name
+            path.write_bytes(data)
             return
         with open(beside, "xb") as file:
             file.write(data)
@@ -27,7 +27,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         _replace(beside, target)
     except OSError as error:
-        reason = "there is no such folder" if not path.parent.is_dir() else error.strerror or str(error)
+        reason = "there is no such folder" if not target.parent.is_dir() else error.strerror or str(error)
         message = f"could not be saved ({reason}); what was there before is untouched"
         raise type(error)(error.errno, message, str(path)) from error
     finally:

@@ -1,6 +1,7 @@
 """Files that somebody reads, as Windows refuses to replace or delete them; by fault injection, for it is not here."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_what_is_no_plain_file_is_not_replaced_by_one(tmp_path):
     finally:
         os.close(reader)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "far", "link", "pipe"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_a_pipe_without_a_name_of_its_own_is_written_into():
+    """As /dev/stdout and the shell's >(...) are: links that lead to no file."""
+    reader, writer = os.pipe()
+    try:
+        write_atomically(Path(f"/dev/fd/{writer}"), b"data")
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_a_link_into_a_folder_that_is_not_there(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "a")
+    with pytest.raises(FileNotFoundError, match=r"could not be saved \(there is no such folder\)"):
+        write_atomically(tmp_path / "link", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 def test_a_left_over_that_is_read_stays(tmp_path, monkeypatch):
