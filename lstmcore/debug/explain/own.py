@@ -14,7 +14,7 @@ from lstmcore.debug.explain.graph import Step, graph
 from lstmcore.debug.explain.page import Explanation, Traced
 from lstmcore.debug.step.rounding import factors_rounded, unit_roundoff
 from lstmcore.debug.step.visits import Run, StepOptions, Upstream, Visit, run_step
-from lstmcore.layers import Layer
+from lstmcore.layers import BatchFirst, Layer
 from lstmcore.ops.recurrence import reference
 
 LARGEST = 12  # T * H that a page shows
@@ -60,7 +60,7 @@ def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explana
     for visit in visits:
         often = f"it is called {calls[visit.name]} times, step by step" if calls[visit.name] > 1 else ""
         its_title = title if len(visits) == 1 else f"{title}: {visit.name}"
-        reason = often or _too_much(visit) or _traced(visit, row, steps, its_title)
+        reason = often or _too_much(visit, isinstance(run.layer, BatchFirst)) or _traced(visit, row, steps, its_title)
         if reason:
             reasons.setdefault(reason, []).append(visit.name)
     if not steps:
@@ -69,13 +69,13 @@ def explain_run(run: Run, row: int = 0, title: str = "your own step") -> Explana
     return Explanation(steps, next(iter(steps)))
 
 
-def _too_much(visit: Visit) -> str:
-    """Why a page cannot show it; nothing, if it can."""
+def _too_much(visit: Visit, batch_first: bool) -> str:
+    """Why a page cannot show it; nothing, if it can. batch_first: whether the x handed over is (B, T, I)."""
     layer, _ = visit.as_recurrent()
     (T, _, I), H = visit.x.shape, layer.hidden_size
     if T * H > LARGEST:
         cure = (
-            f"keep the first {LARGEST // H}: x[:{LARGEST // H}], and dy and mask likewise"
+            f"keep the first {LARGEST // H}: x[{':, ' * batch_first}:{LARGEST // H}], and dy and mask likewise"
             if H <= LARGEST
             else f"save a step of a layer with {LARGEST} units or fewer"
         )

@@ -1,5 +1,6 @@
 """The page over a step of one's own; what does not fit is refused, and told how to be cut."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,22 @@ def test_what_does_not_fit_is_refused(options, row, text):
     case, _ = made(**options)
     with pytest.raises(ValueError, match=text):
         lc.debug.explain_case(case, row)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_advice_for_a_long_step_can_be_followed(batch_first):
+    """T = 7 of the 6 that a page shows for H = 2, and as many rows: what is kept are steps."""
+    lstm = lc.LSTM(3, 2, dtype="float64", seed=0, engine="reference")
+    layer, x = lc.BatchFirst(lstm) if batch_first else lstm, np.random.default_rng(0).standard_normal((7, 7, 3))
+    mask = np.ones((7, 7), bool)
+    with pytest.raises(ValueError, match=r"keep the first 6: x\[(:, )?:6\], and dy and mask likewise$") as refused:
+        lc.debug.explain_step(layer, x, mask=mask)
+    advice = re.search(r"x(\[.*\])", str(refused.value))[1]
+    kept = {name: eval(name + advice, {"x": x, "mask": mask}) for name in ("x", "mask")}
+    (step,) = lc.debug.explain_step(layer, **kept, row=6).steps.values()
+    y, _, _ = lstm.forward(x.swapaxes(0, 1) if batch_first else x)
+    nearest = np.abs(y - step.masked.value("h[5,1]")).argmin()
+    assert np.unravel_index(nearest, y.shape) == (5, 6, 1)
 
 
 def test_the_command_loses_no_case_and_passes_over_no_option(tmp_path):
