@@ -91,12 +91,19 @@ class Layer(Protocol):
         return {"kind": type(self).__name__} | {name: _plain(self, name) for name in names}
 
     def __repr__(self) -> str:
-        """What builds a layer like this one, with the defaults left out."""
+        """What builds a layer like this one, with the defaults left out, as far as it keeps its arguments; else its
+        class and place in memory."""
         said = []
         for name, argument in inspect.signature(type(self)).parameters.items():
-            value = vars(self).get(name, argument.default)
+            if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+                continue
+            value = getattr(self, name, argument.default)
+            if inspect.ismethod(value) and value.__self__ is self:  # of that name, and not what was given
+                value = argument.default
+            if value is argument.empty:
+                return object.__repr__(self)
             value = list(value) if isinstance(value, tuple) else value
-            if argument.default is argument.empty:
+            if argument.default is argument.empty and argument.kind is not argument.KEYWORD_ONLY:
                 said.append(repr(value))
             elif repr(value) != repr(argument.default) and name != "engine":
                 said.append(f"{name}={value!r}")
