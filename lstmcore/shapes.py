@@ -275,11 +275,13 @@ def check_lengths(lengths: Array, T: int) -> None:
 def check_kind(name: str, value: object, fits: bool, wanted: str, call: str) -> None:
     """`value` is of the kind that the call expects there; else two arguments may have been swapped."""
     if not fits:
-        raise TypeError(f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80} ({call})")
+        raise TypeError(
+            f"`{name}` should be {wanted}; got {' '.join(_kind(value).split()):.80}{f' ({call})' * bool(call)}"
+        )
 
 
-def check_layer(name: str, value: object, method: str, call: str) -> None:
-    """`value` is a layer, with this method, which the call needs; not the class of one."""
+def check_layer(name: str, value: object, method: str, call: str = "") -> None:
+    """`value` is a layer, with this method, which the call needs; not the class of one. call: how it is typed."""
     wanted = "a layer"
     if isinstance(value, type):
         wanted = "a layer, not a class"

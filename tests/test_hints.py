@@ -57,7 +57,6 @@ PLACES = [
     (lambda: lc.save("model", lc.LSTM), "`model` should be a layer, not a class; got <class 'lstm"),
     (lambda: lc.Stack([lc.LSTM]), "`layers[0]` should be a layer, not a class; got <class 'lstm"),
     (lambda: lc.Residual(lc.LSTM), "`layer` should be a layer, not a class; got <class 'lstm"),
-    (lambda: lc.Reversed(None), "`bw` should be a layer; got None (it is a part of another layer)"),
     (lambda: lc.fit(lc.LSTM, lc.squared_error, DATA, lc.Adam(), epochs=1), "`model` should be a layer, not a class"),
     (lambda: lc.debug.gradcheck(lc.LSTM, X), "`layer` should be a layer, not a class; got <class 'lstm"),
     (lambda: lc.load(MODEL), "`path` should be the name of a file; got Stack([LSTM(3, 4), Linear(4, 2)]) (lc.load(pat"),
@@ -97,6 +96,12 @@ def test_arguments_of_other_libraries(typed, message):
     with pytest.raises(TypeError, match=re.escape(message)) as raised:
         typed()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("around", "part"), [(lc.BatchFirst, "model"), (lc.Reversed, "bw"), (lc.Residual, "layer")])
+def test_what_a_layer_is_put_around(around, part):
+    with pytest.raises(TypeError, match=f"^`{part}` should be a layer; got 3$"):
+        around(3)
 
 
 @pytest.mark.parametrize(("typed", "message"), NAMES)

@@ -93,6 +93,6 @@ def joined(parts: Mapping[str, HasParams], own: Mapping[str, Array] | None = Non
     Raises TypeError for a part that is no layer.
     """
     for name, part in parts.items():
-        check_layer(name, part, "params", "it is a part of another layer")
+        check_layer(name, part, "params")
     of_parts = {f"{name}.{key}": a for name, part in parts.items() for key, a in part.params.items()}
     return Params({**(own or {}), **of_parts})
