@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lstmcore.cli.talk import or_complain, say
+from lstmcore.cli.talk import named, or_complain, say
 from lstmcore.recipes.convert import convert as work
 from lstmcore.train.files.decoded import decoded
 
@@ -15,7 +15,10 @@ EPILOG = "Example: lstmcore convert runs/text/model.safetensors model.onnx"
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A model of lstmcore, or .pt .safetensors .onnx .keras .weights.h5.")
+        Path,
+        typer.Argument(
+            parser=named, metavar="IN", help="A model of lstmcore, or .pt .safetensors .onnx .keras .weights.h5."
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .pt .safetensors .onnx .keras or .weights.h5.")],
     to: Annotated[

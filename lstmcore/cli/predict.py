@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from lstmcore.cli.talk import number, or_complain, out, say, tell
+from lstmcore.cli.talk import named, number, or_complain, out, say, tell
 from lstmcore.recipes import count as counting
 from lstmcore.recipes import loops
 from lstmcore.recipes import series as forecasting
@@ -22,7 +22,9 @@ predict = typer.Typer(help="Use what a recipe has trained.", no_args_is_help=Tru
 
 @predict.command("count", epilog="Example: lstmcore predict count runs/count 10011011101001101110")
 def predict_count(
-    run: Annotated[Path, typer.Argument(help="The folder that `train count --out` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(parser=named, metavar="RUN", help="The folder that `train count --out` wrote.")
+    ],
     strings: Annotated[list[str], typer.Argument(help="Strings of 20 bits.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per string.")] = False,
 ) -> None:
@@ -40,7 +42,7 @@ def predict_count(
 
 @predict.command("text", epilog='Example: lstmcore predict text runs/book --length 500 --start "The "')
 def predict_text(
-    run: Annotated[Path, typer.Argument(help="The folder that `train text --out` wrote.")],
+    run: Annotated[Path, typer.Argument(parser=named, metavar="RUN", help="The folder that `train text --out` wrote.")],
     length: Annotated[int, typer.Option(min=1, help="Characters (or words) to write.")] = 500,
     temperature: Annotated[float, number("Below 1 surer, above 1 bolder, 0 the likeliest.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw only from this many of the likeliest.")] = None,
@@ -64,7 +66,9 @@ def predict_text(
 
 @predict.command("series", epilog="Example: lstmcore predict series runs/load load.csv --column MW --steps 48")
 def predict_series(
-    run: Annotated[Path, typer.Argument(help="The folder that `train series --out` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(parser=named, metavar="RUN", help="The folder that `train series --out` wrote.")
+    ],
     file: Annotated[Path, typer.Argument(help="The series, as for training, or as it has gone on since.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps ahead.")] = 10,
     column: Annotated[str | None, typer.Option(help="As in `train series`, like all below.")] = None,
@@ -103,7 +107,9 @@ def predict_series(
 
 @predict.command("loops", epilog="Example: lstmcore predict loops runs/loops GYTLIEIS ARDYYGSSYFDY")
 def predict_loops(
-    run: Annotated[Path, typer.Argument(help="The folder that `train loops --out` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(parser=named, metavar="RUN", help="The folder that `train loops --out` wrote.")
+    ],
     sequences: Annotated[list[str], typer.Argument(help="Residues, a letter each.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per sequence.")] = False,
 ) -> None:

@@ -157,6 +157,20 @@ def held(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "", "new.onnx"), ("predict", "count", "", "10" * 10), ("predict", "text", ""),
+        ("predict", "loops", "", "GY"), ("predict", "series", "", "load.csv"),
+        ("train", "count", "--from", "", "--epochs", 1),
+    ],
+)  # fmt: skip
+def test_an_empty_name_is_not_this_folder(shelf, words):
+    answer = called(*words, cwd=shelf)
+    assert answer.returncode == 2
+    assert "it should have a name; got an empty one" in " ".join(answer.stderr.replace("│", "").split())
+
+
 @pytest.mark.parametrize(("message", "words"), WRONG.items())
 def test_what_is_wrong(shelf, message, words):
     before = held(shelf)

@@ -78,6 +78,7 @@ class Common:
         Path | None,
         typer.Option(
             "--from",
+            parser=named,
             metavar="RUN",
             is_eager=True,
             callback=_of_run,

@@ -3,7 +3,7 @@
 import importlib
 import zipfile
 from collections.abc import Callable, Mapping
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,11 @@ def read(
     """
     given = {"dtype": dtype, "layout": layout, "cell": cell, **options}
     if isinstance(thing, str | PathLike):
-        model, proof = _file(Path(thing), given)
-        name = str(thing)
+        if not fspath(thing):
+            raise ValueError("`thing` should be the name of a file or folder; got an empty one (. is this folder)")
+        path = _index(Path(thing)) if Path(thing).is_dir() else Path(thing)
+        model, proof = _file(path, given)
+        name = str(path)
     elif isinstance(thing, Mapping):
         model, proof = importlib.import_module("lstmcore.interop.read.tensors").read(thing, **given)
         name = "the arrays"
@@ -111,15 +114,17 @@ def from_torch(module: object, dtype: str | None = None, tell: Callable[[str], o
     return read(module, dtype=dtype, tell=tell)
 
 
+def _index(folder: Path) -> Path:
+    indices = sorted(folder.glob("*.index.json"))
+    if len(indices) != 1:
+        raise ValueError(
+            f"{folder} is a folder without one *.index.json, as large models of .safetensors files have it: hand over "
+            "the file that is in it"
+        )
+    return indices[0]
+
+
 def _file(path: Path, given: Plain) -> tuple[Layer, Proof]:
-    if path.is_dir():
-        indices = sorted(path.glob("*.index.json"))
-        if len(indices) != 1:
-            raise ValueError(
-                f"{path} is a folder without one *.index.json, as large models of .safetensors files have it: hand "
-                "over the file that is in it"
-            )
-        path = indices[0]
     if path.with_name(f"{path.name}.index").is_file():
         raise ValueError(f"{path} is {BY_HAND['.index']}")
     ending = ".index.json" if path.name.endswith(".index.json") else path.suffix

@@ -37,7 +37,7 @@ def test_state_dicts_by_other_endings(torch, module, tmp_path):
         same(tmp_path / name, module)
 
 
-def test_safetensors_in_pieces(torch, module, tmp_path):
+def test_safetensors_in_pieces(torch, module, tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
     held = {name: value.numpy() for name, value in module.state_dict().items()}
@@ -50,6 +50,12 @@ def test_safetensors_in_pieces(torch, module, tmp_path):
     index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
     same(tmp_path, module)
     same(index, module)
+    said = []
+    read(tmp_path, tell=said.append)
+    assert said[0].startswith(f"{index} read as ")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"`thing` should be the name of a file or folder; got an empty one"):
+        read("")
     index.write_text(json.dumps({"weight_map": {name: "../" + file for name, file in files.items()}}))
     with pytest.raises(ValueError, match=r"is damaged, or no index of .safetensors files: it names"):
         read(index)
