@@ -311,7 +311,9 @@ def test_the_pages_are_listed_and_printed():
     assert "\nderivation " in listed
     assert "questions/predicts-the-mean " in listed
     for name, file in {
-        **dict.fromkeys(("tutorial", "docs/tutorial.md", "Tutorial", "docs/Tutorial.MD#1"), "docs/tutorial.md"),
+        **dict.fromkeys(
+            ("tutorial", "docs/tutorial.md", "./docs/tutorial.md", "Tutorial", "docs/Tutorial.MD#1"), "docs/tutorial.md"
+        ),
         **dict.fromkeys(("CHANGELOG.md", "changelog", "Changelog"), "CHANGELOG.md"),
         **dict.fromkeys(("lstm_in_one_file.py", "docs/lstm_in_one_file"), "docs/lstm_in_one_file.py"),
         **dict.fromkeys(("questions", "docs/questions/", "Questions/Index"), "docs/questions/index.md"),

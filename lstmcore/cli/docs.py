@@ -1,7 +1,7 @@
 """`lstmcore docs`: the pages that come with the package."""
 
 import difflib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -35,7 +35,8 @@ def docs(
             say(f"{name:<45} {title}")
         say(f"Their folder: {folder}")
         return
-    typed = page.casefold().replace("\\", "/").partition("#")[0].rstrip("/").removeprefix("docs/").removesuffix(".md")
+    place = PurePosixPath(page.casefold().replace("\\", "/").partition("#")[0])  # which leaves out ./
+    typed = place.as_posix().removeprefix("docs/").removesuffix(".md")
     name = next((name for name in (typed, f"{typed}/index", f"{typed}.py") if name in found), "")
     if not name:
         near = difflib.get_close_matches(typed, found, 3, 0.4)
