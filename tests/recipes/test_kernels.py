@@ -156,13 +156,15 @@ kernels.fill(disk.writable())
 print(*asked)
 """
 SMALL = """
+from typing import get_args
+
 import numpy as np
 from lstmcore.recipes import alphabet, count, series, text
 for cell in ("lstm", "gru", "rnn"):
     asked_of = count.Options(hidden=8, layers=2, cell=cell, examples=1000, batch=500, epochs=1, engine="fused-cpu")
     count.run(asked_of, progress=False)
 alphabet.run(alphabet.Options(hidden=3, epochs=1), progress=False, tell=lambda message: None)
-for level in text.LEVELS:
+for level in get_args(text.Level):
     options = text.Options(hidden=8, embedding=4, batch=4, steps=8, epochs=1, level=level, engine="fused-cpu")
     text.run("to be or not to be, " * 1000, options, progress=False)
 values = np.sin(np.arange(400.0))[:, None]

@@ -15,6 +15,7 @@ from lstmcore.debug.diagnose.understand import Arranged, arrangements
 from lstmcore.debug.normed import FORMS, Norm
 from lstmcore.interop import LAYOUTS, Layout, to_lstmcore
 from lstmcore.layers import Layer, Recurrent, Stack, from_config
+from lstmcore.layers.initialise import UNFILLED
 from lstmcore.layers.tree import dotted, leaves
 from lstmcore.ops.cells import CELLS
 from lstmcore.shapes import check_mask, check_not_empty
@@ -244,7 +245,7 @@ def _told_apart(given: Arranged, out: int) -> tuple[str, Layer]:
             except KeyError as error:
                 errors.append(error)
             else:
-                found.append((name, from_config(config, engine="reference")))
+                found.append((name, from_config(config, "reference", UNFILLED)))
     if not found:
         raise errors[0]
     fitting = [(name, model) for name, model in found if sum(map(_width, _top(model).values())) == out]

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
+
 from lstmcore.debug.diagnose.diagnose import Diagnosis, diagnose
 from lstmcore.debug.show.page import notebook
 from lstmcore.debug.show.tables import table
@@ -78,7 +80,7 @@ class Watch:
         than in float32, or has what `diagnose` does not know: options of a cell, a mask of its own for each direction.
         """
         seen, c = self.seen, self.seen.calls[0]
-        dropout = {str(int(at) - 1) if at.isdigit() else at or "x": drawn for at, drawn in c.drawn.items()}
+        dropout = {str(int(at) - 1) if at.isdigit() else at or "x": self._whole(at, c) for at in c.drawn}
         own = [name for name in dropout if name != "x" and not name.isdigit()]
         reasons = [
             *self.obstacles,
@@ -96,6 +98,14 @@ class Watch:
             seen.weights, c.x, c.dy, grads,
             state=c.state, mask=c.mask, dstate=c.dstate, layout=seen.layout, cell=seen.cell, dropout=dropout,
         )  # fmt: skip
+
+    def _whole(self, at: str, call: Call) -> np.ndarray:
+        """What dropout drew before a part; of one that drops all a single number is known."""
+        drawn = call.drawn[at]
+        if drawn.ndim > 0:
+            return drawn
+        widths = [W.shape[0] for name, W in self.replay.layer.parts[at].params.items() if name.endswith("W_ih")]
+        return np.full((call.x.shape[1], widths[0]), drawn)
 
     def __str__(self) -> str:
         T, B, I = self.calls[0].x.shape
