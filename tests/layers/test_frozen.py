@@ -4,11 +4,14 @@ import copy
 import pickle
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore.ops.cpu import threads as threads_cpu
+from lstmcore.ops.cpu.sharing import Sharing
 
 RNG = np.random.default_rng(0)
 
@@ -195,6 +198,19 @@ def test_many_lengths_and_several_threads():
         thread.join()
     assert not wrong
     assert len(frozen.params.prepared) < 300
+
+
+def test_one_thread_is_tried_no_longer_than_it_should(monkeypatch):
+    """A call that stalled is followed by calls of one thread, which are laid out too: they have to say what they take,
+    or threads would never share a call again."""
+    monkeypatch.setattr(threads_cpu._crew, "sharing", sharing := Sharing())
+    frozen, x = lc.freeze(layer(I=64, H=256, engine="fused-cpu")), numbers(20, 1, 64)
+    sharing.tell(2, 0.03, 0.001)  # seconds: took, and worked
+    assert sharing.trying
+    end = time.monotonic() + 20
+    while sharing.trying and time.monotonic() < end:
+        frozen.predict(x)
+    assert not sharing.trying
 
 
 def test_arrays_of_other_libraries_are_refused():

@@ -54,7 +54,8 @@ class Ready:
         block = np.empty(lay_out(0, *fixed), np.uint8)
         lay_out(block.ctypes.data, *fixed)
         self.kept, self.place = (cell, block, fixed), block.ctypes.data  # it holds addresses: what lies there must stay
-        self.plan, self.planned, self.scratch, self.alone = plan, planned, plan.forward_scratch, plan.tasks == 1
+        self.plan, self.planned, self.scratch = plan, planned, plan.forward_scratch
+        self.alone = plan.tasks == 1 and planned is None
 
     def predict(
         self, x: np.ndarray, state: object, y_wanted: bool = True
@@ -79,7 +80,7 @@ class Ready:
         states = np.empty(self.states_shape, dtype)
         y = np.empty(self.y_shape, dtype) if y_wanted else self.no_y
         size = self.scratch
-        if self.alone:  # a task by itself asks nobody, and counts nothing
+        if self.alone:  # a task that is always by itself asks nobody; of others `run` judges whether it pays
             code, direct = self.direct
             direct((code, self.place, x, state, states, y, self.counters, 0, 1, 0, workspace(size), size))
         else:
