@@ -60,3 +60,12 @@ def test_the_picture_hides_no_dot(tmp_path, monkeypatch):
         assert dots.get_ydata() == pytest.approx([1, 1.25])
         assert axes.get_ylim()[0] == 0
         assert axes.get_ylim()[1] > 1.25
+
+
+def test_the_page_shows_the_rows():
+    rows = read(ranks.RESULTS / "ranks.csv", Ranked)
+    page = (ranks.RESULTS.parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    ways = ("1 rank", "2 ranks", "1 rank, exact", "2 ranks, exact")
+    for shape in sorted({row.shape for row in rows}):
+        cells = [f"{ranks.ratio(rows, shape, way, 'plain'):.2f}" for way in ways]
+        assert f"| {shape} | {' | '.join(cells)} |" in page
