@@ -24,3 +24,16 @@ def test_the_page_says_what_the_rows_say():
         f"{max(timed.values()):.2f}; it is ahead at {len(ahead)}, where its time is {ahead[0][0]:.3f} to "
         f"{ahead[-1][0]:.3f} of ours: {', '.join(sizes(shape for _, shape in ahead))}."
     ) in page
+
+
+def test_the_page_says_what_the_rows_of_two_threads_say():
+    rows = read(ROOT / "benchmarks" / "results" / "served.csv", Row)
+    timed = {row.shape: row.ratio for row in rows if row.contestant == "onnxruntime" and row.threads == 2}
+    ahead = sorted((ratio, SERVED[shape]) for shape, ratio in timed.items() if ratio < 1)
+    assert set(timed) == set(SERVED)
+    page = " ".join((ROOT / "docs" / "cpu.md").read_text(encoding="utf-8").split())
+    assert (
+        f"onnxruntime takes {statistics.median(timed.values()):.2f} times as long in the median of all {len(timed)}, up "
+        f"to {max(timed.values()):.2f}; it is ahead at {len(ahead)}, where its time is {ahead[0][0]:.2f} to "
+        f"{ahead[-1][0]:.2f} of ours: {', '.join(f'({s.T}, {s.B}, {s.H})' for _, s in ahead)}."
+    ) in page
