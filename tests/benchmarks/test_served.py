@@ -33,7 +33,7 @@ def test_the_page_says_what_the_rows_of_two_threads_say():
     assert set(timed) == set(SERVED)
     page = " ".join((ROOT / "docs" / "cpu.md").read_text(encoding="utf-8").split())
     assert (
-        f"onnxruntime takes {statistics.median(timed.values()):.2f} times as long in the median of all {len(timed)}, up "
-        f"to {max(timed.values()):.2f}; it is ahead at {len(ahead)}, where its time is {ahead[0][0]:.2f} to "
+        f"onnxruntime takes {statistics.median(timed.values()):.2f} times as long in the median of all {len(timed)}, "
+        f"up to {max(timed.values()):.2f}; it is ahead at {len(ahead)}, where its time is {ahead[0][0]:.2f} to "
         f"{ahead[-1][0]:.2f} of ours: {', '.join(f'({s.T}, {s.B}, {s.H})' for _, s in ahead)}."
     ) in page
